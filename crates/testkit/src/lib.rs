@@ -1,1 +1,50 @@
-//! 
+//! Throwaway servers for the tests of services built on Tenantry: a dev-dependency, never more.
+//!
+//! | type | is |
+//! |---|---|
+//! | [`PostgresServer`] | a PostgreSQL server: one that is there already, a container, or programs in a temporary folder |
+//! | [`TestDatabase`] | a database of a test's own on such a server, dropped with the value |
+//! | [`Login`] | a role without privileges that may log in to that database |
+//! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
+//! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
+//!
+//! Whatever is started here dies with the process that started it, a `SIGKILL` included.
+//! Nothing is ever skipped: where no server can be found, the [`Error`] tells what to install.
+//!
+//! This crate holds no fixtures and no fakes; the in-memory and embedded backends of Tenantry are
+//! full implementations, and live with the trait they implement.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use tenantry_testkit::{PostgresServer, TestDatabase};
+//!
+//! # async fn example() -> tenantry_testkit::Result<()> {
+//! let server = PostgresServer::shared().await?;
+//! let database = TestDatabase::create(server).await?;
+//! database.execute("CREATE TABLE orders (id bigint PRIMARY KEY)").await?;
+//!
+//! let service = database.create_login("service").await?;
+//! database.execute(&format!("GRANT SELECT ON orders TO {}", service.user())).await?;
+//! let url = service.url();
+//! # let _ = url;
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod settings;
+
+mod pgbouncer;
+mod postgres;
+mod proxy;
+
+mod keeper;
+mod ports;
+mod programs;
+
+pub use error::{Error, Result};
+pub use pgbouncer::{PgBouncer, PgBouncerOptions};
+pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
+pub use proxy::{DelayProxy, ProxyOptions};
+pub use settings::{Settings, Way};

@@ -3,7 +3,12 @@
 //! Each crate has one `Error` with `kind()`, `is_retryable()` and `source()`.
 //! The kinds stand here, so that a service matches on one enum whatever store failed.
 
+use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
+
+/// Shorthand for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in terms a caller can act on.
 ///
@@ -127,5 +132,182 @@ impl ErrorKind {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What a value or a resolver of this crate failed with.
+///
+/// [`kind`](Self::kind) is what to branch on. The message names the operation, what is wrong and
+/// what to do; it never holds a secret or the text that was refused, which may be a secret pasted
+/// into the wrong place. The cause is in [`source`](StdError::source) and is not repeated.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_core::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::NotFound, "resolve secret")
+///     .with_subject("kv://billing/db-password")
+///     .with_detail("create it, or correct the reference");
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert_eq!(
+///     error.to_string(),
+///     "resolve secret kv://billing/db-password: not found: create it, or correct the reference"
+/// );
+/// ```
+pub struct Error {
+    // Boxed: results travel through every call, errors do not.
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    subject: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// Returns an error of `kind`, met while doing `operation`.
+    ///
+    /// `operation` is a verb with its object, such as `"parse tenant id"`.
+    #[must_use]
+    pub fn new(kind: ErrorKind, operation: &'static str) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                kind,
+                operation,
+                subject: Cow::Borrowed(""),
+                detail: Cow::Borrowed(""),
+                source: None,
+            }),
+        }
+    }
+
+    /// Names what the operation was about, such as a [`SecretReference`](crate::SecretReference).
+    ///
+    /// The text must not hold a stored value or a secret.
+    #[must_use]
+    pub fn with_subject(mut self, subject: impl Into<Cow<'static, str>>) -> Self {
+        self.inner.subject = subject.into();
+        self
+    }
+
+    /// Says what is wrong and what to do about it.
+    ///
+    /// The text must not hold a stored value or a secret.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.inner.detail = detail.into();
+        self
+    }
+
+    /// Keeps the cause, for [`source`](StdError::source).
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// Returns what went wrong, to branch on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Returns whether the same call can succeed when it is tried again unchanged.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.inner.kind.is_retryable()
+    }
+
+    /// Returns the operation that failed.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.inner.operation
+    }
+
+    /// Returns what the operation was about; may be empty.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.inner.subject
+    }
+
+    /// Returns the refusal of an argument: `operation` and what is expected in its place.
+    pub(crate) fn refused(operation: &'static str, expected: &'static str) -> Self {
+        Self::new(ErrorKind::InvalidInput, operation).with_detail(expected)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            operation,
+            subject,
+            detail,
+            ..
+        } = &*self.inner;
+        f.write_str(operation)?;
+        if !subject.is_empty() {
+            write!(f, " {subject}")?;
+        }
+        write!(f, ": {}", kind.as_str().replace('_', " "))?;
+        if !detail.is_empty() {
+            write!(f, ": {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            operation,
+            subject,
+            detail,
+            source,
+        } = &*self.inner;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("operation", operation)
+            .field("subject", subject)
+            .field("detail", detail)
+            .field("source", source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cause_is_in_the_source_and_not_in_the_message() {
+        let error = Error::new(ErrorKind::Unavailable, "resolve secret")
+            .with_source(std::io::Error::other("connection reset"));
+        assert_eq!(error.to_string(), "resolve secret: unavailable");
+        assert_eq!(
+            error.source().map(ToString::to_string).as_deref(),
+            Some("connection reset")
+        );
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn error_crosses_threads() {
+        fn assert_send_sync<T: Send + Sync + 'static>() {}
+        assert_send_sync::<Error>();
     }
 }

@@ -1,0 +1,41 @@
+//! The names under which the stores are observed.
+//!
+//! Metric and attribute names follow the OpenTelemetry semantic conventions for database
+//! clients, <https://opentelemetry.io/docs/specs/semconv/database/>; what those do not have
+//! begins with `tenantry.`.
+
+mod label;
+
+pub use self::label::TenantLabel;
+
+/// The histogram of the durations of store operations.
+pub const DB_CLIENT_OPERATION_DURATION: &str = "db.client.operation.duration";
+/// The unit of [`DB_CLIENT_OPERATION_DURATION`]: seconds.
+pub const DB_CLIENT_OPERATION_DURATION_UNIT: &str = "s";
+/// The bucket boundaries of [`DB_CLIENT_OPERATION_DURATION`], in seconds.
+pub const DB_CLIENT_OPERATION_DURATION_BUCKETS: [f64; 9] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+/// The attribute for the product: [`POSTGRESQL`] or [`SQLITE`].
+pub const DB_SYSTEM_NAME: &str = "db.system.name";
+/// The value of [`DB_SYSTEM_NAME`] for PostgreSQL.
+pub const POSTGRESQL: &str = "postgresql";
+/// The value of [`DB_SYSTEM_NAME`] for SQLite.
+pub const SQLITE: &str = "sqlite";
+/// The attribute for the operation, such as `get` or `bulk_insert`.
+pub const DB_OPERATION_NAME: &str = "db.operation.name";
+/// The attribute for the table.
+pub const DB_COLLECTION_NAME: &str = "db.collection.name";
+/// The attribute for the kind of a failure: [`ErrorKind::as_str`](crate::ErrorKind::as_str).
+///
+/// Absent where the operation succeeded.
+pub const ERROR_TYPE: &str = "error.type";
+
+/// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
+pub const STORE: &str = "tenantry.store";
+/// The attribute for how the operation ended, such as `ok`, `error`, `hit` or `miss`.
+pub const OUTCOME: &str = "tenantry.outcome";
+/// The attribute for the tenant, **on spans only**.
+///
+/// On a metric each tenant would be a time series; [`TenantLabel`] is the bounded form.
+pub const TENANT_ID: &str = "tenant.id";

@@ -1,0 +1,67 @@
+use std::fmt;
+
+use crate::value::{ColumnType, ColumnValue, Row, ValueError, ValueSink};
+
+/// The version of a row, for optimistic concurrency.
+///
+/// The first insert stores version 1, each write adds one. A write carries the version that was
+/// read, and answers `Conflict` when the row has moved on in between.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_store::Version;
+///
+/// assert_eq!(Version::default(), Version::NEW);
+/// assert_eq!(Version::NEW.next().get(), 1);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(i64);
+
+impl Version {
+    /// The version of a struct that no database has seen yet.
+    pub const NEW: Self = Self(0);
+
+    /// Returns the version with the given number.
+    #[must_use]
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number; 0 for [`Version::NEW`].
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// Returns whether no database has seen the struct yet.
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the version that the next write stores.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ColumnValue for Version {
+    type Operand = Self;
+    const TYPE: ColumnType = ColumnType::Int64;
+
+    fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
+        sink.int64(self.0)
+    }
+
+    fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
+        Ok(row.integer(index)?.map(Self))
+    }
+}

@@ -1,0 +1,183 @@
+//! The one place where errors of the driver and the server turn into ours.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::backend::Statement;
+use crate::error::{Error, ErrorKind};
+
+/// Turns an error outside any statement of a repository into ours.
+pub(crate) fn driver_error(operation: &'static str, error: sqlx::Error) -> Error {
+    finish(Error::new(kind_of(&error), operation), error)
+}
+
+/// Turns the error of a statement into ours, with its table and key.
+pub(super) fn statement_error(statement: &Statement<'_>, error: sqlx::Error) -> Error {
+    finish(statement.error(kind_of(&error)), error)
+}
+
+/// Turns the error of a commit into ours: without an answer, the outcome is unknown.
+pub(super) fn commit_error(error: sqlx::Error) -> Error {
+    let answered = error.as_database_error().is_some() && !is_connection_loss(&error);
+    if answered {
+        return driver_error("commit", error);
+    }
+    finish(
+        Error::new(ErrorKind::CommitUnknown, "commit").with_detail(
+            "the answer was lost: all changes are stored, or none is; read before you try again",
+        ),
+        error,
+    )
+}
+
+/// Returns whether the connection is gone, and not only the statement.
+pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // Class 08, and the shutdowns of class 57
+        // (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03" | "57P05")
+        }),
+        _ => false,
+    }
+}
+
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    if is_connection_loss(error) {
+        return ErrorKind::Unavailable;
+    }
+    match error {
+        sqlx::Error::Database(database) => kind_of_state(&**database),
+        sqlx::Error::Tls(_) => ErrorKind::TlsFailed,
+        sqlx::Error::Configuration(_) => ErrorKind::InvalidSettings,
+        sqlx::Error::PoolTimedOut => ErrorKind::PoolExhausted,
+        sqlx::Error::PoolClosed => ErrorKind::Unavailable,
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            ErrorKind::InvalidValue
+        }
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
+    let Some(code) = error.code() else { return ErrorKind::Unexpected };
+    match &*code {
+        "23505" => ErrorKind::AlreadyExists,
+        "40001" => ErrorKind::SerializationFailure,
+        "40P01" => ErrorKind::Deadlock,
+        "55P03" => ErrorKind::Locked,
+        "57014" => ErrorKind::StatementTimeout,
+        "25006" => ErrorKind::ReadOnly,
+        "25P02" => ErrorKind::WorkAborted,
+        "28000" | "28P01" => ErrorKind::AuthenticationFailed,
+        "3D000" => ErrorKind::InvalidSettings,
+        "42P01" | "3F000" => ErrorKind::UnknownTable,
+        "42703" | "42804" | "42883" | "42P10" => ErrorKind::SchemaMismatch,
+        "42501" => ErrorKind::PermissionDenied,
+        "53100" => ErrorKind::StorageFull,
+        "53300" => ErrorKind::PoolExhausted,
+        "0A000" => ErrorKind::Unsupported,
+        // The plan was made for columns that a migration has changed since.
+        code if code.starts_with("22") => ErrorKind::InvalidValue,
+        code if code.starts_with("23") => ErrorKind::ConstraintViolated,
+        code if code.starts_with("53") || code.starts_with("58") => ErrorKind::Unavailable,
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+/// Adds what is safe to tell: names of constraints and columns, and the server's own words where
+/// they quote no value.
+fn finish(error: Error, cause: sqlx::Error) -> Error {
+    match cause {
+        sqlx::Error::Database(database) => {
+            let server = ServerError::new(&*database);
+            match server.advice(error.kind()) {
+                Some(advice) => error.with_detail(advice).with_source(server),
+                None => error.with_source(server),
+            }
+        }
+        // Its text may repeat the URL, and with it a password.
+        sqlx::Error::Configuration(_) => error,
+        sqlx::Error::Io(cause) => error.with_source(cause),
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => error,
+        cause => error.with_source(DriverError(cause.to_string())),
+    }
+}
+
+/// What the server said, without the values that it may have quoted.
+#[derive(Debug)]
+struct ServerError {
+    state: String,
+    message: Option<String>,
+    constraint: Option<String>,
+    column: Option<String>,
+}
+
+impl ServerError {
+    fn new(error: &dyn DatabaseError) -> Self {
+        let state = error.code().map_or_else(String::new, Cow::into_owned);
+        // Class 22 quotes the input that it could not take.
+        let message = (!state.starts_with("22")).then(|| error.message().to_owned());
+        let column = error
+            .try_downcast_ref::<PgDatabaseError>()
+            .and_then(PgDatabaseError::column)
+            .map(str::to_owned);
+        Self { state, message, constraint: error.constraint().map(str::to_owned), column }
+    }
+
+    fn advice(&self, kind: ErrorKind) -> Option<Cow<'static, str>> {
+        Some(match kind {
+            ErrorKind::AlreadyExists | ErrorKind::ConstraintViolated => {
+                match (&self.constraint, &self.column) {
+                    (Some(constraint), _) => format!("constraint {constraint}").into(),
+                    (None, Some(column)) => format!("column {column} must have a value").into(),
+                    (None, None) => return None,
+                }
+            }
+            ErrorKind::PermissionDenied => {
+                "row-level security or a missing grant refused it; migrations grant rights by \
+                 tenantry.protect"
+                    .into()
+            }
+            ErrorKind::UnknownTable => "run the migrations, as the owner role".into(),
+            ErrorKind::SchemaMismatch => {
+                "the table differs from the struct: run the migrations of this release".into()
+            }
+            ErrorKind::ReadOnly => "the server is a replica, or the unit of work is read-only".into(),
+            ErrorKind::StatementTimeout => {
+                "the statement ran longer than statement_timeout allows".into()
+            }
+            ErrorKind::InvalidValue => {
+                "a value is out of the range or the form that its column takes".into()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "{message} (SQLSTATE {})", self.state),
+            None => write!(f, "SQLSTATE {}", self.state),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// What the driver said, as text: its types are no part of our interface.
+#[derive(Debug)]
+struct DriverError(String);
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DriverError {}

@@ -1,0 +1,69 @@
+//! Migrations on PostgreSQL: run by the owner role, who is under the wall as well.
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgDatabaseError;
+
+use super::bootstrap::{connect, database_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::migrations::Migrations;
+
+const OPERATION: &str = "migrate";
+
+/// Runs the migrations that this database has not seen yet, as the owner role; returns their
+/// numbers.
+///
+/// The URL must lead to the server itself, not to a pooler: a lock of the session lets one process
+/// migrate at a time, and the others wait. Each migration stands or falls as a whole.
+///
+/// A table becomes safe by `select tenantry.protect('invoices')` in the migration that creates it.
+///
+/// # Errors
+///
+/// - [`ErrorKind::SchemaMismatch`]: a migration was changed after it had been run, or the database
+///   has run one that is not among these.
+/// - [`ErrorKind::UnprotectedTable`]: `tenantry.protect` refused a table; the text names the reason
+///   and the statement that mends it.
+/// - [`ErrorKind::PermissionDenied`]: a statement needs the rows of a protected table, which the
+///   owner does not see, or a right that the owner does not have.
+/// - [`ErrorKind::InvalidSettings`]: two migrations have one number.
+/// - the kinds of a connection or a statement that fails.
+pub async fn migrate(owner_url: &str, migrations: &Migrations) -> Result<Vec<i64>> {
+    let mut connection = connect(OPERATION, owner_url).await?;
+    // The bootstrap made this the default of the role; a role of another making gets it here. A
+    // statement that the wall would leave without rows becomes an error instead.
+    let outcome = match sqlx::raw_sql("set row_security = off").execute(&mut connection).await {
+        Ok(_) => migrations.run(&mut connection, statement_error).await,
+        Err(error) => Err(statement_error(error)),
+    };
+    // This also gives back the lock of a migration that failed.
+    let _ = connection.close().await;
+    outcome
+}
+
+fn statement_error(error: sqlx::Error) -> Error {
+    let refused =
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    // The routine is the same in every language of the server's messages.
+    let advice = match refused.map(|refused| (refused.code(), refused.routine())) {
+        Some(("42501", Some("check_enable_rls"))) => {
+            "the owner does not see the rows of protected tables: to change rows, put `select \
+             tenantry.as_platform();` before the statement and `select tenantry.as_owner();` after \
+             it; to add a foreign key, lift FORCE from both tables and protect them again after it; \
+             to create a function in SQL, put `set local row_security = on;` before it"
+        }
+        Some(("42501", _)) => {
+            "the role may not do this: migrations run as the owner role, and after `select \
+             tenantry.as_platform();` end with `select tenantry.as_owner();`"
+        }
+        Some(("3F000" | "42883", _)) => {
+            "if it is tenantry.protect that is not there, run the bootstrap first"
+        }
+        _ => return database_error(OPERATION, error),
+    };
+    let message = refused.map(|refused| refused.message().to_owned()).unwrap_or_default();
+    let kind = match refused.map(PgDatabaseError::code) {
+        Some("42501") => ErrorKind::PermissionDenied,
+        _ => ErrorKind::SchemaMismatch,
+    };
+    Error::new(kind, OPERATION).with_detail(format!("{message}: {advice}")).with_source(error)
+}

@@ -1,0 +1,80 @@
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sqlx::postgres::PgRow;
+use sqlx::{Decode, Postgres, Row as _, Type, TypeInfo as _, ValueRef as _};
+use uuid::Uuid;
+
+use crate::value::{Row, ValueError};
+
+const OTHER_TYPE: ValueError = ValueError::new("has another type in the database than in the struct");
+
+/// A row as the driver gives it; every reader looks at one column, and checks its type.
+pub(super) struct PostgresRow(pub(super) PgRow);
+
+impl PostgresRow {
+    fn get<'r, T>(&'r self, index: usize) -> Result<Option<T>, ValueError>
+    where
+        T: Decode<'r, Postgres> + Type<Postgres>,
+    {
+        self.0.try_get(index).map_err(|_| OTHER_TYPE.at(index))
+    }
+}
+
+impl Row for PostgresRow {
+    fn bool(&self, index: usize) -> Result<Option<bool>, ValueError> {
+        self.get(index)
+    }
+
+    fn integer(&self, index: usize) -> Result<Option<i64>, ValueError> {
+        let value = self.0.try_get_raw(index).map_err(|_| OTHER_TYPE.at(index))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        match value.type_info().name() {
+            "INT8" => self.get(index),
+            "INT4" => Ok(self.get::<i32>(index)?.map(i64::from)),
+            "INT2" => Ok(self.get::<i16>(index)?.map(i64::from)),
+            _ => Err(OTHER_TYPE.at(index)),
+        }
+    }
+
+    fn float64(&self, index: usize) -> Result<Option<f64>, ValueError> {
+        self.get(index)
+    }
+
+    fn text(&self, index: usize) -> Result<Option<&str>, ValueError> {
+        self.get(index)
+    }
+
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, ValueError> {
+        self.get(index)
+    }
+
+    fn uuid(&self, index: usize) -> Result<Option<Uuid>, ValueError> {
+        self.get(index)
+    }
+
+    fn timestamp(&self, index: usize) -> Result<Option<DateTime<Utc>>, ValueError> {
+        self.get(index)
+    }
+
+    fn decimal(&self, index: usize) -> Result<Option<Decimal>, ValueError> {
+        self.get(index)
+    }
+
+    fn json(&self, index: usize) -> Result<Option<&str>, ValueError> {
+        let value = self.0.try_get_raw(index).map_err(|_| OTHER_TYPE.at(index))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let is_binary = match value.type_info().name() {
+            "JSONB" => true,
+            "JSON" => false,
+            _ => return Err(OTHER_TYPE.at(index)),
+        };
+        let bytes = value.as_bytes().map_err(|_| OTHER_TYPE.at(index))?;
+        // The binary form of jsonb is its text after the byte of the format's version, 1.
+        let text = if is_binary { bytes.get(1..).unwrap_or_default() } else { bytes };
+        std::str::from_utf8(text).map(Some).map_err(|_| OTHER_TYPE.at(index))
+    }
+}

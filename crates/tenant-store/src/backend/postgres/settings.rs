@@ -1,0 +1,169 @@
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use tenantry_core::{Secret, SharedClock, SystemClock};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How to reach PostgreSQL, and how to use it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tenantry_store::PostgresSettings;
+///
+/// let settings = PostgresSettings::new("postgres://tenantry_app@localhost/billing")
+///     .with_max_connections(20)
+///     .with_acquire_timeout(Duration::from_secs(2));
+/// # drop(settings);
+/// ```
+#[derive(Clone)]
+pub struct PostgresSettings {
+    url: String,
+    password: Option<Arc<Secret>>,
+    pub(super) max_connections: u32,
+    pub(super) acquire_timeout: Duration,
+    pub(super) statement_timeout: Option<Duration>,
+    pub(super) pooler: Pooler,
+    pub(super) schema: String,
+    pub(super) clock: SharedClock,
+    pub(super) cursor_key: Vec<u8>,
+}
+
+/// What stands between the service and the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pooler {
+    /// Nothing, or a pooler in session mode.
+    #[default]
+    None,
+    /// A pooler in transaction mode, such as PgBouncer: a connection may meet another server
+    /// process in each transaction, so no statement is kept prepared.
+    TransactionMode,
+}
+
+impl Pooler {
+    pub(super) const fn keeps_statements(self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+impl PostgresSettings {
+    /// Takes a URL `postgres://role@host:port/database?sslmode=verify-full`.
+    ///
+    /// The role is the app role that `bootstrap` has made. A password in the URL is taken, but
+    /// stands better in [`with_password`](Self::with_password).
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            password: None,
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Some(Duration::from_secs(30)),
+            pooler: Pooler::None,
+            schema: "public".to_owned(),
+            clock: Arc::new(SystemClock),
+            cursor_key: Vec::new(),
+        }
+    }
+
+    /// Sets the password of the role.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<Arc<Secret>>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Sets the largest number of connections, 10 by default, at least 1.
+    #[must_use]
+    pub const fn with_max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Sets how long a call waits for a connection, 5 s by default.
+    #[must_use]
+    pub const fn with_acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time for a statement, 30 s by default; `None` for no limit.
+    #[must_use]
+    pub const fn with_statement_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.statement_timeout = timeout;
+        self
+    }
+
+    /// Says what stands between the service and the server.
+    #[must_use]
+    pub const fn with_pooler(mut self, pooler: Pooler) -> Self {
+        self.pooler = pooler;
+        self
+    }
+
+    /// Sets the schema of the tables, `public` by default.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// Sets the clock that stamps the audit columns.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the key that seals cursors, the same for all instances of a service.
+    ///
+    /// Without it, a cursor shows whether it was altered by accident, and a client that knows the
+    /// format can make one; it reads nothing through it but its own tenant's rows.
+    #[must_use]
+    pub fn with_cursor_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.cursor_key = key.into();
+        self
+    }
+
+    pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
+        if self.max_connections == 0 {
+            return Err(Error::new(ErrorKind::InvalidSettings, "connect")
+                .with_detail("max_connections must be at least 1"));
+        }
+        // The text may hold a password, and the parser's message may repeat the text.
+        let options = PgConnectOptions::from_str(&self.url).map_err(|_| {
+            Error::new(ErrorKind::InvalidSettings, "connect").with_detail(
+                "the URL cannot be parsed: write postgres://role@host:port/database",
+            )
+        })?;
+        let options = options.application_name("tenantry").disable_statement_logging();
+        let options = match &self.password {
+            Some(password) => options.password(password.expose()),
+            None => options,
+        };
+        Ok(match self.pooler {
+            Pooler::None => options,
+            Pooler::TransactionMode => options.statement_cache_capacity(0),
+        })
+    }
+}
+
+impl fmt::Debug for PostgresSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSettings")
+            .field("url", &"[redacted]")
+            .field("max_connections", &self.max_connections)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("pooler", &self.pooler)
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}

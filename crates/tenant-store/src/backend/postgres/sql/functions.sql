@@ -1,0 +1,645 @@
+-- The functions of the schema `tenantry`. Run as the owner role, at every bootstrap.
+--
+-- All run with the rights of their caller, resolve names in pg_catalog alone, and quote what they
+-- put into statements. What they refuse carries an SQLSTATE of the class TN.
+
+-- The version of everything in this schema; the library compares it with its own at connect.
+create or replace function tenantry.schema_version() returns integer
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+return 1;
+
+-- Returns the roles of this database, which must still exist.
+create or replace function tenantry.current_settings() returns tenantry.settings
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    conf tenantry.settings;
+begin
+    select * into conf from tenantry.settings;
+    if not found or 3 <> (
+        select count(*) from pg_roles where oid in (conf.owner_role, conf.app_role, conf.platform_role)
+    ) then
+        raise exception using
+            errcode = 'TN001',
+            message = 'this database has not been bootstrapped, or a role of it was dropped',
+            hint = 'run the bootstrap of Tenantry as administrator';
+    end if;
+    return conf;
+end
+$$;
+
+-- Returns `target` and, if it is partitioned, all its partitions.
+create or replace function tenantry.with_partitions(target regclass) returns setof regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select target union select relid from pg_partition_tree(target);
+end;
+
+-- Returns what is wrong with the shape of a table that holds tenants' rows, each with the
+-- statement that mends it. Reads the catalog only.
+create or replace function tenantry.shape_problems(target regclass)
+returns table (code text, problem text, fix text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    relation pg_class;
+    tenant pg_attribute;
+    found_index record;
+    found_key record;
+begin
+    select * into relation from pg_class where oid = target;
+
+    select * into tenant
+    from pg_attribute
+    where attrelid = target and attname = 'tenant_id' and attnum > 0 and not attisdropped;
+    if not found then
+        return query select 'TN004', 'it has no column tenant_id',
+            format('alter table %s add column tenant_id uuid not null', target);
+        return;
+    end if;
+    if tenant.atttypid <> 'uuid'::regtype or tenant.attgenerated <> '' then
+        return query select 'TN004',
+            format('its column tenant_id is %s%s, not a plain uuid',
+                format_type(tenant.atttypid, tenant.atttypmod),
+                case when tenant.attgenerated <> '' then ' and generated' end),
+            format('alter table %s alter column tenant_id type uuid using tenant_id::uuid', target);
+        return;
+    end if;
+    if not tenant.attnotnull then
+        return query select 'TN005', 'its column tenant_id may be null',
+            format('alter table %s alter column tenant_id set not null', target);
+    end if;
+
+    -- A unique key without the tenant tells one tenant which values another has stored.
+    for found_index in
+        select
+            i.indexrelid::regclass as name,
+            i.indisprimary as is_primary,
+            i.indisexclusion as is_exclusion,
+            c.conname as constraint_name,
+            array(
+                select pg_get_indexdef(i.indexrelid, position, true)
+                from generate_series(1, i.indnkeyatts) position
+                where i.indkey[position - 1] <> tenant.attnum
+            ) as other_columns
+        from pg_index i
+        join pg_class index_class on index_class.oid = i.indexrelid
+        left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x')
+        where i.indrelid = target
+            and (i.indisunique or i.indisexclusion)
+            -- A partition's copy of its parent's index is told of at the parent.
+            and not index_class.relispartition
+            and not exists (
+                select
+                from generate_series(1, i.indnkeyatts) position
+                where i.indkey[position - 1] = tenant.attnum
+                    -- An exclusion constraint keeps tenants apart only by equality.
+                    and (not i.indisexclusion
+                        or (select oprname from pg_operator where oid = c.conexclop[position]) = '=')
+            )
+        order by i.indisprimary desc, i.indexrelid
+    loop
+        return query select 'TN006',
+            format('its %s %s does not contain tenant_id',
+                case
+                    when found_index.is_primary then 'primary key'
+                    when found_index.is_exclusion then 'exclusion constraint'
+                    else 'unique key'
+                end,
+                coalesce(quote_ident(found_index.constraint_name), found_index.name::text)),
+            case
+                when found_index.is_exclusion then format(
+                    'alter table %s drop constraint %I, then add it again with "tenant_id with ="',
+                    target, found_index.constraint_name)
+                when found_index.constraint_name is not null then format(
+                    'alter table %s drop constraint %I, add %s (%s)',
+                    target, found_index.constraint_name,
+                    case when found_index.is_primary then 'primary key' else 'unique' end,
+                    array_to_string(array['tenant_id'] || found_index.other_columns, ', '))
+                else format(
+                    'drop index %s, then create unique index on %s (%s)',
+                    found_index.name, target,
+                    array_to_string(array['tenant_id'] || found_index.other_columns, ', '))
+            end;
+    end loop;
+
+    -- The check of a foreign key does not look at row-level security: without the tenant in it, a
+    -- row may reference another tenant's, and goes with it when that is deleted.
+    for found_key in
+        select
+            c.conname as name,
+            c.conrelid::regclass as child,
+            c.confrelid::regclass as parent,
+            exists (
+                select
+                from unnest(c.conkey, c.confkey) as pair (child_column, parent_column)
+                where pair.child_column = child_tenant.attnum
+                    and pair.parent_column = parent_tenant.attnum
+            ) as holds_tenant,
+            child_tenant.attnum = any (c.conkey) and (
+                c.confupdtype in ('n', 'd')
+                -- Since PostgreSQL 15 a foreign key can name the columns that ON DELETE sets.
+                or c.confdeltype in ('n', 'd') and child_tenant.attnum = any (coalesce(
+                    (
+                        select array_agg(value::int2)
+                        from jsonb_array_elements_text(
+                            case jsonb_typeof(to_jsonb(c) -> 'confdelsetcols')
+                                when 'array' then to_jsonb(c) -> 'confdelsetcols'
+                            end)
+                    ),
+                    c.conkey))
+            ) as writes_tenant,
+            array(
+                select quote_ident(attname)
+                from unnest(c.conkey) with ordinality as key (attnum, position)
+                join pg_attribute a on a.attrelid = c.conrelid and a.attnum = key.attnum
+                where a.attname <> 'tenant_id'
+                order by position
+            ) as child_columns,
+            array(
+                select quote_ident(attname)
+                from unnest(c.confkey) with ordinality as key (attnum, position)
+                join pg_attribute a on a.attrelid = c.confrelid and a.attnum = key.attnum
+                where a.attname <> 'tenant_id'
+                order by position
+            ) as parent_columns
+        from pg_constraint c
+        join pg_attribute child_tenant on child_tenant.attrelid = c.conrelid
+            and child_tenant.attname = 'tenant_id' and not child_tenant.attisdropped
+        join pg_attribute parent_tenant on parent_tenant.attrelid = c.confrelid
+            and parent_tenant.attname = 'tenant_id' and not parent_tenant.attisdropped
+        where c.contype = 'f' and c.conparentid = 0 and target in (c.conrelid, c.confrelid)
+        order by c.oid
+    loop
+        if not found_key.holds_tenant then
+            return query select 'TN007',
+                format('foreign key %I from %s to %s does not pair tenant_id with tenant_id',
+                    found_key.name, found_key.child, found_key.parent),
+                format(
+                    'alter table %s drop constraint %I, add foreign key (%s) references %s (%s)',
+                    found_key.child, found_key.name,
+                    array_to_string(array['tenant_id'] || found_key.child_columns, ', '),
+                    found_key.parent,
+                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '));
+        elsif found_key.writes_tenant then
+            return query select 'TN008',
+                format('foreign key %I from %s to %s would set tenant_id to null or to a default',
+                    found_key.name, found_key.child, found_key.parent),
+                format('name the other columns in its action: on delete set null (%s)',
+                    array_to_string(found_key.child_columns, ', '));
+        end if;
+    end loop;
+
+    if not exists (
+        select
+        from pg_index i
+        join pg_class index_class on index_class.oid = i.indexrelid
+        join pg_am method on method.oid = index_class.relam
+        where i.indrelid = target
+            and i.indkey[0] = tenant.attnum
+            and i.indpred is null
+            and i.indisvalid
+            and method.amname = 'btree'
+    ) then
+        return query select 'TN009', 'no index of it begins with tenant_id',
+            format('create index on %s (tenant_id)', target);
+    end if;
+
+    return query
+    select 'TN010', format('its policy %I lets rows through beside the wall', polname),
+        case polname
+            when 'tenantry_shared' then format('select tenantry.unshare(%L)', target)
+            else format('drop policy %I on %s', polname, target)
+        end
+    from pg_policy
+    where polrelid = target
+        and polpermissive
+        and polname not in ('tenantry_wall', 'tenantry_access', 'tenantry_platform')
+    order by polname;
+
+    return query
+    select 'TN011', format('its rule %I runs with the rights of the owner', rulename),
+        format('drop rule %I on %s', rulename, target)
+    from pg_rewrite
+    where ev_class = target
+    order by rulename;
+
+    if exists (
+        select from pg_inherits
+        where target in (inhrelid, inhparent) and not relation.relispartition and relation.relkind <> 'p'
+    ) then
+        return query select 'TN012', 'it inherits from a table, or a table inherits from it',
+            format('use declarative partitioning in place of INHERITS for %s', target);
+    end if;
+end
+$$;
+
+-- Returns the policies of a table that let rows through, and the wall, as one text to compare.
+create or replace function tenantry.wall_of(target regclass) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select string_agg(
+        concat_ws(' | ', polname, polpermissive, polcmd, polroles,
+            pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)),
+        e'\n' order by polname)
+    from pg_policy
+    where polrelid = target and (polpermissive or polname = 'tenantry_wall');
+end;
+
+-- Writes the three policies of a protected table, whatever stood there under their names.
+create or replace function tenantry.write_wall(target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+begin
+    execute format('drop policy if exists tenantry_wall on %s', target);
+    execute format('drop policy if exists tenantry_access on %s', target);
+    execute format('drop policy if exists tenantry_platform on %s', target);
+
+    -- After the first transaction of a connection the setting is '' rather than null. The cast
+    -- stands inside the sub-select, which runs once for each statement and not for each row.
+    execute format(
+        'create policy tenantry_wall on %s as restrictive for all to %s'
+        ' using (tenant_id = (select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid))'
+        ' with check (tenant_id = (select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid))',
+        target, conf.app_role);
+    -- A restrictive policy only takes away: these two give.
+    execute format(
+        'create policy tenantry_access on %s for all to %s using (true) with check (true)',
+        target, conf.app_role);
+    execute format(
+        'create policy tenantry_platform on %s for all to %s using (true) with check (true)',
+        target, conf.platform_role);
+end
+$$;
+
+-- Makes `wanted` the privileges that `grantee` (0 is PUBLIC) holds on a table or sequence, no
+-- more and no less; touches nothing if that is so already.
+create or replace function tenantry.set_privileges(target regclass, grantee oid, wanted text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    relation pg_class;
+    kind text;
+    grantee_name constant text := case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end;
+begin
+    select * into relation from pg_class where oid = target;
+    kind := case relation.relkind when 'S' then 'sequence' else 'table' end;
+
+    if array(
+            select privilege_type || case when is_grantable then '*' else '' end
+            from aclexplode(relation.relacl) acl
+            where acl.grantee = set_privileges.grantee
+            order by 1
+        ) = array(select unnest(wanted) order by 1)
+        and not exists (
+            select
+            from pg_attribute a, aclexplode(a.attacl) acl
+            where a.attrelid = target and acl.grantee = set_privileges.grantee
+        )
+    then
+        return;
+    end if;
+
+    execute format('revoke all on %s %s from %s cascade', kind, target, grantee_name);
+    if cardinality(wanted) > 0 then
+        execute format('grant %s on %s %s to %s', array_to_string(wanted, ', '), kind, target, grantee_name);
+    end if;
+end
+$$;
+
+-- Makes `wanted` the privileges of the app role, and `platform_wanted` those of the platform role,
+-- on a table; its sequences follow, and nobody gets a partition by itself or anything as PUBLIC.
+create or replace function tenantry.set_access(target regclass, app_wanted text[], platform_wanted text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+    nothing constant text[] := '{}';
+    part regclass;
+    owned_sequence regclass;
+    schema_name text;
+    role_name text;
+begin
+    perform tenantry.set_privileges(target, 0, nothing);
+    perform tenantry.set_privileges(target, conf.app_role, app_wanted);
+    perform tenantry.set_privileges(target, conf.platform_role, platform_wanted);
+
+    for part in select tenantry.with_partitions(target) except select target loop
+        perform tenantry.set_privileges(part, 0, nothing);
+        perform tenantry.set_privileges(part, conf.app_role, nothing);
+        perform tenantry.set_privileges(part, conf.platform_role, nothing);
+    end loop;
+
+    for owned_sequence in
+        select d.objid::regclass
+        from pg_depend d
+        join pg_class c on c.oid = d.objid and c.relkind = 'S'
+        where d.classid = 'pg_class'::regclass
+            and d.refclassid = 'pg_class'::regclass
+            and d.refobjid = target
+            and d.deptype in ('a', 'i')
+    loop
+        perform tenantry.set_privileges(owned_sequence, conf.app_role,
+            case when 'INSERT' = any (app_wanted) then array['USAGE'] else nothing end);
+        perform tenantry.set_privileges(owned_sequence, conf.platform_role,
+            case when 'INSERT' = any (platform_wanted) then array['USAGE'] else nothing end);
+    end loop;
+
+    if cardinality(app_wanted) > 0 then
+        select quote_ident(n.nspname) into schema_name
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where c.oid = target;
+        for role_name in
+            select r.rolname
+            from pg_roles r
+            where r.oid in (conf.app_role, conf.platform_role)
+                and not has_schema_privilege(r.oid, schema_name::regnamespace, 'USAGE')
+        loop
+            execute format('grant usage on schema %s to %I', schema_name, role_name);
+        end loop;
+    end if;
+end
+$$;
+
+-- Raises if `target` is not a table that the owner role owns, or is a partition.
+create or replace function tenantry.require_table(target regclass) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+    relation pg_class;
+    part record;
+begin
+    select * into relation from pg_class where oid = target;
+    if not found then
+        raise exception using
+            errcode = 'TN002',
+            message = 'there is no such table',
+            hint = 'create the table before, in the same migration or an earlier one';
+    end if;
+    if relation.relispartition then
+        raise exception using
+            errcode = 'TN012',
+            message = format('%s is a partition', target),
+            hint = format('name the partitioned table, whose partitions follow: %s', (
+                select root from pg_partition_root(target) root)),
+            table = target::text;
+    end if;
+    for part in
+        select p::regclass as name, c.relkind, c.relpersistence, c.relowner
+        from tenantry.with_partitions(target) p
+        join pg_class c on c.oid = p
+    loop
+        if part.relkind not in ('r', 'p') or part.relpersistence = 't' then
+            raise exception using
+                errcode = 'TN002',
+                message = format('%s is a %s, not a table', part.name, case
+                    when part.relkind = 'v' then 'view'
+                    when part.relkind = 'm' then 'materialized view'
+                    when part.relkind = 'f' then 'foreign table'
+                    when part.relkind = 'S' then 'sequence'
+                    when part.relpersistence = 't' then 'temporary table'
+                    else 'relation of another kind'
+                end),
+                hint = 'row-level security holds on tables and partitioned tables alone',
+                table = part.name::text;
+        end if;
+        if part.relowner <> conf.owner_role then
+            raise exception using
+                errcode = 'TN003',
+                message = format('table %s belongs to role %s', part.name, pg_get_userbyid(part.relowner)),
+                hint = format('run the migrations as %1$s, and for this table: alter table %2$s owner to %1$s',
+                    conf.owner_role, part.name),
+                table = part.name::text;
+        end if;
+    end loop;
+end
+$$;
+
+-- Builds wall two around a table that holds tenants' rows: the app role sees and writes the rows
+-- of the tenant of its transaction alone. Changes nothing if the wall stands, mends it if not.
+create or replace function tenantry.protect(target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    part regclass;
+    trouble record;
+    relation pg_class;
+    not_nil record;
+    full_access constant text[] := array['DELETE', 'INSERT', 'SELECT', 'UPDATE'];
+begin
+    perform tenantry.require_table(target);
+    -- Keeps other schema changes out between the look and the change; readers and writers go on.
+    execute format('lock table %s in share update exclusive mode', target);
+
+    for part in select tenantry.with_partitions(target) loop
+        select * into trouble from tenantry.shape_problems(part) limit 1;
+        if found then
+            raise exception using
+                errcode = trouble.code,
+                message = format('table %s cannot be protected: %s', part, trouble.problem),
+                hint = trouble.fix,
+                table = part::text;
+        end if;
+    end loop;
+
+    -- The nil tenant is nobody's. On a partitioned table the partitions inherit the check.
+    select convalidated, pg_get_expr(conbin, conrelid) as expression into not_nil
+    from pg_constraint
+    where conrelid = target and conname = 'tenantry_not_nil';
+    if found and not_nil.expression <> '(tenant_id <> ''00000000-0000-0000-0000-000000000000''::uuid)' then
+        execute format('alter table %s drop constraint tenantry_not_nil', target);
+        not_nil := null;
+    end if;
+    if not_nil is null then
+        execute format(
+            'alter table %s add constraint tenantry_not_nil'
+            ' check (tenant_id <> ''00000000-0000-0000-0000-000000000000''::uuid)',
+            target);
+    elsif not not_nil.convalidated then
+        execute format('alter table %s validate constraint tenantry_not_nil', target);
+    end if;
+
+    for part in select tenantry.with_partitions(target) loop
+        if tenantry.wall_of(part) is distinct from tenantry.wall_of('tenantry.wall_template') then
+            perform tenantry.write_wall(part);
+        end if;
+        select * into relation from pg_class where oid = part;
+        if not relation.relrowsecurity then
+            execute format('alter table %s enable row level security', part);
+        end if;
+        -- Without FORCE the owner's views and SECURITY DEFINER functions would show every row.
+        if not relation.relforcerowsecurity then
+            execute format('alter table %s force row level security', part);
+        end if;
+    end loop;
+
+    -- No TRUNCATE, which row-level security does not see, no REFERENCES, no TRIGGER.
+    perform tenantry.set_access(target, full_access, full_access);
+end
+$$;
+
+-- Takes the wall down again and shuts the table for the app role and the platform role.
+create or replace function tenantry.unprotect(target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    part regclass;
+begin
+    perform tenantry.require_table(target);
+    if exists (select from pg_policy where polrelid = target and polname = 'tenantry_shared') then
+        raise exception using
+            errcode = 'TN013',
+            message = format('table %s is shared, not protected', target),
+            hint = format('run: select tenantry.unshare(%L)', target),
+            table = target::text;
+    end if;
+
+    -- First the privileges, so that no moment leaves the rows open.
+    perform tenantry.set_access(target, '{}', '{}');
+    for part in select tenantry.with_partitions(target) loop
+        execute format('drop policy if exists tenantry_wall on %s', part);
+        execute format('drop policy if exists tenantry_access on %s', part);
+        execute format('drop policy if exists tenantry_platform on %s', part);
+        execute format('alter table %s no force row level security', part);
+        if not exists (select from pg_policy where polrelid = part) then
+            execute format('alter table %s disable row level security', part);
+        end if;
+    end loop;
+    execute format('alter table %s drop constraint if exists tenantry_not_nil', target);
+end
+$$;
+
+-- Declares a table of the platform, without tenants: the app role may read it, the platform role
+-- may write it. The policy is the mark, so it goes with the table through renames and dumps.
+create or replace function tenantry.share(target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+begin
+    perform tenantry.require_table(target);
+    if exists (
+        select from pg_attribute where attrelid = target and attname = 'tenant_id' and not attisdropped
+    ) then
+        raise exception using
+            errcode = 'TN013',
+            message = format('table %s has a column tenant_id: it holds tenants'' rows', target),
+            hint = format('run: select tenantry.protect(%L)', target),
+            table = target::text;
+    end if;
+
+    if tenantry.shared_problem(target) is not null then
+        execute format('drop policy if exists tenantry_shared on %s', target);
+        execute format('drop policy if exists tenantry_platform on %s', target);
+        execute format('create policy tenantry_shared on %s for select to %s using (true)', target, conf.app_role);
+        execute format('create policy tenantry_platform on %s for all to %s using (true) with check (true)',
+            target, conf.platform_role);
+        execute format('alter table %s enable row level security', target);
+        -- Not forced: migrations fill such tables as the owner.
+        execute format('alter table %s no force row level security', target);
+    end if;
+
+    perform tenantry.set_access(target, array['SELECT'], array['DELETE', 'INSERT', 'SELECT', 'UPDATE']);
+end
+$$;
+
+-- Takes the declaration back and shuts the table for the app role and the platform role.
+create or replace function tenantry.unshare(target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+begin
+    perform tenantry.require_table(target);
+    if exists (select from pg_policy where polrelid = target and polname = 'tenantry_wall') then
+        raise exception using
+            errcode = 'TN013',
+            message = format('table %s is protected, not shared', target),
+            hint = format('run: select tenantry.unprotect(%L)', target),
+            table = target::text;
+    end if;
+
+    perform tenantry.set_access(target, '{}', '{}');
+    execute format('drop policy if exists tenantry_shared on %s', target);
+    execute format('drop policy if exists tenantry_platform on %s', target);
+    if not exists (select from pg_policy where polrelid = target) then
+        execute format('alter table %s disable row level security', target);
+    end if;
+end
+$$;
+
+-- Returns what is wrong with the declaration of a shared table, or null.
+create or replace function tenantry.shared_problem(target regclass) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select case
+        when not c.relrowsecurity then 'row-level security is off'
+        when c.relforcerowsecurity then 'row-level security is forced, which keeps migrations from filling it'
+        when not exists (
+            select from pg_policy p
+            where p.polrelid = c.oid and p.polname = 'tenantry_shared' and p.polpermissive
+                and p.polcmd = 'r' and p.polroles = array[conf.app_role::oid]
+                and pg_get_expr(p.polqual, p.polrelid) = 'true'
+        ) then 'its policy tenantry_shared was changed'
+        when not exists (
+            select from pg_policy p
+            where p.polrelid = c.oid and p.polname = 'tenantry_platform' and p.polpermissive
+                and p.polcmd = '*' and p.polroles = array[conf.platform_role::oid]
+                and pg_get_expr(p.polqual, p.polrelid) = 'true'
+                and pg_get_expr(p.polwithcheck, p.polrelid) = 'true'
+        ) then 'its policy tenantry_platform is missing or was changed'
+    end
+    from pg_class c, tenantry.settings conf
+    where c.oid = target;
+end;
+
+-- In a migration: goes over to the platform role, until as_owner() or the end of the transaction,
+-- to change the rows of all tenants.
+create or replace function tenantry.as_platform() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+begin
+    perform set_config('role', pg_get_userbyid(conf.platform_role), true);
+    perform set_config('row_security', 'on', true);
+end
+$$;
+
+-- In a migration: comes back from as_platform().
+create or replace function tenantry.as_owner() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+begin
+    perform set_config('role', pg_get_userbyid(conf.owner_role), true);
+    perform set_config('row_security', 'off', true);
+end
+$$;

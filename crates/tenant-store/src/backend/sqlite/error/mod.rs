@@ -1,0 +1,105 @@
+//! The one place where errors of the driver turn into ours.
+
+use std::fmt;
+
+use crate::backend::Statement;
+use crate::error::{Error, ErrorKind};
+
+/// Turns an error outside any statement of a repository into ours.
+pub(crate) fn driver_error(operation: &'static str, error: sqlx::Error) -> Error {
+    finish(Error::new(kind_of(&error), operation), &error)
+}
+
+/// Turns the error of a statement into ours, with its table and key.
+pub(super) fn statement_error(statement: &Statement<'_>, error: sqlx::Error) -> Error {
+    finish(statement.error(kind_of(&error)), &error)
+}
+
+/// The primary result codes (<https://www.sqlite.org/rescode.html>); extended ones keep them in
+/// their lowest byte.
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Database(database) => {
+            let Some(code) = database.code().and_then(|code| code.parse::<i32>().ok()) else {
+                return ErrorKind::Unexpected;
+            };
+            kind_of_code(code, database.message())
+        }
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => {
+            ErrorKind::Unavailable
+        }
+        sqlx::Error::Configuration(_) => ErrorKind::InvalidSettings,
+        sqlx::Error::PoolTimedOut => ErrorKind::PoolExhausted,
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+            ErrorKind::InvalidValue
+        }
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+fn kind_of_code(code: i32, message: &str) -> ErrorKind {
+    const PRIMARY_KEY: i32 = 1555;
+    const UNIQUE: i32 = 2067;
+    const ROW_ID: i32 = 2579;
+    match code {
+        PRIMARY_KEY | UNIQUE | ROW_ID => return ErrorKind::AlreadyExists,
+        _ => {}
+    }
+    match code & 0xff {
+        1 if message.contains("no such table") => ErrorKind::UnknownTable,
+        1 if message.contains("no such column") || message.contains("has no column") => {
+            ErrorKind::SchemaMismatch
+        }
+        1 if message.contains("integer overflow") => ErrorKind::InvalidValue,
+        3 | 23 => ErrorKind::PermissionDenied,
+        5 | 6 => ErrorKind::Locked,
+        8 => ErrorKind::ReadOnly,
+        9 => ErrorKind::StatementTimeout,
+        10 | 14 => ErrorKind::Unavailable,
+        11 | 26 => ErrorKind::Corrupt,
+        13 => ErrorKind::StorageFull,
+        17 => ErrorKind::SchemaMismatch,
+        18 | 20 | 25 => ErrorKind::InvalidValue,
+        19 => ErrorKind::ConstraintViolated,
+        _ => ErrorKind::Unexpected,
+    }
+}
+
+fn finish(error: Error, cause: &sqlx::Error) -> Error {
+    let advice = match error.kind() {
+        ErrorKind::UnknownTable => "run the migrations",
+        ErrorKind::SchemaMismatch => {
+            "the table differs from the struct: run the migrations of this release"
+        }
+        ErrorKind::Locked => "another process holds the lock of the file",
+        ErrorKind::ReadOnly => "the file is read-only, or the unit of work is",
+        ErrorKind::StatementTimeout => "the statement ran longer than its time-out allows",
+        ErrorKind::StorageFull => "the disk is full: nothing was stored",
+        ErrorKind::Corrupt => "the file is damaged, or no SQLite database: restore a backup",
+        ErrorKind::InvalidValue => "a value is out of the range that its column takes",
+        ErrorKind::Unavailable => "the file cannot be opened or read",
+        _ => "",
+    };
+    let error = if advice.is_empty() { error } else { error.with_detail(advice) };
+    match cause {
+        // SQLite names tables, columns and constraints, and quotes no value.
+        sqlx::Error::Database(database) => error.with_source(SqliteCause(format!(
+            "{} (result code {})",
+            database.message(),
+            database.code().unwrap_or_default()
+        ))),
+        cause => error.with_source(SqliteCause(cause.to_string())),
+    }
+}
+
+/// What SQLite said, as text: the driver's types are no part of our interface.
+#[derive(Debug)]
+struct SqliteCause(String);
+
+impl fmt::Display for SqliteCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SqliteCause {}

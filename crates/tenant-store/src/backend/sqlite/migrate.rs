@@ -1,0 +1,26 @@
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::error::driver_error;
+use super::settings::SqliteSettings;
+use crate::error::Result;
+use crate::migrations::Migrations;
+
+/// Runs the migrations that this database has not seen yet, and creates its file if it is not
+/// there.
+///
+/// # Errors
+///
+/// `SchemaMismatch` if a migration was changed after it had been run, or the database has run one
+/// that is not among these; `InvalidSettings` if two have one number; the kinds of opening a file
+/// and of a statement that fails.
+pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Result<()> {
+    let mut connection = settings
+        .connect_options()
+        .connect()
+        .await
+        .map_err(|error| driver_error("migrate", error))?;
+    let outcome = migrations.run(&mut connection, |error| driver_error("migrate", error)).await;
+    let closed = connection.close().await.map_err(|error| driver_error("migrate", error));
+    outcome?;
+    closed
+}

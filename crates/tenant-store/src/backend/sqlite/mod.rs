@@ -1,0 +1,183 @@
+//! The SQLite backend: wall one, embedded.
+
+mod arguments;
+mod error;
+mod migrate;
+mod row;
+mod schema;
+mod session;
+mod settings;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+
+use super::{Access, Backend, Begin, Dialect, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{StoreSettings, TenantStore};
+
+pub use migrate::migrate;
+pub use settings::SqliteSettings;
+
+use session::{Connection, SqliteSession};
+
+impl TenantStore {
+    /// Opens an SQLite database, and creates it if it is not there.
+    ///
+    /// SQLite has wall one only: every statement carries the tenant, but there is no row-level
+    /// security behind it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the file cannot be opened, `Locked`, `Corrupt`, `ReadOnly`, `StorageFull`,
+    /// `InvalidSettings`.
+    pub async fn sqlite(settings: SqliteSettings) -> Result<Self> {
+        let backend = SqliteBackend::open(&settings).await?;
+        Ok(Self::new(
+            Box::new(backend),
+            StoreSettings {
+                clock: settings.clock,
+                cursor_key: settings.cursor_key,
+                schema: None,
+                statement_timeout: settings.statement_timeout,
+                system: SYSTEM,
+            },
+        ))
+    }
+}
+
+/// The value of `db.system.name` in the semantic conventions.
+const SYSTEM: &str = "sqlite";
+
+/// SQLite takes one writer at a time: the others wait here, in order, and not in the file's lock,
+/// which knows no order.
+pub(crate) struct SqliteBackend {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    max_readers: u32,
+    /// A database in memory lives as long as a connection to it.
+    _anchor: Option<parking_lot::Mutex<SqliteConnection>>,
+    /// Removed when the store is dropped.
+    _folder: Option<std::sync::Arc<settings::TemporaryFolder>>,
+    location: PathBuf,
+}
+
+impl SqliteBackend {
+    pub(super) async fn open(settings: &SqliteSettings) -> Result<Self> {
+        if settings.max_readers == 0 {
+            return Err(Error::new(ErrorKind::InvalidSettings, "open")
+                .with_detail("max_readers must be at least 1"));
+        }
+        let write = settings.connect_options();
+        // The first connection creates the file and sets its journal mode.
+        let first = connect(&write).await?;
+        let read = write.clone().pragma("query_only", "ON");
+        let anchor = if settings.is_in_memory() {
+            Some(parking_lot::Mutex::new(first))
+        } else {
+            sqlx::Connection::close(first)
+                .await
+                .map_err(|cause| error::driver_error("open", cause))?;
+            None
+        };
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(settings.acquire_timeout)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        Ok(Self {
+            writer: pool(1).connect_lazy_with(write),
+            readers: pool(settings.max_readers).connect_lazy_with(read),
+            max_readers: settings.max_readers,
+            _anchor: anchor,
+            _folder: settings.folder(),
+            location: settings.location(),
+        })
+    }
+
+    async fn acquire(
+        &self,
+        operation: &'static str,
+        access: Access,
+    ) -> Result<PoolConnection<Sqlite>> {
+        let (pool, what, size) = match access {
+            Access::Write => (&self.writer, "the one writer is", 1),
+            Access::Read | Access::ReadOne => (&self.readers, "all readers are", self.max_readers),
+        };
+        let started = Instant::now();
+        match pool.acquire().await {
+            Ok(connection) => Ok(connection),
+            Err(sqlx::Error::PoolTimedOut) => {
+                Err(Error::new(ErrorKind::PoolExhausted, operation).with_detail(format!(
+                    "waited {} ms; {what} in use ({size} of {size}): end units of work sooner",
+                    started.elapsed().as_millis()
+                )))
+            }
+            Err(cause) => Err(error::driver_error(operation, cause)),
+        }
+    }
+}
+
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection> {
+    options.connect().await.map_err(|cause| error::driver_error("open", cause))
+}
+
+#[async_trait]
+impl Backend for SqliteBackend {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    async fn begin(&self, begin: &Begin) -> Result<Box<dyn Session>> {
+        let connection = self.acquire(begin.operation, begin.access).await?;
+        let statement = match begin.access {
+            // A single statement is a transaction by itself.
+            Access::ReadOne => None,
+            Access::Read => Some("BEGIN"),
+            // Taking the write lock at the start avoids the deadlock of two readers that both
+            // want to write (https://www.sqlite.org/lang_transaction.html#immediate).
+            Access::Write => Some("BEGIN IMMEDIATE"),
+        };
+        let connection = match statement {
+            None => Connection::Plain(connection),
+            Some(statement) => {
+                // A begin that is dropped half way is rolled back by the driver's worker.
+                let begun =
+                    Transaction::begin(connection, Some(sqlx::SqlSafeStr::into_sql_str(statement)));
+                let transaction =
+                    begun.await.map_err(|cause| error::driver_error(begin.operation, cause))?;
+                Connection::Transaction(transaction)
+            }
+        };
+        let mut session = SqliteSession::new(connection);
+        if let Some(timeout) = begin.statement_timeout {
+            session.limit_statements(timeout).await?;
+        }
+        Ok(Box::new(session))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl fmt::Debug for SqliteBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBackend").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+/// How many steps of SQLite's machine pass between two looks at the clock: some 10 microseconds.
+const STEPS_PER_LOOK: i32 = 10_000;
+
+/// The shortest time a statement can be given.
+const SHORTEST: Duration = Duration::from_millis(1);

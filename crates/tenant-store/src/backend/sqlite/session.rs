@@ -1,0 +1,224 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{
+    AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction,
+};
+
+use super::arguments::Arguments;
+use super::error::{driver_error, statement_error};
+use super::row::SqliteRow;
+use super::{SHORTEST, STEPS_PER_LOOK, schema};
+use crate::aggregate::AggregateDescriptor;
+use crate::backend::{Each, RowStream, SavepointAction, Session, Statement};
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::Row;
+
+/// A connection for one statement, or a transaction. Dropped, it is rolled back.
+pub(super) struct SqliteSession {
+    connection: Connection,
+    /// False after an error, as on PostgreSQL: what has been done since is given up as a whole.
+    usable: bool,
+    limit: Option<Limit>,
+}
+
+pub(super) enum Connection {
+    Plain(PoolConnection<Sqlite>),
+    Transaction(Transaction<'static, Sqlite>),
+    Ended,
+}
+
+impl Connection {
+    fn get(&mut self, operation: &'static str) -> Result<&mut SqliteConnection> {
+        match self {
+            Self::Plain(connection) => Ok(connection),
+            Self::Transaction(transaction) => Ok(transaction),
+            Self::Ended => Err(Error::new(ErrorKind::WorkAborted, operation)),
+        }
+    }
+}
+
+impl SqliteSession {
+    pub(super) const fn new(connection: Connection) -> Self {
+        Self { connection, usable: true, limit: None }
+    }
+
+    /// Interrupts every statement from now on that runs longer.
+    pub(super) async fn limit_statements(&mut self, timeout: Duration) -> Result<()> {
+        let limit = Limit::new(timeout.max(SHORTEST));
+        let deadline = Arc::clone(&limit.deadline);
+        let started = limit.started;
+        let connection = self.connection.get("begin")?;
+        let mut handle =
+            connection.lock_handle().await.map_err(|cause| driver_error("begin", cause))?;
+        // The handler stays on the connection; without a deadline it does nothing.
+        handle.set_progress_handler(STEPS_PER_LOOK, move || {
+            let deadline = deadline.load(Ordering::Relaxed);
+            deadline == 0 || nanoseconds(started.elapsed()) < deadline
+        });
+        drop(handle);
+        self.limit = Some(limit);
+        Ok(())
+    }
+
+    fn query<'q>(&mut self, statement: &Statement<'_>) -> Result<Query<'q, Sqlite, SqliteArguments>> {
+        let mut arguments = Arguments::default();
+        (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
+        if let Some(limit) = &self.limit {
+            limit.start();
+        }
+        let sql = AssertSqlSafe(Arc::clone(statement.sql)).into_sql_str();
+        Ok(sqlx::query_with(sql, arguments.into_inner()))
+    }
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn fetch(&mut self, statement: &Statement<'_>, each: &mut Each<'_>) -> Result<()> {
+        let query = self.query(statement)?;
+        let connection = self.connection.get(statement.operation)?;
+        let mut rows = query.fetch(connection);
+        loop {
+            match rows.try_next().await {
+                Ok(Some(row)) => {
+                    each(&SqliteRow(row)).map_err(|error| statement.value_error(&error))?;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    drop(rows);
+                    self.usable = false;
+                    return Err(statement_error(statement, error));
+                }
+            }
+        }
+    }
+
+    async fn execute(&mut self, statement: &Statement<'_>) -> Result<u64> {
+        let query = self.query(statement)?;
+        let connection = self.connection.get(statement.operation)?;
+        match query.execute(connection).await {
+            Ok(result) => Ok(result.rows_affected()),
+            Err(error) => {
+                self.usable = false;
+                Err(statement_error(statement, error))
+            }
+        }
+    }
+
+    fn stream<'s>(&'s mut self, statement: &'s Statement<'s>) -> RowStream<'s> {
+        let query = match self.query(statement) {
+            Ok(query) => query,
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        let Self { connection, usable, .. } = self;
+        let connection = match connection.get(statement.operation) {
+            Ok(connection) => connection,
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        query
+            .fetch(connection)
+            .map(move |row| match row {
+                Ok(row) => Ok(Box::new(SqliteRow(row)) as Box<dyn Row + Send>),
+                Err(error) => {
+                    *usable = false;
+                    Err(statement_error(statement, error))
+                }
+            })
+            .boxed()
+    }
+
+    fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()> {
+        let connection = self.connection.get("verify")?;
+        match schema::verify(connection, descriptor).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.usable = false;
+                Err(driver_error("verify", error))
+            }
+        }
+    }
+
+    async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
+        let (operation, text) = match action {
+            SavepointAction::Set => ("savepoint", format!("SAVEPOINT tenantry_{number}")),
+            SavepointAction::Release => {
+                ("release", format!("RELEASE SAVEPOINT tenantry_{number}"))
+            }
+            SavepointAction::RollbackTo => {
+                ("rollback_to", format!("ROLLBACK TO SAVEPOINT tenantry_{number}"))
+            }
+        };
+        let connection = self.connection.get(operation)?;
+        match connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await {
+            Ok(_) => {
+                self.usable = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.usable = false;
+                Err(driver_error(operation, error))
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        let connection = std::mem::replace(&mut self.connection, Connection::Ended);
+        match connection {
+            Connection::Transaction(transaction) if self.usable => {
+                transaction.commit().await.map_err(|error| driver_error("commit", error))
+            }
+            Connection::Plain(_) => Ok(()),
+            Connection::Transaction(_) | Connection::Ended => {
+                Err(Error::new(ErrorKind::WorkAborted, "commit"))
+            }
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.connection, Connection::Ended) {
+            Connection::Transaction(transaction) => {
+                transaction.rollback().await.map_err(|error| driver_error("rollback", error))
+            }
+            Connection::Plain(_) | Connection::Ended => Ok(()),
+        }
+    }
+}
+
+/// The time that a statement may take, in a form that SQLite's thread can look at.
+struct Limit {
+    timeout: Duration,
+    started: Instant,
+    /// Nanoseconds since `started`; 0 while nothing is limited.
+    deadline: Arc<AtomicU64>,
+}
+
+impl Limit {
+    fn new(timeout: Duration) -> Self {
+        Self { timeout, started: Instant::now(), deadline: Arc::default() }
+    }
+
+    fn start(&self) {
+        let deadline = nanoseconds(self.started.elapsed() + self.timeout);
+        self.deadline.store(deadline, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.deadline.store(0, Ordering::Relaxed);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,148 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Not;
+
+use crate::aggregate::Aggregate;
+use crate::value::{Value, ValueError};
+
+/// A condition on the rows of `A`.
+///
+/// Built from [`Column`](super::Column) constants and combined with [`and`](Self::and),
+/// [`or`](Self::or) and `!`. The tenant is no part of it: the repository adds that, always.
+pub struct Filter<A> {
+    /// A value that cannot be stored is reported when the filter is used.
+    pub(crate) expression: Result<Expression, ValueError>,
+    marker: PhantomData<fn() -> A>,
+}
+
+/// Prints the shape of the condition; values are left out, they may be personal data.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Expression {
+    All,
+    Compare { column: usize, comparison: Comparison, value: Value },
+    OneOf { column: usize, values: Vec<Value> },
+    IsNull { column: usize },
+    StartsWith { column: usize, prefix: Value },
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl<A: Aggregate> Filter<A> {
+    /// Returns the condition that every row meets.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::from_expression(Expression::All)
+    }
+
+    /// Holds where both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.join(other, |left, right| match (left, right) {
+            (Expression::All, other) | (other, Expression::All) => other,
+            (Expression::And(mut all), other) => {
+                all.push(other);
+                Expression::And(all)
+            }
+            (left, right) => Expression::And(vec![left, right]),
+        })
+    }
+
+    /// Holds where at least one of both holds.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        self.join(other, |left, right| match (left, right) {
+            (Expression::All, _) | (_, Expression::All) => Expression::All,
+            (Expression::Or(mut any), other) => {
+                any.push(other);
+                Expression::Or(any)
+            }
+            (left, right) => Expression::Or(vec![left, right]),
+        })
+    }
+
+    pub(crate) fn from_expression(expression: Expression) -> Self {
+        Self { expression: Ok(expression), marker: PhantomData }
+    }
+
+    pub(super) fn new<V>(
+        column: usize,
+        value: Result<V, ValueError>,
+        build: impl FnOnce(usize, V) -> Expression,
+    ) -> Self {
+        let expression =
+            value.map(|value| build(column, value)).map_err(|error| error.at(column));
+        Self { expression, marker: PhantomData }
+    }
+
+    fn join(
+        self,
+        other: Self,
+        join: impl FnOnce(Expression, Expression) -> Expression,
+    ) -> Self {
+        let expression = match (self.expression, other.expression) {
+            (Ok(left), Ok(right)) => Ok(join(left, right)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        Self { expression, marker: PhantomData }
+    }
+}
+
+/// Holds exactly where the filter does not, NULLs included.
+impl<A: Aggregate> Not for Filter<A> {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self {
+            expression: self.expression.map(|inner| Expression::Not(Box::new(inner))),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<A: Aggregate> Default for Filter<A> {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
+impl<A> Clone for Filter<A> {
+    fn clone(&self) -> Self {
+        Self { expression: self.expression.clone(), marker: PhantomData }
+    }
+}
+
+impl<A> fmt::Debug for Filter<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.expression).finish()
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("All"),
+            Self::Compare { column, comparison, .. } => {
+                write!(f, "{comparison:?}(column {column})")
+            }
+            Self::OneOf { column, values } => {
+                write!(f, "OneOf(column {column}, {} values)", values.len())
+            }
+            Self::IsNull { column } => write!(f, "IsNull(column {column})"),
+            Self::StartsWith { column, .. } => write!(f, "StartsWith(column {column})"),
+            Self::And(all) => f.debug_tuple("And").field(all).finish(),
+            Self::Or(any) => f.debug_tuple("Or").field(any).finish(),
+            Self::Not(inner) => f.debug_tuple("Not").field(inner).finish(),
+        }
+    }
+}

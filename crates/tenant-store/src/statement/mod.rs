@@ -1,0 +1,61 @@
+//! The text of statements: one place where SQL is written, and the tenant is in every line of it.
+
+mod dynamic;
+mod plan;
+
+pub(crate) use dynamic::{BulkUpdate, DynamicStatement, ListRequest};
+pub(crate) use plan::Plan;
+
+use crate::aggregate::{AggregateDescriptor, ColumnDescriptor};
+use crate::backend::Dialect;
+use crate::value::ColumnType;
+
+pub(crate) const TENANT: &str = "tenant_id";
+pub(crate) const CREATED_AT: &str = "created_at";
+pub(crate) const CREATED_BY: &str = "created_by";
+pub(crate) const MODIFIED_AT: &str = "modified_at";
+pub(crate) const MODIFIED_BY: &str = "modified_by";
+pub(crate) const TRACE_ID: &str = "trace_id";
+pub(crate) const DELETED_AT: &str = "deleted_at";
+pub(crate) const DELETED_BY: &str = "deleted_by";
+
+/// The collation that orders decimals by value on SQLite, where they are text.
+pub(crate) const DECIMAL_COLLATION: &str = "tenantry_decimal";
+
+/// Returns the columns that the store itself keeps in the table of an aggregate.
+pub(crate) fn store_columns(
+    descriptor: &AggregateDescriptor,
+) -> impl Iterator<Item = ColumnDescriptor> {
+    const AUDIT: [ColumnDescriptor; 5] = [
+        ColumnDescriptor::new(CREATED_AT, ColumnType::Timestamp, false),
+        ColumnDescriptor::new(CREATED_BY, ColumnType::Text, false),
+        ColumnDescriptor::new(MODIFIED_AT, ColumnType::Timestamp, false),
+        ColumnDescriptor::new(MODIFIED_BY, ColumnType::Text, false),
+        ColumnDescriptor::new(TRACE_ID, ColumnType::Text, true),
+    ];
+    const SOFT_DELETE: [ColumnDescriptor; 2] = [
+        ColumnDescriptor::new(DELETED_AT, ColumnType::Timestamp, true),
+        ColumnDescriptor::new(DELETED_BY, ColumnType::Text, true),
+    ];
+    let audit = if descriptor.is_audited() { &AUDIT[..] } else { &[] };
+    let soft_delete = if descriptor.is_soft_deleted() { &SOFT_DELETE[..] } else { &[] };
+    std::iter::once(ColumnDescriptor::new(TENANT, ColumnType::Uuid, false))
+        .chain(audit.iter().copied())
+        .chain(soft_delete.iter().copied())
+}
+
+/// Writes an identifier in double quotes, which both dialects take.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Writes a column so that it compares and sorts alike on every database: text by code point,
+/// decimals by value.
+fn ordered(dialect: Dialect, column: &ColumnDescriptor) -> String {
+    let name = quote(column.name());
+    match (dialect, column.column_type()) {
+        (Dialect::Postgres, ColumnType::Text) => format!("{name} COLLATE \"C\""),
+        (Dialect::Sqlite, ColumnType::Decimal) => format!("{name} COLLATE {DECIMAL_COLLATION}"),
+        _ => name,
+    }
+}

@@ -1,0 +1,162 @@
+//! The tenant store: a database, opened once per process, from which tenants' scopes are made.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tenantry_core::{RequestContext, SharedClock, TenantId};
+
+use crate::aggregate::Aggregate;
+use crate::backend::{Access, Backend, Begin, Session};
+use crate::error::Result;
+use crate::scope::TenantScope;
+use crate::statement::Plan;
+use crate::telemetry::Telemetry;
+use crate::work::{CommitListener, Listeners};
+
+/// A database that holds the rows of many tenants.
+///
+/// Opened by [`TenantStore::postgres`] or [`TenantStore::sqlite`] once per process; cheap to
+/// clone. It has no method that reads or writes: those are on a [`TenantScope`].
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # async fn open() -> tenantry_store::Result<()> {
+/// use tenantry_core::TenantId;
+/// use tenantry_store::{SqliteSettings, TenantStore};
+///
+/// let store = TenantStore::sqlite(SqliteSettings::in_memory()).await?;
+/// let tenant = store.tenant(TenantId::generate());
+/// # drop(tenant);
+/// store.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TenantStore {
+    inner: Arc<StoreInner>,
+}
+
+pub(crate) struct StoreInner {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) listeners: Listeners,
+    pub(crate) clock: SharedClock,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) cursor_key: Vec<u8>,
+    schema: Option<String>,
+    statement_timeout: Option<Duration>,
+    plans: RwLock<HashMap<TypeId, Arc<PlannedAggregate>>>,
+}
+
+/// An aggregate as this process has met it: its statements, and whether its table was compared
+/// with what the code expects.
+pub(crate) struct PlannedAggregate {
+    pub(crate) plan: Plan,
+    verified: AtomicBool,
+}
+
+/// What a backend's settings say that does not concern the database.
+pub(crate) struct StoreSettings {
+    pub(crate) clock: SharedClock,
+    pub(crate) cursor_key: Vec<u8>,
+    pub(crate) schema: Option<String>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) system: &'static str,
+}
+
+impl TenantStore {
+    pub(crate) fn new(backend: Box<dyn Backend>, settings: StoreSettings) -> Self {
+        Self {
+            inner: Arc::new(StoreInner {
+                backend,
+                listeners: Listeners::default(),
+                clock: settings.clock,
+                telemetry: Telemetry::new(settings.system),
+                cursor_key: settings.cursor_key,
+                schema: settings.schema,
+                statement_timeout: settings.statement_timeout,
+                plans: RwLock::default(),
+            }),
+        }
+    }
+
+    /// Returns the scope of a tenant, acting as the system.
+    ///
+    /// Use [`TenantScope::with_context`] to name the actor and the request.
+    #[must_use]
+    pub fn tenant(&self, tenant: TenantId) -> TenantScope {
+        TenantScope::new(Arc::clone(&self.inner), tenant, RequestContext::system())
+    }
+
+    /// Lets a listener hear of every transaction that is committed from now on.
+    pub fn on_commit(&self, listener: Arc<dyn CommitListener>) {
+        self.inner.listeners.add(listener);
+    }
+
+    /// Compares the table of an aggregate with the struct, as the first use of it would.
+    ///
+    /// Call it at start-up for every aggregate of the service, and a wrong schema cannot go live.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTable`, `UnprotectedTable`, `SchemaMismatch`; `Unavailable`.
+    pub async fn verify<A: Aggregate>(&self) -> Result<()> {
+        let planned = self.inner.planned::<A>();
+        let mut session = self
+            .inner
+            .backend
+            .begin(&Begin {
+                operation: "verify",
+                tenant: None,
+                access: Access::Read,
+                isolation: None,
+                statement_timeout: self.inner.statement_timeout,
+            })
+            .await?;
+        planned.verify(&mut *session).await
+    }
+
+    /// Closes the connections; waits for those in use.
+    pub async fn close(&self) {
+        self.inner.backend.close().await;
+    }
+
+
+impl fmt::Debug for TenantStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantStore").field("backend", &self.inner.backend).finish_non_exhaustive()
+    }
+}
+
+impl StoreInner {
+    pub(crate) fn planned<A: Aggregate>(&self) -> Arc<PlannedAggregate> {
+        let key = TypeId::of::<A>();
+        if let Some(planned) = self.plans.read().get(&key) {
+            return Arc::clone(planned);
+        }
+        let plan = Plan::new(self.backend.dialect(), self.schema.as_deref(), A::DESCRIPTOR);
+        let planned = Arc::new(PlannedAggregate { plan, verified: AtomicBool::new(false) });
+        Arc::clone(self.plans.write().entry(key).or_insert(planned))
+    }
+
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        self.statement_timeout
+    }
+}
+
+impl PlannedAggregate {
+    /// Compares the table with the struct, once per process.
+    pub(crate) async fn verify(&self, session: &mut dyn Session) -> Result<()> {
+        if !self.verified.load(Ordering::Acquire) {
+            session.verify(self.plan.descriptor).await?;
+            self.verified.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tenantry_core::TenantId;
+
+use crate::aggregate::Version;
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// The row is new.
+    Inserted,
+    /// The row was there and holds other values.
+    Updated,
+    /// The row was inserted or updated.
+    Upserted,
+    /// The row was removed, or marked as deleted.
+    Deleted,
+    /// The mark of deletion was taken away.
+    Restored,
+}
+
+/// One row that a transaction changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChangedRow {
+    /// The table of the aggregate.
+    pub table: &'static str,
+    /// The identifier, as it displays.
+    pub id: String,
+    /// What happened to it.
+    pub kind: ChangeKind,
+    /// The version that the row has now, where it is known.
+    pub version: Option<Version>,
+}
+
+impl ChangedRow {
+    pub(crate) const fn new(
+        table: &'static str,
+        id: String,
+        kind: ChangeKind,
+        version: Option<Version>,
+    ) -> Self {
+        Self { table, id, kind, version }
+    }
+}
+
+/// Whether a transaction was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommitOutcome {
+    /// It is stored.
+    Committed,
+    /// The answer was lost, or the caller dropped the commit: it may be stored.
+    Unknown,
+}
+
+/// What a transaction changed, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommittedChanges {
+    /// The tenant whose rows these are.
+    pub tenant: TenantId,
+    /// Whether the changes are stored.
+    pub outcome: CommitOutcome,
+    /// The rows.
+    pub rows: Vec<ChangedRow>,
+}
+
+/// Hears of every transaction that changed something, after its commit.
+///
+/// What derives from rows, such as a cache, brings itself up to date here. A listener is called in
+/// a task of its own, so that a caller who drops its future cannot keep it from running; a call
+/// that panics is logged and harms nobody.
+#[async_trait]
+pub trait CommitListener: fmt::Debug + Send + Sync {
+    /// Takes note of the changes. With [`CommitOutcome::Unknown`] they may or may not be stored.
+    async fn committed(&self, changes: &CommittedChanges);
+}
+
+/// The listeners of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    any: AtomicBool,
+    all: RwLock<Vec<Arc<dyn CommitListener>>>,
+}
+
+impl Listeners {
+    pub(crate) fn add(&self, listener: Arc<dyn CommitListener>) {
+        self.all.write().push(listener);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Returns whether changes need to be written down at all.
+    pub(crate) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    /// Tells every listener, in a task that goes on if the caller does not.
+    pub(crate) fn tell(&self, changes: CommittedChanges) -> Option<tokio::task::JoinHandle<()>> {
+        if changes.rows.is_empty() {
+            return None;
+        }
+        let all = self.all.read().clone();
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(async move {
+            for listener in all {
+                listener.committed(&changes).await;
+            }
+        }))
+    }
+}

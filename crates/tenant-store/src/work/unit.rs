@@ -1,0 +1,306 @@
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use tenantry_core::{RequestContext, TenantId};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{ChangedRow, CommitOutcome, CommittedChanges};
+use crate::aggregate::Aggregate;
+use crate::backend::{SavepointAction, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::SqlRepository;
+use crate::scope::TenantScope;
+
+/// One transaction of one tenant: what is written through it stands or falls together.
+///
+/// Made by [`TenantScope::begin`]. Dropping it rolls back. Its repositories borrow it, so none can
+/// outlive the commit. After an error of the database, as after a dropped write, only
+/// [`rollback`](Self::rollback) and [`rollback_to`](Self::rollback_to) are left, on every backend;
+/// `NotFound` and `Conflict` are answers, not errors of the database, and end nothing.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use tenantry_store::{Repository, RepositoryExt, Result, TenantScope, Version, Aggregate};
+/// # use uuid::Uuid;
+/// # #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// # #[aggregate(table = "invoices")]
+/// # pub struct Invoice {
+/// #     #[aggregate(id)]
+/// #     pub id: Uuid,
+/// #     pub total_cents: i64,
+/// #     #[aggregate(version)]
+/// #     pub version: Version,
+/// # }
+/// async fn add_fee(tenant: &TenantScope, id: Uuid) -> Result<()> {
+///     let work = tenant.begin().await?;
+///     let invoices = work.repository::<Invoice>();
+///     let mut invoice = invoices.get(id).await?;
+///     invoice.total_cents += 500;
+///     invoices.update(&mut invoice).await?;
+///     work.commit().await
+/// }
+/// ```
+pub struct UnitOfWork {
+    scope: TenantScope,
+    state: Mutex<WorkState>,
+}
+
+pub(crate) struct WorkState {
+    session: Box<dyn Session>,
+    rows: Vec<ChangedRow>,
+    interrupted: bool,
+    /// The savepoints that are set, outermost first.
+    savepoints: Vec<u32>,
+    next_savepoint: u32,
+}
+
+/// A place inside a unit of work to go back to.
+#[derive(Debug)]
+pub struct Savepoint {
+    number: u32,
+    rows: usize,
+}
+
+impl UnitOfWork {
+    pub(crate) fn new(scope: TenantScope, session: Box<dyn Session>) -> Self {
+        Self {
+            scope,
+            state: Mutex::new(WorkState {
+                session,
+                rows: Vec::new(),
+                interrupted: false,
+                savepoints: Vec::new(),
+                next_savepoint: 0,
+            }),
+        }
+    }
+
+    /// Returns the tenant whose rows this unit of work sees.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.scope.tenant()
+    }
+
+    /// Returns who asks, and on behalf of which request.
+    #[must_use]
+    pub fn context(&self) -> &RequestContext {
+        self.scope.context()
+    }
+
+    /// Returns the repository of an aggregate inside this transaction.
+    #[must_use]
+    pub fn repository<A: Aggregate>(&self) -> SqlRepository<'_, A> {
+        SqlRepository::in_work(self)
+    }
+
+    /// Stores all changes, then tells the listeners.
+    ///
+    /// # Errors
+    ///
+    /// `WorkAborted` if an earlier error or a dropped write has ended the work; it is rolled back
+    /// then. `CommitUnknown` if the answer was lost: all changes are stored, or none is. Any kind
+    /// of a deferred constraint. Whatever else is answered, nothing is stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is polled, it rolls back. Dropped later, the outcome is unknown to the
+    /// caller, and listeners are told so.
+    pub async fn commit(self) -> Result<()> {
+        let Self { scope, state } = self;
+        let mut state = state.into_inner();
+        if state.is_ended() {
+            // The error to report is the one that ended the work, not that of a broken connection.
+            let _ = state.session.rollback().await;
+            return Err(aborted("commit"));
+        }
+        let mut guard = CommitGuard { scope, rows: mem::take(&mut state.rows) };
+        match state.session.commit().await {
+            Ok(()) => {
+                guard.tell(CommitOutcome::Committed).await;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::CommitUnknown => {
+                guard.tell(CommitOutcome::Unknown).await;
+                Err(error)
+            }
+            Err(error) => {
+                guard.rows.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives all changes up and waits until the database has done so.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the connection broke; the changes are given up all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it rolls back as well.
+    pub async fn rollback(self) -> Result<()> {
+        self.state.into_inner().session.rollback().await
+    }
+
+    /// Sets a place to go back to.
+    ///
+    /// # Errors
+    ///
+    /// `WorkAborted`, `Unavailable`.
+    pub async fn savepoint(&mut self) -> Result<Savepoint> {
+        let state = self.state.get_mut();
+        if state.is_ended() {
+            return Err(aborted("savepoint"));
+        }
+        let number = state.next_savepoint;
+        state.next_savepoint += 1;
+        state.interrupted = true;
+        state.session.savepoint(number, SavepointAction::Set).await?;
+        state.interrupted = false;
+        state.savepoints.push(number);
+        Ok(Savepoint { number, rows: state.rows.len() })
+    }
+
+    /// Gives up what was done since the savepoint, which stays set; also after an error.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the savepoint is no longer set, `Unavailable`.
+    pub async fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
+        let state = self.state.get_mut();
+        let place = state.place_of(savepoint, "rollback_to")?;
+        state.interrupted = true;
+        state.session.savepoint(savepoint.number, SavepointAction::RollbackTo).await?;
+        state.interrupted = false;
+        state.savepoints.truncate(place + 1);
+        state.rows.truncate(savepoint.rows);
+        Ok(())
+    }
+
+    /// Forgets a savepoint and keeps what was done since.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the savepoint is no longer set, `WorkAborted`, `Unavailable`.
+    #[expect(clippy::needless_pass_by_value, reason = "a released savepoint is used up")]
+    pub async fn release(&mut self, savepoint: Savepoint) -> Result<()> {
+        let state = self.state.get_mut();
+        let place = state.place_of(&savepoint, "release")?;
+        if state.is_ended() {
+            return Err(aborted("release"));
+        }
+        state.interrupted = true;
+        state.session.savepoint(savepoint.number, SavepointAction::Release).await?;
+        state.interrupted = false;
+        state.savepoints.truncate(place);
+        Ok(())
+    }
+
+    pub(crate) fn scope(&self) -> &TenantScope {
+        &self.scope
+    }
+
+    /// Waits for the session; refuses it if the work has ended.
+    pub(crate) async fn lock(&self, operation: &'static str) -> Result<WorkGuard<'_>> {
+        let state = self.state.lock().await;
+        if state.is_ended() {
+            return Err(aborted(operation));
+        }
+        Ok(WorkGuard { state, writing: false })
+    }
+}
+
+impl fmt::Debug for UnitOfWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitOfWork").field("tenant", &self.scope.tenant()).finish_non_exhaustive()
+    }
+}
+
+impl WorkState {
+    fn is_ended(&self) -> bool {
+        self.interrupted || !self.session.is_usable()
+    }
+
+    fn place_of(&self, savepoint: &Savepoint, operation: &'static str) -> Result<usize> {
+        self.savepoints.iter().position(|number| *number == savepoint.number).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, operation)
+                .with_subject("savepoint")
+                .with_detail("it was released, or set after one that was rolled back to")
+        })
+    }
+}
+
+fn aborted(operation: &'static str) -> Error {
+    Error::new(ErrorKind::WorkAborted, operation)
+        .with_detail("an earlier error or a dropped write ended this unit of work: run it again")
+}
+
+/// The session of a unit of work, for one operation.
+///
+/// A guard that is dropped while it writes ends the work: what the statement did is not known.
+pub(crate) struct WorkGuard<'w> {
+    state: MutexGuard<'w, WorkState>,
+    writing: bool,
+}
+
+impl WorkGuard<'_> {
+    pub(crate) fn session(&mut self) -> &mut dyn Session {
+        &mut *self.state.session
+    }
+
+    pub(crate) fn start_writing(&mut self) {
+        self.writing = true;
+    }
+
+    /// Says that the statement was answered, and writes down what it changed.
+    pub(crate) fn finish(mut self, rows: Vec<ChangedRow>) {
+        self.writing = false;
+        self.state.rows.extend(rows);
+    }
+}
+
+impl Drop for WorkGuard<'_> {
+    fn drop(&mut self) {
+        if self.writing {
+            self.state.interrupted = true;
+        }
+    }
+}
+
+/// Tells the listeners of the changes even if the commit is dropped half way.
+pub(crate) struct CommitGuard {
+    pub(crate) scope: TenantScope,
+    pub(crate) rows: Vec<ChangedRow>,
+}
+
+impl CommitGuard {
+    pub(crate) async fn tell(&mut self, outcome: CommitOutcome) {
+        if let Some(task) = self.start_telling(outcome)
+            && let Err(error) = task.await
+        {
+            tracing::error!(target: "tenantry::store", %error, "a commit listener failed");
+        }
+    }
+
+    fn start_telling(&mut self, outcome: CommitOutcome) -> Option<tokio::task::JoinHandle<()>> {
+        let rows = mem::take(&mut self.rows);
+        let changes = CommittedChanges { tenant: self.scope.tenant(), outcome, rows };
+        self.scope.store().listeners.tell(changes)
+    }
+}
+
+impl Drop for CommitGuard {
+    fn drop(&mut self) {
+        drop(self.start_telling(CommitOutcome::Unknown));
+    }
+}
+
+#[allow(dead_code)]
+fn unit_of_work_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<UnitOfWork>();
+    is_send::<Arc<UnitOfWork>>();
+}

@@ -1,0 +1,203 @@
+//! A server in a container, through `testcontainers`.
+
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use testcontainers::core::IntoContainerPort as _;
+use testcontainers::runners::AsyncRunner as _;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt as _, TestcontainersError};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::{ServerOptions, StopMode, blocking};
+use crate::keeper::{Keeper, Plan};
+use crate::{Error, Result, Settings, ports};
+
+/// What the error says when containers are asked for.
+pub(super) const MISSING: &str = "no Docker daemon answers `docker version`; start one, \
+     and see `scripts/testkit-images` for a machine that reaches no image registry";
+
+const PORT: u16 = 5432;
+const REMOVE: &str = r#"docker rm --force --volumes "$NAME""#;
+
+/// A running container, and the keeper that removes it should this process die.
+#[derive(Debug)]
+pub(super) struct Container {
+    inner: Option<Arc<ContainerAsync<GenericImage>>>,
+    host: String,
+    port: u16,
+    _keeper: Keeper,
+}
+
+impl Container {
+    /// Starts a container, or returns `None` where no Docker daemon answers.
+    pub(super) async fn start(
+        settings: &Settings,
+        options: &ServerOptions,
+        verifier: &str,
+    ) -> Result<Option<Self>> {
+        if !daemon_answers().await {
+            return Ok(None);
+        }
+        let name = format!("tenantry-test-{}", Uuid::new_v4().simple());
+        let keeper = keeper(&name).await?;
+        // The same port after a restart: Docker would choose another each time.
+        let port = ports::free()?;
+        let (image, tag) = name_and_tag(settings.image());
+        let mut command = vec!["postgres".to_owned()];
+        for (name, value) in options.parameters() {
+            command.extend(["-c".to_owned(), format!("{name}={value}")]);
+        }
+        let request = GenericImage::new(image, tag)
+            .with_mapped_port(port, PORT.tcp())
+            .with_container_name(&name)
+            .with_env_var("POSTGRES_PASSWORD", verifier)
+            .with_startup_timeout(Duration::from_secs(300))
+            .with_cmd(command);
+        let (inner, host) = on_runtime(async move {
+            let container = request.start().await?;
+            let host = container.get_host().await?.to_string();
+            Ok((container, host))
+        })
+        .await
+        .map_err(|error| {
+            let image = settings.image();
+            Error::because(
+                format!("cannot start a container of the image `{image}`"),
+                error,
+            )
+        })?;
+        // The name may stand for an IPv6 address, on which the port is not published everywhere.
+        let host = if host == "localhost" {
+            "127.0.0.1".to_owned()
+        } else {
+            host
+        };
+        Ok(Some(Self {
+            inner: Some(Arc::new(inner)),
+            host,
+            port,
+            _keeper: keeper,
+        }))
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) async fn stop(&self, mode: StopMode) -> Result<()> {
+        let seconds = match mode {
+            StopMode::Fast => 60,
+            StopMode::Immediate => 0,
+        };
+        let Some(inner) = self.inner.clone() else {
+            return Ok(());
+        };
+        on_runtime(async move { inner.stop_with_timeout(Some(seconds)).await }).await
+    }
+
+    pub(super) async fn restart(&self) -> Result<()> {
+        self.stop(StopMode::Fast).await?;
+        let Some(inner) = self.inner.clone() else {
+            return Ok(());
+        };
+        on_runtime(async move { inner.start().await }).await
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let inner = self.inner.take();
+        let removing = std::thread::spawn(move || {
+            // Dropping removes the container, which takes a runtime, but not a test's.
+            let _guard = runtime().map(|runtime| runtime.enter());
+            drop(inner);
+        });
+        // The keeper tries again right after this.
+        let _ = removing.join();
+    }
+}
+
+async fn daemon_answers() -> bool {
+    let asking = blocking(|| {
+        Command::new("docker")
+            .args(["version", "--format", "{{.Server.Version}}"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map_err(|error| Error::because("no program `docker`", error))
+    });
+    let answer = tokio::time::timeout(Duration::from_secs(15), asking).await;
+    matches!(answer, Ok(Ok(status)) if status.success())
+}
+
+async fn keeper(name: &str) -> Result<Keeper> {
+    let plan = Plan {
+        at_end: REMOVE,
+        variables: vec![("NAME", name.into())],
+        // The settings of the Docker client are in the environment and in the home folder.
+        inherit: true,
+        user: None,
+        in_memory: true,
+    };
+    blocking(move || Keeper::start(&plan)).await
+}
+
+fn name_and_tag(image: &str) -> (&str, &str) {
+    match image.rsplit_once(':') {
+        // A colon before the last slash belongs to the port of a registry.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+/// The runtime of the Docker client, which outlives the runtime of every test.
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+        })
+        .as_ref()
+        .map_err(|error| Error::new(format!("no runtime for the Docker client: {error}")))
+}
+
+async fn on_runtime<T: Send + 'static>(
+    work: impl Future<Output = Result<T, TestcontainersError>> + Send + 'static,
+) -> Result<T> {
+    runtime()?
+        .spawn(work)
+        .await
+        .map_err(|error| Error::because("the work on a container was cut short", error))?
+        .map_err(|error| Error::because("Docker refused", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_and_tag;
+
+    #[test]
+    fn a_registry_port_is_no_tag() {
+        assert_eq!(
+            name_and_tag("postgres:17-alpine"),
+            ("postgres", "17-alpine")
+        );
+        assert_eq!(
+            name_and_tag("localhost:5000/postgres"),
+            ("localhost:5000/postgres", "latest")
+        );
+        assert_eq!(
+            name_and_tag("localhost:5000/postgres:17"),
+            ("localhost:5000/postgres", "17")
+        );
+    }
+}

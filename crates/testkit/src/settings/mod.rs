@@ -1,0 +1,109 @@
+//! Where the test kit looks for servers.
+
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
+const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
+const FIND: &str = "TENANTRY_TEST_FIND";
+const DEFAULT_IMAGE: &str = "postgres:17-alpine";
+
+/// A way to come by a PostgreSQL server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Way {
+    /// A server that runs already, under the URL of an administrator.
+    Url,
+    /// A container, through the Docker daemon.
+    Docker,
+    /// Server programs of this machine, run in a temporary folder.
+    Path,
+}
+
+/// Says where to look for servers; the environment sets it, and a test may set it otherwise.
+///
+/// | variable | meaning |
+/// |---|---|
+/// | `TENANTRY_TEST_POSTGRES_URL` | URL of a superuser on a server that runs already |
+/// | `TENANTRY_TEST_POSTGRES_IMAGE` | image for containers, `postgres:17-alpine` when unset |
+/// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
+#[derive(Debug, Clone)]
+pub struct Settings {
+    way: Option<Way>,
+    url: Option<String>,
+    image: String,
+    search_path: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    ///
+    /// When `TENANTRY_TEST_FIND` names no way.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`from_env` is where the environment is read"
+    )]
+    pub fn from_env() -> Result<Self> {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let way = match set(FIND).as_deref() {
+            None => None,
+            Some("url") => Some(Way::Url),
+            Some("docker") => Some(Way::Docker),
+            Some("path") => Some(Way::Path),
+            Some(other) => {
+                return Err(Error::new(format!(
+                    "{FIND} is `{other}`, not url, docker or path"
+                )));
+            }
+        };
+        Ok(Self {
+            way,
+            url: set(URL),
+            image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+            search_path: std::env::var_os("PATH")
+                .map(|path| std::env::split_paths(&path).collect())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Takes this way, or fails.
+    #[must_use]
+    pub const fn with_way(mut self, way: Way) -> Self {
+        self.way = Some(way);
+        self
+    }
+
+    /// Takes the server under this URL of an administrator.
+    #[must_use]
+    pub fn with_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// Takes this image for containers.
+    #[must_use]
+    pub fn with_image(mut self, image: impl Into<String>) -> Self {
+        self.image = image.into();
+        self
+    }
+
+    pub(crate) const fn way(&self) -> Option<Way> {
+        self.way
+    }
+
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    #[cfg(feature = "docker")]
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    pub(crate) fn search_path(&self) -> &[PathBuf] {
+        &self.search_path
+    }
+}
