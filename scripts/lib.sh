@@ -11,8 +11,8 @@ fail() {
   exit 1
 }
 
+# Some programs of servers stand where only root looks.
 have() {
-  # Some programs of servers stand where only root looks.
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null
 }
 
@@ -32,20 +32,34 @@ install_packages() {
   for pair in "$@"; do
     have "${pair%%=*}" || missing+=("${pair#*=}")
   done
-  if ((${#missing[@]} == 0)); then
-    return
+  if ((${#missing[@]} > 0)); then
+    apt_install "${missing[@]}"
   fi
-  have apt-get || fail "please install: ${missing[*]}"
-  say "installing ${missing[*]}"
-  local log
+}
+
+# Installs packages without starting the services that some of them bring.
+apt_install() {
+  have apt-get || fail "please install: $*"
+  say "installing $*"
+  local log policy=/usr/sbin/policy-rc.d code=0
   log=$(mktemp)
+  if [[ -e $policy ]]; then
+    policy=
+  else
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
   {
     as_root apt-get update &&
       as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends "${missing[@]}"
-  } >"$log" 2>&1 </dev/null || {
+        apt-get install --yes --no-install-recommends "$@"
+  } >"$log" 2>&1 </dev/null || code=$?
+  if [[ -n $policy ]]; then
+    as_root rm -f "$policy"
+  fi
+  if ((code != 0)); then
     tail -n 20 "$log" >&2
-    fail "apt-get failed; its log is $log"
-  }
+    fail "apt-get failed; its whole log is $log"
+  fi
   rm -f "$log"
 }

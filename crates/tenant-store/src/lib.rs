@@ -4,11 +4,27 @@
 #[allow(unused_extern_crates, reason = "used by what the macros write")]
 extern crate self as tenantry_store;
 
+/// What generated code names, wherever the crate keeps it; not for others.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::aggregate::{
+        Aggregate, AggregateDescriptor, AggregateId, ColumnDescriptor, Version, VersionField,
+    };
+    pub use crate::query::Column;
+    pub use crate::value::{
+        ColumnType, ColumnValue, Json, Row, ValueError, ValueSink, json_write,
+    };
+}
+
 mod aggregate;
 mod backend;
+#[cfg(feature = "conformance")]
+#[allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, clippy::future_not_send)]
+pub mod conformance;
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
+mod platform;
 mod query;
 mod repository;
 mod scope;
@@ -30,6 +46,7 @@ pub use backend::sqlite::{self, SqliteSettings};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migrations::Migrations;
+pub use platform::{PlatformScope, PlatformStore};
 pub use query::{Changes, Column, Cursor, Deleted, Direction, Filter, Page, Query, Sort};
 pub use repository::{Repository, RepositoryExt, SqlRepository};
 pub use scope::TenantScope;

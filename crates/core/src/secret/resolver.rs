@@ -15,6 +15,8 @@ use crate::{Result, Secret, SecretReference};
 ///
 /// - gives the latest value for a reference without a version, and exactly that version for a
 ///   reference with one;
+/// - serves no path outside the folders, and no vault or variable beyond the names, it was set up
+///   for: a reference may come from a tenant's own settings;
 /// - neither logs nor stores the value elsewhere, and keeps it out of every error and its source;
 /// - answers in bounded time, with its own timeout, and leaves trying again to the caller;
 /// - loses nothing when the future is dropped: resolving has no effect but a filled cache.

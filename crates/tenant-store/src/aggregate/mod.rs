@@ -6,7 +6,7 @@ mod version;
 use crate::value::{ColumnType, Row, ValueError, ValueSink};
 
 pub use id::AggregateId;
-pub use version::Version;
+pub use version::{Version, VersionField};
 
 /// A struct that is stored as one row of a tenant's table.
 ///

@@ -53,6 +53,32 @@ impl fmt::Display for Version {
     }
 }
 
+/// The type of a field that is marked `#[aggregate(version)]`: [`Version`] alone.
+///
+/// Named by generated code only, so that another type is refused with these words.
+#[diagnostic::on_unimplemented(
+    message = "the version of an aggregate cannot be `{Self}`",
+    label = "not a `Version`",
+    note = "a field with `#[aggregate(version)]` has the type `Version`"
+)]
+pub trait VersionField {
+    /// Returns the version.
+    fn version(&self) -> Version;
+
+    /// Takes over another version.
+    fn set_version(&mut self, version: Version);
+}
+
+impl VersionField for Version {
+    fn version(&self) -> Version {
+        *self
+    }
+
+    fn set_version(&mut self, version: Version) {
+        *self = version;
+    }
+}
+
 impl ColumnValue for Version {
     type Operand = Self;
     const TYPE: ColumnType = ColumnType::Int64;

@@ -47,7 +47,13 @@ impl Migrations {
     pub fn embedded(migrations: &[(i64, &'static str, &'static str)]) -> Self {
         let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
             let no_tx = sql.starts_with("-- no-transaction");
-            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), no_tx)
+            Migration::new(
+                version,
+                name.into(),
+                MigrationType::Simple,
+                sql.into_sql_str(),
+                no_tx,
+            )
         };
         Self::in_order(migrations.iter().map(migration).collect())
     }
@@ -94,11 +100,20 @@ impl Migrations {
         failed: impl Fn(sqlx::Error) -> Error + Send + Sync,
     ) -> Result<Vec<i64>> {
         let pairs = self.migrations.windows(2);
-        if let Some(pair) = pairs.into_iter().find(|pair| pair[0].version == pair[1].version) {
-            return Err(Error::new(ErrorKind::InvalidSettings, OPERATION)
-                .with_detail(format!("two migrations have the number {}", pair[0].version)));
+        if let Some(pair) = pairs
+            .into_iter()
+            .find(|pair| pair[0].version == pair[1].version)
+        {
+            return Err(
+                Error::new(ErrorKind::InvalidSettings, OPERATION).with_detail(format!(
+                    "two migrations have the number {}",
+                    pair[0].version
+                )),
+            );
         }
-        self.run_pending(connection).await.map_err(|error| self.explain(error, failed))
+        self.run_pending(connection)
+            .await
+            .map_err(|error| self.explain(error, failed))
     }
 
     /// sqlx's `Migrator::run`, except that the whole history is compared before anything is run.
@@ -132,7 +147,10 @@ impl Migrations {
             connection.apply(TABLE, migration).await?;
         }
         connection.unlock().await?;
-        Ok(pending.into_iter().map(|migration| migration.version).collect())
+        Ok(pending
+            .into_iter()
+            .map(|migration| migration.version)
+            .collect())
     }
 
     fn explain(&self, error: MigrateError, failed: impl FnOnce(sqlx::Error) -> Error) -> Error {
@@ -166,7 +184,11 @@ impl Migrations {
     }
 
     fn name(&self, version: i64) -> String {
-        match self.migrations.iter().find(|migration| migration.version == version) {
+        match self
+            .migrations
+            .iter()
+            .find(|migration| migration.version == version)
+        {
             Some(migration) => format!("{version} ({})", migration.description),
             None => version.to_string(),
         }
@@ -175,6 +197,8 @@ impl Migrations {
 
 impl fmt::Debug for Migrations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.versions().map(|version| self.name(version))).finish()
+        f.debug_set()
+            .entries(self.versions().map(|version| self.name(version)))
+            .finish()
     }
 }

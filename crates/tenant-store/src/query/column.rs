@@ -19,14 +19,17 @@ pub struct Column<A, T> {
     marker: PhantomData<fn() -> (A, T)>,
 }
 
-impl<A: Aggregate, T: ColumnValue> Column<A, T> {
+// Without bounds: a field of a wrong type is one error, in the implementation of `Aggregate`.
+impl<A, T> Column<A, T> {
     /// Names the column at `index` of the descriptor; called by the derive.
     #[doc(hidden)]
     #[must_use]
     pub const fn at(index: usize) -> Self {
         Self { index, marker: PhantomData }
     }
+}
 
+impl<A: Aggregate, T: ColumnValue> Column<A, T> {
     /// Returns the name of the column in the table.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -14,6 +14,8 @@ use crate::query::{Changes, Filter, Page, Query};
 pub use ext::RepositoryExt;
 pub use sql::SqlRepository;
 
+pub(crate) use sql::expression;
+
 /// Reads and writes the aggregates of one tenant.
 ///
 /// The handle is bound to a tenant when it is made, by

@@ -762,7 +762,7 @@ fn read_row<A: Aggregate>(row: &dyn Row) -> Result<A, ValueError> {
     A::read(row)
 }
 
-fn expression<A: Aggregate>(operation: &'static str, filter: Filter<A>) -> Result<Expression> {
+pub(crate) fn expression<A: Aggregate>(operation: &'static str, filter: Filter<A>) -> Result<Expression> {
     filter.expression.map_err(|error| value_error::<A>(operation, &error))
 }
 

@@ -122,11 +122,15 @@ impl TenantStore {
         planned.verify(&mut *session).await
     }
 
+    pub(crate) fn into_inner(self) -> Arc<StoreInner> {
+        self.inner
+    }
+
     /// Closes the connections; waits for those in use.
     pub async fn close(&self) {
         self.inner.backend.close().await;
     }
-
+}
 
 impl fmt::Debug for TenantStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

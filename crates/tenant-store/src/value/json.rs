@@ -30,11 +30,7 @@ where
     const TYPE: ColumnType = ColumnType::Json;
 
     fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
-        let text = serde_json::to_string(&self.0).map_err(|_| NO_JSON)?;
-        if holds_nul(&text) {
-            return Err(NUL);
-        }
-        sink.json(&text)
+        json_write(&self.0, sink)
     }
 
     fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
@@ -42,6 +38,19 @@ where
             .map(|text| serde_json::from_str(text).map(Self).map_err(|_| OTHER_SHAPE))
             .transpose()
     }
+}
+
+/// Writes a borrowed value as JSON; called by the derive for fields with `#[aggregate(json)]`.
+///
+/// # Errors
+///
+/// The type refuses to be JSON, or a text in it holds NUL.
+pub fn json_write<T: Serialize>(value: &T, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
+    let text = serde_json::to_string(value).map_err(|_| NO_JSON)?;
+    if holds_nul(&text) {
+        return Err(NUL);
+    }
+    sink.json(&text)
 }
 
 /// Returns whether the JSON text holds `\u0000`, the escape itself and not an escaped backslash

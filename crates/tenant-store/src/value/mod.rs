@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 pub use error::ValueError;
-pub use json::Json;
+pub use json::{Json, json_write};
 
 /// The type of a column, as a backend stores it.
 ///
@@ -150,6 +150,13 @@ impl Value {
 ///
 /// `read_nullable` gives back what `write` wrote, for every value that `write` accepts, and
 /// answers `None` for NULL alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a column",
+    label = "not a `ColumnValue`",
+    note = "a newtype, or an enum of bare variants: `#[derive(ColumnValue)]`",
+    note = "any serde type, as JSON: `#[aggregate(json)]` on the field, or `Json<{Self}>`",
+    note = "`u64` and `usize` reach beyond the databases' integers: use `i64` or `Decimal`; for `f32`, `f64`"
+)]
 pub trait ColumnValue: Sized + Send + Sync + 'static {
     /// What filters compare the column with: the type itself, or what an `Option` holds.
     type Operand: ColumnValue;

@@ -23,7 +23,12 @@ impl Walled {
         let owner = database.create_login("owner").await.unwrap();
         let app = database.create_login("app").await.unwrap();
         let platform = database.create_login("platform").await.unwrap();
-        let walled = Self { database, owner, app, platform };
+        let walled = Self {
+            database,
+            owner,
+            app,
+            platform,
+        };
         walled.bootstrap().run().await.unwrap();
         walled
     }
@@ -49,12 +54,18 @@ impl Walled {
             .unwrap();
         let mut platform = walled.platform().await;
         for tenant in [T1, T2] {
-            run(&mut platform, &format!("insert into customers values ('{tenant}', 7, 'c')"))
-                .await
-                .unwrap();
-            run(&mut platform, &format!("insert into invoices values ('{tenant}', 1, 7), ('{tenant}', 2, null)"))
-                .await
-                .unwrap();
+            run(
+                &mut platform,
+                &format!("insert into customers values ('{tenant}', 7, 'c')"),
+            )
+            .await
+            .unwrap();
+            run(
+                &mut platform,
+                &format!("insert into invoices values ('{tenant}', 1, 7), ('{tenant}', 2, null)"),
+            )
+            .await
+            .unwrap();
         }
         walled
     }
@@ -83,11 +94,15 @@ impl Walled {
     }
 
     pub(crate) async fn owner_runs(&self, sql: &str) -> Result<(), Refused> {
-        run(&mut self.owner().await, &self.named(sql)).await.map(|_| ())
+        run(&mut self.owner().await, &self.named(sql))
+            .await
+            .map(|_| ())
     }
 
     pub(crate) async fn admin_runs(&self, sql: &str) {
-        run(&mut self.admin().await, &self.named(sql)).await.unwrap();
+        run(&mut self.admin().await, &self.named(sql))
+            .await
+            .unwrap();
     }
 
     /// Puts the roles' names in.
@@ -103,7 +118,11 @@ impl Walled {
 
     /// Asserts what a service is told that connects as the app role.
     pub(crate) async fn refuses(&self, kind: ErrorKind, fragments: &[&str]) {
-        refuses(self.verify().await, kind, &fragments.iter().map(|f| self.named(f)).collect::<Vec<_>>());
+        refuses(
+            self.verify().await,
+            kind,
+            &fragments.iter().map(|f| self.named(f)).collect::<Vec<_>>(),
+        );
     }
 
     /// Returns the codes of `tenantry.audit` for the app role.
@@ -124,7 +143,10 @@ pub(crate) fn refuses<T: std::fmt::Debug>(
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     for fragment in fragments.iter().map(AsRef::as_ref) {
-        assert!(error.to_string().contains(fragment), "no `{fragment}` in `{error}`");
+        assert!(
+            error.to_string().contains(fragment),
+            "no `{fragment}` in `{error}`"
+        );
     }
 }
 
@@ -138,7 +160,9 @@ pub(crate) struct Refused {
 
 impl From<sqlx::Error> for Refused {
     fn from(error: sqlx::Error) -> Self {
-        let Some(error) = error.as_database_error() else { panic!("{error}") };
+        let Some(error) = error.as_database_error() else {
+            panic!("{error}")
+        };
         let error = error.downcast_ref::<sqlx::postgres::PgDatabaseError>();
         Self {
             code: error.code().to_owned(),
@@ -154,11 +178,18 @@ pub(crate) async fn connect(url: &str) -> PgConnection {
 
 /// Runs one statement or several; returns how many rows it touched.
 pub(crate) async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, Refused> {
-    Ok(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await?.rows_affected())
+    Ok(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await?
+        .rows_affected())
 }
 
 /// Runs a statement in a transaction of a tenant, which is committed.
-pub(crate) async fn run_as(connection: &mut PgConnection, tenant: &str, sql: &str) -> Result<u64, Refused> {
+pub(crate) async fn run_as(
+    connection: &mut PgConnection,
+    tenant: &str,
+    sql: &str,
+) -> Result<u64, Refused> {
     let mut tx = begin(connection, tenant).await;
     let outcome = run(&mut tx, sql).await;
     match outcome {
@@ -175,14 +206,25 @@ pub(crate) async fn texts(connection: &mut PgConnection, sql: &str) -> Vec<Strin
         .await
         .unwrap()
         .iter()
-        .map(|row| row.try_get_unchecked::<Option<String>, _>(0).unwrap().unwrap_or_default())
+        .map(|row| {
+            row.try_get_unchecked::<Option<String>, _>(0)
+                .unwrap()
+                .unwrap_or_default()
+        })
         .collect()
 }
 
 /// Returns the first column of all rows that a tenant sees, as text.
-pub(crate) async fn texts_as(connection: &mut PgConnection, tenant: &str, sql: &str) -> Vec<String> {
+pub(crate) async fn texts_as(
+    connection: &mut PgConnection,
+    tenant: &str,
+    sql: &str,
+) -> Vec<String> {
     let mut tx = begin(connection, tenant).await;
-    texts(&mut tx, sql).await
+    let texts = texts(&mut tx, sql).await;
+    // Dropped, it would keep its connection to the server until the next statement.
+    tx.rollback().await.unwrap();
+    texts
 }
 
 async fn begin<'c>(

@@ -214,7 +214,12 @@ impl Serialize for SecretReference {
 
 impl<'de> Deserialize<'de> for SecretReference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
+        // Asked for text, a format refuses a number by itself, and repeats it; it may be a PIN.
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(TextVisitor)
+        } else {
+            deserializer.deserialize_str(TextVisitor)
+        }
     }
 }
 
@@ -230,8 +235,6 @@ impl Visitor<'_> for TextVisitor {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretReference, E> {
         text.parse().map_err(E::custom)
     }
-
-    // The refusals that serde writes repeat a number; it may be a PIN.
 
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretReference, E> {
         self.visit_str("")

@@ -22,6 +22,7 @@ use sqlx::{SqlStr, Transaction};
 
 use super::{Access, Backend, Begin, Dialect, Session};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 use crate::work::Isolation;
 
@@ -44,18 +45,33 @@ impl TenantStore {
     /// `Unavailable`, `AuthenticationFailed`, `TlsFailed`, `InvalidSettings`; `UnsafeRole`,
     /// `UnprotectedTable`, `SchemaMismatch`, `Unsupported` from the check.
     pub async fn postgres(settings: PostgresSettings) -> Result<Self> {
-        let backend = PostgresBackend::connect(&settings, Role::App).await?;
-        Ok(Self::new(
-            Box::new(backend),
-            StoreSettings {
-                clock: settings.clock,
-                cursor_key: settings.cursor_key,
-                schema: Some(settings.schema),
-                statement_timeout: settings.statement_timeout,
-                system: SYSTEM,
-            },
-        ))
+        open(settings, Role::App).await
     }
+}
+
+impl PlatformStore {
+    /// Connects to PostgreSQL as the platform role, which row-level security lets see all tenants.
+    ///
+    /// # Errors
+    ///
+    /// As [`TenantStore::postgres`].
+    pub async fn postgres(settings: PostgresSettings) -> Result<Self> {
+        open(settings, Role::Platform).await.map(Self::new)
+    }
+}
+
+async fn open(settings: PostgresSettings, role: Role) -> Result<TenantStore> {
+    let backend = PostgresBackend::connect(&settings, role).await?;
+    Ok(TenantStore::new(
+        Box::new(backend),
+        StoreSettings {
+            clock: settings.clock,
+            cursor_key: settings.cursor_key,
+            schema: Some(settings.schema),
+            statement_timeout: settings.statement_timeout,
+            system: SYSTEM,
+        },
+    ))
 }
 
 /// The value of `db.system.name` in the semantic conventions.

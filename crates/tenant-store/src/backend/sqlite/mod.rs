@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transactio
 
 use super::{Access, Backend, Begin, Dialect, Session};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 
 pub use migrate::migrate;
@@ -48,6 +49,18 @@ impl TenantStore {
                 system: SYSTEM,
             },
         ))
+    }
+}
+
+impl PlatformStore {
+    /// Opens an SQLite database across tenants; SQLite has no roles, so that nothing but the type
+    /// stands between.
+    ///
+    /// # Errors
+    ///
+    /// As [`TenantStore::sqlite`].
+    pub async fn sqlite(settings: SqliteSettings) -> Result<Self> {
+        TenantStore::sqlite(settings).await.map(Self::new)
     }
 }
 

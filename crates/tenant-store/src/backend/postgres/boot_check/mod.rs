@@ -95,12 +95,17 @@ pub(super) async fn check(connection: &mut PgConnection, role: Role) -> Result<S
 }
 
 async fn check_in_tx(tx: &mut PgConnection, role: Role) -> Result<ServerFacts> {
-    let session = Session::read(tx).await.map_err(|error| database_error(OPERATION, error))?;
+    let session = Session::read(tx)
+        .await
+        .map_err(|error| database_error(OPERATION, error))?;
     if session.server_version_num < MINIMUM_SERVER_VERSION {
         return Err(unsupported_server(OPERATION, session.server_version_num));
     }
     let mut problems = session.problems();
-    if problems.iter().any(|problem| problem.kind == ErrorKind::UnsafeRole) {
+    if problems
+        .iter()
+        .any(|problem| problem.kind == ErrorKind::UnsafeRole)
+    {
         return Err(refuse(&problems));
     }
 
@@ -109,12 +114,20 @@ async fn check_in_tx(tx: &mut PgConnection, role: Role) -> Result<ServerFacts> {
         true if !session.may_use_schema => {
             problems.push(Problem::new(
                 ErrorKind::UnsafeRole,
-                format!("role {} is none of the roles of this database", session.current_user),
-                format!("connect as the {} role that the bootstrap was given", role.purpose()),
+                format!(
+                    "role {} is none of the roles of this database",
+                    session.current_user
+                ),
+                format!(
+                    "connect as the {} role that the bootstrap was given",
+                    role.purpose()
+                ),
             ));
             return Err(refuse(&problems));
         }
-        true => schema_version(tx).await.map_err(|error| database_error(OPERATION, error))?,
+        true => schema_version(tx)
+            .await
+            .map_err(|error| database_error(OPERATION, error))?,
     };
     let version = match version {
         Some(version) if version == SCHEMA_VERSION => version,
@@ -123,7 +136,9 @@ async fn check_in_tx(tx: &mut PgConnection, role: Role) -> Result<ServerFacts> {
     };
 
     problems.extend(
-        audit(tx, role, &session).await.map_err(|error| database_error(OPERATION, error))?,
+        audit(tx, role, &session)
+            .await
+            .map_err(|error| database_error(OPERATION, error))?,
     );
     if !problems.is_empty() {
         return Err(refuse(&problems));
@@ -245,7 +260,7 @@ async fn audit(
         } else {
             ErrorKind::UnprotectedTable
         };
-        Problem::new(kind, format!("{object}: {problem}"), fix)
+        Problem::new(kind, format!("{code} {object}: {problem}"), fix)
     };
     Ok(rows.into_iter().map(problem).collect())
 }
@@ -265,7 +280,11 @@ impl Problem {
 
 /// Puts all problems into one error, whose kind is that of the gravest.
 fn refuse(problems: &[Problem]) -> Error {
-    let gravity = [ErrorKind::UnsafeRole, ErrorKind::InvalidSettings, ErrorKind::UnprotectedTable];
+    let gravity = [
+        ErrorKind::UnsafeRole,
+        ErrorKind::InvalidSettings,
+        ErrorKind::UnprotectedTable,
+    ];
     let kind = gravity
         .into_iter()
         .find(|kind| problems.iter().any(|problem| problem.kind == *kind))
@@ -287,8 +306,9 @@ fn older_schema(version: Option<i32>) -> Error {
         Some(version) => format!("has version {version}, and {SCHEMA_VERSION} is needed"),
         None => "is missing".to_owned(),
     };
-    Error::new(ErrorKind::SchemaMismatch, OPERATION)
-        .with_detail(format!("the schema tenantry {found}: run the bootstrap as administrator"))
+    Error::new(ErrorKind::SchemaMismatch, OPERATION).with_detail(format!(
+        "the schema tenantry {found}: run the bootstrap as administrator"
+    ))
 }
 
 #[cfg(test)]
@@ -299,15 +319,28 @@ mod tests {
     fn the_gravest_problem_gives_the_kind_and_the_list_is_bounded() {
         let table = |number| {
             let fix = format!("select tenantry.protect('t{number}')");
-            Problem::new(ErrorKind::UnprotectedTable, format!("t{number}: row-level security is off"), fix)
+            Problem::new(
+                ErrorKind::UnprotectedTable,
+                format!("t{number}: row-level security is off"),
+                fix,
+            )
         };
         let mut problems: Vec<_> = (0..30).map(table).collect();
         assert_eq!(refuse(&problems).kind(), ErrorKind::UnprotectedTable);
-        problems.push(Problem::new(ErrorKind::UnsafeRole, String::new(), String::new()));
+        problems.push(Problem::new(
+            ErrorKind::UnsafeRole,
+            String::new(),
+            String::new(),
+        ));
         let error = refuse(&problems);
         assert_eq!(error.kind(), ErrorKind::UnsafeRole);
         let text = error.to_string();
-        assert!(text.contains("t19: row-level security is off (fix: select tenantry.protect('t19'))"));
-        assert!(text.ends_with("; and 11 more") && !text.contains("t20"), "{text}");
+        assert!(
+            text.contains("t19: row-level security is off (fix: select tenantry.protect('t19'))")
+        );
+        assert!(
+            text.ends_with("; and 11 more") && !text.contains("t20"),
+            "{text}"
+        );
     }
 }

@@ -100,7 +100,10 @@ pub async fn bootstrap(admin_url: &str) -> Result<BootstrapReport> {
 impl Bootstrap {
     /// Returns a bootstrap of the database under `admin_url`.
     pub fn new(admin_url: impl Into<String>) -> Self {
-        let role = |name: &str| RoleOptions { name: name.to_owned(), password: None };
+        let role = |name: &str| RoleOptions {
+            name: name.to_owned(),
+            password: None,
+        };
         Self {
             admin_url: admin_url.into(),
             owner: role("tenantry_owner"),
@@ -115,21 +118,30 @@ impl Bootstrap {
     /// password. The password does not leave this process: the server is sent the SCRAM-SHA-256
     /// verifier, so it does not appear in a statement log either. It must be printable ASCII.
     pub fn with_owner_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
-        self.owner = RoleOptions { name: name.into(), password };
+        self.owner = RoleOptions {
+            name: name.into(),
+            password,
+        };
         self
     }
 
     /// Sets the name of the role of the services, and its password, as
     /// [`with_owner_role`](Self::with_owner_role) does.
     pub fn with_app_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
-        self.app = RoleOptions { name: name.into(), password };
+        self.app = RoleOptions {
+            name: name.into(),
+            password,
+        };
         self
     }
 
     /// Sets the name of the role for work across tenants, and its password, as
     /// [`with_owner_role`](Self::with_owner_role) does.
     pub fn with_platform_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
-        self.platform = RoleOptions { name: name.into(), password };
+        self.platform = RoleOptions {
+            name: name.into(),
+            password,
+        };
         self
     }
 
@@ -202,7 +214,9 @@ impl Bootstrap {
                 .persistent(false)
                 .fetch_all(&mut *tx)
                 .await?;
-        sqlx::raw_sql(include_str!("../sql/roles.sql")).execute(&mut *tx).await?;
+        sqlx::raw_sql(include_str!("../sql/roles.sql"))
+            .execute(&mut *tx)
+            .await?;
 
         sqlx::query("select set_config('role', $1, true)")
             .bind(&self.owner.name)
@@ -221,7 +235,9 @@ impl Bootstrap {
             sqlx::raw_sql(sql).execute(&mut *tx).await?;
         }
         sqlx::raw_sql("reset role").execute(&mut *tx).await?;
-        sqlx::raw_sql(include_str!("../sql/grants.sql")).execute(&mut *tx).await?;
+        sqlx::raw_sql(include_str!("../sql/grants.sql"))
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
 
         let created = |name: &&String| !existing.contains(name);
@@ -297,7 +313,9 @@ impl From<sqlx::Error> for Failure {
 
 /// Opens a single connection, outside any pool.
 pub(super) async fn connect(operation: &'static str, url: &str) -> Result<PgConnection> {
-    PgConnection::connect(url).await.map_err(|error| driver_error(operation, error))
+    PgConnection::connect(url)
+        .await
+        .map_err(|error| driver_error(operation, error))
 }
 
 /// Returns the version of the schema `tenantry`, or `None` if it has no version.
@@ -344,15 +362,17 @@ pub(super) fn database_error(operation: &'static str, error: sqlx::Error) -> Err
         "TN022" => ErrorKind::PermissionDenied,
         _ => ErrorKind::UnprotectedTable,
     };
-    let detail = match refused.hint() {
-        Some(hint) => format!("{} (fix: {hint})", refused.message()),
-        None => refused.message().to_owned(),
-    };
-    Error::new(kind, operation).with_detail(detail).with_source(error)
+    let (code, message) = (refused.code(), refused.message());
+    Error::new(kind, operation).with_detail(match refused.hint() {
+        Some(hint) => format!("{code} {message} (fix: {hint})"),
+        None => format!("{code} {message}"),
+    })
 }
 
 fn refusal(error: &sqlx::Error) -> Option<&PgDatabaseError> {
-    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    let error = error
+        .as_database_error()?
+        .try_downcast_ref::<PgDatabaseError>()?;
     error.code().starts_with("TN").then_some(error)
 }
 
@@ -385,7 +405,9 @@ pub(super) fn unsupported_server(operation: &'static str, version: i32) -> Error
 
 /// Returns whether another bootstrap on this server, perhaps in another database, was faster.
 fn lost_a_race(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     matches!(
         code.as_deref(),
         // unique_violation, duplicate_object, "tuple concurrently updated" (an internal error with
@@ -401,8 +423,17 @@ mod tests {
     #[test]
     fn the_sql_tells_the_version_that_the_library_expects() {
         let functions = include_str!("../sql/functions.sql");
-        let version = functions.split_once("tenantry.schema_version() returns integer").unwrap().1;
-        assert!(version.split(';').next().unwrap().ends_with(&format!("return {SCHEMA_VERSION}")));
+        let version = functions
+            .split_once("tenantry.schema_version() returns integer")
+            .unwrap()
+            .1;
+        assert!(
+            version
+                .split(';')
+                .next()
+                .unwrap()
+                .ends_with(&format!("return {SCHEMA_VERSION}"))
+        );
     }
 
     #[test]
@@ -415,7 +446,10 @@ mod tests {
             (&*"o".repeat(64), "63 bytes"),
             ("tenantry_app", "three different"),
         ] {
-            let error = Bootstrap::new("").with_owner_role(owner, None).check_names().unwrap_err();
+            let error = Bootstrap::new("")
+                .with_owner_role(owner, None)
+                .check_names()
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSettings);
             assert!(error.to_string().contains(fragment), "{error}");
         }

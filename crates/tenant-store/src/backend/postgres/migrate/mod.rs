@@ -31,7 +31,10 @@ pub async fn migrate(owner_url: &str, migrations: &Migrations) -> Result<Vec<i64
     let mut connection = connect(OPERATION, owner_url).await?;
     // The bootstrap made this the default of the role; a role of another making gets it here. A
     // statement that the wall would leave without rows becomes an error instead.
-    let outcome = match sqlx::raw_sql("set row_security = off").execute(&mut connection).await {
+    let outcome = match sqlx::raw_sql("set row_security = off")
+        .execute(&mut connection)
+        .await
+    {
         Ok(_) => migrations.run(&mut connection, statement_error).await,
         Err(error) => Err(statement_error(error)),
     };
@@ -41,8 +44,9 @@ pub async fn migrate(owner_url: &str, migrations: &Migrations) -> Result<Vec<i64
 }
 
 fn statement_error(error: sqlx::Error) -> Error {
-    let refused =
-        error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     // The routine is the same in every language of the server's messages.
     let advice = match refused.map(|refused| (refused.code(), refused.routine())) {
         Some(("42501", Some("check_enable_rls"))) => {
@@ -60,10 +64,12 @@ fn statement_error(error: sqlx::Error) -> Error {
         }
         _ => return database_error(OPERATION, error),
     };
-    let message = refused.map(|refused| refused.message().to_owned()).unwrap_or_default();
+    let message = refused
+        .map(|refused| refused.message().to_owned())
+        .unwrap_or_default();
     let kind = match refused.map(PgDatabaseError::code) {
         Some("42501") => ErrorKind::PermissionDenied,
         _ => ErrorKind::SchemaMismatch,
     };
-    Error::new(kind, OPERATION).with_detail(format!("{message}: {advice}")).with_source(error)
+    Error::new(kind, OPERATION).with_detail(format!("{message}: {advice}"))
 }

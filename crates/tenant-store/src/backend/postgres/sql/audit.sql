@@ -200,16 +200,16 @@ begin
             'this view reads with the rights of its owner, not of the service' as problem,
             case when current_setting('server_version_num')::integer >= 150000
                 then format('alter view %s set (security_invoker = true)', r.name)
-                else format('revoke all on %s from %s', r.name, conf.app_role)
+                else format('revoke all on %s from public, %s', r.name, conf.app_role)
             end as fix
         where r.relkind = 'v' and not r.security_invoker
         union all
         select 'TN056', 'this materialized view keeps rows of all tenants',
-            format('revoke all on %s from %s', r.name, conf.app_role)
+            format('revoke all on %s from public, %s', r.name, conf.app_role)
         where r.relkind = 'm'
         union all
         select 'TN057', 'this foreign table cannot have row-level security',
-            format('revoke all on %s from %s', r.name, conf.app_role)
+            format('revoke all on %s from public, %s', r.name, conf.app_role)
         where r.relkind = 'f'
         union all
         select 'TN054', 'this partition can be read past its partitioned table',
@@ -250,7 +250,7 @@ begin
             )
         union all
         select 'TN058', format('%s has the privilege %s', who, array_to_string(r.extras, ', ')),
-            format('revoke %s on %s from %s', array_to_string(r.extras, ', '), r.name, conf.app_role)
+            format('select tenantry.%s(%L)', case when r.shared then 'share' else 'protect' end, r.name)
         where r.relkind in ('r', 'p') and cardinality(r.extras) > 0
         union all
         select 'TN059', 'it is shared, and has a column tenant_id',

@@ -66,7 +66,11 @@ begin
             format('its column tenant_id is %s%s, not a plain uuid',
                 format_type(tenant.atttypid, tenant.atttypmod),
                 case when tenant.attgenerated <> '' then ' and generated' end),
-            format('alter table %s alter column tenant_id type uuid using tenant_id::uuid', target);
+            case
+                when tenant.attgenerated <> ''
+                    then format('alter table %s alter column tenant_id drop expression', target)
+                else format('alter table %s alter column tenant_id type uuid using tenant_id::uuid', target)
+            end;
         return;
     end if;
     if not tenant.attnotnull then
@@ -203,7 +207,7 @@ begin
             and i.indkey[0] = tenant.attnum
             and i.indpred is null
             and i.indisvalid
-            and method.amname = 'btree'
+            and method.amname in ('btree', 'gist')
     ) then
         return query select 'TN009', 'no index of it begins with tenant_id',
             format('create index on %s (tenant_id)', target);

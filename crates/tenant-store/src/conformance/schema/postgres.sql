@@ -1,0 +1,54 @@
+create table specimens (
+    tenant_id uuid not null,
+    id uuid not null,
+    label text not null,
+    remark text,
+    flag boolean not null,
+    small smallint not null,
+    medium integer not null,
+    big bigint not null,
+    rank bigint,
+    ratio double precision not null,
+    amount numeric not null,
+    payload bytea not null,
+    link uuid,
+    seen_at timestamptz not null,
+    progress text not null,
+    notes jsonb not null,
+    version bigint not null,
+    primary key (tenant_id, id)
+);
+select tenantry.protect('specimens');
+
+create table tracked (
+    tenant_id uuid not null,
+    id uuid not null,
+    name text not null,
+    version bigint not null,
+    created_at timestamptz not null,
+    created_by text not null,
+    modified_at timestamptz not null,
+    modified_by text not null,
+    trace_id text,
+    deleted_at timestamptz,
+    deleted_by text,
+    primary key (tenant_id, id),
+    unique (tenant_id, name)
+);
+select tenantry.protect('tracked');
+
+create table settings (
+    tenant_id uuid not null,
+    key text not null,
+    value text not null check (value <> 'forbidden'),
+    primary key (tenant_id, key)
+);
+select tenantry.protect('settings');
+
+create table "order" (
+    tenant_id uuid not null,
+    "select" bigint not null,
+    "from" bigint not null,
+    primary key (tenant_id, "select")
+);
+select tenantry.protect('"order"');
