@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) user: Option<User>,
     /// Whether the folder is better held in memory than on a disk.
     pub(crate) in_memory: bool,
+    /// What the folder's name begins with.
+    pub(crate) prefix: String,
 }
 
 /// A shell that runs commands in a temporary folder of its own, until it is dropped.
@@ -64,7 +66,7 @@ impl Keeper {
             .flatten()
             .unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
-            .prefix("tenantry-test-")
+            .prefix(&plan.prefix)
             .tempdir_in(root)
             .map_err(|error| Error::because("cannot make a temporary folder", error))?;
         let mut command = Command::new("/bin/sh");

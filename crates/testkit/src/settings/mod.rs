@@ -7,6 +7,7 @@ use crate::{Error, Result};
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
 const FIND: &str = "TENANTRY_TEST_FIND";
+const LABEL: &str = "TENANTRY_TEST_LABEL";
 const DEFAULT_IMAGE: &str = "postgres:17-alpine";
 
 /// A way to come by a PostgreSQL server.
@@ -28,11 +29,13 @@ pub enum Way {
 /// | `TENANTRY_TEST_POSTGRES_URL` | URL of a superuser on a server that runs already |
 /// | `TENANTRY_TEST_POSTGRES_IMAGE` | image for containers, `postgres:17-alpine` when unset |
 /// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
+/// | `TENANTRY_TEST_LABEL` | stands in the names of folders and containers, after `tenantry-test-`: tells one run's from another's |
 #[derive(Debug, Clone)]
 pub struct Settings {
     way: Option<Way>,
     url: Option<String>,
     image: String,
+    prefix: String,
     search_path: Vec<PathBuf>,
 }
 
@@ -63,6 +66,10 @@ impl Settings {
             way,
             url: set(URL),
             image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+            prefix: set(LABEL).map_or_else(
+                || "tenantry-test-".to_owned(),
+                |label| format!("tenantry-test-{label}-"),
+            ),
             search_path: std::env::var_os("PATH")
                 .map(|path| std::env::split_paths(&path).collect())
                 .unwrap_or_default(),
@@ -101,6 +108,11 @@ impl Settings {
     #[cfg(feature = "docker")]
     pub(crate) fn image(&self) -> &str {
         &self.image
+    }
+
+    /// What the names of folders and containers begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(crate) fn search_path(&self) -> &[PathBuf] {

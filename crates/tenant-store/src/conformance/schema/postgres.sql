@@ -18,6 +18,7 @@ create table specimens (
     version bigint not null,
     primary key (tenant_id, id)
 );
+create index specimens_seen_at on specimens (tenant_id, seen_at, id);
 select tenantry.protect('specimens');
 
 create table tracked (

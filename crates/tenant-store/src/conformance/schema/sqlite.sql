@@ -18,6 +18,7 @@ create table specimens (
     version integer not null,
     primary key (tenant_id, id)
 ) strict;
+create index specimens_seen_at on specimens (tenant_id, seen_at, id);
 
 create table tracked (
     tenant_id blob not null,

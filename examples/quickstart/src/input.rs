@@ -1,0 +1,199 @@
+//! The file of flights, read from its first to its last line before anything is stored.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::path::Path;
+
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use flate2::read::MultiGzDecoder;
+
+use crate::Result;
+use crate::flight::{Airline, Flight, FlightId, FlightStatus};
+use crate::report::Delays;
+use crate::tenantry::prelude::*;
+
+/// The flights of January 2013; see `data/README.md`.
+const BUILT_IN: &[u8] = include_bytes!("../data/flights-2013-01.csv.gz");
+
+/// What a file must have; further columns and another order do no harm.
+const COLUMNS: [&str; 10] = [
+    "carrier",
+    "flight",
+    "tailnum",
+    "origin",
+    "dest",
+    "distance",
+    "time_hour",
+    "minute",
+    "dep_delay",
+    "arr_delay",
+];
+
+/// What a file tells of one airline.
+#[derive(Debug)]
+pub(crate) struct Timetable {
+    pub(crate) airline: Airline,
+    pub(crate) flights: Vec<Flight>,
+    /// Added up while reading, to compare the database with.
+    pub(crate) delays: Delays,
+}
+
+/// Reads a file, compressed by gzip or not, or else the one that is built in.
+pub(crate) fn read(path: Option<&Path>) -> Result<Vec<Timetable>> {
+    let Some(path) = path else {
+        return parse("flights-2013-01.csv.gz", MultiGzDecoder::new(BUILT_IN));
+    };
+    let name = path.display().to_string();
+    let unreadable = |error: io::Error| format!("{name}: {error}");
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    if file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]) {
+        parse(&name, MultiGzDecoder::new(file))
+    } else {
+        parse(&name, file)
+    }
+}
+
+fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
+    let malformed = |line, problem| Malformed { file: name.to_owned(), line, problem };
+    let unreadable = |error: csv::Error| -> Box<dyn Error + Send + Sync> {
+        match error.position().map(csv::Position::line) {
+            Some(line) => malformed(line, explain(&error)).into(),
+            None => format!("{name}: {}; nothing was imported", explain(&error)).into(),
+        }
+    };
+
+    let mut reader = csv::Reader::from_reader(file);
+    let header = reader.headers().map_err(unreadable)?;
+    let mut places = [0; COLUMNS.len()];
+    for (place, column) in places.iter_mut().zip(COLUMNS) {
+        *place = header.iter().position(|name| name == column).ok_or_else(|| {
+            malformed(1, format!("the header has no column {column}; it needs {}", COLUMNS.join(",")))
+        })?;
+    }
+
+    let mut timetables = Airline::ALL.map(|airline| Timetable {
+        airline,
+        flights: Vec::new(),
+        delays: Delays::default(),
+    });
+    let mut record = csv::StringRecord::new();
+    let mut last_line = 1;
+    while reader.read_record(&mut record).map_err(unreadable)? {
+        last_line = record.position().map_or(last_line + 1, csv::Position::line);
+        let fields = places.map(|place| &record[place]);
+        let (airline, flight) =
+            parse_line(last_line, fields).map_err(|problem| malformed(last_line, problem))?;
+        for timetable in &mut timetables {
+            if timetable.airline == airline {
+                timetable.delays.add(flight.departure_delay);
+                timetable.flights.push(flight);
+                break;
+            }
+        }
+    }
+    if timetables.iter().all(|timetable| timetable.flights.is_empty()) {
+        return Err(malformed(last_line, "the file ends here and has no flight".to_owned()).into());
+    }
+    Ok(timetables.into())
+}
+
+/// Makes a flight of the fields of a line, in the order of [`COLUMNS`].
+fn parse_line(line: u64, fields: [&str; 10]) -> Result<(Airline, Flight), String> {
+    let [carrier, number, tail, origin, dest, distance, hour, minute, departure, arrival] = fields;
+
+    let wrong = |column: &str, text: &str, expected: &str| {
+        let text: String = text.chars().take(40).collect();
+        format!("{column} is {text:?}, which is not {expected}")
+    };
+    let delay = |column, text| match text {
+        "NA" => Ok(None),
+        text => match text.parse::<i32>() {
+            Ok(minutes) => Ok(Some(minutes)),
+            Err(_) => Err(wrong(column, text, "a whole number of minutes, or NA")),
+        },
+    };
+    let positive = |column, text: &str| {
+        let number = text.parse::<i32>().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| wrong(column, text, "a whole number above zero"))
+    };
+    let airport = |column, text: &str| {
+        if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            Ok(text.to_owned())
+        } else {
+            Err(wrong(column, text, "the three capital letters of an airport"))
+        }
+    };
+
+    let airline = Airline::of_code(carrier)
+        .ok_or_else(|| wrong("carrier", carrier, "the code of one of the sixteen airlines"))?;
+    let tail_number = match tail {
+        "NA" => None,
+        text if (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            Some(text.to_owned())
+        }
+        text => return Err(wrong("tailnum", text, "up to eight letters and digits, or NA")),
+    };
+    let hour = whole_hour(hour)
+        .ok_or_else(|| wrong("time_hour", hour, "a full hour in UTC, as 2013-01-31T05:00:00Z"))?;
+    let minute = minute.parse().ok().filter(|minute| (0..60).contains(minute));
+    let minute = minute.ok_or_else(|| wrong("minute", fields[7], "a minute from 0 to 59"))?;
+    let departure_delay = delay("dep_delay", departure)?;
+    let arrival_delay = delay("arr_delay", arrival)?;
+    let status = match (departure_delay, arrival_delay) {
+        (Some(_), _) => FlightStatus::Departed,
+        (None, None) => FlightStatus::Cancelled,
+        (None, Some(_)) => return Err("the flight has an arr_delay but no dep_delay".to_owned()),
+    };
+
+    let flight = Flight {
+        id: FlightId::of_line(line),
+        number: positive("flight", number)?,
+        tail_number,
+        origin: airport("origin", origin)?,
+        destination: airport("dest", dest)?,
+        scheduled_departure: hour + TimeDelta::minutes(minute),
+        departure_delay,
+        arrival_delay,
+        distance: positive("distance", distance)?,
+        status,
+        version: Version::NEW,
+    };
+    Ok((airline, flight))
+}
+
+fn whole_hour(text: &str) -> Option<DateTime<Utc>> {
+    let hour = DateTime::parse_from_rfc3339(text).ok().filter(|_| text.ends_with('Z'))?.to_utc();
+    let is_whole = hour.timestamp() % 3600 == 0 && hour.timestamp_subsec_nanos() == 0;
+    (is_whole && hour.year() > 0).then_some(hour)
+}
+
+fn explain(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("it has {len} fields, and the header has {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { err, .. } => {
+            format!("field {} is not UTF-8 text", err.field() + 1)
+        }
+        csv::ErrorKind::Io(error) => format!("the file cannot be read to its end: {error}"),
+        _ => error.to_string(),
+    }
+}
+
+/// A line that is no flight.
+#[derive(Debug)]
+struct Malformed {
+    file: String,
+    line: u64,
+    problem: String,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}: {}; nothing was imported", self.file, self.line, self.problem)
+    }
+}
+
+impl Error for Malformed {}
