@@ -437,16 +437,20 @@ async fn the_wall_costs_one_comparison_for_a_statement() {
 // --- tenantry.protect ----------------------------------------------------------------------------
 
 #[tokio::test]
-async fn protecting_twice_changes_nothing() {
+async fn protecting_and_sharing_twice_changes_nothing() {
     let walled = Walled::with_invoices().await;
     let catalog = "select string_agg(c.xmin || ' ' || c.oid::regclass || coalesce(p.xmin || p.polname, '') \
                    || coalesce(k.xmin || k.conname, ''), ',' order by c.oid, p.oid, k.oid) \
                    from pg_class c left join pg_policy p on polrelid = c.oid \
                    left join pg_constraint k on conrelid = c.oid where relnamespace = 'public'::regnamespace";
+    walled
+        .owner_runs("create table editions (id int primary key); select tenantry.share('editions')")
+        .await
+        .unwrap();
     let mut admin = walled.admin().await;
     let before = texts(&mut admin, catalog).await;
     walled
-        .owner_runs("select tenantry.protect('invoices'), tenantry.protect('customers')")
+        .owner_runs("select tenantry.protect('invoices'), tenantry.protect('customers'), tenantry.share('editions')")
         .await
         .unwrap();
     assert_eq!(texts(&mut admin, catalog).await, before);
@@ -977,6 +981,22 @@ async fn an_owner_that_inherits_from_the_platform_is_found_and_mended() {
 }
 
 #[tokio::test]
+async fn bootstrap_takes_from_everybody_the_right_to_create() {
+    let walled = Walled::empty().await;
+    walled
+        .admin_runs("grant create on schema public to public, {app}")
+        .await;
+    walled
+        .refuses(
+            ErrorKind::UnsafeRole,
+            &["may create objects in this schema"],
+        )
+        .await;
+    walled.bootstrap().run().await.unwrap();
+    walled.verify().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_wrong_role_is_told_which_is_right() {
     let walled = Walled::with_invoices().await;
     let stranger = walled.database.create_login("stranger").await.unwrap();
@@ -1253,10 +1273,11 @@ async fn bootstrap_needs_no_superuser() {
     let options = Bootstrap::new(admin.url())
         .with_owner_role("tenantry_owner", password())
         .with_app_role("tenantry_app", password());
-    for round in 0..2 {
-        let report = options.run().await.unwrap();
-        assert_eq!(report.created_roles.len(), if round == 0 { 3 } else { 0 });
-    }
+    assert_eq!(options.run().await.unwrap().created_roles.len(), 3);
+    verify(&database.url("tenantry_app", "secret"), Role::App)
+        .await
+        .unwrap();
+    assert!(options.run().await.unwrap().created_roles.is_empty());
     // The membership that was lent for the bootstrap was given back.
     let member = "select pg_has_role('tenantry_owner', 'USAGE')::text";
     assert_eq!(texts(&mut connection, member).await, ["false"]);

@@ -1,1 +1,137 @@
-//! 
+//! The storage layer of a multi-tenant SaaS product, with the tenant built into every query.
+//!
+//! A service derives [`Aggregate`](prelude::Aggregate) on a struct and from then on cannot read or
+//! write a row of another tenant, whatever it writes. The tenant is a value that owns the handle:
+//! it is not looked up anywhere, so there is nothing to forget and nothing to reset.
+//!
+//! ```
+//! use tenantry::prelude::*;
+//! use tenantry::{Migrations, SqliteSettings, Storage, store};
+//! use uuid::Uuid;
+//!
+//! #[derive(Debug, Clone, Copy, PartialEq, Eq, AggregateId)]
+//! pub struct InvoiceId(pub Uuid);
+//!
+//! #[derive(Debug, Clone, Copy, PartialEq, Eq, ColumnValue)]
+//! pub enum InvoiceStatus {
+//!     Open,
+//!     Paid,
+//! }
+//!
+//! #[derive(Debug, Clone, PartialEq, Aggregate)]
+//! #[aggregate(table = "invoices")]
+//! pub struct Invoice {
+//!     #[aggregate(id)]
+//!     pub id: InvoiceId,
+//!     pub customer: String,
+//!     pub total_cents: i64,
+//!     pub status: InvoiceStatus,
+//!     #[aggregate(version)]
+//!     pub version: Version,
+//! } // no tenant_id: rows have it, structs do not
+//!
+//! const INVOICES: &str = "create table invoices (
+//!     tenant_id blob not null,
+//!     id blob not null,
+//!     customer text not null,
+//!     total_cents integer not null,
+//!     status text not null,
+//!     version integer not null,
+//!     primary key (tenant_id, id)
+//! ) strict";
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tenantry::Result<()> {
+//! let settings = SqliteSettings::temporary();
+//! store::sqlite::migrate(&settings, &Migrations::embedded(&[(1, "invoices", INVOICES)])).await?;
+//! let storage = Storage::sqlite(settings).await?;
+//!
+//! let acme = storage.tenant(TenantId::generate());   // the only way to a repository
+//! let invoices = acme.repository::<Invoice>();
+//! let mut invoice = Invoice {
+//!     id: InvoiceId(Uuid::now_v7()),
+//!     customer: "Ada".into(),
+//!     total_cents: 12_000,
+//!     status: InvoiceStatus::Open,
+//!     version: Version::NEW,
+//! };
+//! invoices.insert(&mut invoice).await?;
+//!
+//! let work = acme.begin().await?;                    // one transaction
+//! invoice.status = InvoiceStatus::Paid;
+//! work.repository().update(&mut invoice).await?;     // a stale version answers Conflict
+//! work.commit().await?;
+//!
+//! let page = invoices
+//!     .list(Query::new().filter(Invoice::STATUS.eq(InvoiceStatus::Paid)).limit(50))
+//!     .await?;
+//! assert_eq!(page.items, [invoice.clone()]);
+//!
+//! let other = storage.tenant(TenantId::generate());
+//! let foreign = other.repository::<Invoice>().get(invoice.id).await.unwrap_err();
+//! assert_eq!(foreign.kind(), ErrorKind::NotFound);   // as for an id that nobody has
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is here
+//!
+//! | part | where |
+//! |---|---|
+//! | repositories, units of work, filters, pages | [`store`] |
+//! | tenants, request context, clock, keys, secret references, storage map | [`core`] |
+//! | what a service imports | [`prelude`] |
+//! | opening everything from settings | [`Storage`], [`Settings`] |
+//!
+//! # Two walls
+//!
+//! On PostgreSQL every statement carries the tenant in its condition, *and* row-level security
+//! compares it with the tenant of the transaction, for a role that can neither own a table nor
+//! bypass it. The first wall keeps queries fast, the second catches what the first might miss.
+//! SQLite has the first wall alone.
+//!
+//! What belongs to another tenant does not exist: same error, same text, same statements as for
+//! an identifier that nobody has.
+//!
+//! # Features
+//!
+//! | feature | brings | default |
+//! |---|---|---|
+//! | `sqlite` | the embedded backend | yes |
+//! | `postgres` | the PostgreSQL backend | |
+//! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
+//! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod settings;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod storage;
+
+pub use tenantry_core as core;
+pub use tenantry_store as store;
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use settings::Settings;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use storage::Storage;
+pub use tenantry_core::{RequestContext, TenantId};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use tenantry_store::Migrations;
+#[cfg(feature = "sqlite")]
+pub use tenantry_store::SqliteSettings;
+pub use tenantry_store::{Error, ErrorKind, PlatformScope, PlatformStore, Result, TenantStore};
+#[cfg(feature = "postgres")]
+pub use tenantry_store::{Pooler, PostgresSettings};
+
+/// What a service imports: `use tenantry::prelude::*`.
+pub mod prelude {
+    pub use tenantry_core::{Actor, RequestContext, TenantId, TraceParent};
+    pub use tenantry_store::{
+        Aggregate, AggregateId, Changes, Column, ColumnValue, Cursor, Deleted, Error, ErrorKind,
+        Filter, Isolation, Json, Page, Query, Repository, RepositoryExt, Result, RetryPolicy,
+        SqlRepository, TenantScope, UnitOfWork, Version, WorkOptions, async_trait,
+    };
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub use crate::Storage;
+}

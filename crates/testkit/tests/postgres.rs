@@ -1,7 +1,7 @@
 //! A server is found, shared, stopped and restarted; a database comes and goes with its value.
 
 use sqlx::{Connection, PgConnection};
-use tenantry_testkit::{PostgresServer, Result, StopMode, TestDatabase};
+use tenantry_testkit::{DelayProxy, PostgresServer, ProxyOptions, Result, StopMode, TestDatabase};
 
 #[tokio::test]
 async fn a_database_goes_with_its_value() -> Result<()> {
@@ -36,4 +36,41 @@ async fn a_stopped_server_comes_back_on_its_port() -> Result<()> {
     }
     server.restart().await?;
     server.execute("SELECT * FROM kept").await
+}
+
+#[tokio::test]
+async fn a_commit_is_lost_before_the_server_or_after_it() -> Result<()> {
+    let server = PostgresServer::shared().await?;
+    let database = TestDatabase::create(server).await?;
+    database.execute("CREATE TABLE orders (id bigint)").await?;
+    let proxy = DelayProxy::start(&server.address(), ProxyOptions::default()).await?;
+    let url = proxy.url(database.admin_url())?;
+
+    for after in [false, true] {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let mut tx = connection.begin().await.unwrap();
+        sqlx::query("INSERT INTO orders VALUES (1)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        if after {
+            proxy.cut_after("COMMIT");
+        } else {
+            proxy.cut_before("COMMIT");
+        }
+        tx.commit().await.unwrap_err();
+    }
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let before = proxy.round_trips();
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
+        .persistent(false)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(
+        stored, 1,
+        "the commit that was cut after the server is stored, the other is not"
+    );
+    assert!(proxy.round_trips() > before);
+    Ok(())
 }

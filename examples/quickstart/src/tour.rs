@@ -186,7 +186,7 @@ pub(crate) async fn strangers(
 
         // Asked for the flights of all airlines, it answers with its own.
         let mut found = 0;
-        for some in all.chunks(10_000) {
+        for some in all.chunks(500) {
             found += flights.get_many(some).await?.len();
         }
         ensure(found == own.flights.len(), "a list of identifiers found the wrong flights")?;

@@ -80,9 +80,10 @@ impl PgBouncer {
     ///
     /// When the program is not installed ([`Error::is_missing`]), or does not come up.
     pub async fn start(server: &PostgresServer, options: PgBouncerOptions) -> Result<Self> {
+        let settings = Settings::from_env()?;
         let further = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-        let folder = folder_with(&["pgbouncer"], Settings::from_env()?.search_path(), further)
-            .ok_or_else(|| {
+        let folder =
+            folder_with(&["pgbouncer"], settings.search_path(), further).ok_or_else(|| {
                 Error::missing(
                     "no program `pgbouncer` on the PATH or in /usr/sbin \
                      (Debian: `apt-get install pgbouncer`)",
@@ -93,7 +94,13 @@ impl PgBouncer {
         let mut attempts = 3;
         loop {
             let port = ports::free()?;
-            let plan = plan(&folder, server, port, &options);
+            let plan = plan(
+                &folder,
+                settings.prefix().to_owned(),
+                server,
+                port,
+                &options,
+            );
             let keeper = blocking(move || {
                 let keeper = Keeper::start(&plan)?;
                 keeper.run(START)?;
@@ -132,7 +139,13 @@ impl PgBouncer {
     }
 }
 
-fn plan(folder: &Path, server: &PostgresServer, port: u16, options: &PgBouncerOptions) -> Plan {
+fn plan(
+    folder: &Path,
+    prefix: String,
+    server: &PostgresServer,
+    port: u16,
+    options: &PgBouncerOptions,
+) -> Plan {
     let config = format!(
         "[databases]\n\
          * = host={host} port={server_port}\n\
@@ -167,6 +180,7 @@ fn plan(folder: &Path, server: &PostgresServer, port: u16, options: &PgBouncerOp
         inherit: false,
         user: User::for_servers(),
         in_memory: true,
+        prefix,
     }
 }
 

@@ -40,8 +40,8 @@ impl Container {
         if !daemon_answers().await {
             return Ok(None);
         }
-        let name = format!("tenantry-test-{}", Uuid::new_v4().simple());
-        let keeper = keeper(&name).await?;
+        let name = format!("{}{}", settings.prefix(), Uuid::new_v4().simple());
+        let keeper = keeper(&name, settings.prefix().to_owned()).await?;
         // The same port after a restart: Docker would choose another each time.
         let port = ports::free()?;
         let (image, tag) = name_and_tag(settings.image());
@@ -137,7 +137,7 @@ async fn daemon_answers() -> bool {
     matches!(answer, Ok(Ok(status)) if status.success())
 }
 
-async fn keeper(name: &str) -> Result<Keeper> {
+async fn keeper(name: &str, prefix: String) -> Result<Keeper> {
     let plan = Plan {
         at_end: REMOVE,
         variables: vec![("NAME", name.into())],
@@ -145,6 +145,7 @@ async fn keeper(name: &str) -> Result<Keeper> {
         inherit: true,
         user: None,
         in_memory: true,
+        prefix,
     };
     blocking(move || Keeper::start(&plan)).await
 }

@@ -301,7 +301,9 @@ impl PostgresServer {
         };
         let (options, password) = (options.clone(), password());
         let verifier = scram::verifier(&password);
-        let started = blocking(move || Programs::start(&folder, &options, &verifier)).await?;
+        let prefix = settings.prefix().to_owned();
+        let started =
+            blocking(move || Programs::start(&folder, prefix, &options, &verifier)).await?;
         let admin_url = admin_url("127.0.0.1", started.port(), &password)?;
         admin::until_ready(admin_url.as_str(), PATIENCE).await?;
         Ok(Some(Self {

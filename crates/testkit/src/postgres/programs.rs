@@ -31,13 +31,19 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Makes a cluster and starts it. Blocks.
-    pub(super) fn start(folder: &Path, options: &ServerOptions, verifier: &str) -> Result<Self> {
+    pub(super) fn start(
+        folder: &Path,
+        prefix: String,
+        options: &ServerOptions,
+        verifier: &str,
+    ) -> Result<Self> {
         let keeper = Keeper::start(&Plan {
             at_end: STOP_IMMEDIATE,
             variables: vec![("BIN", folder.into()), ("PASSWORD", verifier.into())],
             inherit: false,
             user: User::for_servers(),
             in_memory: !options.durable,
+            prefix,
         })?;
         keeper.run(INIT)?;
         configure(&keeper, &options.parameters())?;

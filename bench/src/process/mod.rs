@@ -1,0 +1,44 @@
+//! What this process uses: allocations, and memory.
+
+use std::fs;
+
+use crate::ALLOCATOR;
+use crate::error::Result;
+
+/// Returns how often memory was asked for, since the start.
+pub(crate) fn allocations() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+/// Returns how many bytes are in use on the heap.
+pub(crate) fn heap() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats
+        .bytes_allocated
+        .wrapping_add_signed(stats.bytes_reallocated)
+        .wrapping_sub(stats.bytes_deallocated)
+}
+
+/// Returns the resident memory, in bytes.
+pub(crate) fn resident() -> Result<u64> {
+    status("VmRSS:")
+}
+
+/// Returns the most resident memory since [`forget_peak`], in bytes.
+pub(crate) fn peak_resident() -> Result<u64> {
+    status("VmHWM:")
+}
+
+/// Starts the search for the peak anew; see `clear_refs` in `proc(5)`.
+pub(crate) fn forget_peak() -> Result<()> {
+    Ok(fs::write("/proc/self/clear_refs", "5")?)
+}
+
+fn status(field: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    let kibibytes = kibibytes.ok_or_else(|| format!("/proc/self/status has no {field}"))?;
+    Ok(kibibytes.trim().parse::<u64>()? * 1024)
+}

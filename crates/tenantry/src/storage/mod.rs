@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use tenantry_core::TenantId;
+use tenantry_store::{Aggregate, CommitListener, Result, TenantScope, TenantStore};
+
+use crate::settings::{Database, Settings};
+
+/// All stores of a service, opened once and closed together; cheap to clone.
+///
+/// For now that is the tenant store; cache, blobs, secrets and outbox join it here.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    store: TenantStore,
+}
+
+impl Storage {
+    /// Opens what the settings name.
+    ///
+    /// # Errors
+    ///
+    /// As `TenantStore::postgres` and `TenantStore::sqlite`.
+    pub async fn open(settings: &Settings) -> Result<Self> {
+        let store = match settings.database.clone() {
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => TenantStore::postgres(settings).await?,
+            #[cfg(feature = "sqlite")]
+            Database::Sqlite(settings) => TenantStore::sqlite(settings).await?,
+        };
+        Ok(Self { store })
+    }
+
+    /// Opens everything inside one folder, with nothing installed: the database is
+    /// `tenants.db` there, an SQLite file.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the folder cannot be made; otherwise as `TenantStore::sqlite`.
+    #[cfg(feature = "sqlite")]
+    pub async fn embedded(folder: impl AsRef<std::path::Path>) -> Result<Self> {
+        Self::sqlite(Self::embedded_settings(folder)?).await
+    }
+
+    /// Returns the settings of the database of [`embedded`](Self::embedded), for its migrations;
+    /// makes the folder if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the folder cannot be made.
+    #[cfg(feature = "sqlite")]
+    pub fn embedded_settings(
+        folder: impl AsRef<std::path::Path>,
+    ) -> Result<tenantry_store::SqliteSettings> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(|error| {
+            tenantry_store::Error::new(tenantry_store::ErrorKind::Unavailable, "open")
+                .with_subject(folder.display().to_string())
+                .with_detail("the folder cannot be made")
+                .with_source(error)
+        })?;
+        Ok(tenantry_store::SqliteSettings::file(folder.join("tenants.db")))
+    }
+
+    /// Opens an SQLite database.
+    ///
+    /// # Errors
+    ///
+    /// As `TenantStore::sqlite`.
+    #[cfg(feature = "sqlite")]
+    pub async fn sqlite(settings: tenantry_store::SqliteSettings) -> Result<Self> {
+        Self::open(&settings.into()).await
+    }
+
+    /// Opens a PostgreSQL database, as the app role.
+    ///
+    /// # Errors
+    ///
+    /// As `TenantStore::postgres`.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres(settings: tenantry_store::PostgresSettings) -> Result<Self> {
+        Self::open(&settings.into()).await
+    }
+
+    /// Returns the scope of a tenant: the only way to a repository.
+    #[must_use]
+    pub fn tenant(&self, tenant: TenantId) -> TenantScope {
+        self.store.tenant(tenant)
+    }
+
+    /// Compares the table of an aggregate with the struct, at start-up rather than at first use.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTable`, `UnprotectedTable`, `SchemaMismatch`, `Unavailable`.
+    pub async fn verify<A: Aggregate>(&self) -> Result<()> {
+        self.store.verify::<A>().await
+    }
+
+    /// Lets a listener hear of every transaction that is committed from now on.
+    pub fn on_commit(&self, listener: Arc<dyn CommitListener>) {
+        self.store.on_commit(listener);
+    }
+
+    /// Returns the tenant store.
+    #[must_use]
+    pub const fn tenant_store(&self) -> &TenantStore {
+        &self.store
+    }
+
+    /// Closes all connections; waits for those in use.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+}
