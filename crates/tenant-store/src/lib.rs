@@ -14,15 +14,18 @@ pub mod __private {
         Aggregate, AggregateDescriptor, AggregateId, ColumnDescriptor, Version, VersionField,
     };
     pub use crate::query::Column;
-    pub use crate::value::{
-        ColumnType, ColumnValue, Json, Row, ValueError, ValueSink, json_write,
-    };
+    pub use crate::value::{ColumnType, ColumnValue, Json, Row, ValueError, ValueSink, json_write};
 }
 
 mod aggregate;
 mod backend;
 #[cfg(feature = "conformance")]
-#[allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, clippy::future_not_send)]
+#[allow(
+    missing_docs,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::future_not_send
+)]
 pub mod conformance;
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

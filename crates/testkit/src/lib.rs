@@ -35,6 +35,7 @@
 mod error;
 mod settings;
 
+mod isolation;
 mod pgbouncer;
 mod postgres;
 mod proxy;
@@ -44,6 +45,7 @@ mod ports;
 mod programs;
 
 pub use error::{Error, Result};
+pub use isolation::{IsolationReport, assert_isolated};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};

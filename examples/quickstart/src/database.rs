@@ -60,11 +60,16 @@ pub(crate) async fn open_postgres(admin_url: &str) -> Result<TenantStore> {
         .await?;
     let place = admin_url.path().trim_start_matches('/');
     println!("database   PostgreSQL, {place}; made for this: table flights, schema tenantry, and");
-    println!("           roles {OWNER}, {APP}, {PLATFORM} ({} new)", report.created_roles.len());
+    println!(
+        "           roles {OWNER}, {APP}, {PLATFORM} ({} new)",
+        report.created_roles.len()
+    );
 
     // 2. As the owner: the tables. `tenantry.protect('flights')` in there puts up the wall.
     let mut owner_url = as_role(&admin_url, OWNER);
-    owner_url.query_pairs_mut().append_pair("password", owner_password.expose());
+    owner_url
+        .query_pairs_mut()
+        .append_pair("password", owner_password.expose());
     let migrations = Migrations::embedded(&[(
         1,
         "flights",
@@ -74,8 +79,8 @@ pub(crate) async fn open_postgres(admin_url: &str) -> Result<TenantStore> {
 
     // 3. As the service. A superuser, the owner of a table, or a table without a wall would be
     //    refused here.
-    let settings = postgres::PostgresSettings::new(as_role(&admin_url, APP))
-        .with_password(app_password);
+    let settings =
+        postgres::PostgresSettings::new(as_role(&admin_url, APP)).with_password(app_password);
     let store = TenantStore::postgres(settings).await?;
     store.verify::<Flight>().await?;
     Ok(store)

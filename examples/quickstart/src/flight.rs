@@ -42,7 +42,9 @@ impl FlightId {
     /// A service would take `Uuid::now_v7()`. Here a line always gives the same identifier, so
     /// that one airline can ask for exactly what another has stored.
     pub(crate) const fn of_line(line: u64) -> Self {
-        Self(Uuid::from_u128(0xf119_0000_2013_8001_8000_0000_0000_0000 | line as u128))
+        Self(Uuid::from_u128(
+            0xf119_0000_2013_8001_8000_0000_0000_0000 | line as u128,
+        ))
     }
 }
 

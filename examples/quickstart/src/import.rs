@@ -22,13 +22,20 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let left_over = clear(store, ledger).await?;
     if left_over > 0 {
-        println!("clean-up   {} flights of an earlier run removed", HumanCount(left_over));
+        println!(
+            "clean-up   {} flights of an earlier run removed",
+            HumanCount(left_over)
+        );
     }
 
-    let rows = timetables.iter().map(|timetable| timetable.flights.len() as u64).sum();
+    let rows = timetables
+        .iter()
+        .map(|timetable| timetable.flights.len() as u64)
+        .sum();
     // The bar shows itself on a terminal alone.
-    let bar = ProgressBar::new(rows)
-        .with_style(ProgressStyle::with_template("import     {bar:40} {human_pos} of {human_len}")?);
+    let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(
+        "import     {bar:40} {human_pos} of {human_len}",
+    )?);
     let started = Instant::now();
     for timetable in timetables {
         if let Err(error) = insert(store, ledger, timetable, &bar).await {

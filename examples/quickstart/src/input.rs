@@ -48,7 +48,11 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Vec<Timetable>> {
     let name = path.display().to_string();
     let unreadable = |error: io::Error| format!("{name}: {error}");
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
-    if file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]) {
+    if file
+        .fill_buf()
+        .map_err(unreadable)?
+        .starts_with(&[0x1f, 0x8b])
+    {
         parse(&name, MultiGzDecoder::new(file))
     } else {
         parse(&name, file)
@@ -56,7 +60,11 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Vec<Timetable>> {
 }
 
 fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
-    let malformed = |line, problem| Malformed { file: name.to_owned(), line, problem };
+    let malformed = |line, problem| Malformed {
+        file: name.to_owned(),
+        line,
+        problem,
+    };
     let unreadable = |error: csv::Error| -> Box<dyn Error + Send + Sync> {
         match error.position().map(csv::Position::line) {
             Some(line) => malformed(line, explain(&error)).into(),
@@ -68,9 +76,18 @@ fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
     let header = reader.headers().map_err(unreadable)?;
     let mut places = [0; COLUMNS.len()];
     for (place, column) in places.iter_mut().zip(COLUMNS) {
-        *place = header.iter().position(|name| name == column).ok_or_else(|| {
-            malformed(1, format!("the header has no column {column}; it needs {}", COLUMNS.join(",")))
-        })?;
+        *place = header
+            .iter()
+            .position(|name| name == column)
+            .ok_or_else(|| {
+                malformed(
+                    1,
+                    format!(
+                        "the header has no column {column}; it needs {}",
+                        COLUMNS.join(",")
+                    ),
+                )
+            })?;
     }
 
     let mut timetables = Airline::ALL.map(|airline| Timetable {
@@ -93,7 +110,10 @@ fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
             }
         }
     }
-    if timetables.iter().all(|timetable| timetable.flights.is_empty()) {
+    if timetables
+        .iter()
+        .all(|timetable| timetable.flights.is_empty())
+    {
         return Err(malformed(last_line, "the file ends here and has no flight".to_owned()).into());
     }
     Ok(timetables.into())
@@ -101,7 +121,18 @@ fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
 
 /// Makes a flight of the fields of a line, in the order of [`COLUMNS`].
 fn parse_line(line: u64, fields: [&str; 10]) -> Result<(Airline, Flight), String> {
-    let [carrier, number, tail, origin, dest, distance, hour, minute, departure, arrival] = fields;
+    let [
+        carrier,
+        number,
+        tail,
+        origin,
+        dest,
+        distance,
+        hour,
+        minute,
+        departure,
+        arrival,
+    ] = fields;
 
     let wrong = |column: &str, text: &str, expected: &str| {
         let text: String = text.chars().take(40).collect();
@@ -122,22 +153,47 @@ fn parse_line(line: u64, fields: [&str; 10]) -> Result<(Airline, Flight), String
         if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
             Ok(text.to_owned())
         } else {
-            Err(wrong(column, text, "the three capital letters of an airport"))
+            Err(wrong(
+                column,
+                text,
+                "the three capital letters of an airport",
+            ))
         }
     };
 
-    let airline = Airline::of_code(carrier)
-        .ok_or_else(|| wrong("carrier", carrier, "the code of one of the sixteen airlines"))?;
+    let airline = Airline::of_code(carrier).ok_or_else(|| {
+        wrong(
+            "carrier",
+            carrier,
+            "the code of one of the sixteen airlines",
+        )
+    })?;
     let tail_number = match tail {
         "NA" => None,
-        text if (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+        text if (1..=8).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
             Some(text.to_owned())
         }
-        text => return Err(wrong("tailnum", text, "up to eight letters and digits, or NA")),
+        text => {
+            return Err(wrong(
+                "tailnum",
+                text,
+                "up to eight letters and digits, or NA",
+            ));
+        }
     };
-    let hour = whole_hour(hour)
-        .ok_or_else(|| wrong("time_hour", hour, "a full hour in UTC, as 2013-01-31T05:00:00Z"))?;
-    let minute = minute.parse().ok().filter(|minute| (0..60).contains(minute));
+    let hour = whole_hour(hour).ok_or_else(|| {
+        wrong(
+            "time_hour",
+            hour,
+            "a full hour in UTC, as 2013-01-31T05:00:00Z",
+        )
+    })?;
+    let minute = minute
+        .parse()
+        .ok()
+        .filter(|minute| (0..60).contains(minute));
     let minute = minute.ok_or_else(|| wrong("minute", fields[7], "a minute from 0 to 59"))?;
     let departure_delay = delay("dep_delay", departure)?;
     let arrival_delay = delay("arr_delay", arrival)?;
@@ -164,14 +220,19 @@ fn parse_line(line: u64, fields: [&str; 10]) -> Result<(Airline, Flight), String
 }
 
 fn whole_hour(text: &str) -> Option<DateTime<Utc>> {
-    let hour = DateTime::parse_from_rfc3339(text).ok().filter(|_| text.ends_with('Z'))?.to_utc();
+    let hour = DateTime::parse_from_rfc3339(text)
+        .ok()
+        .filter(|_| text.ends_with('Z'))?
+        .to_utc();
     let is_whole = hour.timestamp() % 3600 == 0 && hour.timestamp_subsec_nanos() == 0;
     (is_whole && hour.year() > 0).then_some(hour)
 }
 
 fn explain(error: &csv::Error) -> String {
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
             format!("it has {len} fields, and the header has {expected_len}")
         }
         csv::ErrorKind::Utf8 { err, .. } => {
@@ -192,7 +253,11 @@ struct Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}: {}; nothing was imported", self.file, self.line, self.problem)
+        write!(
+            f,
+            "{}, line {}: {}; nothing was imported",
+            self.file, self.line, self.problem
+        )
     }
 }
 

@@ -21,7 +21,10 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(timetables: &[Timetable]) -> Self {
         let owners = timetables.iter().flat_map(|timetable| {
-            timetable.flights.iter().map(|flight| (flight.id, timetable.airline))
+            timetable
+                .flights
+                .iter()
+                .map(|flight| (flight.id, timetable.airline))
         });
         Self {
             owners: owners.collect(),
@@ -32,8 +35,16 @@ impl Ledger {
     }
 
     /// Returns a repository of `airline` that is watched.
-    pub(crate) fn watch<R: Repository<Flight>>(&self, airline: Airline, inner: R) -> Watched<'_, R> {
-        Watched { inner, airline, ledger: self }
+    pub(crate) fn watch<R: Repository<Flight>>(
+        &self,
+        airline: Airline,
+        inner: R,
+    ) -> Watched<'_, R> {
+        Watched {
+            inner,
+            airline,
+            ledger: self,
+        }
     }
 
     pub(crate) fn reads(&self) -> u64 {
@@ -109,14 +120,17 @@ impl<R: Repository<Flight>> Repository<Flight> for Watched<'_, R> {
     async fn list(&self, query: Query<Flight>) -> Result<Page<Flight>> {
         self.count_read();
         let page = self.inner.list(query).await?;
-        page.items.iter().for_each(|flight| self.touched(&flight.id));
+        page.items
+            .iter()
+            .for_each(|flight| self.touched(&flight.id));
         Ok(page)
     }
 
     fn stream(&self, query: Query<Flight>) -> BoxStream<'_, Result<Flight>> {
         self.count_read();
         let rows = self.inner.stream(query);
-        rows.inspect(|row| row.iter().for_each(|flight| self.touched(&flight.id))).boxed()
+        rows.inspect(|row| row.iter().for_each(|flight| self.touched(&flight.id)))
+            .boxed()
     }
 
     async fn insert(&self, flight: &mut Flight) -> Result<()> {

@@ -3,7 +3,11 @@
 //! Read on in `flight.rs` (what is stored), `database.rs` (where), `import.rs`, `tour.rs` (how a
 //! service reads and writes) and `report.rs`; `ledger.rs` keeps count of every row.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people to read")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people to read"
+)]
 
 mod flight;
 
@@ -78,7 +82,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
     import::run(&store, &ledger, &mut timetables).await?;
 
     // The airline with the most flights shows the rest; any other one plays the stranger.
-    let Some(busiest) = timetables.iter().max_by_key(|timetable| timetable.flights.len()) else {
+    let Some(busiest) = timetables
+        .iter()
+        .max_by_key(|timetable| timetable.flights.len())
+    else {
         return Err("there is no airline".into());
     };
     tour::page(&store, &ledger, busiest).await?;

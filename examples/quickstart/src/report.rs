@@ -49,8 +49,14 @@ pub(crate) async fn compare(
     ledger: &Ledger,
     timetables: &[Timetable],
 ) -> Result<()> {
-    println!("\n{:<22}{:>19}  {:>19}", "", "in the database", "in the file");
-    println!("{:<22}{1:>8} {2:>10}  {1:>8} {2:>10}", "airline", "flights", "mean delay");
+    println!(
+        "\n{:<22}{:>19}  {:>19}",
+        "", "in the database", "in the file"
+    );
+    println!(
+        "{:<22}{1:>8} {2:>10}  {1:>8} {2:>10}",
+        "airline", "flights", "mean delay"
+    );
     let mut differing = Vec::new();
     for timetable in timetables {
         let airline = timetable.airline;
@@ -64,7 +70,11 @@ pub(crate) async fn compare(
             timetable.delays,
             if is_same { "ok" } else { "DIFFERS" }
         );
-        differing.extend(found.problem.map(|problem| format!("{}: {problem}", airline.code)));
+        differing.extend(
+            found
+                .problem
+                .map(|problem| format!("{}: {problem}", airline.code)),
+        );
     }
     println!(
         "isolation: {} foreign rows in {} reads and {} writes",
@@ -76,7 +86,11 @@ pub(crate) async fn compare(
     if ledger.foreign_rows() > 0 {
         differing.push("an airline has seen or changed rows of another".to_owned());
     }
-    if differing.is_empty() { Ok(()) } else { Err(differing.join("; ").into()) }
+    if differing.is_empty() {
+        Ok(())
+    } else {
+        Err(differing.join("; ").into())
+    }
 }
 
 struct Found {
@@ -89,17 +103,24 @@ async fn read_back(store: &TenantStore, ledger: &Ledger, timetable: &Timetable) 
     let tenant = store.tenant(timetable.airline.tenant());
     let flights = ledger.watch(timetable.airline, tenant.repository::<Flight>());
 
-    let mut expected: HashMap<_, _> =
-        timetable.flights.iter().map(|flight| (flight.id, flight)).collect();
+    let mut expected: HashMap<_, _> = timetable
+        .flights
+        .iter()
+        .map(|flight| (flight.id, flight))
+        .collect();
     let mut delays = Delays::default();
     let mut strange = 0_u64;
     let mut rows = flights.stream(Query::new());
     while let Some(row) = rows.try_next().await? {
         delays.add(row.departure_delay);
         // The tour has written some flights, and put each value back.
-        let is_as_in_file = expected
-            .remove(&row.id)
-            .is_some_and(|flight| *flight == Flight { version: flight.version, ..row });
+        let is_as_in_file = expected.remove(&row.id).is_some_and(|flight| {
+            *flight
+                == Flight {
+                    version: flight.version,
+                    ..row
+                }
+        });
         if !is_as_in_file {
             strange += 1;
         }
@@ -110,9 +131,15 @@ async fn read_back(store: &TenantStore, ledger: &Ledger, timetable: &Timetable) 
     let problem = if strange > 0 {
         Some(format!("{strange} flights are not as in the file"))
     } else if !expected.is_empty() {
-        Some(format!("{} flights of the file are missing", expected.len()))
+        Some(format!(
+            "{} flights of the file are missing",
+            expected.len()
+        ))
     } else if counted != delays.flights {
-        Some(format!("count says {counted}, and {} were read", delays.flights))
+        Some(format!(
+            "count says {counted}, and {} were read",
+            delays.flights
+        ))
     } else if delays != timetable.delays {
         Some("the delays are not those of the file".to_owned())
     } else {

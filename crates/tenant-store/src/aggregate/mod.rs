@@ -105,7 +105,14 @@ impl AggregateDescriptor {
         id: usize,
         version: Option<usize>,
     ) -> Self {
-        Self { table, columns, id, version, soft_delete: false, audited: false }
+        Self {
+            table,
+            columns,
+            id,
+            version,
+            soft_delete: false,
+            audited: false,
+        }
     }
 
     #[doc(hidden)]
@@ -181,7 +188,11 @@ impl ColumnDescriptor {
     #[doc(hidden)]
     #[must_use]
     pub const fn new(name: &'static str, column_type: ColumnType, nullable: bool) -> Self {
-        Self { name, column_type, nullable }
+        Self {
+            name,
+            column_type,
+            nullable,
+        }
     }
 
     /// Returns the name of the column in the table.

@@ -40,7 +40,10 @@ pub(crate) trait Backend: Debug + Send + Sync {
 
 /// What a session is opened for.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has one wall, one level"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "SQLite has one wall, one level")
+)]
 pub(crate) struct Begin {
     pub(crate) operation: &'static str,
     /// `None` is the platform: every tenant.

@@ -17,8 +17,14 @@ pub async fn insert_many_stores_all(subject: &dyn Subject) {
         })
         .collect();
     specimens.insert_many(&mut all).await.unwrap();
-    assert!(all.iter().all(|specimen| specimen.version == Version::new(1)));
-    let page = specimens.list(Query::new().sort(Specimen::BIG.asc()).limit(1_000)).await.unwrap();
+    assert!(
+        all.iter()
+            .all(|specimen| specimen.version == Version::new(1))
+    );
+    let page = specimens
+        .list(Query::new().sort(Specimen::BIG.asc()).limit(1_000))
+        .await
+        .unwrap();
     assert_eq!(page.items, all);
     specimens.insert_many(&mut []).await.unwrap();
 }
@@ -28,7 +34,9 @@ pub async fn insert_many_stores_all_or_none(subject: &dyn Subject) {
     let (_, specimens) = new_tenant(subject);
     let mut taken = Specimen::named("taken");
     specimens.insert(&mut taken).await.unwrap();
-    let mut all: Vec<_> = (0..600).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..600)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     all.push(Specimen::with_id(taken.id.0, "again"));
     let error = specimens.insert_many(&mut all).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
@@ -47,7 +55,9 @@ pub async fn update_where_changes_up_to_the_limit(subject: &dyn Subject) {
     let (_, theirs) = new_tenant(subject);
     let mut their = Specimen::named("theirs");
     theirs.insert(&mut their).await.unwrap();
-    let mut all: Vec<_> = (0..10).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..10)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     ours.insert_many(&mut all).await.unwrap();
     all.sort_by_key(|specimen| specimen.id);
 
@@ -58,13 +68,26 @@ pub async fn update_where_changes_up_to_the_limit(subject: &dyn Subject) {
         .add(Specimen::RANK, 1)
         .add(Specimen::RATIO, 0.25);
     let fresh = || Specimen::STATE.eq(State::New);
-    assert_eq!(ours.update_where(fresh(), changes.clone(), 4).await.unwrap(), 4);
+    assert_eq!(
+        ours.update_where(fresh(), changes.clone(), 4)
+            .await
+            .unwrap(),
+        4
+    );
     let first = ours.get(all[3].id).await.unwrap();
-    assert_eq!((first.state, first.big, first.version), (State::Done, 43, Version::new(2)));
+    assert_eq!(
+        (first.state, first.big, first.version),
+        (State::Done, 43, Version::new(2))
+    );
     assert_eq!((first.rank, first.ratio), (None, 0.75));
     assert_eq!(first.remark.as_deref(), Some("changed"));
     assert_eq!(ours.get(all[4].id).await.unwrap(), all[4]);
-    assert_eq!(ours.update_where(fresh(), changes.clone(), 10).await.unwrap(), 6);
+    assert_eq!(
+        ours.update_where(fresh(), changes.clone(), 10)
+            .await
+            .unwrap(),
+        6
+    );
     assert_eq!(ours.update_where(fresh(), changes, 10).await.unwrap(), 0);
     assert_eq!(theirs.get(their.id).await.unwrap(), their);
 }
@@ -79,20 +102,33 @@ pub async fn update_where_refuses_what_the_store_keeps(subject: &dyn Subject) {
         Changes::new().set(Specimen::VERSION, Version::new(9)),
         Changes::new().set(Specimen::BIG, 1).add(Specimen::BIG, 1),
     ] {
-        let error = specimens.update_where(Filter::all(), changes, 1).await.unwrap_err();
+        let error = specimens
+            .update_where(Filter::all(), changes, 1)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     let nul = Changes::new().set(Specimen::LABEL, "\0");
-    let error = specimens.update_where(Filter::all(), nul, 1).await.unwrap_err();
+    let error = specimens
+        .update_where(Filter::all(), nul, 1)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue);
 
     let tracked = scope.repository::<Tracked>();
     let mut rows: Vec<_> = ["a", "b"]
-        .map(|name| Tracked { id: Uuid::now_v7(), name: name.into(), version: Version::NEW })
+        .map(|name| Tracked {
+            id: Uuid::now_v7(),
+            name: name.into(),
+            version: Version::NEW,
+        })
         .into();
     tracked.insert_many(&mut rows).await.unwrap();
     let same = Changes::new().set(Tracked::NAME, "same");
-    let error = tracked.update_where(Filter::all(), same, 10).await.unwrap_err();
+    let error = tracked
+        .update_where(Filter::all(), same, 10)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(tracked.get(rows[0].id).await.unwrap(), rows[0]);
 }
@@ -114,12 +150,23 @@ pub async fn sum_that_overflows_is_refused(subject: &dyn Subject) {
         Changes::new().add(Specimen::BIG, 1),
         Changes::new().add(Specimen::RATIO, f64::MAX),
     ] {
-        let error = specimens.update_where(Filter::all(), changes, 1).await.unwrap_err();
+        let error = specimens
+            .update_where(Filter::all(), changes, 1)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error}");
     }
     assert_eq!(specimens.get(specimen.id).await.unwrap(), specimen);
-    let fits = Changes::new().add(Specimen::SMALL, -1_i16).add(Specimen::BIG, i64::MIN);
-    assert_eq!(specimens.update_where(Filter::all(), fits, 1).await.unwrap(), 1);
+    let fits = Changes::new()
+        .add(Specimen::SMALL, -1_i16)
+        .add(Specimen::BIG, i64::MIN);
+    assert_eq!(
+        specimens
+            .update_where(Filter::all(), fits, 1)
+            .await
+            .unwrap(),
+        1
+    );
     let stored = specimens.get(specimen.id).await.unwrap();
     assert_eq!((stored.small, stored.big), (i16::MAX - 1, -1));
 }
@@ -130,18 +177,39 @@ pub async fn delete_where_removes_up_to_the_limit(subject: &dyn Subject) {
     let (other, theirs) = new_tenant(subject);
     let mut their = Specimen::named("theirs");
     theirs.insert(&mut their).await.unwrap();
-    let mut all: Vec<_> = (0..10).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..10)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     ours.insert_many(&mut all).await.unwrap();
     assert_eq!(ours.delete_where(Filter::all(), 4).await.unwrap(), 4);
-    assert_eq!(ours.delete_where(Specimen::LABEL.eq("no such"), 4).await.unwrap(), 0);
+    assert_eq!(
+        ours.delete_where(Specimen::LABEL.eq("no such"), 4)
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(ours.delete_where(Filter::all(), 10_000).await.unwrap(), 6);
     assert_eq!(theirs.get(their.id).await.unwrap(), their);
 
     for tenant in [&scope, &other] {
-        let mut order = Order { number: 1, version: Version::NEW };
-        tenant.repository::<Order>().insert(&mut order).await.unwrap();
+        let mut order = Order {
+            number: 1,
+            version: Version::NEW,
+        };
+        tenant
+            .repository::<Order>()
+            .insert(&mut order)
+            .await
+            .unwrap();
     }
-    assert_eq!(scope.repository::<Order>().delete_where(Filter::all(), 5).await.unwrap(), 1);
+    assert_eq!(
+        scope
+            .repository::<Order>()
+            .delete_where(Filter::all(), 5)
+            .await
+            .unwrap(),
+        1
+    );
     assert!(other.repository::<Order>().exists(&1).await.unwrap());
 }
 
@@ -150,9 +218,15 @@ pub async fn bulk_limits_are_checked(subject: &dyn Subject) {
     let (_, specimens) = new_tenant(subject);
     for limit in [0, 10_001, u32::MAX] {
         let changes = Changes::new().add(Specimen::BIG, 1);
-        let error = specimens.update_where(Filter::all(), changes, limit).await.unwrap_err();
+        let error = specimens
+            .update_where(Filter::all(), changes, limit)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        let error = specimens.delete_where(Filter::all(), limit).await.unwrap_err();
+        let error = specimens
+            .delete_where(Filter::all(), limit)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 }

@@ -29,7 +29,10 @@ pub async fn many_tenants_share_two_connections(subject: &dyn Subject) {
                         let work = scope.begin().await.unwrap();
                         let inside = work.repository::<Specimen>();
                         inside.insert(&mut Specimen::named(&own)).await.unwrap();
-                        assert_eq!(inside.count(Specimen::LABEL.ne(own.clone())).await.unwrap(), 0);
+                        assert_eq!(
+                            inside.count(Specimen::LABEL.ne(own.clone())).await.unwrap(),
+                            0
+                        );
                         work.commit().await.unwrap();
                     }
                 }
@@ -116,7 +119,10 @@ pub async fn dropped_futures_leave_nothing_behind(subject: &dyn Subject) {
         ours.insert_many(&mut many).await.unwrap();
     });
     let many = ours.count(Specimen::LABEL.eq("many")).await.unwrap();
-    assert!(many > 0 && many.is_multiple_of(600), "{many} rows of batches of 600");
+    assert!(
+        many > 0 && many.is_multiple_of(600),
+        "{many} rows of batches of 600"
+    );
     at_each_await!(async {
         let work = scope.begin().await.unwrap();
         let inside = work.repository::<Specimen>();
@@ -143,12 +149,19 @@ pub async fn dropped_write_ends_the_unit_of_work(subject: &dyn Subject) {
     inside.insert(&mut Specimen::named("first")).await.unwrap();
     let ended = poll_times(inside.count(Filter::all()), 1).await;
     assert!(ended.is_none(), "one poll is not enough for an answer");
-    assert_eq!(inside.count(Filter::all()).await.unwrap(), 1, "a dropped read does no harm");
+    assert_eq!(
+        inside.count(Filter::all()).await.unwrap(),
+        1,
+        "a dropped read does no harm"
+    );
     let mut second = Specimen::named("second");
     let ended = poll_times(inside.insert(&mut second), 1).await;
     assert!(ended.is_none(), "one poll is not enough for an answer");
     let error = inside.count(Filter::all()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WorkAborted);
-    assert_eq!(work.commit().await.unwrap_err().kind(), ErrorKind::WorkAborted);
+    assert_eq!(
+        work.commit().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
     assert_eq!(outside.count(Filter::all()).await.unwrap(), 0);
 }

@@ -4,10 +4,10 @@ use chrono::{TimeZone as _, Utc};
 use tenantry_core::{Actor, RequestContext, TenantId};
 use uuid::Uuid;
 
-use super::{Order, Setting, Specimen, SpecimenId, State, Subject, Tracked, TrackedColumns, new_tenant};
-use crate::{
-    Deleted, ErrorKind, Query, Repository, RepositoryExt as _, Version,
+use super::{
+    Order, Setting, Specimen, SpecimenId, State, Subject, Tracked, TrackedColumns, new_tenant,
 };
+use crate::{Deleted, ErrorKind, Query, Repository, RepositoryExt as _, Version};
 
 /// What was inserted is found, at version 1, and the struct knows it.
 pub async fn inserted_is_found_at_version_one(subject: &dyn Subject) {
@@ -52,7 +52,11 @@ pub async fn stale_update_conflicts(subject: &dyn Subject) {
     second.label = "second".to_owned();
     let error = specimens.update(&mut second).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(second.version, Version::new(1), "a failed update leaves the struct alone");
+    assert_eq!(
+        second.version,
+        Version::new(1),
+        "a failed update leaves the struct alone"
+    );
     assert_eq!(specimens.get(first.id).await.unwrap(), first);
 }
 
@@ -74,10 +78,16 @@ pub async fn delete_removes_the_version_that_was_read(subject: &dyn Subject) {
     specimens.insert(&mut specimen).await.unwrap();
     let stale = specimen.clone();
     specimens.update(&mut specimen).await.unwrap();
-    assert_eq!(specimens.delete(&stale).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        specimens.delete(&stale).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     specimens.delete(&specimen).await.unwrap();
     assert_eq!(specimens.find(&specimen.id).await.unwrap(), None);
-    assert_eq!(specimens.delete(&specimen).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        specimens.delete(&specimen).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 /// `delete_by_id` without a version removes whatever is there.
@@ -87,7 +97,10 @@ pub async fn delete_by_id_needs_no_version(subject: &dyn Subject) {
     specimens.insert(&mut specimen).await.unwrap();
     specimens.update(&mut specimen).await.unwrap();
     specimens.delete_by_id(&specimen.id, None).await.unwrap();
-    let error = specimens.delete_by_id(&specimen.id, None).await.unwrap_err();
+    let error = specimens
+        .delete_by_id(&specimen.id, None)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -99,7 +112,10 @@ pub async fn identifier_is_taken_once(subject: &dyn Subject) {
     let mut again = Specimen::with_id(specimen.id.0, "second");
     let error = specimens.insert(&mut again).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    assert!(again.version.is_new(), "a failed insert leaves the struct alone");
+    assert!(
+        again.version.is_new(),
+        "a failed insert leaves the struct alone"
+    );
     assert_eq!(specimens.get(specimen.id).await.unwrap(), specimen);
 }
 
@@ -138,15 +154,23 @@ pub async fn upsert_of_what_was_read_is_an_update(subject: &dyn Subject) {
     let mut stale = specimen.clone();
     specimens.upsert(&mut specimen).await.unwrap();
     assert_eq!(specimen.version, Version::new(2));
-    assert_eq!(specimens.upsert(&mut stale).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        specimens.upsert(&mut stale).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     specimens.delete(&specimen).await.unwrap();
-    assert_eq!(specimens.upsert(&mut specimen).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        specimens.upsert(&mut specimen).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 /// `get_many` leaves out what is missing, answers repeated ones once, and sorts by identifier.
 pub async fn get_many_answers_what_is_there(subject: &dyn Subject) {
     let (_, specimens) = new_tenant(subject);
-    let mut all: Vec<_> = (0..5).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..5)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     specimens.insert_many(&mut all).await.unwrap();
     all.sort_by_key(|specimen| specimen.id);
     let missing = SpecimenId(Uuid::now_v7());
@@ -164,7 +188,9 @@ pub async fn get_many_answers_what_is_there(subject: &dyn Subject) {
 pub async fn exists_and_count_see_the_tenant(subject: &dyn Subject) {
     let (_, ours) = new_tenant(subject);
     let (_, theirs) = new_tenant(subject);
-    let mut all: Vec<_> = (0..3).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..3)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     ours.insert_many(&mut all).await.unwrap();
     assert!(ours.exists(&all[0].id).await.unwrap());
     assert!(!theirs.exists(&all[0].id).await.unwrap());
@@ -176,7 +202,10 @@ pub async fn exists_and_count_see_the_tenant(subject: &dyn Subject) {
 pub async fn aggregate_without_version_is_overwritten(subject: &dyn Subject) {
     let (scope, _) = new_tenant(subject);
     let settings = scope.repository::<Setting>();
-    let mut setting = Setting { key: "colour".into(), value: "red".into() };
+    let mut setting = Setting {
+        key: "colour".into(),
+        value: "red".into(),
+    };
     settings.insert(&mut setting).await.unwrap();
     let mut other = setting.clone();
     other.value = "green".into();
@@ -185,11 +214,17 @@ pub async fn aggregate_without_version_is_overwritten(subject: &dyn Subject) {
     settings.update(&mut setting).await.unwrap();
     settings.upsert(&mut setting).await.unwrap();
     assert_eq!(settings.get("colour".to_owned()).await.unwrap(), setting);
-    let mut forbidden = Setting { key: "colour".into(), value: "forbidden".into() };
+    let mut forbidden = Setting {
+        key: "colour".into(),
+        value: "forbidden".into(),
+    };
     let error = settings.update(&mut forbidden).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConstraintViolated);
     settings.delete(&setting).await.unwrap();
-    assert_eq!(settings.update(&mut setting).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        settings.update(&mut setting).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 /// Identifiers are UUIDs, numbers and texts of any form.
@@ -197,17 +232,35 @@ pub async fn identifiers_of_every_type_serve(subject: &dyn Subject) {
     let (scope, _) = new_tenant(subject);
     let orders = scope.repository::<Order>();
     for number in [i64::MIN, -1, 0, 1, i64::MAX] {
-        let mut order = Order { number, version: Version::NEW };
+        let mut order = Order {
+            number,
+            version: Version::NEW,
+        };
         orders.insert(&mut order).await.unwrap();
         orders.update(&mut order).await.unwrap();
         assert_eq!(orders.get(number).await.unwrap().version, Version::new(2));
     }
-    let page = orders.list(Query::new().sort(Order::NUMBER.desc()).limit(2)).await.unwrap();
+    let page = orders
+        .list(Query::new().sort(Order::NUMBER.desc()).limit(2))
+        .await
+        .unwrap();
     let numbers: Vec<_> = page.items.iter().map(|order| order.number).collect();
     assert_eq!(numbers, [i64::MAX, 1]);
     let settings = scope.repository::<Setting>();
-    for key in ["", " ", "'; drop table settings; --", "%", "\u{1F600}", "a\nb", "$1", "\\"] {
-        let mut setting = Setting { key: key.into(), value: String::new() };
+    for key in [
+        "",
+        " ",
+        "'; drop table settings; --",
+        "%",
+        "\u{1F600}",
+        "a\nb",
+        "$1",
+        "\\",
+    ] {
+        let mut setting = Setting {
+            key: key.into(),
+            value: String::new(),
+        };
         settings.insert(&mut setting).await.unwrap();
         assert_eq!(settings.get(key.to_owned()).await.unwrap(), setting);
     }
@@ -218,7 +271,11 @@ pub async fn identifiers_of_every_type_serve(subject: &dyn Subject) {
 pub async fn soft_delete_hides_and_restore_brings_back(subject: &dyn Subject) {
     let (scope, specimens) = new_tenant(subject);
     let tracked = scope.repository::<Tracked>();
-    let mut row = Tracked { id: Uuid::now_v7(), name: "n".into(), version: Version::NEW };
+    let mut row = Tracked {
+        id: Uuid::now_v7(),
+        name: "n".into(),
+        version: Version::NEW,
+    };
     tracked.insert(&mut row).await.unwrap();
     tracked.delete(&row).await.unwrap();
     assert_eq!(tracked.find(&row.id).await.unwrap(), None);
@@ -226,31 +283,79 @@ pub async fn soft_delete_hides_and_restore_brings_back(subject: &dyn Subject) {
     assert_eq!(tracked.count(crate::Filter::all()).await.unwrap(), 0);
     assert_eq!(tracked.get_many(&[row.id]).await.unwrap(), []);
     assert_eq!(tracked.list(Query::new()).await.unwrap().items, []);
-    let only = tracked.list(Query::new().deleted(Deleted::Only)).await.unwrap().items;
+    let only = tracked
+        .list(Query::new().deleted(Deleted::Only))
+        .await
+        .unwrap()
+        .items;
     assert_eq!(only.len(), 1);
-    assert_eq!(tracked.list(Query::new().deleted(Deleted::Include)).await.unwrap().items, only);
+    assert_eq!(
+        tracked
+            .list(Query::new().deleted(Deleted::Include))
+            .await
+            .unwrap()
+            .items,
+        only
+    );
 
-    assert_eq!(tracked.update(&mut row).await.unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(tracked.delete(&row).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        tracked.update(&mut row).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    assert_eq!(
+        tracked.delete(&row).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     let gone = tracked.delete_by_id(&row.id, None).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
-    let mut again = Tracked { version: Version::NEW, ..row.clone() };
-    assert_eq!(tracked.insert(&mut again).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(tracked.upsert(&mut again).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let mut again = Tracked {
+        version: Version::NEW,
+        ..row.clone()
+    };
+    assert_eq!(
+        tracked.insert(&mut again).await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        tracked.upsert(&mut again).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 
     tracked.restore(&row.id).await.unwrap();
     let restored = tracked.get(row.id).await.unwrap();
-    assert_eq!(restored.version, Version::new(3), "delete and restore each raise the version");
-    assert_eq!(tracked.restore(&row.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        restored.version,
+        Version::new(3),
+        "delete and restore each raise the version"
+    );
+    assert_eq!(
+        tracked.restore(&row.id).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     let missing = tracked.restore(&Uuid::now_v7()).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
 
-    assert_eq!(tracked.delete_where(Tracked::NAME.eq("n"), 10).await.unwrap(), 1);
-    assert_eq!(tracked.delete_where(Tracked::NAME.eq("n"), 10).await.unwrap(), 0);
+    assert_eq!(
+        tracked
+            .delete_where(Tracked::NAME.eq("n"), 10)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        tracked
+            .delete_where(Tracked::NAME.eq("n"), 10)
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(tracked.count(crate::Filter::all()).await.unwrap(), 0);
 
     let id = SpecimenId(row.id);
-    assert_eq!(specimens.restore(&id).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        specimens.restore(&id).await.unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
 }
 
 /// Every write, single or bulk, stamps who and when, from the context and the clock.
@@ -259,14 +364,24 @@ pub async fn audit_columns_are_stamped_from_the_context(subject: &dyn Subject) {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
     let by = |actor: &str| RequestContext::new(Actor::new(actor).unwrap());
     let ada = subject.store().tenant(tenant).with_context(by("ada"));
-    let bob = subject.store().tenant(tenant).with_context(by("bob").with_trace(trace.parse().unwrap()));
+    let bob = subject
+        .store()
+        .tenant(tenant)
+        .with_context(by("bob").with_trace(trace.parse().unwrap()));
     let begun = Utc::now();
 
     let mut rows: Vec<_> = ["a", "b", "c"]
-        .map(|name| Tracked { id: Uuid::now_v7(), name: name.into(), version: Version::NEW })
+        .map(|name| Tracked {
+            id: Uuid::now_v7(),
+            name: name.into(),
+            version: Version::NEW,
+        })
         .into();
     let (single, bulk) = rows.split_at_mut(1);
-    ada.repository::<Tracked>().insert(&mut single[0]).await.unwrap();
+    ada.repository::<Tracked>()
+        .insert(&mut single[0])
+        .await
+        .unwrap();
     ada.repository::<Tracked>().insert_many(bulk).await.unwrap();
     let columns = ada.repository::<TrackedColumns>();
     for row in &rows {
@@ -274,38 +389,58 @@ pub async fn audit_columns_are_stamped_from_the_context(subject: &dyn Subject) {
         assert_eq!((&*stored.created_by, &*stored.modified_by), ("ada", "ada"));
         assert_eq!(stored.created_at, stored.modified_at);
         assert!(stored.created_at >= Utc.timestamp_micros(begun.timestamp_micros()).unwrap());
-        assert_eq!((stored.trace_id, stored.deleted_at, stored.deleted_by), (None, None, None));
+        assert_eq!(
+            (stored.trace_id, stored.deleted_at, stored.deleted_by),
+            (None, None, None)
+        );
     }
 
     let tracked = bob.repository::<Tracked>();
     tracked.update(&mut rows[0]).await.unwrap();
     let changes = crate::Changes::new().set(Tracked::NAME, "bulk");
-    tracked.update_where(Tracked::NAME.eq("b"), changes, 10).await.unwrap();
-    let mut over = Tracked { version: Version::NEW, ..rows[2].clone() };
+    tracked
+        .update_where(Tracked::NAME.eq("b"), changes, 10)
+        .await
+        .unwrap();
+    let mut over = Tracked {
+        version: Version::NEW,
+        ..rows[2].clone()
+    };
     tracked.upsert(&mut over).await.unwrap();
     for row in &rows {
         let stored = columns.get(row.id).await.unwrap();
         assert_eq!((&*stored.created_by, &*stored.modified_by), ("ada", "bob"));
         assert!(stored.modified_at >= stored.created_at);
-        assert_eq!(stored.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(
+            stored.trace_id.as_deref(),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
         assert_eq!(stored.version, Version::new(2));
     }
 
     tracked.delete_by_id(&rows[0].id, None).await.unwrap();
-    tracked.delete_where(Tracked::NAME.eq("bulk"), 10).await.unwrap();
+    tracked
+        .delete_where(Tracked::NAME.eq("bulk"), 10)
+        .await
+        .unwrap();
     for row in &rows[..2] {
         let stored = columns.get(row.id).await.unwrap();
         assert_eq!(stored.deleted_by.as_deref(), Some("bob"));
         assert!(stored.deleted_at.is_some());
         assert_eq!(stored.version, Version::new(3));
     }
-    ada.repository::<Tracked>().restore(&rows[0].id).await.unwrap();
+    ada.repository::<Tracked>()
+        .restore(&rows[0].id)
+        .await
+        .unwrap();
     let stored = columns.get(rows[0].id).await.unwrap();
     assert_eq!((stored.deleted_at, stored.deleted_by), (None, None));
     assert_eq!(stored.modified_by, "ada");
 }
 
 #[allow(dead_code)]
-fn repositories_are_objects(repository: Arc<dyn Repository<Specimen>>) -> Arc<dyn Repository<Specimen>> {
+fn repositories_are_objects(
+    repository: Arc<dyn Repository<Specimen>>,
+) -> Arc<dyn Repository<Specimen>> {
     repository
 }

@@ -24,11 +24,16 @@ pub async fn pages_lead_forward_and_back(subject: &dyn Subject) {
         vec![Specimen::BIG.desc(), Specimen::LABEL.desc()],
         vec![Specimen::RANK.asc(), Specimen::BIG.desc()],
         vec![Specimen::RANK.desc(), Specimen::LABEL.asc()],
-        vec![Specimen::LABEL.asc(), Specimen::RANK.desc(), Specimen::ID.desc()],
+        vec![
+            Specimen::LABEL.asc(),
+            Specimen::RANK.desc(),
+            Specimen::ID.desc(),
+        ],
     ];
     for sort in sorts {
         let query = || {
-            sort.iter().fold(Query::new().limit(5), |query, key| query.sort(*key))
+            sort.iter()
+                .fold(Query::new().limit(5), |query, key| query.sort(*key))
         };
         let whole = specimens.list(query().limit(100)).await.unwrap();
         assert_eq!(whole.items.len(), 23);
@@ -90,15 +95,34 @@ pub async fn ten_thousand_rows_of_one_time_are_paged(subject: &dyn Subject) {
 pub async fn cursor_is_refused_elsewhere(subject: &dyn Subject) {
     let (_, ours) = new_tenant(subject);
     let (_, theirs) = new_tenant(subject);
-    let mut all: Vec<_> = (0..5).map(|index| Specimen::named(&index.to_string())).collect();
+    let mut all: Vec<_> = (0..5)
+        .map(|index| Specimen::named(&index.to_string()))
+        .collect();
     ours.insert_many(&mut all).await.unwrap();
     let query = || {
-        Query::new().filter(Specimen::STATE.eq(State::New)).sort(Specimen::LABEL.asc()).limit(2)
+        Query::new()
+            .filter(Specimen::STATE.eq(State::New))
+            .sort(Specimen::LABEL.asc())
+            .limit(2)
     };
     let cursor = ours.list(query()).await.unwrap().next.unwrap();
-    assert_eq!(ours.list(query().cursor(cursor.clone())).await.unwrap().items.len(), 2);
-    let resized = ours.list(query().limit(1).cursor(cursor.clone())).await.unwrap();
-    assert_eq!(resized.items.len(), 1, "another page size is the same query");
+    assert_eq!(
+        ours.list(query().cursor(cursor.clone()))
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
+    let resized = ours
+        .list(query().limit(1).cursor(cursor.clone()))
+        .await
+        .unwrap();
+    assert_eq!(
+        resized.items.len(),
+        1,
+        "another page size is the same query"
+    );
 
     let refused = |page: crate::Result<Page<Specimen>>| {
         assert_eq!(page.unwrap_err().kind(), ErrorKind::InvalidCursor);
@@ -109,7 +133,14 @@ pub async fn cursor_is_refused_elsewhere(subject: &dyn Subject) {
         .sort(Specimen::LABEL.asc())
         .cursor(cursor.clone());
     refused(ours.list(other_filter).await);
-    refused(ours.list(Query::new().sort(Specimen::LABEL.asc()).cursor(cursor.clone())).await);
+    refused(
+        ours.list(
+            Query::new()
+                .sort(Specimen::LABEL.asc())
+                .cursor(cursor.clone()),
+        )
+        .await,
+    );
     let other_sort = Query::new()
         .filter(Specimen::STATE.eq(State::New))
         .sort(Specimen::LABEL.desc())
@@ -117,16 +148,28 @@ pub async fn cursor_is_refused_elsewhere(subject: &dyn Subject) {
     refused(ours.list(other_sort).await);
     let longer = query().sort(Specimen::BIG.asc()).cursor(cursor.clone());
     refused(ours.list(longer).await);
-    let deleted = query().deleted(crate::Deleted::Include).cursor(cursor.clone());
+    let deleted = query()
+        .deleted(crate::Deleted::Include)
+        .cursor(cursor.clone());
     refused(ours.list(deleted).await);
 
     let text = cursor.as_str();
-    for altered in ["", "x", &text[1..], &text[..text.len() - 1], &format!("{text}A")] {
+    for altered in [
+        "",
+        "x",
+        &text[1..],
+        &text[..text.len() - 1],
+        &format!("{text}A"),
+    ] {
         refused(ours.list(query().cursor(Cursor::new(altered))).await);
     }
     for place in 0..text.len() {
         let mut altered = text.to_owned();
-        let other = if &altered[place..=place] == "A" { "B" } else { "A" };
+        let other = if &altered[place..=place] == "A" {
+            "B"
+        } else {
+            "A"
+        };
         altered.replace_range(place..=place, other);
         refused(ours.list(query().cursor(Cursor::new(altered))).await);
     }
@@ -139,9 +182,19 @@ pub async fn page_limit_is_checked(subject: &dyn Subject) {
         let error = specimens.list(Query::new().limit(limit)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
-    let error = specimens.list(Query::new().sort(Specimen::NOTES.asc())).await.unwrap_err();
+    let error = specimens
+        .list(Query::new().sort(Specimen::NOTES.asc()))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert_eq!(specimens.list(Query::new().limit(10_000)).await.unwrap().items, []);
+    assert_eq!(
+        specimens
+            .list(Query::new().limit(10_000))
+            .await
+            .unwrap()
+            .items,
+        []
+    );
 }
 
 /// A stream yields every row of the tenant once, in order, and may be dropped in between.
@@ -150,13 +203,24 @@ pub async fn stream_yields_every_row_in_order(subject: &dyn Subject) {
     let (_, theirs) = new_tenant(subject);
     theirs.insert(&mut Specimen::named("theirs")).await.unwrap();
     let mut all: Vec<_> = (0..2_500_i64)
-        .map(|index| Specimen { big: index * 7 % 2_500, ..Specimen::named("mine") })
+        .map(|index| Specimen {
+            big: index * 7 % 2_500,
+            ..Specimen::named("mine")
+        })
         .collect();
     specimens.insert_many(&mut all).await.unwrap();
-    let query = || Query::new().filter(Specimen::BIG.ge(100)).sort(Specimen::BIG.desc()).limit(1);
+    let query = || {
+        Query::new()
+            .filter(Specimen::BIG.ge(100))
+            .sort(Specimen::BIG.desc())
+            .limit(1)
+    };
     let streamed: Vec<Specimen> = specimens.stream(query()).try_collect().await.unwrap();
     let expected: Vec<i64> = (100..2_500).rev().collect();
-    assert_eq!(streamed.iter().map(|item| item.big).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        streamed.iter().map(|item| item.big).collect::<Vec<_>>(),
+        expected
+    );
 
     for _ in 0..5 {
         let mut stream = specimens.stream(query());
@@ -170,7 +234,10 @@ pub async fn stream_yields_every_row_in_order(subject: &dyn Subject) {
     assert_eq!(stream.try_next().await.unwrap().unwrap().big, 2_499);
     drop(stream);
     let late = Utc.with_ymd_and_hms(2040, 1, 1, 0, 0, 0).unwrap();
-    assert_eq!(inside.count(Specimen::SEEN_AT.lt(late)).await.unwrap(), 2_500);
+    assert_eq!(
+        inside.count(Specimen::SEEN_AT.lt(late)).await.unwrap(),
+        2_500
+    );
     work.commit().await.unwrap();
     let cursor = specimens.list(query()).await.unwrap().next.unwrap();
     let with_cursor = specimens.stream(query().cursor(cursor)).try_next().await;

@@ -102,7 +102,10 @@ operations! {
 
 /// Every operation answers for another tenant's row as for one that nobody has, and leaves it alone.
 pub async fn every_operation_keeps_to_its_tenant(subject: &dyn Subject) {
-    let mut table = format!("{:<14}{:<20}{:<20}{:<20}\n", "operation", "own", "other", "unknown");
+    let mut table = format!(
+        "{:<14}{:<20}{:<20}{:<20}\n",
+        "operation", "own", "other", "unknown"
+    );
     for operation in OPERATIONS {
         let (_, ours) = new_tenant(subject);
         let (_, theirs) = new_tenant(subject);
@@ -110,7 +113,10 @@ pub async fn every_operation_keeps_to_its_tenant(subject: &dyn Subject) {
         let mut other = Specimen::named("other");
         ours.insert(&mut own).await.unwrap();
         theirs.insert(&mut other).await.unwrap();
-        let unknown = Specimen { version: Version::new(1), ..Specimen::named("unknown") };
+        let unknown = Specimen {
+            version: Version::new(1),
+            ..Specimen::named("unknown")
+        };
         let _ = write!(table, "{:<14}", operation.name());
         for row in [own, other.clone(), unknown] {
             let answer = match operation.attempt(&ours, row).await {
@@ -120,18 +126,42 @@ pub async fn every_operation_keeps_to_its_tenant(subject: &dyn Subject) {
             let _ = write!(table, "{answer:<20}");
         }
         table.push('\n');
-        assert_eq!(theirs.get(other.id).await.unwrap(), other, "after {}", operation.name());
-        assert_eq!(theirs.count(Filter::all()).await.unwrap(), 1, "after {}", operation.name());
+        assert_eq!(
+            theirs.get(other.id).await.unwrap(),
+            other,
+            "after {}",
+            operation.name()
+        );
+        assert_eq!(
+            theirs.count(Filter::all()).await.unwrap(),
+            1,
+            "after {}",
+            operation.name()
+        );
     }
-    let table: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    assert_eq!(table, EXPECTED, "the isolation table differs; this is what was seen:\n{table}");
+    let table: String = table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
+    assert_eq!(
+        table, EXPECTED,
+        "the isolation table differs; this is what was seen:\n{table}"
+    );
 
-    let body = TRAIT.split_once("pub trait Repository<A: Aggregate>").unwrap().1;
+    let body = TRAIT
+        .split_once("pub trait Repository<A: Aggregate>")
+        .unwrap()
+        .1;
     for line in body.lines().map(str::trim_start) {
-        let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
+        let rest = line
+            .strip_prefix("async fn ")
+            .or_else(|| line.strip_prefix("fn "));
         if let Some((name, _)) = rest.and_then(|rest| rest.split_once('(')) {
             let is_tried = OPERATIONS.iter().any(|operation| operation.name() == name);
-            assert!(is_tried, "the operation {name} is missing from the isolation table");
+            assert!(
+                is_tried,
+                "the operation {name} is missing from the isolation table"
+            );
         }
     }
 }
@@ -143,7 +173,10 @@ pub async fn foreign_and_missing_answer_alike(subject: &dyn Subject) {
     for operation in OPERATIONS {
         let mut other = Specimen::named("other");
         theirs.insert(&mut other).await.unwrap();
-        let missing = Specimen { id: SpecimenId(Uuid::now_v7()), ..other.clone() };
+        let missing = Specimen {
+            id: SpecimenId(Uuid::now_v7()),
+            ..other.clone()
+        };
         let ids = [other.id.to_string(), missing.id.to_string()];
         let answers = [
             operation.attempt(&ours, other).await,
@@ -160,9 +193,15 @@ pub async fn foreign_and_missing_answer_alike(subject: &dyn Subject) {
             operation.name()
         );
     }
-    let foreign = ours.get(theirs.list(Query::new()).await.unwrap().items[0].id).await.unwrap_err();
+    let foreign = ours
+        .get(theirs.list(Query::new()).await.unwrap().items[0].id)
+        .await
+        .unwrap_err();
     let missing = ours.get(SpecimenId(Uuid::nil())).await.unwrap_err();
     let shape = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let (foreign, missing) = (shape(foreign.to_string()), shape(missing.to_string()));
-    assert_eq!((&foreign[..2], &foreign[3..]), (&missing[..2], &missing[3..]));
+    assert_eq!(
+        (&foreign[..2], &foreign[3..]),
+        (&missing[..2], &missing[3..])
+    );
 }

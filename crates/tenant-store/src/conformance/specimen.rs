@@ -94,7 +94,11 @@ impl Specimen {
             amount: Decimal::new(1_999, 2),
             payload: vec![0, 255],
             link: None,
-            seen_at: Utc.timestamp_opt(1_356_998_400, 0).single().unwrap_or_default().trunc_subsecs(6),
+            seen_at: Utc
+                .timestamp_opt(1_356_998_400, 0)
+                .single()
+                .unwrap_or_default()
+                .trunc_subsecs(6),
             state: State::New,
             notes: Notes::default(),
             version: Version::NEW,

@@ -39,7 +39,10 @@ pub async fn dropped_unit_of_work_is_rolled_back(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
     for _ in 0..5 {
         let work = scope.begin().await.unwrap();
-        work.repository::<Specimen>().insert(&mut Specimen::named("lost")).await.unwrap();
+        work.repository::<Specimen>()
+            .insert(&mut Specimen::named("lost"))
+            .await
+            .unwrap();
         drop(work);
         assert_eq!(outside.count(Filter::all()).await.unwrap(), 0);
     }
@@ -50,18 +53,42 @@ pub async fn dropped_unit_of_work_is_rolled_back(subject: &dyn Subject) {
 pub async fn savepoint_gives_up_what_came_after(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
     let mut work = scope.begin().await.unwrap();
-    work.repository().insert(&mut Specimen::named("before")).await.unwrap();
+    work.repository()
+        .insert(&mut Specimen::named("before"))
+        .await
+        .unwrap();
     let outer = work.savepoint().await.unwrap();
-    work.repository().insert(&mut Specimen::named("after")).await.unwrap();
+    work.repository()
+        .insert(&mut Specimen::named("after"))
+        .await
+        .unwrap();
     let inner = work.savepoint().await.unwrap();
-    work.repository().insert(&mut Specimen::named("deeper")).await.unwrap();
+    work.repository()
+        .insert(&mut Specimen::named("deeper"))
+        .await
+        .unwrap();
     work.rollback_to(&inner).await.unwrap();
-    assert_eq!(work.repository::<Specimen>().count(Filter::all()).await.unwrap(), 2);
+    assert_eq!(
+        work.repository::<Specimen>()
+            .count(Filter::all())
+            .await
+            .unwrap(),
+        2
+    );
     work.rollback_to(&outer).await.unwrap();
-    assert_eq!(work.repository::<Specimen>().count(Filter::all()).await.unwrap(), 1);
+    assert_eq!(
+        work.repository::<Specimen>()
+            .count(Filter::all())
+            .await
+            .unwrap(),
+        1
+    );
     let gone = work.rollback_to(&inner).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::InvalidInput);
-    work.repository().insert(&mut Specimen::named("again")).await.unwrap();
+    work.repository()
+        .insert(&mut Specimen::named("again"))
+        .await
+        .unwrap();
     work.release(outer).await.unwrap();
     work.commit().await.unwrap();
     assert_eq!(outside.count(Filter::all()).await.unwrap(), 2);
@@ -77,10 +104,19 @@ pub async fn error_ends_the_unit_of_work(subject: &dyn Subject) {
     let mut again = Specimen::with_id(specimen.id.0, "second");
     let error = inside.insert(&mut again).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    assert_eq!(inside.find(&specimen.id).await.unwrap_err().kind(), ErrorKind::WorkAborted);
-    let error = inside.insert(&mut Specimen::named("third")).await.unwrap_err();
+    assert_eq!(
+        inside.find(&specimen.id).await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
+    let error = inside
+        .insert(&mut Specimen::named("third"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WorkAborted);
-    assert_eq!(work.commit().await.unwrap_err().kind(), ErrorKind::WorkAborted);
+    assert_eq!(
+        work.commit().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
     assert_eq!(outside.count(Filter::all()).await.unwrap(), 0);
 }
 
@@ -91,13 +127,28 @@ pub async fn not_found_and_conflict_end_nothing(subject: &dyn Subject) {
     let work = scope.begin().await.unwrap();
     let inside = work.repository::<Specimen>();
     inside.insert(&mut specimen).await.unwrap();
-    let mut stale = Specimen { version: Version::new(7), ..specimen.clone() };
-    assert_eq!(inside.update(&mut stale).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let mut stale = Specimen {
+        version: Version::new(7),
+        ..specimen.clone()
+    };
+    assert_eq!(
+        inside.update(&mut stale).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     let missing = Specimen::named("missing");
-    assert_eq!(inside.delete(&missing).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        inside.delete(&missing).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     let mut nul = Specimen::named("\0");
-    assert_eq!(inside.insert(&mut nul).await.unwrap_err().kind(), ErrorKind::InvalidValue);
-    let none = inside.update_where(Filter::all(), Changes::new(), 1).await.unwrap_err();
+    assert_eq!(
+        inside.insert(&mut nul).await.unwrap_err().kind(),
+        ErrorKind::InvalidValue
+    );
+    let none = inside
+        .update_where(Filter::all(), Changes::new(), 1)
+        .await
+        .unwrap_err();
     assert_eq!(none.kind(), ErrorKind::InvalidInput);
     work.commit().await.unwrap();
     assert_eq!(outside.get(specimen.id).await.unwrap(), specimen);
@@ -112,7 +163,10 @@ pub async fn savepoint_survives_an_error(subject: &dyn Subject) {
     let savepoint = work.savepoint().await.unwrap();
     let mut again = Specimen::with_id(specimen.id.0, "second");
     work.repository().insert(&mut again).await.unwrap_err();
-    assert_eq!(work.savepoint().await.unwrap_err().kind(), ErrorKind::WorkAborted);
+    assert_eq!(
+        work.savepoint().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
     work.rollback_to(&savepoint).await.unwrap();
     specimen.label = "after".into();
     work.repository().update(&mut specimen).await.unwrap();
@@ -125,15 +179,34 @@ pub async fn read_only_unit_of_work_refuses_writes(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
     let mut specimen = Specimen::named("there");
     outside.insert(&mut specimen).await.unwrap();
-    let options =
-        || WorkOptions::default().read_only().with_isolation(Isolation::RepeatableRead);
+    let options = || {
+        WorkOptions::default()
+            .read_only()
+            .with_isolation(Isolation::RepeatableRead)
+    };
     let work = scope.begin_with(options()).await.unwrap();
-    assert_eq!(work.repository::<Specimen>().get(specimen.id).await.unwrap(), specimen);
+    assert_eq!(
+        work.repository::<Specimen>()
+            .get(specimen.id)
+            .await
+            .unwrap(),
+        specimen
+    );
     outside.insert(&mut Specimen::named("later")).await.unwrap();
-    assert_eq!(work.repository::<Specimen>().count(Filter::all()).await.unwrap(), 1);
+    assert_eq!(
+        work.repository::<Specimen>()
+            .count(Filter::all())
+            .await
+            .unwrap(),
+        1
+    );
     work.commit().await.unwrap();
     let work = scope.begin_with(options()).await.unwrap();
-    let error = work.repository().insert(&mut Specimen::named("no")).await.unwrap_err();
+    let error = work
+        .repository()
+        .insert(&mut Specimen::named("no"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly);
 }
 
@@ -150,7 +223,9 @@ impl CommitListener for Recorder {
 /// Listeners hear of every commit, of what changed in order, and of no rollback.
 pub async fn listeners_hear_of_commits_alone(subject: &dyn Subject) {
     let recorder = Arc::new(Recorder::default());
-    subject.store().on_commit(Arc::clone(&recorder) as Arc<dyn CommitListener>);
+    subject
+        .store()
+        .on_commit(Arc::clone(&recorder) as Arc<dyn CommitListener>);
     let (scope, specimens) = new_tenant(subject);
     let mut specimen = Specimen::named("first");
     specimens.insert(&mut specimen).await.unwrap();
@@ -160,28 +235,52 @@ pub async fn listeners_hear_of_commits_alone(subject: &dyn Subject) {
     let mut work = scope.begin().await.unwrap();
     work.repository().update(&mut specimen).await.unwrap();
     let savepoint = work.savepoint().await.unwrap();
-    work.repository::<Specimen>().delete(&specimen).await.unwrap();
+    work.repository::<Specimen>()
+        .delete(&specimen)
+        .await
+        .unwrap();
     work.rollback_to(&savepoint).await.unwrap();
     let mut second = Specimen::named("second");
     work.repository().upsert(&mut second).await.unwrap();
     let changes = Changes::new().add(Specimen::BIG, 1);
     let only = Specimen::ID.eq(second.id);
-    work.repository().update_where(only, changes, 5).await.unwrap();
-    assert_eq!(recorder.0.lock().len(), 1, "nothing is told before the commit");
+    work.repository()
+        .update_where(only, changes, 5)
+        .await
+        .unwrap();
+    assert_eq!(
+        recorder.0.lock().len(),
+        1,
+        "nothing is told before the commit"
+    );
     work.commit().await.unwrap();
 
     let work = scope.begin().await.unwrap();
-    work.repository().insert(&mut Specimen::named("lost")).await.unwrap();
+    work.repository()
+        .insert(&mut Specimen::named("lost"))
+        .await
+        .unwrap();
     work.rollback().await.unwrap();
-    specimens.delete_where(Specimen::ID.eq(second.id), 5).await.unwrap();
+    specimens
+        .delete_where(Specimen::ID.eq(second.id), 5)
+        .await
+        .unwrap();
 
     let heard = recorder.0.lock().clone();
     assert!(heard.iter().all(|changes| changes.tenant == scope.tenant()));
-    assert!(heard.iter().all(|changes| changes.outcome == CommitOutcome::Committed));
+    assert!(
+        heard
+            .iter()
+            .all(|changes| changes.outcome == CommitOutcome::Committed)
+    );
     let rows: Vec<Vec<_>> = heard
         .iter()
         .map(|changes| {
-            changes.rows.iter().map(|row| (row.kind, row.id.clone(), row.version)).collect()
+            changes
+                .rows
+                .iter()
+                .map(|row| (row.kind, row.id.clone(), row.version))
+                .collect()
         })
         .collect();
     let (first, second) = (specimen.id.to_string(), second.id.to_string());
@@ -206,7 +305,9 @@ pub async fn run_tries_again_when_that_helps(subject: &dyn Subject) {
     let policy = RetryPolicy::new().with_waits(Duration::ZERO, Duration::ZERO);
     let answer = scope
         .run(policy, WorkOptions::default(), async |work| {
-            work.repository().insert(&mut Specimen::named("once")).await?;
+            work.repository()
+                .insert(&mut Specimen::named("once"))
+                .await?;
             match attempts.fetch_add(1, Ordering::SeqCst) {
                 0 | 1 => Err(Error::new(ErrorKind::SerializationFailure, "pretend")),
                 _ => Ok(7),
@@ -228,12 +329,15 @@ pub async fn run_gives_up_after_its_attempts(subject: &dyn Subject) {
         (ErrorKind::AlreadyExists, 1),
     ] {
         let attempts = AtomicU32::new(0);
-        let policy =
-            RetryPolicy::new().with_attempts(4).with_waits(Duration::ZERO, Duration::ZERO);
+        let policy = RetryPolicy::new()
+            .with_attempts(4)
+            .with_waits(Duration::ZERO, Duration::ZERO);
         let answer: crate::Result<()> = scope
             .run(policy, WorkOptions::default(), async |work| {
                 attempts.fetch_add(1, Ordering::SeqCst);
-                work.repository().insert(&mut Specimen::named("never")).await?;
+                work.repository()
+                    .insert(&mut Specimen::named("never"))
+                    .await?;
                 Err(Error::new(kind, "pretend"))
             })
             .await;
@@ -246,7 +350,9 @@ pub async fn run_gives_up_after_its_attempts(subject: &dyn Subject) {
 /// A statement that runs longer than allowed is interrupted, and harms nobody after it.
 pub async fn statement_timeout_interrupts(subject: &dyn Subject) {
     let (scope, specimens) = new_tenant(subject);
-    let mut all: Vec<_> = (0..10_000).map(|index| Specimen::named(&format!("{index}"))).collect();
+    let mut all: Vec<_> = (0..10_000)
+        .map(|index| Specimen::named(&format!("{index}")))
+        .collect();
     specimens.insert_many(&mut all).await.unwrap();
     let slow = || {
         (0..400)
@@ -254,10 +360,15 @@ pub async fn statement_timeout_interrupts(subject: &dyn Subject) {
             .reduce(Filter::or)
             .unwrap()
     };
-    let options =
-        WorkOptions::default().read_only().with_statement_timeout(Duration::from_millis(1));
+    let options = WorkOptions::default()
+        .read_only()
+        .with_statement_timeout(Duration::from_millis(1));
     let work = scope.begin_with(options).await.unwrap();
-    let error = work.repository::<Specimen>().count(slow()).await.unwrap_err();
+    let error = work
+        .repository::<Specimen>()
+        .count(slow())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StatementTimeout, "{error}");
     drop(work);
     for _ in 0..4 {

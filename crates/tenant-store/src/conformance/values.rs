@@ -12,8 +12,16 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
     let long = "ß".repeat(100_000);
     let odd = "\u{1}\u{7f}\u{80}\u{d7ff}\u{e000}\u{fffd}\u{10ffff}'\"\\%_\r\n\t$1 ?";
     let mut all = vec![
-        Specimen { label: String::new(), remark: Some(String::new()), ..Specimen::named("") },
-        Specimen { label: long.clone(), remark: Some(odd.to_owned()), ..Specimen::named("") },
+        Specimen {
+            label: String::new(),
+            remark: Some(String::new()),
+            ..Specimen::named("")
+        },
+        Specimen {
+            label: long.clone(),
+            remark: Some(odd.to_owned()),
+            ..Specimen::named("")
+        },
         Specimen {
             small: i16::MIN,
             medium: i32::MIN,
@@ -43,7 +51,12 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             link: Some(Uuid::nil()),
             ..Specimen::named("finest")
         },
-        Specimen { payload: vec![], link: Some(Uuid::max()), ratio: 0.1 + 0.2, ..Specimen::named("") },
+        Specimen {
+            payload: vec![],
+            link: Some(Uuid::max()),
+            ratio: 0.1 + 0.2,
+            ..Specimen::named("")
+        },
         Specimen {
             state: State::InProgress,
             notes: Notes {
@@ -52,7 +65,10 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             },
             ..Specimen::named("json")
         },
-        Specimen { amount: "1.2300".parse().unwrap(), ..Specimen::named("scale") },
+        Specimen {
+            amount: "1.2300".parse().unwrap(),
+            ..Specimen::named("scale")
+        },
     ];
     let mut one_by_one = all.clone();
     for specimen in &mut one_by_one {
@@ -69,11 +85,24 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
         assert_eq!(specimens.get(specimen.id).await.unwrap(), *specimen);
     }
     let nanoseconds = Utc.timestamp_opt(1, 123_456_789).single().unwrap();
-    let mut cut = Specimen { seen_at: nanoseconds, ..Specimen::named("nanoseconds") };
+    let mut cut = Specimen {
+        seen_at: nanoseconds,
+        ..Specimen::named("nanoseconds")
+    };
     specimens.insert(&mut cut).await.unwrap();
     let stored = specimens.get(cut.id).await.unwrap().seen_at;
-    assert_eq!(stored, nanoseconds - TimeDelta::nanoseconds(789), "cut to the microsecond");
-    assert_eq!(specimens.count(Specimen::SEEN_AT.eq(nanoseconds)).await.unwrap(), 1);
+    assert_eq!(
+        stored,
+        nanoseconds - TimeDelta::nanoseconds(789),
+        "cut to the microsecond"
+    );
+    assert_eq!(
+        specimens
+            .count(Specimen::SEEN_AT.eq(nanoseconds))
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 /// What cannot be stored is refused before it is sent, by every way in, and nothing is stored.
@@ -81,18 +110,60 @@ pub async fn values_out_of_range_are_refused(subject: &dyn Subject) {
     let (_, specimens) = new_tenant(subject);
     let mut stored = Specimen::named("stored");
     specimens.insert(&mut stored).await.unwrap();
-    let notes = Notes { tags: vec!["nul \0 inside".into()], level: 0 };
+    let notes = Notes {
+        tags: vec!["nul \0 inside".into()],
+        level: 0,
+    };
     let far = DateTime::<Utc>::MAX_UTC;
     let bad = [
-        ("label", Specimen { label: "nul\0".into(), ..stored.clone() }),
-        ("remark", Specimen { remark: Some("\0".into()), ..stored.clone() }),
-        ("ratio", Specimen { ratio: f64::NAN, ..stored.clone() }),
-        ("ratio", Specimen { ratio: f64::INFINITY, ..stored.clone() }),
-        ("seen_at", Specimen { seen_at: far, ..stored.clone() }),
-        ("notes", Specimen { notes, ..stored.clone() }),
+        (
+            "label",
+            Specimen {
+                label: "nul\0".into(),
+                ..stored.clone()
+            },
+        ),
+        (
+            "remark",
+            Specimen {
+                remark: Some("\0".into()),
+                ..stored.clone()
+            },
+        ),
+        (
+            "ratio",
+            Specimen {
+                ratio: f64::NAN,
+                ..stored.clone()
+            },
+        ),
+        (
+            "ratio",
+            Specimen {
+                ratio: f64::INFINITY,
+                ..stored.clone()
+            },
+        ),
+        (
+            "seen_at",
+            Specimen {
+                seen_at: far,
+                ..stored.clone()
+            },
+        ),
+        (
+            "notes",
+            Specimen {
+                notes,
+                ..stored.clone()
+            },
+        ),
     ];
     for (column, specimen) in bad {
-        let mut new = Specimen { id: super::SpecimenId(Uuid::now_v7()), ..specimen.clone() };
+        let mut new = Specimen {
+            id: super::SpecimenId(Uuid::now_v7()),
+            ..specimen.clone()
+        };
         let mut old = specimen;
         let mut many = [Specimen::named("good"), new.clone()];
         for error in [
@@ -107,7 +178,10 @@ pub async fn values_out_of_range_are_refused(subject: &dyn Subject) {
             assert!(!text.contains('\0'), "{text:?}");
         }
     }
-    let error = specimens.count(Specimen::RATIO.lt(f64::NAN)).await.unwrap_err();
+    let error = specimens
+        .count(Specimen::RATIO.lt(f64::NAN))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue);
     assert!(error.to_string().contains("column ratio "), "{error}");
     assert_eq!(specimens.list(Query::new()).await.unwrap().items, [stored]);
@@ -118,13 +192,32 @@ pub async fn rows_that_do_not_fit_are_refused(subject: &dyn Subject) {
     let (scope, specimens) = new_tenant(subject);
     let fits = Specimen {
         remark: Some("there".into()),
-        notes: Notes { tags: vec!["secret-tag".into()], level: 1 },
+        notes: Notes {
+            tags: vec!["secret-tag".into()],
+            level: 1,
+        },
         ..Specimen::named("json")
     };
     let rows = [
-        ("big", Specimen { big: 40_000, ..Specimen { remark: Some("x".into()), ..Specimen::named("") } }),
+        (
+            "big",
+            Specimen {
+                big: 40_000,
+                ..Specimen {
+                    remark: Some("x".into()),
+                    ..Specimen::named("")
+                }
+            },
+        ),
         ("remark", Specimen::named("null")),
-        ("progress", Specimen { state: State::Done, remark: Some("x".into()), ..Specimen::named("") }),
+        (
+            "progress",
+            Specimen {
+                state: State::Done,
+                remark: Some("x".into()),
+                ..Specimen::named("")
+            },
+        ),
         ("notes", fits),
     ];
     let narrow = scope.repository::<NarrowSpecimen>();
@@ -134,7 +227,10 @@ pub async fn rows_that_do_not_fit_are_refused(subject: &dyn Subject) {
         assert_eq!(error.kind(), ErrorKind::InvalidValue);
         let text = format!("{error} {error:?}");
         assert!(text.contains(&format!("column {column} ")), "{text}");
-        assert!(!text.contains("40000") && !text.contains("secret-tag"), "{text}");
+        assert!(
+            !text.contains("40000") && !text.contains("secret-tag"),
+            "{text}"
+        );
     }
     assert_eq!(specimens.list(Query::new()).await.unwrap().items.len(), 4);
 }

@@ -95,7 +95,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, operation, subject, detail, .. } = &*self.inner;
+        let Inner {
+            kind,
+            operation,
+            subject,
+            detail,
+            ..
+        } = &*self.inner;
         f.write_str(operation)?;
         if !subject.is_empty() {
             write!(f, " {subject}")?;
@@ -122,6 +128,9 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }

@@ -66,7 +66,9 @@ pub struct PlatformScope {
 
 impl PlatformStore {
     pub(crate) fn new(store: TenantStore) -> Self {
-        Self { inner: store.into_inner() }
+        Self {
+            inner: store.into_inner(),
+        }
     }
 
     /// Returns a scope across tenants.
@@ -85,7 +87,11 @@ impl PlatformStore {
             return Err(Error::new(ErrorKind::InvalidInput, "platform scope")
                 .with_detail("say why all tenants are needed, in 1 to 200 bytes on one line"));
         }
-        Ok(PlatformScope { store: Arc::clone(&self.inner), reason: reason.into(), context })
+        Ok(PlatformScope {
+            store: Arc::clone(&self.inner),
+            reason: reason.into(),
+            context,
+        })
     }
 
     /// Closes the connections; waits for those in use.
@@ -221,7 +227,9 @@ impl PlatformScope {
 
 impl fmt::Debug for PlatformScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlatformScope").field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("PlatformScope")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }
 

@@ -50,7 +50,10 @@ pub(crate) enum Assignment {
 impl<A: Aggregate> Changes<A> {
     /// Returns no changes yet.
     pub const fn new() -> Self {
-        Self { changes: Vec::new(), marker: PhantomData }
+        Self {
+            changes: Vec::new(),
+            marker: PhantomData,
+        }
     }
 
     /// Sets a column to a value.
@@ -94,13 +97,18 @@ impl<A: Aggregate> Default for Changes<A> {
 
 impl<A> Clone for Changes<A> {
     fn clone(&self) -> Self {
-        Self { changes: self.changes.clone(), marker: PhantomData }
+        Self {
+            changes: self.changes.clone(),
+            marker: PhantomData,
+        }
     }
 }
 
 /// Prints which columns change; values are left out, they may be personal data.
 impl<A> fmt::Debug for Changes<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.changes.iter().map(|change| change.column)).finish()
+        f.debug_list()
+            .entries(self.changes.iter().map(|change| change.column))
+            .finish()
     }
 }

@@ -25,7 +25,10 @@ impl<A, T> Column<A, T> {
     #[doc(hidden)]
     #[must_use]
     pub const fn at(index: usize) -> Self {
-        Self { index, marker: PhantomData }
+        Self {
+            index,
+            marker: PhantomData,
+        }
     }
 }
 
@@ -72,8 +75,14 @@ impl<A: Aggregate, T: ColumnValue> Column<A, T> {
         I: IntoIterator<Item = V>,
         V: Into<T::Operand>,
     {
-        let values = values.into_iter().map(|value| Value::of(&value.into())).collect();
-        Filter::new(self.index, values, |column, values| Expression::OneOf { column, values })
+        let values = values
+            .into_iter()
+            .map(|value| Value::of(&value.into()))
+            .collect();
+        Filter::new(self.index, values, |column, values| Expression::OneOf {
+            column,
+            values,
+        })
     }
 
     /// Holds where the column is NULL.
@@ -106,11 +115,17 @@ impl<A: Aggregate, T: ColumnValue> Column<A, T> {
     }
 
     pub(crate) fn assignment(self, value: &T) -> Change {
-        Change { column: self.index, assignment: Value::of(value).map(Assignment::Set) }
+        Change {
+            column: self.index,
+            assignment: Value::of(value).map(Assignment::Set),
+        }
     }
 
     pub(crate) fn increment(self, value: &T::Operand) -> Change {
-        Change { column: self.index, assignment: Value::of(value).map(Assignment::Add) }
+        Change {
+            column: self.index,
+            assignment: Value::of(value).map(Assignment::Add),
+        }
     }
 }
 
@@ -120,7 +135,9 @@ impl<A: Aggregate, T: ColumnValue<Operand = String>> Column<A, T> {
     /// No pattern: `%` and `_` stand for themselves.
     pub fn starts_with(self, prefix: impl Into<String>) -> Filter<A> {
         let prefix = Value::of(&prefix.into());
-        Filter::new(self.index, prefix, |column, prefix| Expression::StartsWith { column, prefix })
+        Filter::new(self.index, prefix, |column, prefix| {
+            Expression::StartsWith { column, prefix }
+        })
     }
 }
 

@@ -148,7 +148,9 @@ impl QueryIdentity {
         mac.update(sealed);
         mac.verify_truncated_left(seal).map_err(|_| altered())?;
         if sealed[0] != FORMAT {
-            return Err(invalid("another release wrote it: ask for the first page again"));
+            return Err(invalid(
+                "another release wrote it: ask for the first page again",
+            ));
         }
         if sealed[2..2 + TAG] != self.tenant {
             return Err(invalid("it was given to another tenant"));
@@ -166,12 +168,17 @@ impl QueryIdentity {
         if !rest.is_empty() {
             return Err(altered());
         }
-        Ok(Bookmark { backward: sealed[1] & BACKWARD != 0, values })
+        Ok(Bookmark {
+            backward: sealed[1] & BACKWARD != 0,
+            values,
+        })
     }
 }
 
 fn invalid(detail: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidCursor, "list").with_subject("cursor").with_detail(detail)
+    Error::new(ErrorKind::InvalidCursor, "list")
+        .with_subject("cursor")
+        .with_detail(detail)
 }
 
 fn mac(key: &[u8]) -> Hmac<Sha256> {
@@ -213,7 +220,11 @@ impl Digester {
     fn expression(&mut self, expression: &Expression) {
         match expression {
             Expression::All => self.number(0),
-            Expression::Compare { column, comparison, value } => {
+            Expression::Compare {
+                column,
+                comparison,
+                value,
+            } => {
                 self.number(1);
                 self.number(*column);
                 self.number(*comparison as usize);
@@ -298,9 +309,9 @@ fn decode(column: ColumnType, rest: &mut &[u8]) -> Option<Value> {
         ColumnType::Json => Value::Json(decode_text(rest)?),
         ColumnType::Bytes => Value::Bytes(decode_bytes(rest)?.to_vec()),
         ColumnType::Uuid => Value::Uuid(Uuid::from_bytes(take(rest)?)),
-        ColumnType::Timestamp => {
-            Value::Timestamp(DateTime::from_timestamp_micros(i64::from_be_bytes(take(rest)?))?)
-        }
+        ColumnType::Timestamp => Value::Timestamp(DateTime::from_timestamp_micros(
+            i64::from_be_bytes(take(rest)?),
+        )?),
         ColumnType::Decimal => Value::Decimal(Decimal::deserialize(take(rest)?)),
     })
 }
@@ -378,7 +389,9 @@ mod tests {
     #[test]
     fn every_altered_bit_is_seen() {
         let query = identity(1, &Expression::All, &[]);
-        let bytes = URL_SAFE_NO_PAD.decode(query.seal(KEY, &bookmark()).as_str()).unwrap();
+        let bytes = URL_SAFE_NO_PAD
+            .decode(query.seal(KEY, &bookmark()).as_str())
+            .unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
@@ -386,7 +399,10 @@ mod tests {
             assert!(query.open(KEY, &cursor, TYPES).is_err(), "bit {bit}");
         }
         for junk in ["", "A", "*", "AAAA", "\u{0}", "日本"] {
-            assert!(query.open(KEY, &Cursor::new(junk), TYPES).is_err(), "{junk:?}");
+            assert!(
+                query.open(KEY, &Cursor::new(junk), TYPES).is_err(),
+                "{junk:?}"
+            );
         }
     }
 }

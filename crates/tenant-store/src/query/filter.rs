@@ -19,10 +19,22 @@ pub struct Filter<A> {
 #[derive(Clone, PartialEq)]
 pub(crate) enum Expression {
     All,
-    Compare { column: usize, comparison: Comparison, value: Value },
-    OneOf { column: usize, values: Vec<Value> },
-    IsNull { column: usize },
-    StartsWith { column: usize, prefix: Value },
+    Compare {
+        column: usize,
+        comparison: Comparison,
+        value: Value,
+    },
+    OneOf {
+        column: usize,
+        values: Vec<Value>,
+    },
+    IsNull {
+        column: usize,
+    },
+    StartsWith {
+        column: usize,
+        prefix: Value,
+    },
     And(Vec<Self>),
     Or(Vec<Self>),
     Not(Box<Self>),
@@ -72,7 +84,10 @@ impl<A: Aggregate> Filter<A> {
     }
 
     pub(crate) fn from_expression(expression: Expression) -> Self {
-        Self { expression: Ok(expression), marker: PhantomData }
+        Self {
+            expression: Ok(expression),
+            marker: PhantomData,
+        }
     }
 
     pub(super) fn new<V>(
@@ -80,21 +95,24 @@ impl<A: Aggregate> Filter<A> {
         value: Result<V, ValueError>,
         build: impl FnOnce(usize, V) -> Expression,
     ) -> Self {
-        let expression =
-            value.map(|value| build(column, value)).map_err(|error| error.at(column));
-        Self { expression, marker: PhantomData }
+        let expression = value
+            .map(|value| build(column, value))
+            .map_err(|error| error.at(column));
+        Self {
+            expression,
+            marker: PhantomData,
+        }
     }
 
-    fn join(
-        self,
-        other: Self,
-        join: impl FnOnce(Expression, Expression) -> Expression,
-    ) -> Self {
+    fn join(self, other: Self, join: impl FnOnce(Expression, Expression) -> Expression) -> Self {
         let expression = match (self.expression, other.expression) {
             (Ok(left), Ok(right)) => Ok(join(left, right)),
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
-        Self { expression, marker: PhantomData }
+        Self {
+            expression,
+            marker: PhantomData,
+        }
     }
 }
 
@@ -104,7 +122,9 @@ impl<A: Aggregate> Not for Filter<A> {
 
     fn not(self) -> Self {
         Self {
-            expression: self.expression.map(|inner| Expression::Not(Box::new(inner))),
+            expression: self
+                .expression
+                .map(|inner| Expression::Not(Box::new(inner))),
             marker: PhantomData,
         }
     }
@@ -118,7 +138,10 @@ impl<A: Aggregate> Default for Filter<A> {
 
 impl<A> Clone for Filter<A> {
     fn clone(&self) -> Self {
-        Self { expression: self.expression.clone(), marker: PhantomData }
+        Self {
+            expression: self.expression.clone(),
+            marker: PhantomData,
+        }
     }
 }
 
@@ -132,7 +155,9 @@ impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("All"),
-            Self::Compare { column, comparison, .. } => {
+            Self::Compare {
+                column, comparison, ..
+            } => {
                 write!(f, "{comparison:?}(column {column})")
             }
             Self::OneOf { column, values } => {

@@ -13,11 +13,11 @@ pub struct Page<A> {
 }
 
 impl<A> Page<A> {
-    pub(crate) const fn new(
-        items: Vec<A>,
-        next: Option<Cursor>,
-        previous: Option<Cursor>,
-    ) -> Self {
-        Self { items, next, previous }
+    pub(crate) const fn new(items: Vec<A>, next: Option<Cursor>, previous: Option<Cursor>) -> Self {
+        Self {
+            items,
+            next,
+            previous,
+        }
     }
 }

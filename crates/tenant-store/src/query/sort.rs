@@ -29,7 +29,11 @@ pub struct Sort<A> {
 
 impl<A> Sort<A> {
     pub(crate) const fn new(column: usize, direction: Direction) -> Self {
-        Self { column, direction, marker: PhantomData }
+        Self {
+            column,
+            direction,
+            marker: PhantomData,
+        }
     }
 }
 

@@ -25,7 +25,9 @@ pub trait RepositoryExt<A: Aggregate>: Repository<A> {
     {
         // Copied out: what implements `Borrow` need not be `Sync`, and the call crosses an await.
         let id: A::Id = id.borrow().clone();
-        self.find(&id).await?.ok_or_else(|| not_found::<A>("get", &id))
+        self.find(&id)
+            .await?
+            .ok_or_else(|| not_found::<A>("get", &id))
     }
 
     /// Removes the row of an aggregate if it still has the version that was read.

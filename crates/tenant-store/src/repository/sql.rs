@@ -49,12 +49,20 @@ const MAX_BULK: u32 = 10_000;
 impl<'w, A: Aggregate> SqlRepository<'w, A> {
     pub(crate) fn in_scope(scope: TenantScope) -> Self {
         let planned = scope.store().planned::<A>();
-        Self { handle: Handle::Scope(scope), planned, marker: PhantomData }
+        Self {
+            handle: Handle::Scope(scope),
+            planned,
+            marker: PhantomData,
+        }
     }
 
     pub(crate) fn in_work(work: &'w UnitOfWork) -> Self {
         let planned = work.scope().store().planned::<A>();
-        Self { handle: Handle::Work(work), planned, marker: PhantomData }
+        Self {
+            handle: Handle::Work(work),
+            planned,
+            marker: PhantomData,
+        }
     }
 
     fn scope(&self) -> &TenantScope {
@@ -78,7 +86,14 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         future: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let telemetry = &self.scope().store().telemetry;
-        telemetry.observe(operation, A::DESCRIPTOR.table(), Some(self.tenant()), future).await
+        telemetry
+            .observe(
+                operation,
+                A::DESCRIPTOR.table(),
+                Some(self.tenant()),
+                future,
+            )
+            .await
     }
 
     async fn open(&self, operation: &'static str, access: Access) -> Result<Opened<'_>> {
@@ -124,9 +139,11 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         Stamp {
             at: Value::Timestamp(self.scope().store().clock.now()),
             by: Value::Text(context.actor().as_str().to_owned()),
-            trace: context.trace().map_or(Value::Null(crate::value::ColumnType::Text), |trace| {
-                Value::Text(trace.trace_id_hex())
-            }),
+            trace: context
+                .trace()
+                .map_or(Value::Null(crate::value::ColumnType::Text), |trace| {
+                    Value::Text(trace.trace_id_hex())
+                }),
         }
     }
 
@@ -136,7 +153,13 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         sql: &'a Arc<str>,
         bind: &'a Bind<'a>,
     ) -> Statement<'a> {
-        Statement { operation, descriptor: A::DESCRIPTOR, key, sql, bind }
+        Statement {
+            operation,
+            descriptor: A::DESCRIPTOR,
+            key,
+            sql,
+            bind,
+        }
     }
 
     /// Runs one of the statements whose only arguments are the tenant and the identifier.
@@ -153,7 +176,9 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             sink.uuid(tenant.as_uuid())?;
             id.write(sink)
         };
-        session.fetch(&Self::statement(operation, Some(id), sql, &bind), each).await
+        session
+            .fetch(&Self::statement(operation, Some(id), sql, &bind), each)
+            .await
     }
 
     /// Runs a statement that was written for this call.
@@ -165,7 +190,9 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         each: &mut crate::backend::Each<'_>,
     ) -> Result<()> {
         let bind = |sink: &mut dyn ArgumentSink| dynamic.bind(sink);
-        session.fetch(&Self::statement(operation, None, &dynamic.sql, &bind), each).await
+        session
+            .fetch(&Self::statement(operation, None, &dynamic.sql, &bind), each)
+            .await
     }
 
     /// Tells why a write found no row to change: it is not there, or it has moved on.
@@ -205,9 +232,14 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
     ) -> Result<((), Vec<ChangedRow>)> {
         let bind = self.bind_new(aggregate);
         let sql = &self.plan().insert;
-        session.execute(&Self::statement("insert", Some(aggregate.id()), sql, &bind)).await?;
+        session
+            .execute(&Self::statement("insert", Some(aggregate.id()), sql, &bind))
+            .await?;
         let first = Version::NEW.next();
-        Ok(((), self.changed(ChangeKind::Inserted, [(aggregate.id(), Some(first))])))
+        Ok((
+            (),
+            self.changed(ChangeKind::Inserted, [(aggregate.id(), Some(first))]),
+        ))
     }
 
     /// Writes the arguments of a new row: the tenant, the columns at version 1, the stamp.
@@ -226,7 +258,11 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                     aggregate.write(index, sink)?;
                 }
             }
-            if A::DESCRIPTOR.is_audited() { stamp.write(sink) } else { Ok(()) }
+            if A::DESCRIPTOR.is_audited() {
+                stamp.write(sink)
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -251,7 +287,9 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                 }
                 self.plan().bind_many(sink, rows)
             };
-            session.execute(&Self::statement("insert_many", None, &sql, &bind)).await?;
+            session
+                .execute(&Self::statement("insert_many", None, &sql, &bind))
+                .await?;
             whole.get_or_insert(sql);
         }
         let first = Some(Version::NEW.next());
@@ -279,7 +317,11 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                     aggregate.write(index, sink)?;
                 }
             }
-            if descriptor.is_audited() { stamp.write(sink) } else { Ok(()) }
+            if descriptor.is_audited() {
+                stamp.write(sink)
+            } else {
+                Ok(())
+            }
         };
         let sql = &self.plan().update;
         let statement = Self::statement(operation, Some(aggregate.id()), sql, &bind);
@@ -291,7 +333,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         }
         let version = aggregate.version().next();
         let known = descriptor.version().map(|_| version);
-        Ok((version, self.changed(ChangeKind::Updated, [(aggregate.id(), known)])))
+        Ok((
+            version,
+            self.changed(ChangeKind::Updated, [(aggregate.id(), known)]),
+        ))
     }
 
     async fn upsert_in(
@@ -317,7 +362,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             return Err(conflict::<A>("upsert", aggregate.id(), detail));
         };
         let known = A::DESCRIPTOR.version().map(|_| version);
-        Ok((version, self.changed(ChangeKind::Upserted, [(aggregate.id(), known)])))
+        Ok((
+            version,
+            self.changed(ChangeKind::Upserted, [(aggregate.id(), known)]),
+        ))
     }
 
     async fn delete_in(
@@ -348,8 +396,14 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             Some(_) => &self.plan().delete_version,
             None => &self.plan().delete,
         };
-        if session.execute(&Self::statement("delete", Some(id), sql, &bind)).await? == 0 {
-            return Err(self.why_nothing_changed(session, "delete", id, expected).await?);
+        if session
+            .execute(&Self::statement("delete", Some(id), sql, &bind))
+            .await?
+            == 0
+        {
+            return Err(self
+                .why_nothing_changed(session, "delete", id, expected)
+                .await?);
         }
         Ok(((), self.changed(ChangeKind::Deleted, [(id, None)])))
     }
@@ -385,10 +439,18 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         let bind = |sink: &mut dyn ArgumentSink| {
             sink.uuid(tenant.as_uuid())?;
             id.write(sink)?;
-            if A::DESCRIPTOR.is_audited() { stamp.write(sink) } else { Ok(()) }
+            if A::DESCRIPTOR.is_audited() {
+                stamp.write(sink)
+            } else {
+                Ok(())
+            }
         };
         let sql = &self.plan().restore;
-        if session.execute(&Self::statement("restore", Some(id), sql, &bind)).await? == 0 {
+        if session
+            .execute(&Self::statement("restore", Some(id), sql, &bind))
+            .await?
+            == 0
+        {
             return Err(not_found::<A>("restore", id));
         }
         Ok(((), self.changed(ChangeKind::Restored, [(id, None)])))
@@ -441,12 +503,22 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                 .map(|(column, _)| Value::capture(|sink| item.write(*column, sink)))
                 .collect::<Result<_, _>>()
                 .map_err(|error| value_error::<A>("list", &error))?;
-            Ok(Some(identity.seal(cursor_key, &Bookmark { backward, values })))
+            Ok(Some(
+                identity.seal(cursor_key, &Bookmark { backward, values }),
+            ))
         };
         let has_next = if backward { true } else { more };
         let has_previous = if backward { more } else { bookmark.is_some() };
-        let next = if has_next { seal(items.last(), false)? } else { None };
-        let previous = if has_previous { seal(items.first(), true)? } else { None };
+        let next = if has_next {
+            seal(items.last(), false)?
+        } else {
+            None
+        };
+        let previous = if has_previous {
+            seal(items.first(), true)?
+        } else {
+            None
+        };
         Ok(Page::new(items, next, previous))
     }
 }
@@ -457,10 +529,16 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
         self.observe("find", async {
             let mut found = None;
             let mut opened = self.open("find", Access::ReadOne).await?;
-            self.fetch_by_id(opened.session(), "find", &self.plan().find, id, &mut |row| {
-                found = Some(A::read(row)?);
-                Ok(())
-            })
+            self.fetch_by_id(
+                opened.session(),
+                "find",
+                &self.plan().find,
+                id,
+                &mut |row| {
+                    found = Some(A::read(row)?);
+                    Ok(())
+                },
+            )
             .await?;
             Ok(found)
         })
@@ -500,10 +578,16 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
         self.observe("exists", async {
             let mut found = false;
             let mut opened = self.open("exists", Access::ReadOne).await?;
-            self.fetch_by_id(opened.session(), "exists", &self.plan().exists, id, &mut |_| {
-                found = true;
-                Ok(())
-            })
+            self.fetch_by_id(
+                opened.session(),
+                "exists",
+                &self.plan().exists,
+                id,
+                &mut |_| {
+                    found = true;
+                    Ok(())
+                },
+            )
             .await?;
             Ok(found)
         })
@@ -514,11 +598,15 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
         self.observe("count", async {
             let filter = expression("count", filter)?;
             let dynamic =
-                self.plan().count(Some(self.tenant()), &filter, crate::query::Deleted::Exclude);
+                self.plan()
+                    .count(Some(self.tenant()), &filter, crate::query::Deleted::Exclude);
             let mut count = 0;
             let mut opened = self.open("count", Access::ReadOne).await?;
             self.fetch_dynamic(opened.session(), "count", &dynamic, &mut |row| {
-                count = row.integer(0)?.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+                count = row
+                    .integer(0)?
+                    .and_then(|count| u64::try_from(count).ok())
+                    .unwrap_or(0);
                 Ok(())
             })
             .await?;
@@ -627,9 +715,16 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
             let filter = expression("update_where", filter)?;
             let assignments = assignments::<A>(changes)?;
             let Stamp { at, by, trace } = self.stamp();
-            let update = BulkUpdate { assignments: &assignments, delete: false, at, by, trace };
+            let update = BulkUpdate {
+                assignments: &assignments,
+                delete: false,
+                at,
+                by,
+                trace,
+            };
             let dynamic =
-                self.plan().update_where(self.tenant(), &filter, u64::from(limit), &update);
+                self.plan()
+                    .update_where(self.tenant(), &filter, u64::from(limit), &update);
             let mut opened = self.open("update_where", Access::Write).await?;
             let session = opened.session();
             let result = self
@@ -646,8 +741,15 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
             let filter = expression("delete_where", filter)?;
             let dynamic = if A::DESCRIPTOR.is_soft_deleted() {
                 let Stamp { at, by, trace } = self.stamp();
-                let update = BulkUpdate { assignments: &[], delete: true, at, by, trace };
-                self.plan().update_where(self.tenant(), &filter, limit, &update)
+                let update = BulkUpdate {
+                    assignments: &[],
+                    delete: true,
+                    at,
+                    by,
+                    trace,
+                };
+                self.plan()
+                    .update_where(self.tenant(), &filter, limit, &update)
             } else {
                 self.plan().delete_where(self.tenant(), &filter, limit)
             };
@@ -666,7 +768,9 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
             if !A::DESCRIPTOR.is_soft_deleted() {
                 return Err(Error::new(ErrorKind::Unsupported, "restore")
                     .with_subject(A::DESCRIPTOR.table())
-                    .with_detail("the aggregate has no soft delete: add #[aggregate(soft_delete)]"));
+                    .with_detail(
+                        "the aggregate has no soft delete: add #[aggregate(soft_delete)]",
+                    ));
             }
             let mut opened = self.open("restore", Access::Write).await?;
             let result = self.restore_in(opened.session(), id).await;
@@ -714,7 +818,10 @@ impl Opened<'_> {
         match self {
             Self::Own(mut session, scope) => {
                 let (value, rows) = result?;
-                let mut guard = CommitGuard { scope: scope.clone(), rows };
+                let mut guard = CommitGuard {
+                    scope: scope.clone(),
+                    rows,
+                };
                 match session.commit().await {
                     Ok(()) => guard.tell(CommitOutcome::Committed).await,
                     Err(error) if error.kind() == ErrorKind::CommitUnknown => {
@@ -762,8 +869,13 @@ fn read_row<A: Aggregate>(row: &dyn Row) -> Result<A, ValueError> {
     A::read(row)
 }
 
-pub(crate) fn expression<A: Aggregate>(operation: &'static str, filter: Filter<A>) -> Result<Expression> {
-    filter.expression.map_err(|error| value_error::<A>(operation, &error))
+pub(crate) fn expression<A: Aggregate>(
+    operation: &'static str,
+    filter: Filter<A>,
+) -> Result<Expression> {
+    filter
+        .expression
+        .map_err(|error| value_error::<A>(operation, &error))
 }
 
 /// Returns the sort keys of a query, up to and with the identifier, which makes the order total.
@@ -778,7 +890,10 @@ fn sort_keys<A: Aggregate>(
         if !column.column_type().is_ordered() {
             return Err(invalid_input::<A>(
                 operation,
-                format!("column {} holds JSON, which has no order to sort by", column.name()),
+                format!(
+                    "column {} holds JSON, which has no order to sort by",
+                    column.name()
+                ),
             ));
         }
         if keys.iter().all(|(column, _)| *column != key.column) {
@@ -794,12 +909,17 @@ fn sort_keys<A: Aggregate>(
 }
 
 fn column_types<A: Aggregate>(sort: &[(usize, Direction)]) -> Vec<crate::value::ColumnType> {
-    sort.iter().map(|(column, _)| A::DESCRIPTOR.columns()[*column].column_type()).collect()
+    sort.iter()
+        .map(|(column, _)| A::DESCRIPTOR.columns()[*column].column_type())
+        .collect()
 }
 
 fn assignments<A: Aggregate>(changes: Changes<A>) -> Result<Vec<(usize, Assignment)>> {
     if changes.changes.is_empty() {
-        return Err(invalid_input::<A>("update_where", "nothing to change: set a column"));
+        return Err(invalid_input::<A>(
+            "update_where",
+            "nothing to change: set a column",
+        ));
     }
     let mut assignments: Vec<(usize, Assignment)> = Vec::with_capacity(changes.changes.len());
     for change in changes.changes {
@@ -810,7 +930,10 @@ fn assignments<A: Aggregate>(changes: Changes<A>) -> Result<Vec<(usize, Assignme
                 format!("column {name} is kept by the store and cannot be set"),
             ));
         }
-        if assignments.iter().any(|(column, _)| *column == change.column) {
+        if assignments
+            .iter()
+            .any(|(column, _)| *column == change.column)
+        {
             return Err(invalid_input::<A>(
                 "update_where",
                 format!("column {name} is changed twice"),
@@ -828,7 +951,10 @@ fn check_limit<A: Aggregate>(operation: &'static str, limit: u32, most: u32) -> 
     if (1..=most).contains(&limit) {
         Ok(limit)
     } else {
-        Err(invalid_input::<A>(operation, format!("the limit must be from 1 to {most}, not {limit}")))
+        Err(invalid_input::<A>(
+            operation,
+            format!("the limit must be from 1 to {most}, not {limit}"),
+        ))
     }
 }
 

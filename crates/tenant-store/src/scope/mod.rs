@@ -34,7 +34,11 @@ impl TenantScope {
         tenant: TenantId,
         context: RequestContext,
     ) -> Self {
-        Self { store, tenant, context }
+        Self {
+            store,
+            tenant,
+            context,
+        }
     }
 
     /// Returns the scope on behalf of a request: its actor and trace go into the audit columns.
@@ -85,7 +89,11 @@ impl TenantScope {
     ///
     /// Dropped, nothing has begun.
     pub async fn begin_with(&self, options: WorkOptions) -> Result<UnitOfWork> {
-        let access = if options.read_only { Access::Read } else { Access::Write };
+        let access = if options.read_only {
+            Access::Read
+        } else {
+            Access::Write
+        };
         let begin = Begin {
             operation: "begin",
             tenant: Some(self.tenant),

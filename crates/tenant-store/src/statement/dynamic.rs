@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use tenantry_core::TenantId;
 
-use super::{DELETED_AT, DELETED_BY, MODIFIED_AT, MODIFIED_BY, Plan, TENANT, TRACE_ID, ordered, quote};
+use super::{
+    DELETED_AT, DELETED_BY, MODIFIED_AT, MODIFIED_BY, Plan, TENANT, TRACE_ID, ordered, quote,
+};
 use crate::aggregate::{Aggregate, ColumnDescriptor};
 use crate::backend::{ArgumentSink, Dialect};
 use crate::query::{Assignment, Bookmark, Comparison, Deleted, Direction, Expression};
@@ -76,7 +78,11 @@ impl Plan {
         let backward = request.bookmark.is_some_and(|bookmark| bookmark.backward);
         writer.text.push_str(" ORDER BY ");
         for (place, (column, direction)) in request.sort.iter().enumerate() {
-            let direction = if backward { direction.reversed() } else { *direction };
+            let direction = if backward {
+                direction.reversed()
+            } else {
+                *direction
+            };
             writer.separate(place, ", ");
             writer.order_by(*column, direction);
         }
@@ -107,7 +113,10 @@ impl Plan {
         let id = self.descriptor.id();
         self.list(&ListRequest {
             tenant: Some(tenant),
-            filter: &Expression::OneOf { column: id, values: ids },
+            filter: &Expression::OneOf {
+                column: id,
+                values: ids,
+            },
             deleted: Deleted::Exclude,
             sort: &[(id, Direction::Ascending)],
             bookmark: None,
@@ -126,7 +135,9 @@ impl Plan {
         let mut writer = self.writer();
         let tenant_number = writer.tenant(tenant);
         self.pick_first(&mut writer, &tenant_number, filter, limit);
-        writer.text.push_str(&format!("UPDATE {} AS target SET ", self.table));
+        writer
+            .text
+            .push_str(&format!("UPDATE {} AS target SET ", self.table));
         let mut place = 0;
         for (column, assignment) in update.assignments {
             writer.separate(place, ", ");
@@ -136,7 +147,9 @@ impl Plan {
         if let Some(version) = self.descriptor.version() {
             let version = quote(self.descriptor.column_name(version));
             writer.separate(place, ", ");
-            writer.text.push_str(&format!("{version} = target.{version} + 1"));
+            writer
+                .text
+                .push_str(&format!("{version} = target.{version} + 1"));
             place += 1;
         }
         let mut stamps = Vec::new();
@@ -172,7 +185,9 @@ impl Plan {
         let mut writer = self.writer();
         let tenant_number = writer.tenant(tenant);
         self.pick_first(&mut writer, &tenant_number, filter, limit);
-        writer.text.push_str(&format!("DELETE FROM {} AS target", self.table));
+        writer
+            .text
+            .push_str(&format!("DELETE FROM {} AS target", self.table));
         if self.dialect == Dialect::Postgres {
             writer.text.push_str(" USING picked");
         }
@@ -193,8 +208,14 @@ impl Plan {
         if self.descriptor.is_audited() {
             let stamp = |name: &str| quote(name);
             names.extend(
-                [super::CREATED_AT, super::CREATED_BY, MODIFIED_AT, MODIFIED_BY, TRACE_ID]
-                    .map(stamp),
+                [
+                    super::CREATED_AT,
+                    super::CREATED_BY,
+                    MODIFIED_AT,
+                    MODIFIED_BY,
+                    TRACE_ID,
+                ]
+                .map(stamp),
             );
             stamps.extend(["$2", "$3", "$2", "$3", "$4"]);
         }
@@ -293,18 +314,16 @@ impl Plan {
     }
 
     fn writer(&self) -> Writer<'_> {
-        Writer { plan: self, text: String::with_capacity(256), arguments: Vec::new() }
+        Writer {
+            plan: self,
+            text: String::with_capacity(256),
+            arguments: Vec::new(),
+        }
     }
 
     /// On PostgreSQL the rows are picked and locked first: a sub-query with LIMIT inside the
     /// condition may be run again for every row, and exceed the limit.
-    fn pick_first(
-        &self,
-        writer: &mut Writer<'_>,
-        tenant: &str,
-        filter: &Expression,
-        limit: u64,
-    ) {
+    fn pick_first(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
         if self.dialect == Dialect::Postgres {
             writer.text.push_str("WITH picked AS MATERIALIZED (");
             self.pick(writer, tenant, filter, limit);
@@ -314,10 +333,14 @@ impl Plan {
 
     fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
         let id = quote(self.descriptor.column_name(self.descriptor.id()));
-        writer.text.push_str(&format!(" WHERE target.{} = {tenant}", quote(TENANT)));
+        writer
+            .text
+            .push_str(&format!(" WHERE target.{} = {tenant}", quote(TENANT)));
         match self.dialect {
             Dialect::Postgres => {
-                writer.text.push_str(&format!(" AND target.{id} = picked.{id} RETURNING target.{id}"));
+                writer.text.push_str(&format!(
+                    " AND target.{id} = picked.{id} RETURNING target.{id}"
+                ));
             }
             Dialect::Sqlite => {
                 writer.text.push_str(&format!(" AND target.{id} IN ("));
@@ -362,7 +385,10 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn finish(self) -> DynamicStatement {
-        DynamicStatement { sql: self.text.into(), arguments: self.arguments }
+        DynamicStatement {
+            sql: self.text.into(),
+            arguments: self.arguments,
+        }
     }
 
     fn value(&mut self, value: Value) -> String {
@@ -399,13 +425,9 @@ impl Writer<'_> {
         self.from_where_numbered(number.as_deref(), filter, deleted);
     }
 
-    fn from_where_numbered(
-        &mut self,
-        tenant: Option<&str>,
-        filter: &Expression,
-        deleted: Deleted,
-    ) {
-        self.text.push_str(&format!(" FROM {} WHERE ", self.plan.table));
+    fn from_where_numbered(&mut self, tenant: Option<&str>, filter: &Expression, deleted: Deleted) {
+        self.text
+            .push_str(&format!(" FROM {} WHERE ", self.plan.table));
         match tenant {
             Some(number) => self.text.push_str(&format!("{} = {number}", quote(TENANT))),
             None => self.text.push_str("TRUE"),
@@ -413,11 +435,13 @@ impl Writer<'_> {
         if self.plan.descriptor.is_soft_deleted() {
             match deleted {
                 Deleted::Exclude => {
-                    self.text.push_str(&format!(" AND {} IS NULL", quote(DELETED_AT)));
+                    self.text
+                        .push_str(&format!(" AND {} IS NULL", quote(DELETED_AT)));
                 }
                 Deleted::Include => {}
                 Deleted::Only => {
-                    self.text.push_str(&format!(" AND {} IS NOT NULL", quote(DELETED_AT)));
+                    self.text
+                        .push_str(&format!(" AND {} IS NOT NULL", quote(DELETED_AT)));
                 }
             }
         } else if deleted == Deleted::Only {
@@ -433,7 +457,11 @@ impl Writer<'_> {
     fn condition(&mut self, expression: &Expression) {
         match expression {
             Expression::All => self.text.push_str("TRUE"),
-            Expression::Compare { column, comparison, value } => {
+            Expression::Compare {
+                column,
+                comparison,
+                value,
+            } => {
                 let operator = match comparison {
                     Comparison::Equal => "=",
                     Comparison::NotEqual => "IS DISTINCT FROM",
@@ -442,8 +470,7 @@ impl Writer<'_> {
                     Comparison::Greater => ">",
                     Comparison::GreaterOrEqual => ">=",
                 };
-                let is_equality =
-                    matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+                let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
                 let left = self.compared(*column, is_equality);
                 let right = self.value(value.clone());
                 self.text.push_str(&format!("{left} {operator} {right}"));
@@ -455,8 +482,10 @@ impl Writer<'_> {
                 match self.plan.dialect {
                     Dialect::Postgres => {
                         let column_type = self.column(*column).column_type();
-                        self.arguments.push(Argument::Array(column_type, values.clone()));
-                        self.text.push_str(&format!(" = ANY(${})", self.arguments.len()));
+                        self.arguments
+                            .push(Argument::Array(column_type, values.clone()));
+                        self.text
+                            .push_str(&format!(" = ANY(${})", self.arguments.len()));
                     }
                     Dialect::Sqlite => {
                         self.text.push_str(" IN (");
@@ -524,8 +553,11 @@ impl Writer<'_> {
             .iter()
             .zip(&bookmark.values)
             .map(|((column, direction), value)| {
-                let direction =
-                    if bookmark.backward { direction.reversed() } else { *direction };
+                let direction = if bookmark.backward {
+                    direction.reversed()
+                } else {
+                    *direction
+                };
                 (*column, direction, value)
             })
             .collect();
@@ -634,8 +666,14 @@ impl Writer<'_> {
         let (low, high) = match self.column(column).column_type() {
             ColumnType::Int16 => (i16::MIN.to_string(), i16::MAX.to_string()),
             ColumnType::Int32 => (i32::MIN.to_string(), i32::MAX.to_string()),
-            ColumnType::Int64 => ("(-9223372036854775807 - 1)".to_owned(), i64::MAX.to_string()),
-            _ => ("-1.7976931348623157e308".to_owned(), "1.7976931348623157e308".to_owned()),
+            ColumnType::Int64 => (
+                "(-9223372036854775807 - 1)".to_owned(),
+                i64::MAX.to_string(),
+            ),
+            _ => (
+                "-1.7976931348623157e308".to_owned(),
+                "1.7976931348623157e308".to_owned(),
+            ),
         };
         let is_integer = match self.column(column).column_type() {
             ColumnType::Float64 => String::new(),

@@ -37,8 +37,16 @@ pub(crate) fn store_columns(
         ColumnDescriptor::new(DELETED_AT, ColumnType::Timestamp, true),
         ColumnDescriptor::new(DELETED_BY, ColumnType::Text, true),
     ];
-    let audit = if descriptor.is_audited() { &AUDIT[..] } else { &[] };
-    let soft_delete = if descriptor.is_soft_deleted() { &SOFT_DELETE[..] } else { &[] };
+    let audit = if descriptor.is_audited() {
+        &AUDIT[..]
+    } else {
+        &[]
+    };
+    let soft_delete = if descriptor.is_soft_deleted() {
+        &SOFT_DELETE[..]
+    } else {
+        &[]
+    };
     std::iter::once(ColumnDescriptor::new(TENANT, ColumnType::Uuid, false))
         .chain(audit.iter().copied())
         .chain(soft_delete.iter().copied())

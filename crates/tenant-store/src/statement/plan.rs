@@ -56,7 +56,10 @@ impl Plan {
             .map(|column| quote(column.name()))
             .collect::<Vec<_>>()
             .join(", ");
-        let writer = Writer { descriptor, table: &table };
+        let writer = Writer {
+            descriptor,
+            table: &table,
+        };
         Self {
             descriptor,
             dialect,
@@ -96,7 +99,9 @@ impl Writer<'_> {
     }
 
     fn version(&self) -> Option<String> {
-        self.descriptor.version().map(|version| quote(self.descriptor.column_name(version)))
+        self.descriptor
+            .version()
+            .map(|version| quote(self.descriptor.column_name(version)))
     }
 
     /// Names one row of the tenant.
@@ -203,7 +208,12 @@ impl Writer<'_> {
         if sets.is_empty() {
             sets.push(format!("{0} = {0}", self.id()));
         }
-        let mut text = format!("UPDATE {} SET {} WHERE {}", self.table, sets.join(", "), self.row());
+        let mut text = format!(
+            "UPDATE {} SET {} WHERE {}",
+            self.table,
+            sets.join(", "),
+            self.row()
+        );
         if let Some((version, number)) = expected {
             let _ = write!(text, " AND {version} = {number}");
         }
@@ -220,15 +230,22 @@ impl Writer<'_> {
         condition.push_str(&self.not_deleted());
         if self.descriptor.is_soft_deleted() {
             let (at, by) = (numbers.next(), numbers.next());
-            let mut sets =
-                vec![format!("{} = {at}", quote(DELETED_AT)), format!("{} = {by}", quote(DELETED_BY))];
+            let mut sets = vec![
+                format!("{} = {at}", quote(DELETED_AT)),
+                format!("{} = {by}", quote(DELETED_BY)),
+            ];
             self.raise_version(&mut sets);
             if self.descriptor.is_audited() {
                 sets.push(format!("{} = {at}", quote(MODIFIED_AT)));
                 sets.push(format!("{} = {by}", quote(MODIFIED_BY)));
                 sets.push(format!("{} = {}", quote(TRACE_ID), numbers.next()));
             }
-            format!("UPDATE {} SET {} WHERE {condition}", self.table, sets.join(", ")).into()
+            format!(
+                "UPDATE {} SET {} WHERE {condition}",
+                self.table,
+                sets.join(", ")
+            )
+            .into()
         } else {
             format!("DELETE FROM {} WHERE {condition}", self.table).into()
         }
@@ -259,7 +276,12 @@ impl Writer<'_> {
         } else {
             "0".to_owned()
         };
-        format!("SELECT {version}, {marked} FROM {} WHERE {}", self.table, self.row()).into()
+        format!(
+            "SELECT {version}, {marked} FROM {} WHERE {}",
+            self.table,
+            self.row()
+        )
+        .into()
     }
 
     fn raise_version(&self, sets: &mut Vec<String>) {

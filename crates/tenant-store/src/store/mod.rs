@@ -134,7 +134,9 @@ impl TenantStore {
 
 impl fmt::Debug for TenantStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantStore").field("backend", &self.inner.backend).finish_non_exhaustive()
+        f.debug_struct("TenantStore")
+            .field("backend", &self.inner.backend)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,8 +146,15 @@ impl StoreInner {
         if let Some(planned) = self.plans.read().get(&key) {
             return Arc::clone(planned);
         }
-        let plan = Plan::new(self.backend.dialect(), self.schema.as_deref(), A::DESCRIPTOR);
-        let planned = Arc::new(PlannedAggregate { plan, verified: AtomicBool::new(false) });
+        let plan = Plan::new(
+            self.backend.dialect(),
+            self.schema.as_deref(),
+            A::DESCRIPTOR,
+        );
+        let planned = Arc::new(PlannedAggregate {
+            plan,
+            verified: AtomicBool::new(false),
+        });
         Arc::clone(self.plans.write().entry(key).or_insert(planned))
     }
 

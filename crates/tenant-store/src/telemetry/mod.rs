@@ -27,7 +27,10 @@ pub(crate) struct Telemetry {
 
 impl Telemetry {
     pub(crate) fn new(system: &'static str) -> Self {
-        Self { system, durations: Durations::new(system) }
+        Self {
+            system,
+            durations: Durations::new(system),
+        }
     }
 
     /// Runs an operation inside its span, and records how long it took and how it ended.
@@ -60,7 +63,8 @@ impl Telemetry {
         };
         let failure = result.as_ref().err().map(|error| error.kind().as_str());
         span.record("tenantry.outcome", failure.unwrap_or("ok"));
-        self.durations.record(started.elapsed(), operation, table, failure);
+        self.durations
+            .record(started.elapsed(), operation, table, failure);
         result
     }
 }

@@ -38,7 +38,11 @@ impl Durations {
             KeyValue::new(names::DB_COLLECTION_NAME, table),
             KeyValue::new(names::ERROR_TYPE, failure.unwrap_or_default()),
         ];
-        let attributes = if failure.is_some() { &attributes[..] } else { &attributes[..3] };
+        let attributes = if failure.is_some() {
+            &attributes[..]
+        } else {
+            &attributes[..3]
+        };
         self.histogram.record(elapsed.as_secs_f64(), attributes);
     }
 }

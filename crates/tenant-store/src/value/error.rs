@@ -16,7 +16,10 @@ impl ValueError {
     /// Returns an error with a reason, which completes the sentence "column x …".
     #[must_use]
     pub const fn new(reason: &'static str) -> Self {
-        Self { reason, column: None }
+        Self {
+            reason,
+            column: None,
+        }
     }
 
     /// Names the column by its position in the aggregate.

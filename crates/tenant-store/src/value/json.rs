@@ -35,7 +35,11 @@ where
 
     fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
         row.json(index)?
-            .map(|text| serde_json::from_str(text).map(Self).map_err(|_| OTHER_SHAPE))
+            .map(|text| {
+                serde_json::from_str(text)
+                    .map(Self)
+                    .map_err(|_| OTHER_SHAPE)
+            })
             .transpose()
     }
 }

@@ -45,7 +45,12 @@ impl ChangedRow {
         kind: ChangeKind,
         version: Option<Version>,
     ) -> Self {
-        Self { table, id, kind, version }
+        Self {
+            table,
+            id,
+            kind,
+            version,
+        }
     }
 }
 

@@ -43,8 +43,12 @@ impl RetryPolicy {
 
     /// Returns how long to wait after the given failed attempt, counted from 1.
     pub(crate) fn wait(&self, attempt: u32) -> Duration {
-        let doubled = self.first_wait.saturating_mul(1 << attempt.saturating_sub(1).min(20));
-        doubled.min(self.longest_wait).mul_f64(rand::random::<f64>())
+        let doubled = self
+            .first_wait
+            .saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled
+            .min(self.longest_wait)
+            .mul_f64(rand::random::<f64>())
     }
 }
 
@@ -68,6 +72,7 @@ impl Retryable for Error {
 
 impl Retryable for Box<dyn StdError + Send + Sync> {
     fn is_retryable(&self) -> bool {
-        self.downcast_ref::<Error>().is_some_and(Error::is_retryable)
+        self.downcast_ref::<Error>()
+            .is_some_and(Error::is_retryable)
     }
 }

@@ -115,7 +115,10 @@ impl UnitOfWork {
             let _ = state.session.rollback().await;
             return Err(aborted("commit"));
         }
-        let mut guard = CommitGuard { scope, rows: mem::take(&mut state.rows) };
+        let mut guard = CommitGuard {
+            scope,
+            rows: mem::take(&mut state.rows),
+        };
         match state.session.commit().await {
             Ok(()) => {
                 guard.tell(CommitOutcome::Committed).await;
@@ -158,10 +161,16 @@ impl UnitOfWork {
         let number = state.next_savepoint;
         state.next_savepoint += 1;
         state.interrupted = true;
-        state.session.savepoint(number, SavepointAction::Set).await?;
+        state
+            .session
+            .savepoint(number, SavepointAction::Set)
+            .await?;
         state.interrupted = false;
         state.savepoints.push(number);
-        Ok(Savepoint { number, rows: state.rows.len() })
+        Ok(Savepoint {
+            number,
+            rows: state.rows.len(),
+        })
     }
 
     /// Gives up what was done since the savepoint, which stays set; also after an error.
@@ -173,7 +182,10 @@ impl UnitOfWork {
         let state = self.state.get_mut();
         let place = state.place_of(savepoint, "rollback_to")?;
         state.interrupted = true;
-        state.session.savepoint(savepoint.number, SavepointAction::RollbackTo).await?;
+        state
+            .session
+            .savepoint(savepoint.number, SavepointAction::RollbackTo)
+            .await?;
         state.interrupted = false;
         state.savepoints.truncate(place + 1);
         state.rows.truncate(savepoint.rows);
@@ -185,7 +197,10 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `InvalidInput` if the savepoint is no longer set, `WorkAborted`, `Unavailable`.
-    #[expect(clippy::needless_pass_by_value, reason = "a released savepoint is used up")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a released savepoint is used up"
+    )]
     pub async fn release(&mut self, savepoint: Savepoint) -> Result<()> {
         let state = self.state.get_mut();
         let place = state.place_of(&savepoint, "release")?;
@@ -193,7 +208,10 @@ impl UnitOfWork {
             return Err(aborted("release"));
         }
         state.interrupted = true;
-        state.session.savepoint(savepoint.number, SavepointAction::Release).await?;
+        state
+            .session
+            .savepoint(savepoint.number, SavepointAction::Release)
+            .await?;
         state.interrupted = false;
         state.savepoints.truncate(place);
         Ok(())
@@ -209,13 +227,18 @@ impl UnitOfWork {
         if state.is_ended() {
             return Err(aborted(operation));
         }
-        Ok(WorkGuard { state, writing: false })
+        Ok(WorkGuard {
+            state,
+            writing: false,
+        })
     }
 }
 
 impl fmt::Debug for UnitOfWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnitOfWork").field("tenant", &self.scope.tenant()).finish_non_exhaustive()
+        f.debug_struct("UnitOfWork")
+            .field("tenant", &self.scope.tenant())
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,11 +248,14 @@ impl WorkState {
     }
 
     fn place_of(&self, savepoint: &Savepoint, operation: &'static str) -> Result<usize> {
-        self.savepoints.iter().position(|number| *number == savepoint.number).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, operation)
-                .with_subject("savepoint")
-                .with_detail("it was released, or set after one that was rolled back to")
-        })
+        self.savepoints
+            .iter()
+            .position(|number| *number == savepoint.number)
+            .ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, operation)
+                    .with_subject("savepoint")
+                    .with_detail("it was released, or set after one that was rolled back to")
+            })
     }
 }
 
@@ -287,7 +313,11 @@ impl CommitGuard {
 
     fn start_telling(&mut self, outcome: CommitOutcome) -> Option<tokio::task::JoinHandle<()>> {
         let rows = mem::take(&mut self.rows);
-        let changes = CommittedChanges { tenant: self.scope.tenant(), outcome, rows };
+        let changes = CommittedChanges {
+            tenant: self.scope.tenant(),
+            outcome,
+            rows,
+        };
         self.scope.store().listeners.tell(changes)
     }
 }

@@ -34,7 +34,12 @@ impl Walled {
             .unwrap();
         let migrations = Migrations::embedded(&[(1, "conformance", POSTGRES_SCHEMA)]);
         migrate(owner.url(), &migrations).await.unwrap();
-        Self { database, owner, app, platform }
+        Self {
+            database,
+            owner,
+            app,
+            platform,
+        }
     }
 
     pub(crate) async fn create() -> Self {
@@ -65,7 +70,11 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) async fn open() -> Self {
         let walled = Walled::create().await;
-        Self { store: walled.store().await, pooler: None, walled }
+        Self {
+            store: walled.store().await,
+            pooler: None,
+            walled,
+        }
     }
 
     /// The same behind PgBouncer in transaction mode, with two connections to the server.
@@ -78,7 +87,11 @@ impl Postgres {
             .with_max_connections(4)
             .with_pooler(tenantry_store::Pooler::TransactionMode);
         let store = TenantStore::postgres(settings).await.unwrap();
-        Self { store, pooler: Some(pooler), walled }
+        Self {
+            store,
+            pooler: Some(pooler),
+            walled,
+        }
     }
 }
 

@@ -38,9 +38,8 @@ impl Settings {
             "postgres" | "postgresql" => Self::from_postgres_url(url),
             "sqlite" => Self::from_sqlite_url(url),
             // Nothing of the URL is repeated: it may hold a password.
-            _ => Err(Error::new(ErrorKind::InvalidSettings, "read settings").with_detail(
-                "the database URL must begin with postgres:// or sqlite:",
-            )),
+            _ => Err(Error::new(ErrorKind::InvalidSettings, "read settings")
+                .with_detail("the database URL must begin with postgres:// or sqlite:")),
         }
     }
 
@@ -75,20 +74,25 @@ impl Settings {
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 fn without_feature(feature: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "read settings")
-        .with_detail(format!("add the feature `{feature}` to the dependency on tenantry"))
+    Error::new(ErrorKind::Unsupported, "read settings").with_detail(format!(
+        "add the feature `{feature}` to the dependency on tenantry"
+    ))
 }
 
 #[cfg(feature = "postgres")]
 impl From<tenantry_store::PostgresSettings> for Settings {
     fn from(settings: tenantry_store::PostgresSettings) -> Self {
-        Self { database: Database::Postgres(settings) }
+        Self {
+            database: Database::Postgres(settings),
+        }
     }
 }
 
 #[cfg(feature = "sqlite")]
 impl From<tenantry_store::SqliteSettings> for Settings {
     fn from(settings: tenantry_store::SqliteSettings) -> Self {
-        Self { database: Database::Sqlite(settings) }
+        Self {
+            database: Database::Sqlite(settings),
+        }
     }
 }

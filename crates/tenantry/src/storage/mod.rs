@@ -57,7 +57,9 @@ impl Storage {
                 .with_detail("the folder cannot be made")
                 .with_source(error)
         })?;
-        Ok(tenantry_store::SqliteSettings::file(folder.join("tenants.db")))
+        Ok(tenantry_store::SqliteSettings::file(
+            folder.join("tenants.db"),
+        ))
     }
 
     /// Opens an SQLite database.

@@ -32,7 +32,9 @@ impl Arguments {
 }
 
 fn value_error(error: BoxDynError) -> ValueError {
-    error.downcast::<ValueError>().map_or(NOT_ENCODED, |error| *error)
+    error
+        .downcast::<ValueError>()
+        .map_or(NOT_ENCODED, |error| *error)
 }
 
 impl ValueSink for Arguments {
@@ -104,7 +106,11 @@ impl ArgumentSink for Arguments {
         length: usize,
         element: &ElementWriter<'_>,
     ) -> Result<(), ValueError> {
-        self.add(Array { column_type, length, element })
+        self.add(Array {
+            column_type,
+            length,
+            element,
+        })
     }
 }
 

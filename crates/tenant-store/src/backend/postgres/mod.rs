@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, SqlSafeStr as _};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, SqlSafeStr as _,
+};
 use sqlx::{SqlStr, Transaction};
 
 use super::{Access, Backend, Begin, Dialect, Session};
@@ -106,9 +108,7 @@ impl PostgresBackend {
     async fn check(options: &PgConnectOptions, limit: Duration, role: Role) -> Result<()> {
         let connecting = tokio::time::timeout(limit, options.connect());
         let mut connection = match connecting.await {
-            Ok(connected) => {
-                connected.map_err(|cause| error::driver_error("connect", cause))?
-            }
+            Ok(connected) => connected.map_err(|cause| error::driver_error("connect", cause))?,
             Err(_) => {
                 return Err(Error::new(ErrorKind::Unavailable, "connect")
                     .with_detail(format!("no answer within {limit:?}")));
@@ -134,14 +134,17 @@ impl PostgresBackend {
         let size = self.pool.size();
         let waited = waited.as_millis();
         if size < self.max_connections {
-            return Error::new(ErrorKind::Unavailable, operation)
-                .with_detail(format!("the server took no new connection within {waited} ms"));
+            return Error::new(ErrorKind::Unavailable, operation).with_detail(format!(
+                "the server took no new connection within {waited} ms"
+            ));
         }
         let idle = self.pool.num_idle();
         Error::new(ErrorKind::PoolExhausted, operation).with_detail(format!(
             "waited {waited} ms; {} of {} connections are in use: end units of work sooner, or \
              raise max_connections",
-            usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(idle),
+            usize::try_from(size)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(idle),
             self.max_connections,
         ))
     }
@@ -209,7 +212,11 @@ fn begin_statement(begin: &Begin) -> SqlStr {
         let _ = write!(text, "; SET LOCAL tenantry.tenant_id = '{tenant}'");
     }
     if let Some(timeout) = begin.statement_timeout {
-        let _ = write!(text, "; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
+        let _ = write!(
+            text,
+            "; SET LOCAL statement_timeout = {}",
+            timeout.as_millis().max(1)
+        );
     }
     AssertSqlSafe(text).into_sql_str()
 }
@@ -224,7 +231,9 @@ struct Opening {
 
 impl Opening {
     fn new(connection: PoolConnection<Postgres>, statement: SqlStr) -> Self {
-        Self { future: Some(Transaction::begin(connection, Some(statement))) }
+        Self {
+            future: Some(Transaction::begin(connection, Some(statement))),
+        }
     }
 }
 

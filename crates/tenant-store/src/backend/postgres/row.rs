@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::value::{Row, ValueError};
 
-const OTHER_TYPE: ValueError = ValueError::new("has another type in the database than in the struct");
+const OTHER_TYPE: ValueError =
+    ValueError::new("has another type in the database than in the struct");
 
 /// A row as the driver gives it; every reader looks at one column, and checks its type.
 pub(super) struct PostgresRow(pub(super) PgRow);
@@ -26,7 +27,10 @@ impl Row for PostgresRow {
     }
 
     fn integer(&self, index: usize) -> Result<Option<i64>, ValueError> {
-        let value = self.0.try_get_raw(index).map_err(|_| OTHER_TYPE.at(index))?;
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
         if value.is_null() {
             return Ok(None);
         }
@@ -63,7 +67,10 @@ impl Row for PostgresRow {
     }
 
     fn json(&self, index: usize) -> Result<Option<&str>, ValueError> {
-        let value = self.0.try_get_raw(index).map_err(|_| OTHER_TYPE.at(index))?;
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
         if value.is_null() {
             return Ok(None);
         }
@@ -74,7 +81,13 @@ impl Row for PostgresRow {
         };
         let bytes = value.as_bytes().map_err(|_| OTHER_TYPE.at(index))?;
         // The binary form of jsonb is its text after the byte of the format's version, 1.
-        let text = if is_binary { bytes.get(1..).unwrap_or_default() } else { bytes };
-        std::str::from_utf8(text).map(Some).map_err(|_| OTHER_TYPE.at(index))
+        let text = if is_binary {
+            bytes.get(1..).unwrap_or_default()
+        } else {
+            bytes
+        };
+        std::str::from_utf8(text)
+            .map(Some)
+            .map_err(|_| OTHER_TYPE.at(index))
     }
 }

@@ -44,10 +44,21 @@ pub(super) async fn verify(
     let columns = rows
         .into_iter()
         .map(|(name, type_name, not_null, has_default, ..)| {
-            (name, FoundColumn { type_name, not_null, has_default })
+            (
+                name,
+                FoundColumn {
+                    type_name,
+                    not_null,
+                    has_default,
+                },
+            )
         })
         .collect();
-    Ok(compare(descriptor, &FoundTable { columns, has_key }, accepts))
+    Ok(compare(
+        descriptor,
+        &FoundTable { columns, has_key },
+        accepts,
+    ))
 }
 
 /// Names as `format_type` writes them. Integers of any width serve for each other: the range is

@@ -30,14 +30,21 @@ impl PostgresSession {
         schema: String,
         persistent: bool,
     ) -> Self {
-        Self { transaction: Some(transaction), usable: true, schema, persistent }
+        Self {
+            transaction: Some(transaction),
+            usable: true,
+            schema,
+            persistent,
+        }
     }
 
     fn transaction(
         &mut self,
         operation: &'static str,
     ) -> Result<&mut Transaction<'static, Postgres>> {
-        self.transaction.as_mut().ok_or_else(|| Error::new(ErrorKind::WorkAborted, operation))
+        self.transaction
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::WorkAborted, operation))
     }
 
     fn query<'q>(&self, statement: &Statement<'_>) -> Result<Query<'q, Postgres, PgArguments>> {
@@ -86,7 +93,11 @@ impl Session for PostgresSession {
             Ok(query) => query,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        let Self { transaction, usable, .. } = self;
+        let Self {
+            transaction,
+            usable,
+            ..
+        } = self;
         let Some(transaction) = transaction else {
             let error = Error::new(ErrorKind::WorkAborted, statement.operation);
             return stream::once(async { Err(error) }).boxed();
@@ -108,7 +119,12 @@ impl Session for PostgresSession {
     }
 
     async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()> {
-        let Self { transaction: Some(transaction), schema, .. } = self else {
+        let Self {
+            transaction: Some(transaction),
+            schema,
+            ..
+        } = self
+        else {
             return Err(Error::new(ErrorKind::WorkAborted, "verify"));
         };
         match schema::verify(transaction, schema, descriptor).await {
@@ -123,15 +139,17 @@ impl Session for PostgresSession {
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
         let (operation, text) = match action {
             SavepointAction::Set => ("savepoint", format!("SAVEPOINT tenantry_{number}")),
-            SavepointAction::Release => {
-                ("release", format!("RELEASE SAVEPOINT tenantry_{number}"))
-            }
-            SavepointAction::RollbackTo => {
-                ("rollback_to", format!("ROLLBACK TO SAVEPOINT tenantry_{number}"))
-            }
+            SavepointAction::Release => ("release", format!("RELEASE SAVEPOINT tenantry_{number}")),
+            SavepointAction::RollbackTo => (
+                "rollback_to",
+                format!("ROLLBACK TO SAVEPOINT tenantry_{number}"),
+            ),
         };
         let transaction = self.transaction(operation)?;
-        match transaction.execute(sqlx::raw_sql(AssertSqlSafe(text))).await {
+        match transaction
+            .execute(sqlx::raw_sql(AssertSqlSafe(text)))
+            .await
+        {
             Ok(_) => {
                 self.usable = true;
                 Ok(())
@@ -153,9 +171,10 @@ impl Session for PostgresSession {
 
     async fn rollback(&mut self) -> Result<()> {
         match self.transaction.take() {
-            Some(transaction) => {
-                transaction.rollback().await.map_err(|error| driver_error("rollback", error))
-            }
+            Some(transaction) => transaction
+                .rollback()
+                .await
+                .map_err(|error| driver_error("rollback", error)),
             None => Ok(()),
         }
     }

@@ -139,11 +139,12 @@ impl PostgresSettings {
         }
         // The text may hold a password, and the parser's message may repeat the text.
         let options = PgConnectOptions::from_str(&self.url).map_err(|_| {
-            Error::new(ErrorKind::InvalidSettings, "connect").with_detail(
-                "the URL cannot be parsed: write postgres://role@host:port/database",
-            )
+            Error::new(ErrorKind::InvalidSettings, "connect")
+                .with_detail("the URL cannot be parsed: write postgres://role@host:port/database")
         })?;
-        let options = options.application_name("tenantry").disable_statement_logging();
+        let options = options
+            .application_name("tenantry")
+            .disable_statement_logging();
         let options = match &self.password {
             Some(password) => options.password(password.expose()),
             None => options,

@@ -27,8 +27,12 @@ pub(super) fn compare(
     accepts: fn(ColumnType, &str) -> bool,
 ) -> Result<()> {
     let mut problems = Vec::new();
-    let expected: Vec<_> =
-        descriptor.columns().iter().copied().chain(store_columns(descriptor)).collect();
+    let expected: Vec<_> = descriptor
+        .columns()
+        .iter()
+        .copied()
+        .chain(store_columns(descriptor))
+        .collect();
     for column in &expected {
         match table.columns.get(column.name()) {
             None => problems.push(format!(

@@ -6,21 +6,25 @@ use crate::error::Result;
 use crate::migrations::Migrations;
 
 /// Runs the migrations that this database has not seen yet, and creates its file if it is not
-/// there.
+/// there; returns the numbers of those that it ran.
 ///
 /// # Errors
 ///
 /// `SchemaMismatch` if a migration was changed after it had been run, or the database has run one
 /// that is not among these; `InvalidSettings` if two have one number; the kinds of opening a file
 /// and of a statement that fails.
-pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Result<()> {
+pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Result<Vec<i64>> {
     let mut connection = settings
         .connect_options()
         .connect()
         .await
         .map_err(|error| driver_error("migrate", error))?;
-    let outcome = migrations.run(&mut connection, |error| driver_error("migrate", error)).await;
-    let closed = connection.close().await.map_err(|error| driver_error("migrate", error));
-    outcome?;
-    closed
+    let outcome = migrations
+        .run(&mut connection, |error| driver_error("migrate", error))
+        .await;
+    let closed = connection
+        .close()
+        .await
+        .map_err(|error| driver_error("migrate", error));
+    closed.and(outcome)
 }

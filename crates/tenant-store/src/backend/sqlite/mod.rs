@@ -128,19 +128,21 @@ impl SqliteBackend {
         let started = Instant::now();
         match pool.acquire().await {
             Ok(connection) => Ok(connection),
-            Err(sqlx::Error::PoolTimedOut) => {
-                Err(Error::new(ErrorKind::PoolExhausted, operation).with_detail(format!(
+            Err(sqlx::Error::PoolTimedOut) => Err(Error::new(ErrorKind::PoolExhausted, operation)
+                .with_detail(format!(
                     "waited {} ms; {what} in use ({size} of {size}): end units of work sooner",
                     started.elapsed().as_millis()
-                )))
-            }
+                ))),
             Err(cause) => Err(error::driver_error(operation, cause)),
         }
     }
 }
 
 async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection> {
-    options.connect().await.map_err(|cause| error::driver_error("open", cause))
+    options
+        .connect()
+        .await
+        .map_err(|cause| error::driver_error("open", cause))
 }
 
 #[async_trait]
@@ -165,8 +167,9 @@ impl Backend for SqliteBackend {
                 // A begin that is dropped half way is rolled back by the driver's worker.
                 let begun =
                     Transaction::begin(connection, Some(sqlx::SqlSafeStr::into_sql_str(statement)));
-                let transaction =
-                    begun.await.map_err(|cause| error::driver_error(begin.operation, cause))?;
+                let transaction = begun
+                    .await
+                    .map_err(|cause| error::driver_error(begin.operation, cause))?;
                 Connection::Transaction(transaction)
             }
         };
@@ -185,7 +188,9 @@ impl Backend for SqliteBackend {
 
 impl fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteBackend").field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("SqliteBackend")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
     }
 }
 

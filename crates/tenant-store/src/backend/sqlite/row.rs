@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::value::{Row, ValueError};
 
-const OTHER_TYPE: ValueError = ValueError::new("holds another type in the database than in the struct");
+const OTHER_TYPE: ValueError =
+    ValueError::new("holds another type in the database than in the struct");
 
 /// A row as the driver gives it. SQLite has types of values, not of columns: each is looked at.
 pub(super) struct SqliteRow(pub(super) sqlx::sqlite::SqliteRow);
@@ -15,7 +16,10 @@ impl SqliteRow {
     where
         T: Decode<'r, Sqlite>,
     {
-        let value = self.0.try_get_raw(index).map_err(|_| OTHER_TYPE.at(index))?;
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
         if value.is_null() {
             return Ok(None);
         }

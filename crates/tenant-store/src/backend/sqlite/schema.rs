@@ -39,10 +39,24 @@ pub(super) async fn verify(
     let columns: HashMap<String, FoundColumn> = rows
         .into_iter()
         .map(|(name, type_name, not_null, has_default)| {
-            (name, FoundColumn { type_name, not_null, has_default })
+            (
+                name,
+                FoundColumn {
+                    type_name,
+                    not_null,
+                    has_default,
+                },
+            )
         })
         .collect();
-    Ok(compare(descriptor, &FoundTable { columns, has_key: keys > 0 }, accepts))
+    Ok(compare(
+        descriptor,
+        &FoundTable {
+            columns,
+            has_key: keys > 0,
+        },
+        accepts,
+    ))
 }
 
 /// The declared type must not convert what is stored: a decimal in a column with numeric affinity
@@ -52,11 +66,13 @@ fn accepts(column_type: ColumnType, type_name: &str) -> bool {
         ColumnType::Bool | ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 => {
             type_name.contains("INT") || type_name == "BOOLEAN"
         }
-        ColumnType::Float64 => {
-            ["REAL", "FLOA", "DOUB"].iter().any(|known| type_name.contains(known))
-        }
+        ColumnType::Float64 => ["REAL", "FLOA", "DOUB"]
+            .iter()
+            .any(|known| type_name.contains(known)),
         ColumnType::Text | ColumnType::Timestamp | ColumnType::Decimal | ColumnType::Json => {
-            ["TEXT", "CHAR", "CLOB"].iter().any(|known| type_name.contains(known))
+            ["TEXT", "CHAR", "CLOB"]
+                .iter()
+                .any(|known| type_name.contains(known))
         }
         ColumnType::Bytes | ColumnType::Uuid => matches!(type_name, "BLOB" | ""),
     }

@@ -7,9 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{
-    AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction,
-};
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction};
 
 use super::arguments::Arguments;
 use super::error::{driver_error, statement_error};
@@ -46,7 +44,11 @@ impl Connection {
 
 impl SqliteSession {
     pub(super) const fn new(connection: Connection) -> Self {
-        Self { connection, usable: true, limit: None }
+        Self {
+            connection,
+            usable: true,
+            limit: None,
+        }
     }
 
     /// Interrupts every statement from now on that runs longer.
@@ -55,8 +57,10 @@ impl SqliteSession {
         let deadline = Arc::clone(&limit.deadline);
         let started = limit.started;
         let connection = self.connection.get("begin")?;
-        let mut handle =
-            connection.lock_handle().await.map_err(|cause| driver_error("begin", cause))?;
+        let mut handle = connection
+            .lock_handle()
+            .await
+            .map_err(|cause| driver_error("begin", cause))?;
         // The handler stays on the connection; without a deadline it does nothing.
         handle.set_progress_handler(STEPS_PER_LOOK, move || {
             let deadline = deadline.load(Ordering::Relaxed);
@@ -67,7 +71,10 @@ impl SqliteSession {
         Ok(())
     }
 
-    fn query<'q>(&mut self, statement: &Statement<'_>) -> Result<Query<'q, Sqlite, SqliteArguments>> {
+    fn query<'q>(
+        &mut self,
+        statement: &Statement<'_>,
+    ) -> Result<Query<'q, Sqlite, SqliteArguments>> {
         let mut arguments = Arguments::default();
         (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
         if let Some(limit) = &self.limit {
@@ -116,7 +123,9 @@ impl Session for SqliteSession {
             Ok(query) => query,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        let Self { connection, usable, .. } = self;
+        let Self {
+            connection, usable, ..
+        } = self;
         let connection = match connection.get(statement.operation) {
             Ok(connection) => connection,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
@@ -151,12 +160,11 @@ impl Session for SqliteSession {
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
         let (operation, text) = match action {
             SavepointAction::Set => ("savepoint", format!("SAVEPOINT tenantry_{number}")),
-            SavepointAction::Release => {
-                ("release", format!("RELEASE SAVEPOINT tenantry_{number}"))
-            }
-            SavepointAction::RollbackTo => {
-                ("rollback_to", format!("ROLLBACK TO SAVEPOINT tenantry_{number}"))
-            }
+            SavepointAction::Release => ("release", format!("RELEASE SAVEPOINT tenantry_{number}")),
+            SavepointAction::RollbackTo => (
+                "rollback_to",
+                format!("ROLLBACK TO SAVEPOINT tenantry_{number}"),
+            ),
         };
         let connection = self.connection.get(operation)?;
         match connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await {
@@ -174,9 +182,10 @@ impl Session for SqliteSession {
     async fn commit(&mut self) -> Result<()> {
         let connection = std::mem::replace(&mut self.connection, Connection::Ended);
         match connection {
-            Connection::Transaction(transaction) if self.usable => {
-                transaction.commit().await.map_err(|error| driver_error("commit", error))
-            }
+            Connection::Transaction(transaction) if self.usable => transaction
+                .commit()
+                .await
+                .map_err(|error| driver_error("commit", error)),
             Connection::Plain(_) => Ok(()),
             Connection::Transaction(_) | Connection::Ended => {
                 Err(Error::new(ErrorKind::WorkAborted, "commit"))
@@ -186,9 +195,10 @@ impl Session for SqliteSession {
 
     async fn rollback(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.connection, Connection::Ended) {
-            Connection::Transaction(transaction) => {
-                transaction.rollback().await.map_err(|error| driver_error("rollback", error))
-            }
+            Connection::Transaction(transaction) => transaction
+                .rollback()
+                .await
+                .map_err(|error| driver_error("rollback", error)),
             Connection::Plain(_) | Connection::Ended => Ok(()),
         }
     }
@@ -204,7 +214,11 @@ struct Limit {
 
 impl Limit {
     fn new(timeout: Duration) -> Self {
-        Self { timeout, started: Instant::now(), deadline: Arc::default() }
+        Self {
+            timeout,
+            started: Instant::now(),
+            deadline: Arc::default(),
+        }
     }
 
     fn start(&self) {

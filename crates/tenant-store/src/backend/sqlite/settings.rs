@@ -163,9 +163,14 @@ impl SqliteSettings {
         if self.is_in_memory() {
             return options.vfs("memdb");
         }
-        let synchronous =
-            if self.power_safe { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
-        options.journal_mode(SqliteJournalMode::Wal).synchronous(synchronous)
+        let synchronous = if self.power_safe {
+            SqliteSynchronous::Full
+        } else {
+            SqliteSynchronous::Normal
+        };
+        options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
     }
 }
 
@@ -199,7 +204,9 @@ pub(super) struct TemporaryFolder {
 
 impl TemporaryFolder {
     fn new() -> Self {
-        Self { path: std::env::temp_dir().join(format!("tenantry-{}", Uuid::new_v4())) }
+        Self {
+            path: std::env::temp_dir().join(format!("tenantry-{}", Uuid::new_v4())),
+        }
     }
 
     /// Creates the folder; if that fails, opening the file in it says so.

@@ -64,7 +64,9 @@ fn kind_of(error: &sqlx::Error) -> ErrorKind {
 }
 
 fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
-    let Some(code) = error.code() else { return ErrorKind::Unexpected };
+    let Some(code) = error.code() else {
+        return ErrorKind::Unexpected;
+    };
     match &*code {
         "23505" => ErrorKind::AlreadyExists,
         "40001" => ErrorKind::SerializationFailure,
@@ -126,7 +128,12 @@ impl ServerError {
             .try_downcast_ref::<PgDatabaseError>()
             .and_then(PgDatabaseError::column)
             .map(str::to_owned);
-        Self { state, message, constraint: error.constraint().map(str::to_owned), column }
+        Self {
+            state,
+            message,
+            constraint: error.constraint().map(str::to_owned),
+            column,
+        }
     }
 
     fn advice(&self, kind: ErrorKind) -> Option<Cow<'static, str>> {
@@ -147,7 +154,9 @@ impl ServerError {
             ErrorKind::SchemaMismatch => {
                 "the table differs from the struct: run the migrations of this release".into()
             }
-            ErrorKind::ReadOnly => "the server is a replica, or the unit of work is read-only".into(),
+            ErrorKind::ReadOnly => {
+                "the server is a replica, or the unit of work is read-only".into()
+            }
             ErrorKind::StatementTimeout => {
                 "the statement ran longer than statement_timeout allows".into()
             }

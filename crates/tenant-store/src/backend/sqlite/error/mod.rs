@@ -80,7 +80,11 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
         ErrorKind::Unavailable => "the file cannot be opened or read",
         _ => "",
     };
-    let error = if advice.is_empty() { error } else { error.with_detail(advice) };
+    let error = if advice.is_empty() {
+        error
+    } else {
+        error.with_detail(advice)
+    };
     match cause {
         // SQLite names tables, columns and constraints, and quotes no value.
         sqlx::Error::Database(database) => error.with_source(SqliteCause(format!(

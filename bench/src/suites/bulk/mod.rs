@@ -1,0 +1,141 @@
+//! Ten thousand new rows at once.
+
+use std::sync::Arc;
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgPool, Postgres};
+use tenantry_core::TenantId;
+use tenantry_store::{Repository as _, TenantStore};
+
+use super::{Bench, Ping, settle};
+use crate::database::{Fixture, Tenants};
+use crate::error::Result;
+use crate::model::{COLUMNS, Order};
+use crate::network::Link;
+use crate::report::{Report, Target};
+use crate::runner::{Operation, Side};
+
+const ROWS: usize = 10_000;
+
+pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    let fixture = Fixture::new("bulk", 100_000, Tenants::Even(100));
+    bench.database.load(&fixture).await?;
+    let tenant = bench.database.first_key(&fixture).await?.tenant;
+    for link in Link::ALL {
+        let plain = Plain {
+            pool: bench.twin_pool(link, Ping::Yes).await?,
+            sql: format!(
+                "insert into {}.orders ({COLUMNS}) select *, 1 from unnest($1::uuid[], \
+                 $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::timestamptz[], \
+                 $7::text[])",
+                fixture.twin()
+            )
+            .into(),
+        };
+        let by_hand = ByHand {
+            pool: bench.walled_pool(link, Ping::Yes).await?,
+            sql: format!(
+                "insert into {}.orders ({COLUMNS}, tenant_id) select input.*, 1, $8 from \
+                 unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::integer[], \
+                 $6::timestamptz[], $7::text[]) input",
+                fixture.schema
+            )
+            .into(),
+            tenant,
+        };
+        let sides = [
+            Side::new("tenantry", Ours { store: bench.store(link, &fixture).await?, tenant }),
+            Side::new("unnest", plain),
+            Side::new("unnest-walled", by_hand),
+        ];
+        settle().await;
+        let measurements = bench.runner.latencies(&sides).await?;
+        let targets = [Target::Times(1.10), Target::Times(1.10)];
+        report.add_latencies("bulk", link, &measurements, &targets);
+    }
+    Ok(())
+}
+
+fn fresh(turn: usize) -> Vec<Order> {
+    (0..ROWS).map(|row| Order::fresh(turn * ROWS + row)).collect()
+}
+
+struct Ours {
+    store: TenantStore,
+    tenant: TenantId,
+}
+
+impl Operation for Ours {
+    type Input = Vec<Order>;
+
+    fn prepare(&self, turn: usize) -> Vec<Order> {
+        fresh(turn)
+    }
+
+    async fn run(&self, mut rows: Vec<Order>) -> Result<()> {
+        let orders = self.store.tenant(self.tenant).repository::<Order>();
+        orders.insert_many(&mut rows).await?;
+        Ok(())
+    }
+}
+
+/// An `UNNEST` by hand into the twin.
+struct Plain {
+    pool: PgPool,
+    sql: Arc<str>,
+}
+
+impl Operation for Plain {
+    type Input = Vec<Order>;
+
+    fn prepare(&self, turn: usize) -> Vec<Order> {
+        fresh(turn)
+    }
+
+    async fn run(&self, rows: Vec<Order>) -> Result<()> {
+        unnest(&self.sql, &rows).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// The same behind both walls: what `insert_many` does, written out.
+struct ByHand {
+    pool: PgPool,
+    sql: Arc<str>,
+    tenant: TenantId,
+}
+
+impl Operation for ByHand {
+    type Input = Vec<Order>;
+
+    fn prepare(&self, turn: usize) -> Vec<Order> {
+        fresh(turn)
+    }
+
+    async fn run(&self, rows: Vec<Order>) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("select set_config('tenantry.tenant_id', $1, true)")
+            .bind(self.tenant.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        unnest(&self.sql, &rows)
+            .bind(self.tenant.as_uuid())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// Binds an array for each column.
+fn unnest<'q>(sql: &Arc<str>, rows: &'q [Order]) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+        .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.customer.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.reference.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.total_cents).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.lines).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.placed_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.note.as_deref()).collect::<Vec<_>>())
+}

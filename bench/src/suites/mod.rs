@@ -1,0 +1,138 @@
+//! What is compared with what.
+
+pub(crate) mod bulk;
+pub(crate) mod list;
+pub(crate) mod read;
+pub(crate) mod scale;
+pub(crate) mod stream;
+pub(crate) mod work;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tenantry_store::{PostgresSettings, TenantStore};
+
+use crate::database::{Database, Fixture};
+use crate::error::Result;
+use crate::network::{Link, Network};
+use crate::report::{Report, Target};
+use crate::runner::{Operation, Runner, Side};
+
+/// What every suite needs.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) database: Arc<Database>,
+    pub(crate) network: Arc<Network>,
+    pub(crate) runner: Runner,
+    /// Rows in each table of the suite `scale`.
+    pub(crate) rows: u32,
+    pub(crate) quick: bool,
+}
+
+/// Whether a pool of sqlx asks a connection if it is alive before handing it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ping {
+    /// As by default.
+    Yes,
+    No,
+}
+
+/// The size of every pool.
+const CONNECTIONS: u32 = 10;
+
+/// How many tasks make load for a throughput.
+const TASKS: usize = 8;
+
+impl Bench {
+    /// Opens a store of ours on the schema of a fixture.
+    async fn store(&self, link: Link, fixture: &Fixture) -> Result<TenantStore> {
+        let url = self.network.url(link, self.database.app_url())?;
+        let settings = PostgresSettings::new(url)
+            .with_schema(fixture.schema.clone())
+            .with_max_connections(CONNECTIONS);
+        Ok(TenantStore::postgres(settings).await?)
+    }
+
+    /// Opens a pool of plain sqlx for the role that owns the twins.
+    async fn twin_pool(&self, link: Link, ping: Ping) -> Result<PgPool> {
+        self.pool(link, self.database.peer_url(), ping).await
+    }
+
+    /// Opens a pool of plain sqlx for the role behind the walls.
+    async fn walled_pool(&self, link: Link, ping: Ping) -> Result<PgPool> {
+        self.pool(link, self.database.app_url(), ping).await
+    }
+
+    async fn pool(&self, link: Link, url: &str, ping: Ping) -> Result<PgPool> {
+        let options = PgConnectOptions::from_str(&self.network.url(link, url)?)?;
+        Ok(PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .test_before_acquire(ping == Ping::Yes)
+            .connect_with(options)
+            .await?)
+    }
+
+    /// Compares the first side with the others, by latency and by throughput, and on the long
+    /// way by round trips.
+    async fn compare(
+        &self,
+        report: &mut Report,
+        suite: &str,
+        link: Link,
+        sides: &[Side],
+        targets: &[Target],
+    ) -> Result<()> {
+        let measurements = self.runner.latencies(sides).await?;
+        report.add_latencies(suite, link, &measurements, targets);
+        let names: Vec<_> = sides.iter().map(|side| side.name).collect();
+        let rates = self.runner.throughput(sides, TASKS).await?;
+        report.add_throughput(suite, link, &names, &rates, TASKS);
+        if link == Link::Delayed {
+            let mut counts = Vec::new();
+            for side in sides {
+                counts.push((side.name, self.runner.round_trips(side).await?));
+            }
+            report.add_round_trips(suite, &counts);
+        }
+        Ok(())
+    }
+}
+
+/// Measures what the proxy really adds to a round trip.
+pub(crate) async fn delay(bench: &Bench, report: &mut Report) -> Result<()> {
+    let side = async |name, link| {
+        Result::Ok(Side::new(name, RoundTrip { pool: bench.twin_pool(link, Ping::No).await? }))
+    };
+    let sides = [side("delayed", Link::Delayed).await?, side("loopback", Link::Loopback).await?];
+    let measurements = bench.runner.latencies(&sides).await?;
+    report.add_latencies("select-1", Link::Delayed, &measurements, &[Target::None]);
+    Ok(())
+}
+
+struct RoundTrip {
+    pool: PgPool,
+}
+
+impl Operation for RoundTrip {
+    type Input = ();
+
+    fn prepare(&self, _turn: usize) {}
+
+    async fn run(&self, (): ()) -> Result<()> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// Waits until the server has written down what a suite has loaded or left behind.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+/// Says that an operation did not find what was there.
+fn missing() -> crate::error::Error {
+    "a row that was loaded is not there".into()
+}

@@ -1,0 +1,251 @@
+//! The isolation suite for a service's own repositories.
+
+use std::fmt::Debug;
+
+use futures_util::TryStreamExt as _;
+use tenantry_core::TenantId;
+use tenantry_store::{
+    Aggregate, ErrorKind, Filter, Query, Repository, RepositoryExt as _, TenantScope, TenantStore,
+};
+
+/// How much [`assert_isolated`] tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IsolationReport {
+    /// Reads that could have answered a foreign row.
+    pub reads: u64,
+    /// Writes that could have changed a foreign row.
+    pub writes: u64,
+}
+
+/// Asserts that a repository of a service keeps to its tenant, whatever is wrapped around it.
+///
+/// `repository` makes the repository of a scope as the service makes it; `sample` makes an
+/// aggregate that can be stored, with another identifier at every call. Two new tenants store
+/// rows, among them two with one identifier; then each operation of [`Repository`] is tried by the
+/// first on the rows of the second, which must answer as for rows that nobody has, and stay as they
+/// are.
+///
+/// # Panics
+///
+/// With the operation and what it answered, if a foreign row was seen or changed, or the store
+/// failed.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use tenantry_store::{Aggregate, TenantStore, Version};
+/// # use uuid::Uuid;
+/// # #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// # #[aggregate(table = "invoices")]
+/// # pub struct Invoice {
+/// #     #[aggregate(id)]
+/// #     pub id: Uuid,
+/// #     #[aggregate(version)]
+/// #     pub version: Version,
+/// # }
+/// # async fn example(store: &TenantStore) {
+/// use tenantry_testkit::assert_isolated;
+///
+/// let report = assert_isolated(
+///     store,
+///     |scope| scope.repository::<Invoice>(),
+///     || Invoice { id: Uuid::now_v7(), version: Version::NEW },
+/// )
+/// .await;
+/// assert!(report.reads > 0 && report.writes > 0);
+/// # }
+/// ```
+pub async fn assert_isolated<A, R>(
+    store: &TenantStore,
+    repository: impl Fn(&TenantScope) -> R,
+    sample: impl Fn() -> A,
+) -> IsolationReport
+where
+    A: Aggregate + Clone + PartialEq + Debug,
+    R: Repository<A>,
+{
+    let scope = |tenant| store.tenant(tenant);
+    let ours = repository(&scope(TenantId::generate()));
+    let theirs = repository(&scope(TenantId::generate()));
+    let mut trial = Trial {
+        ours,
+        theirs,
+        report: IsolationReport::default(),
+    };
+
+    let mut own = sample();
+    let mut foreign = sample();
+    let mut shared = foreign.clone();
+    assert!(
+        own.id() != foreign.id(),
+        "`sample` must give another identifier at every call"
+    );
+    trial
+        .ours
+        .insert(&mut own)
+        .await
+        .unwrap_or_else(|error| panic!("insert: {error}"));
+    trial
+        .theirs
+        .insert(&mut foreign)
+        .await
+        .unwrap_or_else(|error| panic!("insert: {error}"));
+
+    trial.reads(&own, &foreign).await;
+    trial.writes(&foreign, &sample).await;
+
+    // One identifier in both tenants: two rows that know nothing of each other.
+    trial
+        .ours
+        .insert(&mut shared)
+        .await
+        .unwrap_or_else(|error| {
+            panic!("insert of an identifier that another tenant uses: {error}")
+        });
+    let mut changed = shared.clone();
+    trial
+        .ours
+        .update(&mut changed)
+        .await
+        .unwrap_or_else(|error| panic!("update: {error}"));
+    trial
+        .unharmed("update of the same identifier", &foreign)
+        .await;
+    let seen = trial.ours.find(shared.id()).await;
+    assert!(
+        matches!(&seen, Ok(Some(row)) if row.version() == changed.version()),
+        "find answered another row than the tenant's own: {seen:?}"
+    );
+    trial
+        .ours
+        .delete_where(Filter::all(), 10_000)
+        .await
+        .unwrap_or_else(|error| panic!("delete_where: {error}"));
+    trial.unharmed("delete_where of everything", &foreign).await;
+    trial.report.writes += 3;
+    trial.report
+}
+
+struct Trial<R> {
+    ours: R,
+    theirs: R,
+    report: IsolationReport,
+}
+
+impl<R> Trial<R> {
+    async fn reads<A>(&mut self, own: &A, foreign: &A)
+    where
+        A: Aggregate + PartialEq + Debug,
+        R: Repository<A>,
+    {
+        let id = foreign.id();
+        let found = self.ours.find(id).await;
+        assert!(
+            matches!(found, Ok(None)),
+            "find answered a foreign row: {found:?}"
+        );
+        let error = self
+            .ours
+            .get(id.clone())
+            .await
+            .err()
+            .map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::NotFound), "get of a foreign row");
+        let exists = self.ours.exists(id).await;
+        assert!(
+            matches!(exists, Ok(false)),
+            "exists saw a foreign row: {exists:?}"
+        );
+
+        let many = self.ours.get_many(&[id.clone(), own.id().clone()]).await;
+        only(
+            own,
+            "get_many",
+            many.unwrap_or_else(|error| panic!("get_many: {error}")),
+        );
+        let page = self.ours.list(Query::new().limit(100)).await;
+        only(
+            own,
+            "list",
+            page.unwrap_or_else(|error| panic!("list: {error}")).items,
+        );
+        let rows: Result<Vec<A>, _> = self.ours.stream(Query::new()).try_collect().await;
+        only(
+            own,
+            "stream",
+            rows.unwrap_or_else(|error| panic!("stream: {error}")),
+        );
+        let count = self.ours.count(Filter::all()).await;
+        assert!(matches!(count, Ok(1)), "count saw foreign rows: {count:?}");
+        self.report.reads += 7;
+    }
+
+    async fn writes<A>(&mut self, foreign: &A, sample: &impl Fn() -> A)
+    where
+        A: Aggregate + Clone + PartialEq + Debug,
+        R: Repository<A>,
+    {
+        let mut copy = foreign.clone();
+        let answer = self.ours.update(&mut copy).await;
+        self.refused("update", answer, foreign).await;
+        let answer = self.ours.delete(foreign).await;
+        self.refused("delete", answer, foreign).await;
+        let answer = self.ours.delete_by_id(foreign.id(), None).await;
+        self.refused("delete_by_id", answer, foreign).await;
+        if A::DESCRIPTOR.version().is_some() {
+            let answer = self.ours.upsert(&mut copy).await;
+            self.refused("upsert", answer, foreign).await;
+        }
+        if A::DESCRIPTOR.is_soft_deleted() {
+            let answer = self.ours.restore(foreign.id()).await;
+            self.refused("restore", answer, foreign).await;
+        }
+        let mut more = [sample(), sample()];
+        self.ours
+            .insert_many(&mut more)
+            .await
+            .unwrap_or_else(|error| panic!("insert_many: {error}"));
+        let count = self.theirs.count(Filter::all()).await;
+        assert!(
+            matches!(count, Ok(1)),
+            "insert_many stored rows in another tenant: {count:?}"
+        );
+        self.report.writes += 2;
+        self.report.reads += 1;
+    }
+
+    async fn refused<A>(&mut self, operation: &str, answer: tenantry_store::Result<()>, foreign: &A)
+    where
+        A: Aggregate + PartialEq + Debug,
+        R: Repository<A>,
+    {
+        let kind = answer.err().map(|error| error.kind());
+        assert_eq!(
+            kind,
+            Some(ErrorKind::NotFound),
+            "{operation} of a foreign row"
+        );
+        self.report.writes += 1;
+        self.unharmed(operation, foreign).await;
+    }
+
+    async fn unharmed<A>(&self, operation: &str, foreign: &A)
+    where
+        A: Aggregate + PartialEq + Debug,
+        R: Repository<A>,
+    {
+        let row = self.theirs.get(foreign.id().clone()).await;
+        assert!(
+            matches!(&row, Ok(row) if row == foreign),
+            "{operation} by another tenant changed a row: it was {foreign:?}, and is {row:?}"
+        );
+    }
+}
+
+fn only<A: PartialEq + Debug>(own: &A, operation: &str, rows: Vec<A>) {
+    assert!(
+        matches!(&rows[..], [row] if row == own),
+        "{operation} answered other rows than the tenant's own: {rows:?}"
+    );
+}
