@@ -61,7 +61,10 @@ fn main() -> ExitCode {
 /// The proxy has a runtime of its own, so that it takes no turn among the tasks that are measured.
 fn start(options: &Options) -> Result<()> {
     let runtime = |threads: usize| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
     };
     let (outside, inside) = (runtime(1)?, runtime(2)?);
     let database = Arc::new(outside.block_on(Database::create(options.database.as_deref()))?);

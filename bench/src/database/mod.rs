@@ -42,7 +42,12 @@ pub(crate) enum Tenants {
 
 impl Fixture {
     pub(crate) fn new(schema: &str, rows: u32, tenants: Tenants) -> Self {
-        Self { schema: schema.to_owned(), rows, tenants, has_twin: true }
+        Self {
+            schema: schema.to_owned(),
+            rows,
+            tenants,
+            has_twin: true,
+        }
     }
 
     pub(crate) const fn without_twin(mut self) -> Self {
@@ -83,7 +88,14 @@ impl Database {
             .with_platform_role(platform.user(), None)
             .run()
             .await?;
-        Ok(Self { database, server, owner, app, platform, peer })
+        Ok(Self {
+            database,
+            server,
+            owner,
+            app,
+            platform,
+            peer,
+        })
     }
 
     /// Returns host and port of the server.
@@ -141,7 +153,11 @@ impl Database {
                  alter table {twin}.orders owner to {peer};"
             ))
             .await?;
-        run(self.peer.url(), &[&format!("vacuum (freeze, analyze) {twin}.orders")]).await
+        run(
+            self.peer.url(),
+            &[&format!("vacuum (freeze, analyze) {twin}.orders")],
+        )
+        .await
     }
 
     /// Returns about `count` of a fixture's rows, drawn at random: big tenants come often.
@@ -166,9 +182,14 @@ impl Database {
 
     /// Returns the row that was loaded first.
     pub(crate) async fn first_key(&self, fixture: &Fixture) -> Result<Key> {
-        let sql =
-            format!("select tenant_id, id from {}.orders order by id limit 1", fixture.schema);
-        self.select_keys(&sql).await?.pop().ok_or_else(|| "the table is empty".into())
+        let sql = format!(
+            "select tenant_id, id from {}.orders order by id limit 1",
+            fixture.schema
+        );
+        self.select_keys(&sql)
+            .await?
+            .pop()
+            .ok_or_else(|| "the table is empty".into())
     }
 
     async fn select_keys(&self, sql: &str) -> Result<Vec<Key>> {
@@ -179,7 +200,12 @@ impl Database {
             .await?;
         connection.close().await?;
         rows.into_iter()
-            .map(|(tenant, id)| Ok(Key { tenant: TenantId::new(tenant)?, id }))
+            .map(|(tenant, id)| {
+                Ok(Key {
+                    tenant: TenantId::new(tenant)?,
+                    id,
+                })
+            })
             .collect()
     }
 }
@@ -218,7 +244,9 @@ fn fill(fixture: &Fixture) -> String {
 async fn run(url: &str, statements: &[&str]) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     for statement in statements {
-        sqlx::raw_sql(AssertSqlSafe((*statement).to_owned())).execute(&mut connection).await?;
+        sqlx::raw_sql(AssertSqlSafe((*statement).to_owned()))
+            .execute(&mut connection)
+            .await?;
     }
     Ok(connection.close().await?)
 }

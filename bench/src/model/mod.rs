@@ -35,8 +35,16 @@ pub(crate) struct PlainOrder {
 }
 
 /// The row as a tuple, which sqlx reads by position and not by name.
-pub(crate) type OrderTuple =
-    (Uuid, String, String, i64, i32, DateTime<Utc>, Option<String>, i64);
+pub(crate) type OrderTuple = (
+    Uuid,
+    String,
+    String,
+    i64,
+    i32,
+    DateTime<Utc>,
+    Option<String>,
+    i64,
+);
 
 /// The columns, in the order of the fields.
 pub(crate) const COLUMNS: &str =
@@ -59,7 +67,9 @@ impl Order {
             total_cents: i64::try_from(number % 1_000_000).unwrap_or(0),
             lines: i32::try_from(number % 20).unwrap_or(0),
             placed_at: DateTime::UNIX_EPOCH,
-            note: number.is_multiple_of(3).then(|| "deliver to the back door".to_owned()),
+            note: number
+                .is_multiple_of(3)
+                .then(|| "deliver to the back door".to_owned()),
             version: Version::NEW,
         }
     }

@@ -38,7 +38,9 @@ impl Network {
     /// Starts the proxy in front of the server at this address, on the runtime of the caller.
     pub(crate) async fn start(server: &str) -> Result<Self> {
         let options = ProxyOptions::default().with_delay(Duration::from_millis(1));
-        Ok(Self { proxy: DelayProxy::start(server, options).await? })
+        Ok(Self {
+            proxy: DelayProxy::start(server, options).await?,
+        })
     }
 
     /// Returns a URL of the server, by way of `link`.

@@ -16,7 +16,12 @@ pub(crate) struct Options {
     pub(crate) out: PathBuf,
 
     /// URL of a superuser on the server to use; without it, one that flushes to disk is started
-    #[arg(long, value_name = "URL", env = "TENANTRY_TEST_POSTGRES_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TENANTRY_TEST_POSTGRES_URL",
+        hide_env_values = true
+    )]
     pub(crate) database: Option<String>,
 
     /// Runs this suite alone; may be repeated
@@ -54,15 +59,29 @@ impl Options {
             [] => *suite != Suite::Scale || self.scale,
             only => only.contains(suite) || *suite == Suite::Scale && self.scale,
         };
-        Suite::value_variants().iter().copied().filter(chosen).collect()
+        Suite::value_variants()
+            .iter()
+            .copied()
+            .filter(chosen)
+            .collect()
     }
 
     pub(crate) fn pace(&self) -> Pace {
         let millis = Duration::from_millis;
         if self.quick {
-            Pace { rounds: 6, block: millis(40), warm_up: millis(100), window: millis(200) }
+            Pace {
+                rounds: 6,
+                block: millis(40),
+                warm_up: millis(100),
+                window: millis(200),
+            }
         } else {
-            Pace { rounds: 40, block: millis(100), warm_up: millis(500), window: millis(500) }
+            Pace {
+                rounds: 40,
+                block: millis(100),
+                warm_up: millis(500),
+                window: millis(500),
+            }
         }
     }
 }

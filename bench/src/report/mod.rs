@@ -52,7 +52,13 @@ struct Detail {
 impl Ratio {
     /// Puts two figures side by side.
     pub(crate) fn of(name: impl Into<String>, ours: f64, peer: f64, target: Target) -> Self {
-        Self { name: name.into(), ours, peer, ratio: ours / peer, target }
+        Self {
+            name: name.into(),
+            ours,
+            peer,
+            ratio: ours / peer,
+            target,
+        }
     }
 
     fn ok(&self) -> &'static str {
@@ -99,7 +105,9 @@ impl Report {
         measurements: &[Measurement],
         targets: &[Target],
     ) {
-        let Some((ours, peers)) = measurements.split_first() else { return };
+        let Some((ours, peers)) = measurements.split_first() else {
+            return;
+        };
         for (peer, target) in peers.iter().zip(targets) {
             self.add(Ratio {
                 name: format!("{suite}/{}/{link}/p50-us", peer.side),
@@ -132,7 +140,9 @@ impl Report {
         rates: &[Vec<f64>],
         tasks: usize,
     ) {
-        let (Some(ours), Some(peers)) = (rates.first(), rates.get(1..)) else { return };
+        let (Some(ours), Some(peers)) = (rates.first(), rates.get(1..)) else {
+            return;
+        };
         for (peer, name) in peers.iter().zip(&sides[1..]) {
             self.add(Ratio {
                 name: format!("{suite}/{name}/{link}/per-second-{tasks}-tasks"),
@@ -146,7 +156,9 @@ impl Report {
 
     /// Takes down the round trips of one operation of each side.
     pub(crate) fn add_round_trips(&mut self, suite: &str, counts: &[(&'static str, RoundTrips)]) {
-        let Some(((_, ours), peers)) = counts.split_first() else { return };
+        let Some(((_, ours), peers)) = counts.split_first() else {
+            return;
+        };
         for (peer, count) in peers {
             let name = format!("{suite}/{peer}/round-trips");
             self.add(Ratio::of(name, ours.waited, count.waited, Target::None));
@@ -196,7 +208,10 @@ impl Report {
     /// Prints the ratios as a table.
     pub(crate) fn print(&self, out: &mut impl io::Write) -> io::Result<()> {
         let head = ["name", "ours", "peer", "ratio", "target", "ok"].map(str::to_owned);
-        let rows: Vec<_> = [head].into_iter().chain(self.ratios.iter().map(Ratio::cells)).collect();
+        let rows: Vec<_> = [head]
+            .into_iter()
+            .chain(self.ratios.iter().map(Ratio::cells))
+            .collect();
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let [w0, w1, w2, w3, w4] = [0, 1, 2, 3, 4].map(width);
         for [name, ours, peer, ratio, target, ok] in &rows {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use crate::error::Result;
-use crate::network::{Link, Network};
+use crate::network::Network;
 use crate::process;
 
 pub(crate) use statistics::{median, percentile};
@@ -36,7 +36,13 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(name: &'static str, operation: impl Operation) -> Self {
-        Self { name, turns: Arc::new(Numbered { operation, next: AtomicUsize::new(0) }) }
+        Self {
+            name,
+            turns: Arc::new(Numbered {
+                operation,
+                next: AtomicUsize::new(0),
+            }),
+        }
     }
 }
 
@@ -89,8 +95,10 @@ impl Runner {
     /// Measures how long an operation of each side takes, one after the other.
     pub(crate) async fn latencies(&self, sides: &[Side]) -> Result<Vec<Measurement>> {
         let operations = self.warm_up(sides).await?;
-        let mut measurements: Vec<_> =
-            sides.iter().map(|side| Measurement::of(side.name)).collect();
+        let mut measurements: Vec<_> = sides
+            .iter()
+            .map(|side| Measurement::of(side.name))
+            .collect();
         for round in 0..self.pace.rounds {
             for place in order(round, sides.len()) {
                 let block = sides[place].turns.block(operations).await?;
@@ -115,7 +123,7 @@ impl Runner {
         Ok(rates)
     }
 
-    /// Counts the round trips of an operation; the side must be on [`Link::Delayed`].
+    /// Counts the round trips of an operation; the side must go by the proxy.
     pub(crate) async fn round_trips(&self, side: &Side) -> Result<RoundTrips> {
         const OPERATIONS: u32 = 20;
         // Long enough for what is left behind, such as a roll-back, to be answered.
@@ -132,7 +140,10 @@ impl Runner {
             behind += self.network.round_trips() - answered;
         }
         let each = |count: u64| count as f64 / f64::from(OPERATIONS);
-        Ok(RoundTrips { waited: each(waited), behind: each(behind) })
+        Ok(RoundTrips {
+            waited: each(waited),
+            behind: each(behind),
+        })
     }
 
     /// Warms every side up, and finds how many operations make a block.
@@ -156,11 +167,15 @@ impl Runner {
 
 /// Returns whose turn it is: there and back again, so that nobody always follows the same side.
 fn order(round: usize, sides: usize) -> Box<dyn Iterator<Item = usize> + Send> {
-    if round.is_multiple_of(2) { Box::new(0..sides) } else { Box::new((0..sides).rev()) }
+    if round.is_multiple_of(2) {
+        Box::new(0..sides)
+    } else {
+        Box::new((0..sides).rev())
+    }
 }
 
 async fn throughput(side: &Side, tasks: usize, window: Duration) -> Result<f64> {
-    let mut running = JoinSet::new();
+    let mut running: JoinSet<Result<u32>> = JoinSet::new();
     let started = Instant::now();
     for _ in 0..tasks {
         let turns = Arc::clone(&side.turns);
@@ -170,7 +185,7 @@ async fn throughput(side: &Side, tasks: usize, window: Duration) -> Result<f64> 
                 turns.block(1).await?;
                 done += 1;
             }
-            Result::Ok(done)
+            Ok(done)
         });
     }
     let mut done = 0.0;
@@ -182,12 +197,19 @@ async fn throughput(side: &Side, tasks: usize, window: Duration) -> Result<f64> 
 
 impl Measurement {
     const fn of(side: &'static str) -> Self {
-        Self { side, latencies: Vec::new(), medians: Vec::new(), allocations: Vec::new() }
+        Self {
+            side,
+            latencies: Vec::new(),
+            medians: Vec::new(),
+            allocations: Vec::new(),
+        }
     }
 
     fn add(&mut self, block: Block) {
-        self.medians.push(percentile(&block.latencies, 50).as_secs_f64());
-        self.allocations.push(block.allocations as f64 / block.latencies.len().max(1) as f64);
+        self.medians
+            .push(percentile(&block.latencies, 50).as_secs_f64());
+        self.allocations
+            .push(block.allocations as f64 / block.latencies.len().max(1) as f64);
         self.latencies.extend(block.latencies);
     }
 
@@ -207,7 +229,12 @@ impl Measurement {
 
     /// Returns the ratio of the medians of each round, in the middle of all rounds.
     pub(crate) fn ratio_to(&self, peer: &Self) -> f64 {
-        median(self.medians.iter().zip(&peer.medians).map(|(ours, theirs)| ours / theirs))
+        median(
+            self.medians
+                .iter()
+                .zip(&peer.medians)
+                .map(|(ours, theirs)| ours / theirs),
+        )
     }
 }
 
@@ -233,8 +260,9 @@ struct Numbered<O> {
 impl<O: Operation> Turns for Numbered<O> {
     async fn block(&self, operations: usize) -> Result<Block> {
         let first = self.next.fetch_add(operations, Ordering::Relaxed);
-        let inputs: Vec<_> =
-            (first..first + operations).map(|turn| self.operation.prepare(turn)).collect();
+        let inputs: Vec<_> = (first..first + operations)
+            .map(|turn| self.operation.prepare(turn))
+            .collect();
         let mut latencies = Vec::with_capacity(operations);
         let allocated = process::allocations();
         for input in inputs {
@@ -242,6 +270,9 @@ impl<O: Operation> Turns for Numbered<O> {
             self.operation.run(input).await?;
             latencies.push(started.elapsed());
         }
-        Ok(Block { latencies, allocations: process::allocations() - allocated })
+        Ok(Block {
+            latencies,
+            allocations: process::allocations() - allocated,
+        })
     }
 }

@@ -7,7 +7,10 @@ pub(crate) fn percentile(values: &[Duration], percent: usize) -> Duration {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     let last = sorted.len().saturating_sub(1);
-    sorted.get(last * percent / 100).copied().unwrap_or_default()
+    sorted
+        .get(last * percent / 100)
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Returns the middle of the values; of an even number, the mean of the two in the middle.

@@ -103,10 +103,18 @@ impl Bench {
 
 /// Measures what the proxy really adds to a round trip.
 pub(crate) async fn delay(bench: &Bench, report: &mut Report) -> Result<()> {
-    let side = async |name, link| {
-        Result::Ok(Side::new(name, RoundTrip { pool: bench.twin_pool(link, Ping::No).await? }))
-    };
-    let sides = [side("delayed", Link::Delayed).await?, side("loopback", Link::Loopback).await?];
+    let [delayed, loopback] = [
+        RoundTrip {
+            pool: bench.twin_pool(Link::Delayed, Ping::No).await?,
+        },
+        RoundTrip {
+            pool: bench.twin_pool(Link::Loopback, Ping::No).await?,
+        },
+    ];
+    let sides = [
+        Side::new("delayed", delayed),
+        Side::new("loopback", loopback),
+    ];
     let measurements = bench.runner.latencies(&sides).await?;
     report.add_latencies("select-1", Link::Delayed, &measurements, &[Target::None]);
     Ok(())

@@ -21,10 +21,11 @@ mod aggregate;
 mod backend;
 #[cfg(feature = "conformance")]
 #[allow(
-    missing_docs,
+    clippy::disallowed_methods,
     clippy::missing_panics_doc,
+    clippy::nonminimal_bool,
     clippy::unwrap_used,
-    clippy::future_not_send
+    reason = "a suite of tests, which shows each condition as it is meant"
 )]
 pub mod conformance;
 mod error;

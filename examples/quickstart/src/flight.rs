@@ -1,9 +1,8 @@
 //! What is stored: a flight of an airline.
 
 use chrono::{DateTime, Utc};
+use tenantry::prelude::*;
 use uuid::Uuid;
-
-use crate::tenantry::prelude::*;
 
 /// A flight as its airline planned it, and what became of it.
 ///

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tenantry::prelude::*;
 
 use crate::flight::{Airline, Flight};
 use crate::input::Timetable;
 use crate::ledger::Ledger;
-use crate::tenantry::TenantStore;
-use crate::tenantry::prelude::{Filter, Query, Repository};
 use crate::{Result, with_causes};
 
 /// How many rows go into one call: enough to be fast, few enough for the bar to move.
@@ -16,11 +15,11 @@ const CHUNK: usize = 1_000;
 
 /// Stores all flights in place of those that an earlier run left.
 pub(crate) async fn run(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     timetables: &mut [Timetable],
 ) -> Result<()> {
-    let left_over = clear(store, ledger).await?;
+    let left_over = clear(storage, ledger).await?;
     if left_over > 0 {
         println!(
             "clean-up   {} flights of an earlier run removed",
@@ -38,11 +37,11 @@ pub(crate) async fn run(
     )?);
     let started = Instant::now();
     for timetable in timetables {
-        if let Err(error) = insert(store, ledger, timetable, &bar).await {
+        if let Err(error) = insert(storage, ledger, timetable, &bar).await {
             bar.finish_and_clear();
             let code = timetable.airline.code;
             let error = with_causes(&error);
-            return Err(match clear(store, ledger).await {
+            return Err(match clear(storage, ledger).await {
                 Ok(_) => format!("import of {code}: {error}; the whole import was undone"),
                 Err(second) => format!(
                     "import of {code}: {error}; undoing it failed as well ({}): run again, which \
@@ -65,12 +64,12 @@ pub(crate) async fn run(
 
 /// Stores the flights of one airline, all or none.
 async fn insert(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     timetable: &mut Timetable,
     bar: &ProgressBar,
-) -> crate::tenantry::prelude::Result<()> {
-    let work = store.tenant(timetable.airline.tenant()).begin().await?;
+) -> tenantry::Result<()> {
+    let work = storage.tenant(timetable.airline.tenant()).begin().await?;
     let flights = ledger.watch(timetable.airline, work.repository::<Flight>());
     for chunk in timetable.flights.chunks_mut(CHUNK) {
         flights.insert_many(chunk).await?;
@@ -84,10 +83,10 @@ async fn insert(
 ///
 /// A unit of work belongs to one tenant, so what spans all of them cannot be rolled back: it is
 /// taken away again.
-async fn clear(store: &TenantStore, ledger: &Ledger) -> Result<u64> {
+async fn clear(storage: &Storage, ledger: &Ledger) -> Result<u64> {
     let mut removed = 0;
     for airline in Airline::ALL {
-        let tenant = store.tenant(airline.tenant());
+        let tenant = storage.tenant(airline.tenant());
         let flights = ledger.watch(airline, tenant.repository::<Flight>());
         loop {
             let limit = Query::<Flight>::MAX_LIMIT;
@@ -99,4 +98,55 @@ async fn clear(store: &TenantStore, ledger: &Ledger) -> Result<u64> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry::{Migrations, SqliteSettings, store::sqlite};
+
+    use super::*;
+    use crate::input;
+
+    /// A database that refuses the flights of one airport, as a full disk would all.
+    async fn picky_storage() -> Storage {
+        let settings = SqliteSettings::temporary();
+        let migrations = Migrations::embedded(&[
+            (
+                1,
+                "flights",
+                include_str!("../migrations/sqlite/0001_flights.sql"),
+            ),
+            (
+                2,
+                "picky",
+                "create trigger picky before insert on flights when new.destination = 'BUR' \
+                 begin select raise(abort, 'no flights to BUR'); end;",
+            ),
+        ]);
+        sqlite::migrate(&settings, &migrations).await.unwrap();
+        Storage::sqlite(settings).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_flight_undoes_the_import_of_all_airlines() {
+        let storage = picky_storage().await;
+        // Airlines come in the order of their codes: two have been stored when B6 is refused.
+        let mut timetables = input::tests::timetables(&["9E,IAH", "AA,MIA", "B6,BUR", "UA,IAH"]);
+        let ledger = Ledger::new(&timetables);
+
+        let error = run(&storage, &ledger, &mut timetables)
+            .await
+            .unwrap_err()
+            .to_string();
+
+        assert!(
+            error.starts_with("import of B6: insert_many flights: "),
+            "{error}"
+        );
+        assert!(error.ends_with("; the whole import was undone"), "{error}");
+        for airline in Airline::ALL {
+            let flights = storage.tenant(airline.tenant()).repository::<Flight>();
+            assert_eq!(flights.count(Filter::all()).await.unwrap(), 0);
+        }
+    }
 }

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use flate2::read::MultiGzDecoder;
+use tenantry::prelude::*;
 
 use crate::Result;
 use crate::flight::{Airline, Flight, FlightId, FlightStatus};
 use crate::report::Delays;
-use crate::tenantry::prelude::*;
 
 /// The flights of January 2013; see `data/README.md`.
 const BUILT_IN: &[u8] = include_bytes!("../data/flights-2013-01.csv.gz");
@@ -262,3 +262,60 @@ impl fmt::Display for Malformed {
 }
 
 impl Error for Malformed {}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Returns what a file says that has one flight for each `carrier,dest`.
+    pub(crate) fn timetables(flights: &[&str]) -> Vec<Timetable> {
+        let mut file = COLUMNS.join(",");
+        for flight in flights {
+            let (carrier, dest) = flight.split_once(',').unwrap();
+            file += &format!("\n{carrier},1,N1,EWR,{dest},100,2013-01-31T23:00:00Z,59,-3,NA");
+        }
+        parse("test", file.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_flight_is_read_column_by_column() {
+        let timetables = timetables(&["UA,IAH"]);
+        let united = timetables
+            .iter()
+            .find(|timetable| timetable.airline.code == "UA")
+            .unwrap();
+        let expected = Flight {
+            id: FlightId::of_line(2),
+            number: 1,
+            tail_number: Some("N1".to_owned()),
+            origin: "EWR".to_owned(),
+            destination: "IAH".to_owned(),
+            scheduled_departure: "2013-01-31T23:59:00Z".parse().unwrap(),
+            departure_delay: Some(-3),
+            arrival_delay: None,
+            distance: 100,
+            status: FlightStatus::Departed,
+            version: Version::NEW,
+        };
+        assert_eq!(united.flights, [expected]);
+    }
+
+    #[test]
+    fn the_built_in_file_has_the_flights_of_january_2013() {
+        let timetables = read(None).unwrap();
+        let flights: Vec<_> = timetables
+            .iter()
+            .flat_map(|timetable| &timetable.flights)
+            .collect();
+        assert_eq!(flights.len(), 27_004);
+        assert!(
+            timetables
+                .iter()
+                .all(|timetable| !timetable.flights.is_empty())
+        );
+        let cancelled = flights
+            .iter()
+            .filter(|flight| flight.status == FlightStatus::Cancelled);
+        assert_eq!(cancelled.count(), 521);
+    }
+}

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
+use tenantry::prelude::*;
 
 use crate::flight::{Airline, Flight, FlightId};
 use crate::input::Timetable;
-use crate::tenantry::prelude::*;
 
 /// Knows from the file which airline each flight belongs to; the database is not asked.
 #[derive(Debug)]

@@ -23,15 +23,6 @@ mod report;
 
 mod ledger;
 
-mod tenantry {
-    pub(crate) use tenantry_core::Secret;
-    pub(crate) use tenantry_store::{TenantStore, postgres, sqlite};
-    pub(crate) mod prelude {
-        pub(crate) use tenantry_core::TenantId;
-        pub(crate) use tenantry_store::*;
-    }
-}
-
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,13 +64,13 @@ async fn run(arguments: &Arguments) -> Result<()> {
     // The whole file first: a malformed line ends the run before the database is touched.
     let mut timetables = input::read(arguments.input.as_deref())?;
 
-    let store = match &arguments.database {
+    let storage = match &arguments.database {
         Some(admin_url) => database::open_postgres(admin_url).await?,
         None => database::open_embedded(arguments.keep.as_deref()).await?,
     };
     let ledger = Ledger::new(&timetables);
 
-    import::run(&store, &ledger, &mut timetables).await?;
+    import::run(&storage, &ledger, &mut timetables).await?;
 
     // The airline with the most flights shows the rest; any other one plays the stranger.
     let Some(busiest) = timetables
@@ -88,14 +79,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
     else {
         return Err("there is no airline".into());
     };
-    tour::page(&store, &ledger, busiest).await?;
-    tour::conflict(&store, &ledger, busiest).await?;
-    tour::unit_of_work(&store, &ledger, busiest).await?;
-    tour::same_id(&store, &ledger, busiest).await?;
-    tour::strangers(&store, &ledger, &timetables).await?;
+    tour::page(&storage, &ledger, busiest).await?;
+    tour::conflict(&storage, &ledger, busiest).await?;
+    tour::unit_of_work(&storage, &ledger, busiest).await?;
+    tour::same_id(&storage, &ledger, busiest).await?;
+    tour::strangers(&storage, &ledger, &timetables).await?;
 
-    let outcome = report::compare(&store, &ledger, &timetables).await;
-    store.close().await;
+    let outcome = report::compare(&storage, &ledger, &timetables).await;
+    storage.close().await;
     outcome
 }
 

@@ -5,13 +5,12 @@ use std::fmt;
 
 use futures_util::TryStreamExt as _;
 use indicatif::HumanCount;
+use tenantry::prelude::*;
 
 use crate::Result;
 use crate::flight::Flight;
 use crate::input::Timetable;
 use crate::ledger::Ledger;
-use crate::tenantry::TenantStore;
-use crate::tenantry::prelude::{Filter, Query, Repository};
 
 /// The flights of an airline, and how late they left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +44,7 @@ impl fmt::Display for Delays {
 
 /// Prints the table of airlines and the line on isolation; an error if anything differs.
 pub(crate) async fn compare(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     timetables: &[Timetable],
 ) -> Result<()> {
@@ -60,7 +59,7 @@ pub(crate) async fn compare(
     let mut differing = Vec::new();
     for timetable in timetables {
         let airline = timetable.airline;
-        let found = read_back(store, ledger, timetable).await?;
+        let found = read_back(storage, ledger, timetable).await?;
         let is_same = found.problem.is_none();
         println!(
             "{} {:<19}{}  {}  {}",
@@ -99,8 +98,8 @@ struct Found {
 }
 
 /// Reads all flights of an airline, one by one.
-async fn read_back(store: &TenantStore, ledger: &Ledger, timetable: &Timetable) -> Result<Found> {
-    let tenant = store.tenant(timetable.airline.tenant());
+async fn read_back(storage: &Storage, ledger: &Ledger, timetable: &Timetable) -> Result<Found> {
+    let tenant = storage.tenant(timetable.airline.tenant());
     let flights = ledger.watch(timetable.airline, tenant.repository::<Flight>());
 
     let mut expected: HashMap<_, _> = timetable
@@ -146,4 +145,80 @@ async fn read_back(store: &TenantStore, ledger: &Ledger, timetable: &Timetable) 
         None
     };
     Ok(Found { delays, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{database, import, input};
+
+    /// Imports two flights, lets `tamper` at the database, and returns what the report says.
+    async fn report_after(tamper: impl AsyncFnOnce(&Storage, &Ledger, &[Timetable])) -> Result<()> {
+        let mut timetables = input::tests::timetables(&["UA,IAH", "AA,MIA"]);
+        let storage = database::open_embedded(None).await?;
+        let ledger = Ledger::new(&timetables);
+        import::run(&storage, &ledger, &mut timetables).await?;
+        tamper(&storage, &ledger, &timetables).await;
+        compare(&storage, &ledger, &timetables).await
+    }
+
+    fn of<'t>(code: &str, timetables: &'t [Timetable]) -> &'t Timetable {
+        timetables
+            .iter()
+            .find(|timetable| timetable.airline.code == code)
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_untouched_database_is_as_the_file() {
+        report_after(async |_, _, _| {}).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_changed_a_missing_and_a_further_flight_are_found() {
+        let error = report_after(async |storage, _, timetables| {
+            let [united, american] = [of("UA", timetables), of("AA", timetables)];
+            let repository = |owner: &Timetable| {
+                storage
+                    .tenant(owner.airline.tenant())
+                    .repository::<Flight>()
+            };
+            let mut changed = united.flights[0].clone();
+            changed.distance += 1;
+            repository(united).update(&mut changed).await.unwrap();
+            repository(american)
+                .delete(&american.flights[0])
+                .await
+                .unwrap();
+            let mut further = united.flights[0].clone();
+            repository(of("DL", timetables))
+                .insert(&mut further)
+                .await
+                .unwrap();
+        });
+        assert_eq!(
+            error.await.unwrap_err().to_string(),
+            "AA: 1 flights of the file are missing; DL: 1 flights are not as in the file; \
+             UA: 1 flights are not as in the file; an airline has seen or changed rows of another"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_row_handed_to_another_airline_is_counted() {
+        let error = report_after(async |storage, ledger, timetables| {
+            let [united, american] = [of("UA", timetables), of("AA", timetables)];
+            // A leak, made by hand: American is given United's repository.
+            let leak = storage
+                .tenant(united.airline.tenant())
+                .repository::<Flight>();
+            ledger
+                .watch(american.airline, leak)
+                .get(united.flights[0].id)
+                .await
+                .unwrap();
+            assert_eq!(ledger.foreign_rows(), 1);
+        });
+        let error = error.await.unwrap_err().to_string();
+        assert_eq!(error, "an airline has seen or changed rows of another");
+    }
 }

@@ -3,22 +3,20 @@
 use std::cmp::Reverse;
 use std::mem;
 
+use tenantry::prelude::*;
+
 use crate::Result;
 use crate::flight::{Airline, Flight, FlightId, FlightStatus};
 use crate::input::Timetable;
 use crate::ledger::Ledger;
-use crate::tenantry::TenantStore;
-use crate::tenantry::prelude::{
-    self, Changes, ErrorKind, Query, Repository, RepositoryExt, RetryPolicy, WorkOptions,
-};
 
 /// Reads a list page by page, forwards and back.
 ///
 /// A page goes on where the last one ended, by a cursor and not by a row number: what is inserted
 /// or removed in between neither repeats a row nor drops one.
-pub(crate) async fn page(store: &TenantStore, ledger: &Ledger, busiest: &Timetable) -> Result<()> {
+pub(crate) async fn page(storage: &Storage, ledger: &Ledger, busiest: &Timetable) -> Result<()> {
     let airline = busiest.airline;
-    let tenant = store.tenant(airline.tenant());
+    let tenant = storage.tenant(airline.tenant());
     let flights = ledger.watch(airline, tenant.repository::<Flight>());
 
     let latest = Query::new()
@@ -75,12 +73,12 @@ fn delays(flights: &[Flight]) -> String {
 
 /// Two desks change one flight; the second is told, and overwrites nothing.
 pub(crate) async fn conflict(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     busiest: &Timetable,
 ) -> Result<()> {
     let airline = busiest.airline;
-    let tenant = store.tenant(airline.tenant());
+    let tenant = storage.tenant(airline.tenant());
     let flights = ledger.watch(airline, tenant.repository::<Flight>());
     let id = busiest.flights[0].id;
 
@@ -117,12 +115,12 @@ pub(crate) async fn conflict(
 
 /// Two flights swap planes: both are written, or none is.
 pub(crate) async fn unit_of_work(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     busiest: &Timetable,
 ) -> Result<()> {
     let airline = busiest.airline;
-    let tenant = store.tenant(airline.tenant());
+    let tenant = storage.tenant(airline.tenant());
     let flights = ledger.watch(airline, tenant.repository::<Flight>());
 
     let one = &busiest.flights[0];
@@ -173,7 +171,7 @@ pub(crate) async fn unit_of_work(
 async fn swap_planes(
     flights: &dyn Repository<Flight>,
     [one, other]: [FlightId; 2],
-) -> prelude::Result<()> {
+) -> tenantry::Result<()> {
     let (mut one, mut other) = (flights.get(one).await?, flights.get(other).await?);
     mem::swap(&mut one.tail_number, &mut other.tail_number);
     flights.update(&mut one).await?;
@@ -181,15 +179,11 @@ async fn swap_planes(
 }
 
 /// Another airline asks for the identifier of a flight: there is no such flight.
-pub(crate) async fn same_id(
-    store: &TenantStore,
-    ledger: &Ledger,
-    busiest: &Timetable,
-) -> Result<()> {
+pub(crate) async fn same_id(storage: &Storage, ledger: &Ledger, busiest: &Timetable) -> Result<()> {
     let owner = busiest.airline;
     let stranger = Airline::ALL.into_iter().find(|airline| *airline != owner);
     let stranger = stranger.ok_or("there is one airline only")?;
-    let tenant = store.tenant(stranger.tenant());
+    let tenant = storage.tenant(stranger.tenant());
     let flights = ledger.watch(stranger, tenant.repository::<Flight>());
 
     let (theirs, nobodys) = (busiest.flights[0].id, FlightId::of_line(0));
@@ -211,7 +205,7 @@ pub(crate) async fn same_id(
 
 /// Every airline reaches for the flights of every other one, by every road.
 pub(crate) async fn strangers(
-    store: &TenantStore,
+    storage: &Storage,
     ledger: &Ledger,
     timetables: &[Timetable],
 ) -> Result<()> {
@@ -222,7 +216,7 @@ pub(crate) async fn strangers(
         .flat_map(|timetable| &timetable.flights[..sample(timetable)]);
     let mixed: Vec<FlightId> = mixed.map(|flight| flight.id).collect();
     for own in timetables {
-        let tenant = store.tenant(own.airline.tenant());
+        let tenant = storage.tenant(own.airline.tenant());
         let flights = ledger.watch(own.airline, tenant.repository::<Flight>());
 
         // Asked for flights of all airlines, it answers with its own.
@@ -262,7 +256,7 @@ pub(crate) async fn strangers(
 }
 
 /// Returns the text of the `NotFound` that must be the answer.
-fn refusal<T>(answer: prelude::Result<T>) -> Result<String> {
+fn refusal<T>(answer: tenantry::Result<T>) -> Result<String> {
     match answer {
         Ok(_) => Err("an airline has reached a flight that is not its own".into()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(error.to_string()),

@@ -45,7 +45,13 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             tenant,
         };
         let sides = [
-            Side::new("tenantry", Ours { store: bench.store(link, &fixture).await?, tenant }),
+            Side::new(
+                "tenantry",
+                Ours {
+                    store: bench.store(link, &fixture).await?,
+                    tenant,
+                },
+            ),
             Side::new("unnest", plain),
             Side::new("unnest-walled", by_hand),
         ];
@@ -58,7 +64,9 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn fresh(turn: usize) -> Vec<Order> {
-    (0..ROWS).map(|row| Order::fresh(turn * ROWS + row)).collect()
+    (0..ROWS)
+        .map(|row| Order::fresh(turn * ROWS + row))
+        .collect()
 }
 
 struct Ours {
@@ -132,10 +140,22 @@ impl Operation for ByHand {
 fn unnest<'q>(sql: &Arc<str>, rows: &'q [Order]) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
         .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.customer.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.reference.as_str()).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.customer.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|row| row.reference.as_str())
+                .collect::<Vec<_>>(),
+        )
         .bind(rows.iter().map(|row| row.total_cents).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.lines).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.placed_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.note.as_deref()).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|row| row.note.as_deref())
+                .collect::<Vec<_>>(),
+        )
 }

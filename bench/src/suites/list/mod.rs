@@ -22,24 +22,52 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let fixture = Fixture::new("list", 100_000, Tenants::Even(50));
     bench.database.load(&fixture).await?;
     let tenant = bench.database.first_key(&fixture).await?.tenant;
-    let sql: Arc<str> =
-        format!("select {COLUMNS} from {}.orders order by id limit {ROWS}", fixture.twin()).into();
+    let sql: Arc<str> = format!(
+        "select {COLUMNS} from {}.orders order by id limit {ROWS}",
+        fixture.twin()
+    )
+    .into();
     for link in Link::ALL {
         let pool = bench.twin_pool(link, Ping::Yes).await?;
         let sides = [
-            Side::new("tenantry", Ours { store: bench.store(link, &fixture).await?, tenant }),
-            Side::new("query-as", ByName { pool: pool.clone(), sql: Arc::clone(&sql) }),
-            Side::new("query-as-tuple", ByPosition { pool, sql: Arc::clone(&sql) }),
+            Side::new(
+                "tenantry",
+                Ours {
+                    store: bench.store(link, &fixture).await?,
+                    tenant,
+                },
+            ),
+            Side::new(
+                "query-as",
+                ByName {
+                    pool: pool.clone(),
+                    sql: Arc::clone(&sql),
+                },
+            ),
+            Side::new(
+                "query-as-tuple",
+                ByPosition {
+                    pool,
+                    sql: Arc::clone(&sql),
+                },
+            ),
         ];
         settle().await;
         let measurements = bench.runner.latencies(&sides).await?;
         let targets = [Target::Times(1.05), Target::None];
         report.add_latencies("list", link, &measurements, &targets);
         if link == Link::Loopback {
-            let [ours, peers @ ..] = measurements.as_slice() else { continue };
+            let [ours, peers @ ..] = measurements.as_slice() else {
+                continue;
+            };
             for (peer, target) in peers.iter().zip([Target::Times(1.20), Target::None]) {
                 let name = format!("list/{}/allocations", peer.side);
-                report.add(Ratio::of(name, ours.allocations(), peer.allocations(), target));
+                report.add(Ratio::of(
+                    name,
+                    ours.allocations(),
+                    peer.allocations(),
+                    target,
+                ));
             }
         }
     }
@@ -47,7 +75,11 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn check(rows: usize) -> Result<()> {
-    if rows == usize::from(ROWS) { Ok(()) } else { Err(format!("{rows} rows in a page").into()) }
+    if rows == usize::from(ROWS) {
+        Ok(())
+    } else {
+        Err(format!("{rows} rows in a page").into())
+    }
 }
 
 struct Ours {
@@ -79,8 +111,9 @@ impl Operation for ByName {
     fn prepare(&self, _turn: usize) {}
 
     async fn run(&self, (): ()) -> Result<()> {
-        let page: Vec<PlainOrder> =
-            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql))).fetch_all(&self.pool).await?;
+        let page: Vec<PlainOrder> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql)))
+            .fetch_all(&self.pool)
+            .await?;
         check(black_box(page).len())
     }
 }
@@ -97,8 +130,9 @@ impl Operation for ByPosition {
     fn prepare(&self, _turn: usize) {}
 
     async fn run(&self, (): ()) -> Result<()> {
-        let page: Vec<OrderTuple> =
-            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql))).fetch_all(&self.pool).await?;
+        let page: Vec<OrderTuple> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql)))
+            .fetch_all(&self.pool)
+            .await?;
         check(black_box(page).len())
     }
 }

@@ -22,7 +22,9 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for link in Link::ALL {
         let (sides, targets) = sides(bench, link, &fixture, &keys).await?;
         settle().await;
-        bench.compare(report, "read", link, &sides, &targets).await?;
+        bench
+            .compare(report, "read", link, &sides, &targets)
+            .await?;
     }
     Ok(())
 }
@@ -33,34 +35,33 @@ async fn sides(
     fixture: &Fixture,
     keys: &Arc<[Key]>,
 ) -> Result<(Vec<Side>, Vec<Target>)> {
-    let plain = async |ping| {
-        Result::Ok(Plain {
-            pool: bench.twin_pool(link, ping).await?,
-            sql: format!("select {COLUMNS} from {}.orders where id = $1", fixture.twin()).into(),
-            keys: Arc::clone(keys),
-        })
-    };
-    let by_hand = async |ping| {
-        Result::Ok(ByHand {
-            pool: bench.walled_pool(link, ping).await?,
-            sql: format!(
-                "select {COLUMNS} from {}.orders where tenant_id = $1 and id = $2",
-                fixture.schema
-            )
-            .into(),
-            keys: Arc::clone(keys),
-        })
-    };
     let sides = vec![
         Side::new("tenantry", ours(bench, link, fixture, keys).await?),
-        Side::new("plain-pool", plain(Ping::Yes).await?),
-        Side::new("set-config-by-hand", by_hand(Ping::Yes).await?),
-        Side::new("plain-pool-without-ping", plain(Ping::No).await?),
-        Side::new("set-config-by-hand-without-ping", by_hand(Ping::No).await?),
-        Side::new("tenaxum", tenaxum(bench, link, fixture, keys).await?),
+        Side::new(
+            "plain-pool",
+            Plain::open(bench, link, Ping::Yes, fixture, keys).await?,
+        ),
+        Side::new(
+            "set-config-by-hand",
+            ByHand::open(bench, link, Ping::Yes, fixture, keys).await?,
+        ),
+        Side::new(
+            "plain-pool-without-ping",
+            Plain::open(bench, link, Ping::No, fixture, keys).await?,
+        ),
+        Side::new(
+            "set-config-by-hand-without-ping",
+            ByHand::open(bench, link, Ping::No, fixture, keys).await?,
+        ),
+        Side::new("tenaxum", Tenaxum::open(bench, link, fixture, keys).await?),
     ];
-    let targets =
-        vec![Target::Times(1.10), Target::Times(0.60), Target::None, Target::None, Target::None];
+    let targets = vec![
+        Target::Times(1.10),
+        Target::Times(0.60),
+        Target::None,
+        Target::None,
+        Target::None,
+    ];
     Ok((sides, targets))
 }
 
@@ -71,7 +72,10 @@ pub(super) async fn ours(
     fixture: &Fixture,
     keys: &Arc<[Key]>,
 ) -> Result<impl Operation + use<>> {
-    Ok(Ours { store: bench.store(link, fixture).await?, keys: Arc::clone(keys) })
+    Ok(Ours {
+        store: bench.store(link, fixture).await?,
+        keys: Arc::clone(keys),
+    })
 }
 
 struct Ours {
@@ -100,6 +104,27 @@ struct Plain {
     keys: Arc<[Key]>,
 }
 
+impl Plain {
+    async fn open(
+        bench: &Bench,
+        link: Link,
+        ping: Ping,
+        fixture: &Fixture,
+        keys: &Arc<[Key]>,
+    ) -> Result<Self> {
+        let sql = format!(
+            "select {COLUMNS} from {}.orders where id = $1",
+            fixture.twin()
+        );
+        let pool = bench.twin_pool(link, ping).await?;
+        Ok(Self {
+            pool,
+            sql: sql.into(),
+            keys: Arc::clone(keys),
+        })
+    }
+}
+
 impl Operation for Plain {
     type Input = Key;
 
@@ -122,6 +147,27 @@ struct ByHand {
     pool: PgPool,
     sql: Arc<str>,
     keys: Arc<[Key]>,
+}
+
+impl ByHand {
+    async fn open(
+        bench: &Bench,
+        link: Link,
+        ping: Ping,
+        fixture: &Fixture,
+        keys: &Arc<[Key]>,
+    ) -> Result<Self> {
+        let sql = format!(
+            "select {COLUMNS} from {}.orders where tenant_id = $1 and id = $2",
+            fixture.schema
+        );
+        let pool = bench.walled_pool(link, ping).await?;
+        Ok(Self {
+            pool,
+            sql: sql.into(),
+            keys: Arc::clone(keys),
+        })
+    }
 }
 
 impl Operation for ByHand {
@@ -155,22 +201,23 @@ struct Tenaxum {
     keys: Arc<[Key]>,
 }
 
-async fn tenaxum(
-    bench: &Bench,
-    link: Link,
-    fixture: &Fixture,
-    keys: &Arc<[Key]>,
-) -> Result<Tenaxum> {
-    let url = bench.network.url(link, bench.database.app_url())?;
-    let options = sqlx_08::postgres::PgPoolOptions::new().max_connections(CONNECTIONS);
-    let pool = Tenancy::new()
-        .guc("tenantry.tenant_id")
-        .with_tenant_hooks(options)
-        .connect(&url)
-        .await?;
-    // Row-level security alone names the tenant, as its manual has it.
-    let sql = format!("select {COLUMNS} from {}.orders where id = $1", fixture.schema);
-    Ok(Tenaxum { pool, sql, keys: Arc::clone(keys) })
+impl Tenaxum {
+    async fn open(bench: &Bench, link: Link, fixture: &Fixture, keys: &Arc<[Key]>) -> Result<Self> {
+        let url = bench.network.url(link, bench.database.app_url())?;
+        let options = sqlx_08::postgres::PgPoolOptions::new().max_connections(CONNECTIONS);
+        let tenancy = Tenancy::new().guc("tenantry.tenant_id");
+        let pool = tenancy.with_tenant_hooks(options).connect(&url).await?;
+        // Row-level security alone names the tenant, as its manual has it.
+        let sql = format!(
+            "select {COLUMNS} from {}.orders where id = $1",
+            fixture.schema
+        );
+        Ok(Self {
+            pool,
+            sql,
+            keys: Arc::clone(keys),
+        })
+    }
 }
 
 impl Operation for Tenaxum {
@@ -184,7 +231,9 @@ impl Operation for Tenaxum {
         let tenant = tenaxum::TenantId::from(key.tenant.as_uuid());
         let order: Option<OrderTuple> = tenaxum::pool::scope_tenant(
             tenant,
-            sqlx_08::query_as(&self.sql).bind(key.id).fetch_optional(&self.pool),
+            sqlx_08::query_as(&self.sql)
+                .bind(key.id)
+                .fetch_optional(&self.pool),
         )
         .await?;
         black_box(order.ok_or_else(missing)?);

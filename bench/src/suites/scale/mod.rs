@@ -12,16 +12,23 @@ use crate::report::{Ratio, Report, Target};
 use crate::runner::{Operation as _, Side};
 
 /// Tenants in each table, and the side that reads it. The fewest come last, as the peer.
-const SIZES: [(u32, &str); 3] =
-    [(100_000, "100000-tenants"), (1_000, "1000-tenants"), (10, "10-tenants")];
+const SIZES: [(u32, &str); 3] = [
+    (100_000, "100000-tenants"),
+    (1_000, "1000-tenants"),
+    (10, "10-tenants"),
+];
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let mut fixtures = Vec::new();
     for (tenants, _) in SIZES {
-        let fixture = Fixture::new(&format!("scale_{tenants}"), bench.rows, Tenants::Zipf(tenants))
-            .without_twin();
+        let fixture = Fixture::new(
+            &format!("scale_{tenants}"),
+            bench.rows,
+            Tenants::Zipf(tenants),
+        )
+        .without_twin();
         bench.database.load(&fixture).await?;
         fixtures.push(fixture);
     }
@@ -35,12 +42,17 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             read.run(read.prepare(turn)).await?;
         }
         reads.push(Side::new(name, read));
-        works.push(Side::new(name, work::ours(bench, Link::Loopback, fixture, &keys).await?));
+        works.push(Side::new(
+            name,
+            work::ours(bench, Link::Loopback, fixture, &keys).await?,
+        ));
     }
     for (suite, sides) in [("scale-read", &reads), ("scale-work", &works)] {
         settle().await;
         let measurements = bench.runner.latencies(sides).await?;
-        let [most, many, few] = measurements.as_slice() else { continue };
+        let [most, many, few] = measurements.as_slice() else {
+            continue;
+        };
         for (ours, name) in [(many, "1000"), (most, "100000")] {
             report.add(Ratio {
                 name: format!("{suite}/{name}-vs-10-tenants/loopback/p50-us"),
@@ -58,7 +70,9 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 /// Compares the resident memory after reading for ten tenants with that after as many reads for
 /// all tenants of the biggest table.
 async fn memory(bench: &Bench, report: &mut Report, fixtures: &[Fixture]) -> Result<()> {
-    let [most, _, few] = fixtures else { return Ok(()) };
+    let [most, _, few] = fixtures else {
+        return Ok(());
+    };
     let count = if bench.quick { 10_000 } else { 100_000 };
     let many_keys: Arc<[Key]> = bench.database.key_per_tenant(most, count).await?.into();
     let few_keys: Arc<[Key]> = bench.database.keys(few, 1_000).await?.into();
@@ -74,6 +88,11 @@ async fn memory(bench: &Bench, report: &mut Report, fixtures: &[Fixture]) -> Res
         resident.push(process::resident()? as f64 / MIB);
     }
     let name = format!("scale/{}-vs-10-tenants/resident-mib", many_keys.len());
-    report.add(Ratio::of(name, resident[1], resident[0], Target::Times(1.10)));
+    report.add(Ratio::of(
+        name,
+        resident[1],
+        resident[0],
+        Target::Times(1.10),
+    ));
     Ok(())
 }

@@ -19,14 +19,21 @@ use crate::runner::median;
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    let (rows, rounds) = if bench.quick { (100_000, 2) } else { (1_000_000, 5) };
+    let (rows, rounds) = if bench.quick {
+        (100_000, 2)
+    } else {
+        (1_000_000, 5)
+    };
     let fixture = Fixture::new("stream", rows, Tenants::Even(1));
     bench.database.load(&fixture).await?;
     let key = bench.database.first_key(&fixture).await?;
     let store = bench.store(Link::Loopback, &fixture).await?;
     let orders = store.tenant(key.tenant).repository::<Order>();
     let pool = bench.twin_pool(Link::Loopback, Ping::Yes).await?;
-    let sql = format!("select {COLUMNS} from {}.orders order by id", fixture.twin());
+    let sql = format!(
+        "select {COLUMNS} from {}.orders order by id",
+        fixture.twin()
+    );
     // Connects, prepares, and compares the table with the struct.
     orders.find(&key.id).await?;
     settle().await;
@@ -46,16 +53,33 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         drained.iter().map(what).fold(0.0, f64::max)
     };
     for (name, what, target) in [
-        ("stream/fetch/resident-peak-above-idle-mib", resident as fn(&Drained) -> f64, Target::Figure(16.0)),
-        ("stream/fetch/heap-peak-above-idle-mib", heap, Target::Figure(16.0)),
+        (
+            "stream/fetch/resident-peak-above-idle-mib",
+            resident as fn(&Drained) -> f64,
+            Target::Figure(16.0),
+        ),
+        (
+            "stream/fetch/heap-peak-above-idle-mib",
+            heap,
+            Target::Figure(16.0),
+        ),
     ] {
-        report.add(Ratio::of(name, most(&ours, what), most(&peer, what), target));
+        report.add(Ratio::of(
+            name,
+            most(&ours, what),
+            most(&peer, what),
+            target,
+        ));
     }
     report.add(Ratio {
         name: "stream/fetch/loopback/ms".to_owned(),
         ours: median(ours.iter().map(millis)),
         peer: median(peer.iter().map(millis)),
-        ratio: median(ours.iter().zip(&peer).map(|(ours, peer)| millis(ours) / millis(peer))),
+        ratio: median(
+            ours.iter()
+                .zip(&peer)
+                .map(|(ours, peer)| millis(ours) / millis(peer)),
+        ),
         target: Target::None,
     });
     Ok(())

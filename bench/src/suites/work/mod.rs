@@ -18,21 +18,22 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     bench.database.load(&fixture).await?;
     let keys: Arc<[Key]> = bench.database.keys(&fixture, 50_000).await?.into();
     for link in Link::ALL {
-        let plain = async |ping| {
-            Result::Ok(Plain {
-                pool: bench.twin_pool(link, ping).await?,
-                statements: Arc::new(Statements::on(&fixture.twin())),
-                keys: Arc::clone(&keys),
-            })
-        };
         let sides = [
             Side::new("tenantry", ours(bench, link, &fixture, &keys).await?),
-            Side::new("plain-transaction", plain(Ping::Yes).await?),
-            Side::new("plain-transaction-without-ping", plain(Ping::No).await?),
+            Side::new(
+                "plain-transaction",
+                Plain::open(bench, link, Ping::Yes, &fixture, &keys).await?,
+            ),
+            Side::new(
+                "plain-transaction-without-ping",
+                Plain::open(bench, link, Ping::No, &fixture, &keys).await?,
+            ),
         ];
         settle().await;
         let targets = [Target::Times(1.05), Target::None];
-        bench.compare(report, "work", link, &sides, &targets).await?;
+        bench
+            .compare(report, "work", link, &sides, &targets)
+            .await?;
     }
     Ok(())
 }
@@ -44,7 +45,10 @@ pub(super) async fn ours(
     fixture: &Fixture,
     keys: &Arc<[Key]>,
 ) -> Result<impl Operation + use<>> {
-    Ok(Ours { store: bench.store(link, fixture).await?, keys: Arc::clone(keys) })
+    Ok(Ours {
+        store: bench.store(link, fixture).await?,
+        keys: Arc::clone(keys),
+    })
 }
 
 struct Ours {
@@ -74,8 +78,26 @@ impl Operation for Ours {
 /// The same statements in a transaction on the twin.
 struct Plain {
     pool: PgPool,
-    statements: Arc<Statements>,
+    statements: Statements,
     keys: Arc<[Key]>,
+}
+
+impl Plain {
+    async fn open(
+        bench: &Bench,
+        link: Link,
+        ping: Ping,
+        fixture: &Fixture,
+        keys: &Arc<[Key]>,
+    ) -> Result<Self> {
+        let statements = Statements::on(&fixture.twin());
+        let pool = bench.twin_pool(link, ping).await?;
+        Ok(Self {
+            pool,
+            statements,
+            keys: Arc::clone(keys),
+        })
+    }
 }
 
 struct Statements {
@@ -113,7 +135,11 @@ impl Statements {
             .bind(&order.note)
             .execute(connection)
             .await?;
-        if updated.rows_affected() == 1 { Ok(()) } else { Err("the row has moved on".into()) }
+        if updated.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err("the row has moved on".into())
+        }
     }
 
     async fn insert(&self, connection: &mut PgConnection, order: &Order) -> Result<()> {
@@ -141,10 +167,11 @@ impl Operation for Plain {
 
     async fn run(&self, (key, fresh): (Key, Order)) -> Result<()> {
         let mut transaction = self.pool.begin().await?;
-        let mut order: PlainOrder = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.read)))
-            .bind(key.id)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let mut order: PlainOrder =
+            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.read)))
+                .bind(key.id)
+                .fetch_one(&mut *transaction)
+                .await?;
         order.total_cents += 1;
         self.statements.update(&mut transaction, &order).await?;
         self.statements.insert(&mut transaction, &fresh).await?;

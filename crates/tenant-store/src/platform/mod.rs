@@ -165,6 +165,7 @@ impl PlatformScope {
     /// # Errors
     ///
     /// As [`Repository::stream`](crate::Repository::stream).
+    #[must_use]
     pub fn stream<A: Aggregate>(
         &self,
         filter: Filter<A>,

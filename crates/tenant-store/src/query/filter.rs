@@ -9,6 +9,7 @@ use crate::value::{Value, ValueError};
 ///
 /// Built from [`Column`](super::Column) constants and combined with [`and`](Self::and),
 /// [`or`](Self::or) and `!`. The tenant is no part of it: the repository adds that, always.
+#[must_use]
 pub struct Filter<A> {
     /// A value that cannot be stored is reported when the filter is used.
     pub(crate) expression: Result<Expression, ValueError>,
@@ -52,13 +53,11 @@ pub(crate) enum Comparison {
 
 impl<A: Aggregate> Filter<A> {
     /// Returns the condition that every row meets.
-    #[must_use]
     pub fn all() -> Self {
         Self::from_expression(Expression::All)
     }
 
     /// Holds where both hold.
-    #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.join(other, |left, right| match (left, right) {
             (Expression::All, other) | (other, Expression::All) => other,
@@ -71,7 +70,6 @@ impl<A: Aggregate> Filter<A> {
     }
 
     /// Holds where at least one of both holds.
-    #[must_use]
     pub fn or(self, other: Self) -> Self {
         self.join(other, |left, right| match (left, right) {
             (Expression::All, _) | (_, Expression::All) => Expression::All,

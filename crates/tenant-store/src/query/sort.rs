@@ -21,6 +21,7 @@ impl Direction {
 
 /// One sort key of a query; made by [`Column::asc`](super::Column::asc) and
 /// [`Column::desc`](super::Column::desc).
+#[must_use]
 pub struct Sort<A> {
     pub(crate) column: usize,
     pub(crate) direction: Direction,

@@ -70,7 +70,7 @@ impl Plan {
             writer.text.push_str(", ");
             writer.text.push_str(&quote(TENANT));
         }
-        writer.from_where(request.tenant, request.filter, request.deleted);
+        writer.write_source(request.tenant, request.filter, request.deleted);
         if let Some(bookmark) = request.bookmark {
             writer.text.push_str(" AND ");
             writer.behind(request.sort, bookmark);
@@ -104,7 +104,7 @@ impl Plan {
     ) -> DynamicStatement {
         let mut writer = self.writer();
         writer.text.push_str("SELECT count(*)");
-        writer.from_where(tenant, filter, deleted);
+        writer.write_source(tenant, filter, deleted);
         writer.finish()
     }
 
@@ -353,7 +353,7 @@ impl Plan {
     fn pick(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
         let id = quote(self.descriptor.column_name(self.descriptor.id()));
         writer.text.push_str(&format!("SELECT {id}"));
-        writer.from_where_numbered(Some(tenant), filter, Deleted::Exclude);
+        writer.write_source_numbered(Some(tenant), filter, Deleted::Exclude);
         writer.text.push_str(" ORDER BY ");
         writer.order_by(self.descriptor.id(), Direction::Ascending);
         writer.text.push_str(&format!(" LIMIT {limit}"));
@@ -420,12 +420,17 @@ impl Writer<'_> {
         }
     }
 
-    fn from_where(&mut self, tenant: Option<TenantId>, filter: &Expression, deleted: Deleted) {
+    fn write_source(&mut self, tenant: Option<TenantId>, filter: &Expression, deleted: Deleted) {
         let number = tenant.map(|tenant| self.tenant(tenant));
-        self.from_where_numbered(number.as_deref(), filter, deleted);
+        self.write_source_numbered(number.as_deref(), filter, deleted);
     }
 
-    fn from_where_numbered(&mut self, tenant: Option<&str>, filter: &Expression, deleted: Deleted) {
+    fn write_source_numbered(
+        &mut self,
+        tenant: Option<&str>,
+        filter: &Expression,
+        deleted: Deleted,
+    ) {
         self.text
             .push_str(&format!(" FROM {} WHERE ", self.plan.table));
         match tenant {

@@ -197,10 +197,6 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `InvalidInput` if the savepoint is no longer set, `WorkAborted`, `Unavailable`.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a released savepoint is used up"
-    )]
     pub async fn release(&mut self, savepoint: Savepoint) -> Result<()> {
         let state = self.state.get_mut();
         let place = state.place_of(&savepoint, "release")?;

@@ -58,8 +58,8 @@ pub struct IsolationReport {
 /// ```
 pub async fn assert_isolated<A, R>(
     store: &TenantStore,
-    repository: impl Fn(&TenantScope) -> R,
-    sample: impl Fn() -> A,
+    repository: impl Fn(&TenantScope) -> R + Sync,
+    sample: impl Fn() -> A + Sync,
 ) -> IsolationReport
 where
     A: Aggregate + Clone + PartialEq + Debug,
@@ -162,26 +162,26 @@ impl<R> Trial<R> {
         only(
             own,
             "get_many",
-            many.unwrap_or_else(|error| panic!("get_many: {error}")),
+            &many.unwrap_or_else(|error| panic!("get_many: {error}")),
         );
         let page = self.ours.list(Query::new().limit(100)).await;
         only(
             own,
             "list",
-            page.unwrap_or_else(|error| panic!("list: {error}")).items,
+            &page.unwrap_or_else(|error| panic!("list: {error}")).items,
         );
         let rows: Result<Vec<A>, _> = self.ours.stream(Query::new()).try_collect().await;
         only(
             own,
             "stream",
-            rows.unwrap_or_else(|error| panic!("stream: {error}")),
+            &rows.unwrap_or_else(|error| panic!("stream: {error}")),
         );
         let count = self.ours.count(Filter::all()).await;
         assert!(matches!(count, Ok(1)), "count saw foreign rows: {count:?}");
         self.report.reads += 7;
     }
 
-    async fn writes<A>(&mut self, foreign: &A, sample: &impl Fn() -> A)
+    async fn writes<A>(&mut self, foreign: &A, sample: &(impl Fn() -> A + Sync))
     where
         A: Aggregate + Clone + PartialEq + Debug,
         R: Repository<A>,
@@ -243,9 +243,9 @@ impl<R> Trial<R> {
     }
 }
 
-fn only<A: PartialEq + Debug>(own: &A, operation: &str, rows: Vec<A>) {
+fn only<A: PartialEq + Debug>(own: &A, operation: &str, rows: &[A]) {
     assert!(
-        matches!(&rows[..], [row] if row == own),
+        matches!(rows, [row] if row == own),
         "{operation} answered other rows than the tenant's own: {rows:?}"
     );
 }

@@ -18,13 +18,13 @@ pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Resu
         .connect_options()
         .connect()
         .await
-        .map_err(|error| driver_error("migrate", error))?;
+        .map_err(|error| driver_error("migrate", &error))?;
     let outcome = migrations
-        .run(&mut connection, |error| driver_error("migrate", error))
+        .run(&mut connection, |error| driver_error("migrate", &error))
         .await;
     let closed = connection
         .close()
         .await
-        .map_err(|error| driver_error("migrate", error));
+        .map_err(|error| driver_error("migrate", &error));
     closed.and(outcome)
 }

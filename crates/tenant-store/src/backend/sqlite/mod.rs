@@ -95,7 +95,7 @@ impl SqliteBackend {
         } else {
             sqlx::Connection::close(first)
                 .await
-                .map_err(|cause| error::driver_error("open", cause))?;
+                .map_err(|cause| error::driver_error("open", &cause))?;
             None
         };
         let pool = |connections: u32| {
@@ -133,7 +133,7 @@ impl SqliteBackend {
                     "waited {} ms; {what} in use ({size} of {size}): end units of work sooner",
                     started.elapsed().as_millis()
                 ))),
-            Err(cause) => Err(error::driver_error(operation, cause)),
+            Err(cause) => Err(error::driver_error(operation, &cause)),
         }
     }
 }
@@ -142,7 +142,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection> {
     options
         .connect()
         .await
-        .map_err(|cause| error::driver_error("open", cause))
+        .map_err(|cause| error::driver_error("open", &cause))
 }
 
 #[async_trait]
@@ -169,7 +169,7 @@ impl Backend for SqliteBackend {
                     Transaction::begin(connection, Some(sqlx::SqlSafeStr::into_sql_str(statement)));
                 let transaction = begun
                     .await
-                    .map_err(|cause| error::driver_error(begin.operation, cause))?;
+                    .map_err(|cause| error::driver_error(begin.operation, &cause))?;
                 Connection::Transaction(transaction)
             }
         };

@@ -60,7 +60,7 @@ impl SqliteSession {
         let mut handle = connection
             .lock_handle()
             .await
-            .map_err(|cause| driver_error("begin", cause))?;
+            .map_err(|cause| driver_error("begin", &cause))?;
         // The handler stays on the connection; without a deadline it does nothing.
         handle.set_progress_handler(STEPS_PER_LOOK, move || {
             let deadline = deadline.load(Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Session for SqliteSession {
                 Err(error) => {
                     drop(rows);
                     self.usable = false;
-                    return Err(statement_error(statement, error));
+                    return Err(statement_error(statement, &error));
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Session for SqliteSession {
             Ok(result) => Ok(result.rows_affected()),
             Err(error) => {
                 self.usable = false;
-                Err(statement_error(statement, error))
+                Err(statement_error(statement, &error))
             }
         }
     }
@@ -136,7 +136,7 @@ impl Session for SqliteSession {
                 Ok(row) => Ok(Box::new(SqliteRow(row)) as Box<dyn Row + Send>),
                 Err(error) => {
                     *usable = false;
-                    Err(statement_error(statement, error))
+                    Err(statement_error(statement, &error))
                 }
             })
             .boxed()
@@ -152,7 +152,7 @@ impl Session for SqliteSession {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.usable = false;
-                Err(driver_error("verify", error))
+                Err(driver_error("verify", &error))
             }
         }
     }
@@ -174,7 +174,7 @@ impl Session for SqliteSession {
             }
             Err(error) => {
                 self.usable = false;
-                Err(driver_error(operation, error))
+                Err(driver_error(operation, &error))
             }
         }
     }
@@ -185,7 +185,7 @@ impl Session for SqliteSession {
             Connection::Transaction(transaction) if self.usable => transaction
                 .commit()
                 .await
-                .map_err(|error| driver_error("commit", error)),
+                .map_err(|error| driver_error("commit", &error)),
             Connection::Plain(_) => Ok(()),
             Connection::Transaction(_) | Connection::Ended => {
                 Err(Error::new(ErrorKind::WorkAborted, "commit"))
@@ -198,7 +198,7 @@ impl Session for SqliteSession {
             Connection::Transaction(transaction) => transaction
                 .rollback()
                 .await
-                .map_err(|error| driver_error("rollback", error)),
+                .map_err(|error| driver_error("rollback", &error)),
             Connection::Plain(_) | Connection::Ended => Ok(()),
         }
     }

@@ -40,7 +40,11 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
         // Class 08, and the shutdowns of class 57
         // (https://www.postgresql.org/docs/current/errcodes-appendix.html).
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03" | "57P05")
+            code.starts_with("08")
+                || matches!(&*code, "57P01" | "57P02" | "57P03" | "57P04" | "57P05")
+                // The server ends a session that was idle in its transaction for too long, or
+                // whose transaction was open for too long.
+                || matches!(&*code, "25P03" | "25P04")
         }),
         _ => false,
     }
@@ -81,7 +85,6 @@ fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
         "42703" | "42804" | "42883" | "42P10" => ErrorKind::SchemaMismatch,
         "42501" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
-        "53300" => ErrorKind::PoolExhausted,
         "0A000" => ErrorKind::Unsupported,
         // The plan was made for columns that a migration has changed since.
         code if code.starts_with("22") => ErrorKind::InvalidValue,
@@ -94,6 +97,10 @@ fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
 /// Adds what is safe to tell: names of constraints and columns, and the server's own words where
 /// they quote no value.
 fn finish(error: Error, cause: sqlx::Error) -> Error {
+    let error = match advice(error.kind()) {
+        Some(advice) => error.with_detail(advice),
+        None => error,
+    };
     match cause {
         sqlx::Error::Database(database) => {
             let server = ServerError::new(&*database);
@@ -104,6 +111,7 @@ fn finish(error: Error, cause: sqlx::Error) -> Error {
         }
         // Its text may repeat the URL, and with it a password.
         sqlx::Error::Configuration(_) => error,
+        sqlx::Error::PoolClosed => error.with_detail("the store was closed: open it anew"),
         sqlx::Error::Io(cause) => error.with_source(cause),
         sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => error,
         cause => error.with_source(DriverError(cause.to_string())),
@@ -137,35 +145,78 @@ impl ServerError {
     }
 
     fn advice(&self, kind: ErrorKind) -> Option<Cow<'static, str>> {
-        Some(match kind {
-            ErrorKind::AlreadyExists | ErrorKind::ConstraintViolated => {
-                match (&self.constraint, &self.column) {
-                    (Some(constraint), _) => format!("constraint {constraint}").into(),
-                    (None, Some(column)) => format!("column {column} must have a value").into(),
-                    (None, None) => return None,
-                }
+        match kind {
+            ErrorKind::AlreadyExists | ErrorKind::ConstraintViolated => self.constraint_advice(),
+            ErrorKind::InvalidSettings if self.state == "3D000" => {
+                Some("there is no such database: correct the URL, or create it".into())
             }
-            ErrorKind::PermissionDenied => {
-                "row-level security or a missing grant refused it; migrations grant rights by \
-                 tenantry.protect"
-                    .into()
+            ErrorKind::Unavailable if self.state.starts_with("53") => Some(
+                "the server has no room for more connections or memory: lower max_connections of \
+                 its clients, or give it more"
+                    .into(),
+            ),
+            kind => advice(kind).map(Cow::Borrowed),
+        }
+    }
+
+    fn constraint_advice(&self) -> Option<Cow<'static, str>> {
+        let constraint = self.constraint.as_deref();
+        Some(match (&*self.state, constraint, &self.column) {
+            ("23505", Some(constraint), _) => {
+                format!("constraint {constraint}: the tenant has a row with this key").into()
             }
-            ErrorKind::UnknownTable => "run the migrations, as the owner role".into(),
-            ErrorKind::SchemaMismatch => {
-                "the table differs from the struct: run the migrations of this release".into()
-            }
-            ErrorKind::ReadOnly => {
-                "the server is a replica, or the unit of work is read-only".into()
-            }
-            ErrorKind::StatementTimeout => {
-                "the statement ran longer than statement_timeout allows".into()
-            }
-            ErrorKind::InvalidValue => {
-                "a value is out of the range or the form that its column takes".into()
-            }
+            // The same text for a row that nobody has and for one of another tenant.
+            ("23503", Some(constraint), _) => format!(
+                "constraint {constraint}: the row that is referred to is not there, or others \
+                 still refer to this one"
+            )
+            .into(),
+            ("23502", _, Some(column)) => format!("column {column} must have a value").into(),
+            (_, Some(constraint), _) => format!("constraint {constraint} refuses the row").into(),
             _ => return None,
         })
     }
+}
+
+/// Returns what to do, where the kind alone tells.
+const fn advice(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Unavailable => {
+            "the connection to the server broke or was refused: see that the server runs and can \
+             be reached, and try again"
+        }
+        ErrorKind::AuthenticationFailed => {
+            "correct the role or its password in the settings, and pg_hba.conf on the server"
+        }
+        ErrorKind::TlsFailed => {
+            "sslmode in the URL and the server must agree: set up TLS on the server, build with \
+             the feature postgres-tls, and see that the certificate is trusted"
+        }
+        ErrorKind::SerializationFailure | ErrorKind::Deadlock => {
+            "a concurrent transaction was in the way: run the unit of work again from its start, \
+             as TenantScope::run does"
+        }
+        ErrorKind::Locked => "another transaction holds the row: try again",
+        ErrorKind::PermissionDenied => {
+            "row-level security or a missing grant refused it; migrations grant rights by \
+             tenantry.protect"
+        }
+        ErrorKind::UnknownTable => "run the migrations, as the owner role",
+        ErrorKind::SchemaMismatch => {
+            "the table differs from the struct: run the migrations of this release"
+        }
+        ErrorKind::ReadOnly => {
+            "the server is a replica, or the unit of work is read-only: write through the primary, \
+             in a unit of work that writes"
+        }
+        ErrorKind::StatementTimeout => {
+            "the statement ran longer than statement_timeout allows, or waited so long for a lock: \
+             try again, make it touch fewer rows, or allow it more time"
+        }
+        ErrorKind::StorageFull => "the disk of the server is full: make room",
+        ErrorKind::InvalidValue => "a value is out of the range or the form that its column takes",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for ServerError {

@@ -6,13 +6,13 @@ use crate::backend::Statement;
 use crate::error::{Error, ErrorKind};
 
 /// Turns an error outside any statement of a repository into ours.
-pub(crate) fn driver_error(operation: &'static str, error: sqlx::Error) -> Error {
-    finish(Error::new(kind_of(&error), operation), &error)
+pub(crate) fn driver_error(operation: &'static str, error: &sqlx::Error) -> Error {
+    finish(Error::new(kind_of(error), operation), error)
 }
 
 /// Turns the error of a statement into ours, with its table and key.
-pub(super) fn statement_error(statement: &Statement<'_>, error: sqlx::Error) -> Error {
-    finish(statement.error(kind_of(&error)), &error)
+pub(super) fn statement_error(statement: &Statement<'_>, error: &sqlx::Error) -> Error {
+    finish(statement.error(kind_of(error)), error)
 }
 
 /// The primary result codes (<https://www.sqlite.org/rescode.html>); extended ones keep them in
@@ -71,13 +71,28 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
         ErrorKind::SchemaMismatch => {
             "the table differs from the struct: run the migrations of this release"
         }
-        ErrorKind::Locked => "another process holds the lock of the file",
-        ErrorKind::ReadOnly => "the file is read-only, or the unit of work is",
-        ErrorKind::StatementTimeout => "the statement ran longer than its time-out allows",
-        ErrorKind::StorageFull => "the disk is full: nothing was stored",
+        ErrorKind::AlreadyExists => "the tenant has a row with this key",
+        ErrorKind::ConstraintViolated => {
+            "a foreign key, check or not-null constraint refuses the row"
+        }
+        ErrorKind::Locked => {
+            "another process holds the lock of the file: try again, or allow a longer busy time-out"
+        }
+        ErrorKind::ReadOnly => {
+            "the file is read-only, or the unit of work is: let the process write to the file and \
+             its folder"
+        }
+        ErrorKind::StatementTimeout => {
+            "the statement ran longer than its time-out allows: make it touch fewer rows, or allow \
+             it more time"
+        }
+        ErrorKind::StorageFull => "the disk is full, and nothing was stored: make room",
         ErrorKind::Corrupt => "the file is damaged, or no SQLite database: restore a backup",
         ErrorKind::InvalidValue => "a value is out of the range that its column takes",
-        ErrorKind::Unavailable => "the file cannot be opened or read",
+        ErrorKind::Unavailable => {
+            "the file cannot be opened or read: see that its folder is there and the process may \
+             write to it"
+        }
         _ => "",
     };
     let error = if advice.is_empty() {
