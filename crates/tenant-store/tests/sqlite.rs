@@ -15,3 +15,30 @@ async fn open() -> TenantStore {
 }
 
 tenantry_store::conformance_suite!(open);
+
+/// A unit of work that is tried again can run in a task of its own: its future is `Send`.
+#[tokio::test]
+async fn run_can_be_spawned() {
+    use tenantry_core::TenantId;
+    use tenantry_store::conformance::Specimen;
+    use tenantry_store::{Error, Repository as _, RetryPolicy, WorkOptions};
+
+    let scope = open().await.tenant(TenantId::generate());
+    let label = "spawned".to_owned();
+    let task = tokio::spawn(async move {
+        let label = &label;
+        scope
+            .run(
+                RetryPolicy::new(),
+                WorkOptions::default(),
+                |work| async move {
+                    let specimens = work.repository::<Specimen>();
+                    specimens.insert(&mut Specimen::named(label)).await?;
+                    specimens.count(Specimen::LABEL.eq(label.as_str())).await
+                },
+            )
+            .await
+    });
+    let count: Result<u64, Error> = task.await.unwrap();
+    assert_eq!(count.unwrap(), 1);
+}

@@ -1,7 +1,5 @@
 //! The file of flights, read from its first to its last line before anything is stored.
 
-use std::error::Error;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -60,63 +58,101 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Vec<Timetable>> {
 }
 
 fn parse(name: &str, file: impl Read) -> Result<Vec<Timetable>> {
-    let malformed = |line, problem| Malformed {
-        file: name.to_owned(),
-        line,
-        problem,
-    };
-    let unreadable = |error: csv::Error| -> Box<dyn Error + Send + Sync> {
-        match error.position().map(csv::Position::line) {
-            Some(line) => malformed(line, explain(&error)).into(),
-            None => format!("{name}: {}; nothing was imported", explain(&error)).into(),
-        }
-    };
-
-    let mut reader = csv::Reader::from_reader(file);
-    let header = reader.headers().map_err(unreadable)?;
-    let mut places = [0; COLUMNS.len()];
-    for (place, column) in places.iter_mut().zip(COLUMNS) {
-        *place = header
-            .iter()
-            .position(|name| name == column)
-            .ok_or_else(|| {
-                malformed(
-                    1,
-                    format!(
-                        "the header has no column {column}; it needs {}",
-                        COLUMNS.join(",")
-                    ),
-                )
-            })?;
-    }
-
+    let mut file = BufReader::new(file);
     let mut timetables = Airline::ALL.map(|airline| Timetable {
         airline,
         flights: Vec::new(),
         delays: Delays::default(),
     });
-    let mut record = csv::StringRecord::new();
-    let mut last_line = 1;
-    while reader.read_record(&mut record).map_err(unreadable)? {
-        last_line = record.position().map_or(last_line + 1, csv::Position::line);
-        let fields = places.map(|place| &record[place]);
-        let (airline, flight) =
-            parse_line(last_line, fields).map_err(|problem| malformed(last_line, problem))?;
-        for timetable in &mut timetables {
-            if timetable.airline == airline {
-                timetable.delays.add(flight.departure_delay);
-                timetable.flights.push(flight);
-                break;
-            }
+    let mut columns = None;
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        let malformed = |problem| format!("{name}, line {number}: {problem}; nothing was imported");
+        bytes.clear();
+        if file
+            .read_until(b'\n', &mut bytes)
+            .map_err(|error| malformed(error.to_string()))?
+            == 0
+        {
+            break;
+        }
+        let line = text_of(&bytes).map_err(malformed)?;
+        let Some(columns) = &columns else {
+            columns = Some(Columns::of_header(line).map_err(malformed)?);
+            continue;
+        };
+        let fields = columns.fields(line).map_err(malformed)?;
+        let (airline, flight) = parse_line(number, fields).map_err(malformed)?;
+        let owner = timetables
+            .iter_mut()
+            .find(|timetable| timetable.airline == airline);
+        if let Some(timetable) = owner {
+            timetable.delays.add(flight.departure_delay);
+            timetable.flights.push(flight);
         }
     }
     if timetables
         .iter()
         .all(|timetable| timetable.flights.is_empty())
     {
-        return Err(malformed(last_line, "the file ends here and has no flight".to_owned()).into());
+        return Err(format!("{name}: there is no flight in the file; nothing was imported").into());
     }
     Ok(timetables.into())
+}
+
+/// Returns a line without its end.
+fn text_of(bytes: &[u8]) -> Result<&str, String> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    std::str::from_utf8(line)
+        .map_err(|error| format!("byte {} is not UTF-8 text", error.valid_up_to() + 1))
+}
+
+/// Where the columns stand in a line.
+struct Columns {
+    places: [usize; COLUMNS.len()],
+    count: usize,
+}
+
+impl Columns {
+    fn of_header(line: &str) -> Result<Self, String> {
+        // The mark that some programs put before the first letter of a file.
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let mut places = [0; COLUMNS.len()];
+        for (place, column) in places.iter_mut().zip(COLUMNS) {
+            *place = line
+                .split(',')
+                .position(|name| name == column)
+                .ok_or_else(|| {
+                    format!(
+                        "the header has no column {column}; it needs {}",
+                        COLUMNS.join(",")
+                    )
+                })?;
+        }
+        Ok(Self {
+            places,
+            count: line.split(',').count(),
+        })
+    }
+
+    /// Returns the fields of a line in the order of [`COLUMNS`].
+    ///
+    /// A comma separates, whatever stands around it: no field of such a file needs quotes.
+    fn fields<'l>(&self, line: &'l str) -> Result<[&'l str; COLUMNS.len()], String> {
+        if line.is_empty() {
+            return Err("the line is empty".to_owned());
+        }
+        let fields: Vec<&str> = line.split(',').collect();
+        if fields.len() != self.count {
+            return Err(format!(
+                "it has {} fields, and the header has {}",
+                fields.len(),
+                self.count
+            ));
+        }
+        Ok(self.places.map(|place| fields[place]))
+    }
 }
 
 /// Makes a flight of the fields of a line, in the order of [`COLUMNS`].
@@ -227,41 +263,6 @@ fn whole_hour(text: &str) -> Option<DateTime<Utc>> {
     let is_whole = hour.timestamp() % 3600 == 0 && hour.timestamp_subsec_nanos() == 0;
     (is_whole && hour.year() > 0).then_some(hour)
 }
-
-fn explain(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
-            format!("it has {len} fields, and the header has {expected_len}")
-        }
-        csv::ErrorKind::Utf8 { err, .. } => {
-            format!("field {} is not UTF-8 text", err.field() + 1)
-        }
-        csv::ErrorKind::Io(error) => format!("the file cannot be read to its end: {error}"),
-        _ => error.to_string(),
-    }
-}
-
-/// A line that is no flight.
-#[derive(Debug)]
-struct Malformed {
-    file: String,
-    line: u64,
-    problem: String,
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, line {}: {}; nothing was imported",
-            self.file, self.line, self.problem
-        )
-    }
-}
-
-impl Error for Malformed {}
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -203,7 +203,7 @@ pub(crate) async fn same_id(storage: &Storage, ledger: &Ledger, busiest: &Timeta
     Ok(())
 }
 
-/// Every airline reaches for the flights of every other one, by every road.
+/// Every airline reaches for flights of all others: reads and writes, single and in bulk.
 pub(crate) async fn strangers(
     storage: &Storage,
     ledger: &Ledger,
@@ -251,7 +251,9 @@ pub(crate) async fn strangers(
             "foreign flights were written in bulk",
         )?;
     }
-    println!("strangers  each airline reaches for the flights of all others, and finds its own");
+    println!(
+        "strangers  each airline reaches for flights of all others, and finds nothing but its own"
+    );
     Ok(())
 }
 

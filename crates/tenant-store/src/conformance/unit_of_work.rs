@@ -52,7 +52,7 @@ pub async fn dropped_unit_of_work_is_rolled_back(subject: &dyn Subject) {
 /// A savepoint keeps what came before, and can be gone back to again.
 pub async fn savepoint_gives_up_what_came_after(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
-    let mut work = scope.begin().await.unwrap();
+    let work = scope.begin().await.unwrap();
     work.repository()
         .insert(&mut Specimen::named("before"))
         .await
@@ -158,7 +158,7 @@ pub async fn not_found_and_conflict_end_nothing(subject: &dyn Subject) {
 pub async fn savepoint_survives_an_error(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
     let mut specimen = Specimen::named("first");
-    let mut work = scope.begin().await.unwrap();
+    let work = scope.begin().await.unwrap();
     work.repository().insert(&mut specimen).await.unwrap();
     let savepoint = work.savepoint().await.unwrap();
     let mut again = Specimen::with_id(specimen.id.0, "second");
@@ -232,7 +232,7 @@ pub async fn listeners_hear_of_commits_alone(subject: &dyn Subject) {
     let missing = SpecimenId(uuid::Uuid::now_v7());
     specimens.delete_by_id(&missing, None).await.unwrap_err();
 
-    let mut work = scope.begin().await.unwrap();
+    let work = scope.begin().await.unwrap();
     work.repository().update(&mut specimen).await.unwrap();
     let savepoint = work.savepoint().await.unwrap();
     work.repository::<Specimen>()
@@ -301,10 +301,10 @@ pub async fn listeners_hear_of_commits_alone(subject: &dyn Subject) {
 /// `run` tries a unit of work again after an error that can pass, and commits once.
 pub async fn run_tries_again_when_that_helps(subject: &dyn Subject) {
     let (scope, outside) = new_tenant(subject);
-    let attempts = AtomicU32::new(0);
+    let attempts = &AtomicU32::new(0);
     let policy = RetryPolicy::new().with_waits(Duration::ZERO, Duration::ZERO);
     let answer = scope
-        .run(policy, WorkOptions::default(), async |work| {
+        .run(policy, WorkOptions::default(), |work| async move {
             work.repository()
                 .insert(&mut Specimen::named("once"))
                 .await?;
@@ -328,12 +328,12 @@ pub async fn run_gives_up_after_its_attempts(subject: &dyn Subject) {
         (ErrorKind::CommitUnknown, 1),
         (ErrorKind::AlreadyExists, 1),
     ] {
-        let attempts = AtomicU32::new(0);
+        let attempts = &AtomicU32::new(0);
         let policy = RetryPolicy::new()
             .with_attempts(4)
             .with_waits(Duration::ZERO, Duration::ZERO);
         let answer: crate::Result<()> = scope
-            .run(policy, WorkOptions::default(), async |work| {
+            .run(policy, WorkOptions::default(), |work| async move {
                 attempts.fetch_add(1, Ordering::SeqCst);
                 work.repository()
                     .insert(&mut Specimen::named("never"))

@@ -7,7 +7,7 @@ use tenantry_core::{RequestContext, TenantId};
 
 use crate::aggregate::Aggregate;
 use crate::backend::{Access, Begin};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repository::SqlRepository;
 use crate::store::StoreInner;
 use crate::work::{RetryPolicy, Retryable, UnitOfWork, WorkOptions};
@@ -109,11 +109,12 @@ impl TenantScope {
     ///
     /// Tried again are serialization failures, deadlocks, locks and lost connections, as often as
     /// the policy says; never a commit whose answer was lost. `work` may therefore run several
-    /// times: what it does outside the unit of work must bear that.
+    /// times: what it does outside the unit of work must bear that. It gets a handle to the unit
+    /// of work and must let go of it before it returns.
     ///
     /// # Errors
     ///
-    /// The last error of `work`, of begin or of commit.
+    /// The last error of `work`, of begin or of commit; `InvalidInput` if `work` keeps its handle.
     ///
     /// # Cancel safety
     ///
@@ -135,7 +136,7 @@ impl TenantScope {
     /// # }
     /// async fn add_fee(tenant: &TenantScope, id: Uuid) -> Result<()> {
     ///     tenant
-    ///         .run(RetryPolicy::new(), WorkOptions::default(), async |work| {
+    ///         .run(RetryPolicy::new(), WorkOptions::default(), |work| async move {
     ///             let invoices = work.repository::<Invoice>();
     ///             let mut invoice = invoices.get(id).await?;
     ///             invoice.total_cents += 500;
@@ -144,14 +145,15 @@ impl TenantScope {
     ///         .await
     /// }
     /// ```
-    pub async fn run<T, E, F>(
+    pub async fn run<T, E, F, W>(
         &self,
         policy: RetryPolicy,
         options: WorkOptions,
         mut work: F,
     ) -> Result<T, E>
     where
-        F: AsyncFnMut(&mut UnitOfWork) -> Result<T, E>,
+        F: FnMut(Arc<UnitOfWork>) -> W,
+        W: Future<Output = Result<T, E>>,
         E: From<Error> + Retryable,
     {
         let mut attempt = 1;
@@ -168,13 +170,19 @@ impl TenantScope {
         }
     }
 
-    async fn attempt<T, E, F>(&self, options: WorkOptions, work: &mut F) -> Result<T, E>
+    async fn attempt<T, E, F, W>(&self, options: WorkOptions, work: &mut F) -> Result<T, E>
     where
-        F: AsyncFnMut(&mut UnitOfWork) -> Result<T, E>,
-        E: From<Error> + Retryable,
+        F: FnMut(Arc<UnitOfWork>) -> W,
+        W: Future<Output = Result<T, E>>,
+        E: From<Error>,
     {
-        let mut unit = self.begin_with(options).await?;
-        let value = work(&mut unit).await?;
+        let unit = Arc::new(self.begin_with(options).await?);
+        let value = work(Arc::clone(&unit)).await?;
+        let unit = Arc::into_inner(unit).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "run").with_detail(
+                "the unit of work was kept beyond its closure, so it cannot be committed",
+            )
+        })?;
         unit.commit().await?;
         Ok(value)
     }

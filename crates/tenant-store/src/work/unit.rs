@@ -153,8 +153,8 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `WorkAborted`, `Unavailable`.
-    pub async fn savepoint(&mut self) -> Result<Savepoint> {
-        let state = self.state.get_mut();
+    pub async fn savepoint(&self) -> Result<Savepoint> {
+        let mut state = self.state.lock().await;
         if state.is_ended() {
             return Err(aborted("savepoint"));
         }
@@ -178,8 +178,8 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `InvalidInput` if the savepoint is no longer set, `Unavailable`.
-    pub async fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
-        let state = self.state.get_mut();
+    pub async fn rollback_to(&self, savepoint: &Savepoint) -> Result<()> {
+        let mut state = self.state.lock().await;
         let place = state.place_of(savepoint, "rollback_to")?;
         state.interrupted = true;
         state
@@ -197,8 +197,8 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `InvalidInput` if the savepoint is no longer set, `WorkAborted`, `Unavailable`.
-    pub async fn release(&mut self, savepoint: Savepoint) -> Result<()> {
-        let state = self.state.get_mut();
+    pub async fn release(&self, savepoint: Savepoint) -> Result<()> {
+        let mut state = self.state.lock().await;
         let place = state.place_of(&savepoint, "release")?;
         if state.is_ended() {
             return Err(aborted("release"));

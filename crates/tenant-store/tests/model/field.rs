@@ -20,29 +20,43 @@ pub(crate) struct Condition<A> {
 }
 
 impl<A: Aggregate> Condition<A> {
-    fn new(text: String, filter: Filter<A>, holds: impl Fn(&A) -> bool + Send + Sync + 'static) -> Self {
-        Self { text, filter, holds: Arc::new(holds) }
+    fn new(
+        text: String,
+        filter: Filter<A>,
+        holds: impl Fn(&A) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            text,
+            filter,
+            holds: Arc::new(holds),
+        }
     }
 
-    fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self::new("all".to_owned(), Filter::all(), |_| true)
     }
 
     fn negated(self) -> Self {
         let holds = self.holds;
-        Self::new(format!("!{}", self.text), !self.filter, move |row| !holds(row))
+        Self::new(format!("!{}", self.text), !self.filter, move |row| {
+            !holds(row)
+        })
     }
 
     fn and(self, other: Self) -> Self {
         let (left, right) = (self.holds, other.holds);
         let text = format!("({} and {})", self.text, other.text);
-        Self::new(text, self.filter.and(other.filter), move |row| left(row) && right(row))
+        Self::new(text, self.filter.and(other.filter), move |row| {
+            left(row) && right(row)
+        })
     }
 
     fn or(self, other: Self) -> Self {
         let (left, right) = (self.holds, other.holds);
         let text = format!("({} or {})", self.text, other.text);
-        Self::new(text, self.filter.or(other.filter), move |row| left(row) || right(row))
+        Self::new(text, self.filter.or(other.filter), move |row| {
+            left(row) || right(row)
+        })
     }
 }
 
@@ -70,12 +84,26 @@ impl<A: Aggregate<Id: Ord>> Order<A> {
     pub(crate) fn compare(&self, left: &A, right: &A, ties_follow_the_last_key: bool) -> Ordering {
         let descending = self.0.last().is_some_and(|key| key.descending);
         let by_id = left.id().cmp(right.id());
-        let tie = if descending && ties_follow_the_last_key { by_id.reverse() } else { by_id };
-        self.0.iter().map(|key| (key.compare)(left, right)).fold(Ordering::Equal, Ordering::then).then(tie)
+        let tie = if descending && ties_follow_the_last_key {
+            by_id.reverse()
+        } else {
+            by_id
+        };
+        self.0
+            .iter()
+            .map(|key| (key.compare)(left, right))
+            .fold(Ordering::Equal, Ordering::then)
+            .then(tie)
     }
 
     pub(crate) fn on(&self, query: Query<A>) -> Query<A> {
         self.0.iter().fold(query, |query, key| query.sort(key.sort))
+    }
+}
+
+impl<A> Default for Order<A> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
@@ -101,7 +129,8 @@ impl<A> fmt::Debug for Change<A> {
 }
 
 pub(crate) fn changes_of<A: Aggregate>(all: &[Change<A>]) -> Changes<A> {
-    all.iter().fold(Changes::new(), |changes, change| (change.add_to)(changes))
+    all.iter()
+        .fold(Changes::new(), |changes, change| (change.add_to)(changes))
 }
 
 /// An aggregate whose every column can be filtered, sorted and changed at random.
@@ -124,58 +153,171 @@ impl Fields for Specimen {
             State::Done => "done",
         };
         vec![
-            field(Self::ID, |row| Some(row.id), |id| id.0, values::uuid().prop_map(tenantry_store::conformance::SpecimenId)),
-            field(Self::LABEL, |row| Some(row.label.clone()), Clone::clone, values::text()),
-            field(Self::REMARK, |row| row.remark.clone(), Clone::clone, values::text()),
-            field(Self::FLAG, |row| Some(row.flag), Clone::clone, any::<bool>()),
-            field(Self::SMALL, |row| Some(row.small), Clone::clone, values::int16()),
-            field(Self::MEDIUM, |row| Some(row.medium), Clone::clone, values::int32()),
-            field(Self::BIG, |row| Some(row.big), Clone::clone, values::int64()),
+            field(
+                Self::ID,
+                |row| Some(row.id),
+                |id| id.0,
+                values::uuid().prop_map(tenantry_store::conformance::SpecimenId),
+            ),
+            field(
+                Self::LABEL,
+                |row| Some(row.label.clone()),
+                Clone::clone,
+                values::text(),
+            ),
+            field(
+                Self::REMARK,
+                |row| row.remark.clone(),
+                Clone::clone,
+                values::text(),
+            ),
+            field(
+                Self::FLAG,
+                |row| Some(row.flag),
+                Clone::clone,
+                any::<bool>(),
+            ),
+            field(
+                Self::SMALL,
+                |row| Some(row.small),
+                Clone::clone,
+                values::int16(),
+            ),
+            field(
+                Self::MEDIUM,
+                |row| Some(row.medium),
+                Clone::clone,
+                values::int32(),
+            ),
+            field(
+                Self::BIG,
+                |row| Some(row.big),
+                Clone::clone,
+                values::int64(),
+            ),
             field(Self::RANK, |row| row.rank, Clone::clone, values::int64()),
-            field(Self::RATIO, |row| Some(row.ratio), Clone::clone, values::double()),
-            field(Self::AMOUNT, |row| Some(row.amount), Clone::clone, values::decimal()),
-            field(Self::PAYLOAD, |row| Some(row.payload.clone()), Clone::clone, values::bytes()),
+            field(
+                Self::RATIO,
+                |row| Some(row.ratio),
+                Clone::clone,
+                values::double(),
+            ),
+            field(
+                Self::AMOUNT,
+                |row| Some(row.amount),
+                Clone::clone,
+                values::decimal(),
+            ),
+            field(
+                Self::PAYLOAD,
+                |row| Some(row.payload.clone()),
+                Clone::clone,
+                values::bytes(),
+            ),
             field(Self::LINK, |row| row.link, Clone::clone, values::uuid()),
-            field(Self::SEEN_AT, |row| Some(row.seen_at), Clone::clone, values::time()),
+            field(
+                Self::SEEN_AT,
+                |row| Some(row.seen_at),
+                Clone::clone,
+                values::time(),
+            ),
             field(Self::STATE, |row| Some(row.state), stored, values::state()),
-            field(Self::VERSION, |row| Some(row.version), Clone::clone, values::version()),
-            Field { conditions: equalities_of_notes().boxed(), keys: Vec::new() },
-            Field { conditions: prefixes(Self::LABEL, |row| Some(&*row.label)), keys: Vec::new() },
-            Field { conditions: prefixes(Self::REMARK, |row| row.remark.as_deref()), keys: Vec::new() },
+            field(
+                Self::VERSION,
+                |row| Some(row.version),
+                Clone::clone,
+                values::version(),
+            ),
+            Field {
+                conditions: equalities_of_notes().boxed(),
+                keys: Vec::new(),
+            },
+            Field {
+                conditions: prefixes(Self::LABEL, |row| Some(&*row.label)),
+                keys: Vec::new(),
+            },
+            Field {
+                conditions: prefixes(Self::REMARK, |row| row.remark.as_deref()),
+                keys: Vec::new(),
+            },
         ]
     }
 
     fn changes() -> Vec<BoxedStrategy<Change<Self>>> {
         vec![
             set(Self::LABEL, |row| &mut row.label, values::text()),
-            set(Self::REMARK, |row| &mut row.remark, proptest::option::of(values::text())),
+            set(
+                Self::REMARK,
+                |row| &mut row.remark,
+                proptest::option::of(values::text()),
+            ),
             set(Self::FLAG, |row| &mut row.flag, any::<bool>()),
-            set(Self::RANK, |row| &mut row.rank, proptest::option::of(values::int64())),
+            set(
+                Self::RANK,
+                |row| &mut row.rank,
+                proptest::option::of(values::int64()),
+            ),
             set(Self::AMOUNT, |row| &mut row.amount, values::decimal()),
             set(Self::PAYLOAD, |row| &mut row.payload, values::bytes()),
-            set(Self::LINK, |row| &mut row.link, proptest::option::of(values::uuid())),
+            set(
+                Self::LINK,
+                |row| &mut row.link,
+                proptest::option::of(values::uuid()),
+            ),
             set(Self::SEEN_AT, |row| &mut row.seen_at, values::time()),
             set(Self::STATE, |row| &mut row.state, values::state()),
-            change(Self::NOTES, values::notes(), "=", |changes, notes| changes.set(Self::NOTES, Json(notes)), |row, notes| {
-                row.notes = notes;
-                true
-            }),
-            change(Self::SMALL, values::int16(), "+=", |changes, more| changes.add(Self::SMALL, more), |row, more| {
-                raise(&mut row.small, row.small.checked_add(more))
-            }),
-            change(Self::MEDIUM, values::int32(), "+=", |changes, more| changes.add(Self::MEDIUM, more), |row, more| {
-                raise(&mut row.medium, row.medium.checked_add(more))
-            }),
-            change(Self::BIG, values::int64(), "+=", |changes, more| changes.add(Self::BIG, more), |row, more| {
-                raise(&mut row.big, row.big.checked_add(more))
-            }),
-            change(Self::RANK, values::int64(), "+=", |changes, more| changes.add(Self::RANK, more), |row, more| {
-                row.rank.as_mut().is_none_or(|rank| raise(rank, rank.checked_add(more)))
-            }),
-            change(Self::RATIO, values::double(), "+=", |changes, more| changes.add(Self::RATIO, more), |row, more| {
-                let sum = row.ratio + more;
-                raise(&mut row.ratio, sum.is_finite().then_some(sum))
-            }),
+            change(
+                Self::NOTES,
+                values::notes(),
+                "=",
+                |changes, notes| changes.set(Self::NOTES, Json(notes)),
+                |row, notes| {
+                    row.notes = notes;
+                    true
+                },
+            ),
+            change(
+                Self::SMALL,
+                values::int16(),
+                "+=",
+                |changes, more| changes.add(Self::SMALL, more),
+                |row, more| raise(&mut row.small, row.small.checked_add(more)),
+            ),
+            change(
+                Self::MEDIUM,
+                values::int32(),
+                "+=",
+                |changes, more| changes.add(Self::MEDIUM, more),
+                |row, more| raise(&mut row.medium, row.medium.checked_add(more)),
+            ),
+            change(
+                Self::BIG,
+                values::int64(),
+                "+=",
+                |changes, more| changes.add(Self::BIG, more),
+                |row, more| raise(&mut row.big, row.big.checked_add(more)),
+            ),
+            change(
+                Self::RANK,
+                values::int64(),
+                "+=",
+                |changes, more| changes.add(Self::RANK, more),
+                |row, more| {
+                    row.rank
+                        .as_mut()
+                        .is_none_or(|rank| raise(rank, rank.checked_add(more)))
+                },
+            ),
+            change(
+                Self::RATIO,
+                values::double(),
+                "+=",
+                |changes, more| changes.add(Self::RATIO, more),
+                |row, more| {
+                    let sum = row.ratio + more;
+                    raise(&mut row.ratio, sum.is_finite().then_some(sum))
+                },
+            ),
         ]
     }
 }
@@ -183,9 +325,24 @@ impl Fields for Specimen {
 impl Fields for Tracked {
     fn fields() -> Vec<Field<Self>> {
         vec![
-            field(Self::ID, |row| Some(row.id), Clone::clone, values::shared_id()),
-            field(Self::NAME, |row| Some(row.name.clone()), Clone::clone, values::tracked_name()),
-            field(Self::VERSION, |row| Some(row.version), Clone::clone, values::version()),
+            field(
+                Self::ID,
+                |row| Some(row.id),
+                Clone::clone,
+                values::shared_id(),
+            ),
+            field(
+                Self::NAME,
+                |row| Some(row.name.clone()),
+                Clone::clone,
+                values::tracked_name(),
+            ),
+            field(
+                Self::VERSION,
+                |row| Some(row.version),
+                Clone::clone,
+                values::version(),
+            ),
         ]
     }
 
@@ -209,7 +366,10 @@ pub(crate) fn condition<A: Fields>() -> impl Strategy<Value = Condition<A>> {
 
 /// Up to three sort keys, in any direction.
 pub(crate) fn order<A: Fields>() -> impl Strategy<Value = Order<A>> {
-    let keys: Vec<Key<A>> = A::fields().into_iter().flat_map(|field| field.keys).collect();
+    let keys: Vec<Key<A>> = A::fields()
+        .into_iter()
+        .flat_map(|field| field.keys)
+        .collect();
     vec(proptest::sample::select(keys), 0..=3).prop_map(Order)
 }
 
@@ -245,21 +405,32 @@ where
         (">=", Column::ge, |found| found.is_some_and(Ordering::is_ge)),
     ];
     let compared = move |row: &A, value: &T::Operand| key(&read(row)?).partial_cmp(&key(value));
-    let comparison = (proptest::sample::select(comparisons.to_vec()), values.clone()).prop_map(
-        move |((sign, build, agrees), value)| {
+    let comparison = (
+        proptest::sample::select(comparisons.to_vec()),
+        values.clone(),
+    )
+        .prop_map(move |((sign, build, agrees), value)| {
             let filter = build(column, value.clone());
-            Condition::new(format!("{name} {sign} {value:?}"), filter, move |row| agrees(compared(row, &value)))
-        },
-    );
+            Condition::new(format!("{name} {sign} {value:?}"), filter, move |row| {
+                agrees(compared(row, &value))
+            })
+        });
     let one_of = vec(values, 0..4).prop_map(move |all| {
         let filter = column.one_of(all.clone());
         Condition::new(format!("{name} in {all:?}"), filter, move |row| {
-            all.iter().any(|value| compared(row, value) == Some(Ordering::Equal))
+            all.iter()
+                .any(|value| compared(row, value) == Some(Ordering::Equal))
         })
     });
     let null = any::<bool>().prop_map(move |wanted| {
-        let filter = if wanted { column.is_null() } else { column.is_not_null() };
-        Condition::new(format!("{name} is null: {wanted}"), filter, move |row| read(row).is_none() == wanted)
+        let filter = if wanted {
+            column.is_null()
+        } else {
+            column.is_not_null()
+        };
+        Condition::new(format!("{name} is null: {wanted}"), filter, move |row| {
+            read(row).is_none() == wanted
+        })
     });
     // NULL is the largest.
     let ascending = move |left: &A, right: &A| match (read(left), read(right)) {
@@ -269,7 +440,12 @@ where
     Field {
         conditions: prop_oneof![6 => comparison, 2 => one_of, 1 => null].boxed(),
         keys: vec![
-            Key { text: format!("{name} asc"), sort: column.asc(), descending: false, compare: Arc::new(ascending) },
+            Key {
+                text: format!("{name} asc"),
+                sort: column.asc(),
+                descending: false,
+                compare: Arc::new(ascending),
+            },
             Key {
                 text: format!("{name} desc"),
                 sort: column.desc(),
@@ -289,9 +465,11 @@ where
     values::text()
         .prop_map(move |prefix| {
             let filter = column.starts_with(prefix.clone());
-            Condition::new(format!("{name} starts with {prefix:?}"), filter, move |row| {
-                read(row).is_some_and(|text| text.starts_with(&prefix))
-            })
+            Condition::new(
+                format!("{name} starts with {prefix:?}"),
+                filter,
+                move |row| read(row).is_some_and(|text| text.starts_with(&prefix)),
+            )
         })
         .boxed()
 }
@@ -300,8 +478,16 @@ where
 fn equalities_of_notes() -> impl Strategy<Value = Condition<Specimen>> {
     (values::notes(), any::<bool>()).prop_map(|(notes, wanted)| {
         let value = Json(notes.clone());
-        let filter = if wanted { Specimen::NOTES.eq(value) } else { Specimen::NOTES.ne(value) };
-        Condition::new(format!("notes == {notes:?}: {wanted}"), filter, move |row| (row.notes == notes) == wanted)
+        let filter = if wanted {
+            Specimen::NOTES.eq(value)
+        } else {
+            Specimen::NOTES.ne(value)
+        };
+        Condition::new(
+            format!("notes == {notes:?}: {wanted}"),
+            filter,
+            move |row| (row.notes == notes) == wanted,
+        )
     })
 }
 
@@ -314,10 +500,16 @@ where
     A: Aggregate,
     T: ColumnValue + Clone + fmt::Debug,
 {
-    change(column, values, "=", move |changes, value| changes.set(column, value), move |row, value| {
-        *place(row) = value;
-        true
-    })
+    change(
+        column,
+        values,
+        "=",
+        move |changes, value| changes.set(column, value),
+        move |row, value| {
+            *place(row) = value;
+            true
+        },
+    )
 }
 
 fn change<A, T, V>(

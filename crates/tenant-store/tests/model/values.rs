@@ -13,11 +13,28 @@ use uuid::Uuid;
 /// All of Unicode but NUL.
 pub(crate) fn text() -> impl Strategy<Value = String> + Clone {
     let common = select(vec![
-        "", "a", "A", "ab", "b", "z", "é", "e\u{301}", "%", "_", "a%b", "\\", "'", "日本", "\u{ffff}",
+        "",
+        "a",
+        "A",
+        "ab",
+        "b",
+        "z",
+        "é",
+        "e\u{301}",
+        "%",
+        "_",
+        "a%b",
+        "\\",
+        "'",
+        "日本",
+        "\u{ffff}",
         "\u{10ffff}",
     ]);
-    let odd = vec(any::<char>(), 0..6)
-        .prop_map(|all| all.into_iter().filter(|one| *one != '\0').collect::<String>());
+    let odd = vec(any::<char>(), 0..6).prop_map(|all| {
+        all.into_iter()
+            .filter(|one| *one != '\0')
+            .collect::<String>()
+    });
     prop_oneof![3 => common.prop_map(str::to_owned), 2 => odd]
 }
 
@@ -31,16 +48,40 @@ pub(crate) fn int32() -> impl Strategy<Value = i32> + Clone {
 
 pub(crate) fn int64() -> impl Strategy<Value = i64> + Clone {
     let near_doubles = 1_i64 << 53;
-    let common =
-        vec![i64::MIN, i64::MIN + 1, -1, 0, 1, 2, near_doubles, near_doubles + 1, i64::MAX - 1, i64::MAX];
+    let common = vec![
+        i64::MIN,
+        i64::MIN + 1,
+        -1,
+        0,
+        1,
+        2,
+        near_doubles,
+        near_doubles + 1,
+        i64::MAX - 1,
+        i64::MAX,
+    ];
     prop_oneof![select(common), any::<i64>()]
 }
 
 pub(crate) fn double() -> impl Strategy<Value = f64> + Clone {
     let least = f64::from_bits(1);
-    let common =
-        vec![0.0, -0.0, 1.0, -1.5, 0.1 + 0.2, 1e15, least, -least, f64::MIN_POSITIVE, f64::MIN, f64::MAX];
-    prop_oneof![select(common), POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO]
+    let common = vec![
+        0.0,
+        -0.0,
+        1.0,
+        -1.5,
+        0.1 + 0.2,
+        1e15,
+        least,
+        -least,
+        f64::MIN_POSITIVE,
+        f64::MIN,
+        f64::MAX,
+    ];
+    prop_oneof![
+        select(common),
+        POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO
+    ]
 }
 
 /// Up to 28 digits, with the point anywhere among or in front of them; and the bounds of the type.
@@ -50,12 +91,20 @@ pub(crate) fn decimal() -> impl Strategy<Value = Decimal> + Clone {
         (-20_i64..20, 0_u32..3).prop_map(|(number, scale)| Decimal::new(number, scale)),
         (-DIGITS_28..=DIGITS_28, 0_u32..=28)
             .prop_map(|(number, scale)| Decimal::from_i128_with_scale(number, scale)),
-        select(vec![Decimal::MIN, Decimal::MAX, Decimal::new(1, 28), Decimal::new(10, 28)]),
+        select(vec![
+            Decimal::MIN,
+            Decimal::MAX,
+            Decimal::new(1, 28),
+            Decimal::new(10, 28)
+        ]),
     ]
 }
 
 pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> + Clone {
-    prop_oneof![vec(select(vec![0_u8, 1, 255]), 0..3), vec(any::<u8>(), 0..12)]
+    prop_oneof![
+        vec(select(vec![0_u8, 1, 255]), 0..3),
+        vec(any::<u8>(), 0..12)
+    ]
 }
 
 pub(crate) fn uuid() -> impl Strategy<Value = Uuid> + Clone {
@@ -64,14 +113,28 @@ pub(crate) fn uuid() -> impl Strategy<Value = Uuid> + Clone {
 
 /// One of a few, so that tenants hold the same identifiers.
 pub(crate) fn shared_id() -> impl Strategy<Value = Uuid> + Clone {
-    select(vec![Uuid::nil(), Uuid::from_u128(1), Uuid::from_u128(1 << 127), Uuid::max()])
+    select(vec![
+        Uuid::nil(),
+        Uuid::from_u128(1),
+        Uuid::from_u128(1 << 127),
+        Uuid::max(),
+    ])
 }
 
 /// From year 1 to year 9999, to the microsecond.
 pub(crate) fn time() -> impl Strategy<Value = DateTime<Utc>> + Clone {
     const FIRST: i64 = -62_135_596_800_000_000;
     const LAST: i64 = 253_402_300_799_999_999;
-    let common = vec![FIRST, FIRST + 1, -1, 0, 1, 1_356_998_400_000_000, LAST - 1, LAST];
+    let common = vec![
+        FIRST,
+        FIRST + 1,
+        -1,
+        0,
+        1,
+        1_356_998_400_000_000,
+        LAST - 1,
+        LAST,
+    ];
     prop_oneof![select(common), FIRST..=LAST]
         .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap())
 }
@@ -81,7 +144,15 @@ pub(crate) fn state() -> impl Strategy<Value = State> + Clone {
 }
 
 pub(crate) fn notes() -> impl Strategy<Value = Notes> + Clone {
-    let odd = select(vec!["\"", "\\", "\\u0000", "{\"a\": [1]}", "\u{1}", "\u{2028}", "\u{10ffff}"]);
+    let odd = select(vec![
+        "\"",
+        "\\",
+        "\\u0000",
+        "{\"a\": [1]}",
+        "\u{1}",
+        "\u{2028}",
+        "\u{10ffff}",
+    ]);
     let tag = prop_oneof![odd.prop_map(str::to_owned), text()];
     (vec(tag, 0..3), int64()).prop_map(|(tags, level)| Notes { tags, level })
 }
@@ -92,7 +163,14 @@ pub(crate) fn version() -> impl Strategy<Value = Version> + Clone {
 
 pub(crate) fn specimen(id: impl Strategy<Value = Uuid>) -> impl Strategy<Value = Specimen> {
     let texts = (text(), proptest::option::of(text()), notes(), state());
-    let numbers = (int16(), int32(), int64(), proptest::option::of(int64()), double(), decimal());
+    let numbers = (
+        int16(),
+        int32(),
+        int64(),
+        proptest::option::of(int64()),
+        double(),
+        decimal(),
+    );
     let others = (any::<bool>(), bytes(), proptest::option::of(uuid()), time());
     (id, texts, numbers, others).prop_map(|(id, texts, numbers, others)| {
         let (label, remark, notes, state) = texts;
@@ -121,8 +199,11 @@ pub(crate) fn specimen(id: impl Strategy<Value = Uuid>) -> impl Strategy<Value =
 
 /// Names are unique in a tenant, and few.
 pub(crate) fn tracked() -> impl Strategy<Value = Tracked> {
-    (shared_id(), tracked_name())
-        .prop_map(|(id, name)| Tracked { id, name, version: Version::NEW })
+    (shared_id(), tracked_name()).prop_map(|(id, name)| Tracked {
+        id,
+        name,
+        version: Version::NEW,
+    })
 }
 
 pub(crate) fn tracked_name() -> impl Strategy<Value = String> + Clone {

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+
 use std::error::Error as _;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -124,8 +127,8 @@ impl Tenants {
             } else {
                 &self.one
             };
-            let foreign = other.repository::<Customer>().find(&customer.id);
-            assert_eq!(foreign.await.unwrap(), None);
+            let foreign = other.repository::<Customer>();
+            assert_eq!(foreign.find(&customer.id).await.unwrap(), None);
             customers.delete(&customer).await.unwrap();
         }
     }

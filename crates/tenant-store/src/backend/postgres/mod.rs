@@ -11,6 +11,7 @@ mod session;
 mod settings;
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -82,7 +83,7 @@ const SYSTEM: &str = "postgresql";
 pub(crate) struct PostgresBackend {
     pool: PgPool,
     max_connections: u32,
-    schema: String,
+    schema: Arc<str>,
     persistent: bool,
 }
 
@@ -99,7 +100,7 @@ impl PostgresBackend {
         Ok(Self {
             pool,
             max_connections: settings.max_connections,
-            schema: settings.schema.clone(),
+            schema: settings.schema.as_str().into(),
             persistent: settings.pooler.keeps_statements(),
         })
     }
@@ -167,7 +168,7 @@ impl Backend for PostgresBackend {
                 Ok(transaction) => {
                     return Ok(Box::new(PostgresSession::new(
                         transaction,
-                        self.schema.clone(),
+                        Arc::clone(&self.schema),
                         self.persistent,
                     )));
                 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgArguments, Postgres};
@@ -20,14 +22,14 @@ pub(super) struct PostgresSession {
     transaction: Option<Transaction<'static, Postgres>>,
     /// False after an error of the server: it takes nothing but a rollback then.
     usable: bool,
-    schema: String,
+    schema: Arc<str>,
     persistent: bool,
 }
 
 impl PostgresSession {
     pub(super) const fn new(
         transaction: Transaction<'static, Postgres>,
-        schema: String,
+        schema: Arc<str>,
         persistent: bool,
     ) -> Self {
         Self {
@@ -50,7 +52,7 @@ impl PostgresSession {
     fn query<'q>(&self, statement: &Statement<'_>) -> Result<Query<'q, Postgres, PgArguments>> {
         let mut arguments = Arguments::default();
         (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
-        let sql = AssertSqlSafe(std::sync::Arc::clone(statement.sql)).into_sql_str();
+        let sql = AssertSqlSafe(Arc::clone(statement.sql)).into_sql_str();
         Ok(sqlx::query_with(sql, arguments.into_inner()).persistent(self.persistent))
     }
 }

@@ -1,0 +1,1154 @@
+//! Troubles on PostgreSQL: each is a kind of its own, says what to do, shows nothing that is
+//! nobody's business, and leaves nothing half done.
+
+#![cfg(all(feature = "postgres", feature = "conformance"))]
+#![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
+
+mod support;
+mod trouble;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sqlx::AssertSqlSafe;
+use tenantry_core::{Secret, TenantId};
+use tenantry_store::conformance;
+use tenantry_store::{
+    Aggregate, Changes, CommitOutcome, ErrorKind, Filter, Isolation, PostgresSettings, Query,
+    Repository, RepositoryExt as _, Result, RetryPolicy, TenantStore, UnitOfWork, Version,
+    WorkOptions,
+};
+use tenantry_testkit::{PostgresServer, ServerOptions, StopMode};
+use tokio::sync::Barrier;
+use trouble::postgres::{Fixture, PATIENCE, connect, run};
+use trouble::{Customer, Invoice, Recorder, Tenants, customer, customers, eventually, poll_times};
+use uuid::Uuid;
+
+const REACHABLE: &str = "see that the server runs and can be reached";
+const NO_CONNECTION: &str = "the server took no new connection within";
+
+// --- Opening -------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn closed_port_is_unavailable() {
+    let fixture = Fixture::open().await;
+    let address = fixture.proxy.address();
+    drop(fixture.proxy);
+    let url = fixture.walled.app.url();
+    let port = url.rsplit(':').next().unwrap().split('/').next().unwrap();
+    let url = url.replace(&format!(":{port}/"), &format!(":{}/", address.port()));
+    let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
+    let password = fixture.walled.app.password();
+    trouble::trouble(outcome, ErrorKind::Unavailable, &[REACHABLE], &[password]);
+}
+
+#[tokio::test]
+async fn server_that_hangs_up_is_unavailable() {
+    let fixture = Fixture::open().await;
+    fixture.proxy.refuse();
+    let url = fixture.proxy.url(fixture.walled.app.url()).unwrap();
+    let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+}
+
+#[tokio::test]
+async fn server_that_does_not_answer_is_unavailable() {
+    let fixture = Fixture::open().await;
+    fixture.proxy.pause();
+    let url = fixture.proxy.url(fixture.walled.app.url()).unwrap();
+    let settings = PostgresSettings::new(url).with_acquire_timeout(PATIENCE);
+    let outcome = TenantStore::postgres(settings).await;
+    fixture.trouble(outcome, ErrorKind::Unavailable, &["no answer within 300ms"]);
+}
+
+#[tokio::test]
+async fn wrong_password_is_refused() {
+    let fixture = Fixture::open().await;
+    let wrong = "wrong-horse-battery";
+    let outcome = fixture
+        .another(|settings| settings.with_password(Secret::new(wrong.to_owned())))
+        .await;
+    let advice = ["correct the role or its password"];
+    let error = fixture.trouble(outcome, ErrorKind::AuthenticationFailed, &advice);
+    assert!(
+        trouble::everything_in(&error)
+            .iter()
+            .all(|text| !text.contains(wrong))
+    );
+}
+
+#[tokio::test]
+async fn unknown_database_is_named_a_wrong_setting() {
+    let fixture = Fixture::open().await;
+    let url = fixture.walled.app.url();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let settings = PostgresSettings::new(format!("{server}/no_such_database"));
+    let outcome = TenantStore::postgres(settings).await;
+    let advice = ["there is no such database: correct the URL, or create it"];
+    fixture.trouble(outcome, ErrorKind::InvalidSettings, &advice);
+}
+
+#[tokio::test]
+async fn url_that_is_none_is_refused_and_not_repeated() {
+    for url in [
+        "postgres://app:hunter2@host:port/db",
+        "hunter2",
+        "mysql://app:hunter2@h/d?x",
+    ] {
+        let outcome =
+            TenantStore::postgres(PostgresSettings::new(url).with_acquire_timeout(PATIENCE)).await;
+        let advice = ["write postgres://role@host:port/database"];
+        trouble::trouble(outcome, ErrorKind::InvalidSettings, &advice, &["hunter2"]);
+    }
+}
+
+#[tokio::test]
+async fn tls_that_the_server_does_not_have_is_refused() {
+    let fixture = Fixture::open().await;
+    let url = format!("{}?sslmode=require", fixture.walled.app.url());
+    let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
+    let advice = ["set up TLS on the server", "postgres-tls"];
+    fixture.trouble(outcome, ErrorKind::TlsFailed, &advice);
+}
+
+#[tokio::test]
+async fn server_that_is_full_is_unavailable_and_no_pool_is_to_blame() {
+    let fixture = Fixture::open().await;
+    let user = fixture.walled.app.user();
+    let limit = async |connections: i32| {
+        let sql = format!("alter role {user} connection limit {connections}");
+        run(fixture.walled.database.admin_url(), &sql).await;
+    };
+    limit(1).await;
+    let store = fixture
+        .another(|settings| settings.with_acquire_timeout(PATIENCE))
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+
+    let work = tenants.one.begin().await.unwrap();
+    let later = tenants.two.begin().await;
+    fixture.trouble(later, ErrorKind::Unavailable, &[NO_CONNECTION]);
+    let opened = fixture.another(|settings| settings).await;
+    let advice = ["lower max_connections of its clients"];
+    fixture.trouble(opened, ErrorKind::Unavailable, &advice);
+
+    limit(-1).await;
+    work.commit().await.unwrap();
+    tenants.go_on().await;
+}
+
+// --- The pool ------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn pool_in_use_tells_how_long_was_waited_and_who_holds_it() {
+    let fixture = Fixture::open().await;
+    let store = fixture
+        .another(|settings| {
+            settings
+                .with_max_connections(2)
+                .with_acquire_timeout(PATIENCE)
+        })
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+    let first = tenants.one.begin().await.unwrap();
+    let second = tenants.two.begin().await.unwrap();
+
+    let error = fixture.trouble(
+        tenants
+            .one
+            .repository::<Customer>()
+            .count(Filter::all())
+            .await,
+        ErrorKind::PoolExhausted,
+        &[
+            "2 of 2 connections are in use",
+            "end units of work sooner, or raise max_connections",
+        ],
+    );
+    let text = error.to_string();
+    let waited = text
+        .split("waited ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap();
+    let waited = Duration::from_millis(waited.parse().unwrap());
+    assert!(waited >= PATIENCE && waited < 10 * PATIENCE, "{text}");
+    assert!(error.is_retryable());
+
+    drop((first, second));
+    tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn network_that_is_gone_is_unavailable_until_it_is_back() {
+    let fixture = Fixture::open().await;
+    let kept = customer(&fixture.tenants.one).await;
+    fixture.proxy.refuse();
+    fixture.proxy.cut();
+    let found = fixture
+        .tenants
+        .one
+        .repository::<Customer>()
+        .find(&kept.id)
+        .await;
+    assert!(
+        fixture
+            .trouble(found, ErrorKind::Unavailable, &[REACHABLE])
+            .is_retryable()
+    );
+    let begun = fixture.tenants.two.begin().await;
+    fixture.trouble(begun, ErrorKind::Unavailable, &[REACHABLE]);
+
+    fixture.proxy.accept();
+    fixture.tenants.go_on().await;
+    assert_eq!(customers(&fixture.tenants.one).await, 1);
+}
+
+#[tokio::test]
+async fn stopped_server_is_unavailable_for_all_who_wait() {
+    let server = PostgresServer::start().await.unwrap();
+    let fixture = Fixture::on(&server).await;
+    let store = fixture
+        .another(|settings| {
+            settings
+                .with_max_connections(2)
+                .with_acquire_timeout(PATIENCE)
+        })
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+    tenants.go_on().await;
+    server.stop(StopMode::Fast).await.unwrap();
+    // More than there are connections: those who wait behind two that cannot connect are not to
+    // be told that the pool is too small.
+    let outcomes = join_all((0..8).map(|_| tenants.one.begin())).await;
+    for outcome in outcomes {
+        fixture.trouble(outcome, ErrorKind::Unavailable, &[NO_CONNECTION]);
+    }
+    server.restart().await.unwrap();
+    tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn closed_store_says_so() {
+    let fixture = Fixture::open().await;
+    fixture.store.close().await;
+    let begun = fixture.tenants.one.begin().await;
+    let advice = ["the store was closed: open it anew"];
+    fixture.trouble(begun, ErrorKind::Unavailable, &advice);
+}
+
+// --- Waiting for others --------------------------------------------------------------------------
+
+#[tokio::test]
+async fn wait_for_a_row_ends_with_the_statement_timeout() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let mut row = customer(tenant).await;
+    let holder = tenant.begin().await.unwrap();
+    holder.repository().update(&mut row.clone()).await.unwrap();
+
+    let options = WorkOptions::default().with_statement_timeout(Duration::from_millis(50));
+    let waiting = tenant.begin_with(options).await.unwrap();
+    let error = fixture.trouble(
+        waiting.repository().update(&mut row).await,
+        ErrorKind::StatementTimeout,
+        &["ran longer than statement_timeout allows", "try again"],
+    );
+    assert!(error.is_retryable());
+    assert_eq!(
+        waiting.commit().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
+    holder.rollback().await.unwrap();
+
+    tenant.repository().update(&mut row).await.unwrap();
+    assert_eq!(row.version, Version::new(2));
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn serialization_failure_is_retryable_and_nothing_is_stored() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let options = || WorkOptions::default().with_isolation(Isolation::Serializable);
+    let first = tenant.begin_with(options()).await.unwrap();
+    let second = tenant.begin_with(options()).await.unwrap();
+    for work in [&first, &second] {
+        assert_eq!(
+            work.repository::<Invoice>()
+                .count(Filter::all())
+                .await
+                .unwrap(),
+            0
+        );
+        work.repository()
+            .insert(&mut Invoice::over(1))
+            .await
+            .unwrap();
+    }
+    first.commit().await.unwrap();
+    let advice = ["run the unit of work again from its start, as TenantScope::run does"];
+    let error = fixture.trouble(
+        second.commit().await,
+        ErrorKind::SerializationFailure,
+        &advice,
+    );
+    assert!(error.is_retryable());
+    assert_eq!(
+        tenant
+            .repository::<Invoice>()
+            .count(Filter::all())
+            .await
+            .unwrap(),
+        1
+    );
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn run_recovers_from_a_serialization_failure() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let (attempts, both) = (AtomicU32::new(0), Barrier::new(2));
+    let number_an_invoice = async || {
+        let options = WorkOptions::default().with_isolation(Isolation::Serializable);
+        let work = async |work: &mut UnitOfWork| -> Result<()> {
+            let invoices = work.repository::<Invoice>();
+            let number = invoices.count(Filter::all()).await?;
+            // The first attempts of both have counted before either inserts.
+            if attempts.fetch_add(1, Ordering::SeqCst) < 2 {
+                both.wait().await;
+            }
+            invoices
+                .insert(&mut Invoice::over(number.try_into().unwrap()))
+                .await
+        };
+        tenant.run(RetryPolicy::new(), options, work).await
+    };
+    let (first, second) = tokio::join!(number_an_invoice(), number_an_invoice());
+    first.unwrap();
+    second.unwrap();
+    assert!(attempts.load(Ordering::SeqCst) >= 3);
+    let query = Query::new().sort(Invoice::CENTS.asc());
+    let invoices = tenant.repository::<Invoice>().list(query).await.unwrap();
+    assert_eq!(
+        invoices.items.iter().map(|it| it.cents).collect::<Vec<_>>(),
+        [0, 1]
+    );
+}
+
+#[tokio::test]
+async fn deadlock_is_retryable_and_run_recovers() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let mut rows = [Invoice::over(0), Invoice::over(0)];
+    tenant.repository().insert_many(&mut rows).await.unwrap();
+    let (attempts, both) = (AtomicU32::new(0), Barrier::new(2));
+    let kinds = parking_lot::Mutex::new(Vec::new());
+    let raise = async |order: [Uuid; 2]| {
+        let work = async |work: &mut UnitOfWork| -> Result<()> {
+            let invoices = work.repository::<Invoice>();
+            let raise = || Changes::new().add(Invoice::CENTS, 1);
+            invoices
+                .update_where(Invoice::ID.eq(order[0]), raise(), 1)
+                .await?;
+            if attempts.fetch_add(1, Ordering::SeqCst) < 2 {
+                both.wait().await;
+            }
+            let second = invoices
+                .update_where(Invoice::ID.eq(order[1]), raise(), 1)
+                .await;
+            if let Err(error) = &second {
+                kinds.lock().push((error.kind(), error.to_string()));
+            }
+            second.map(drop)
+        };
+        tenant
+            .run(RetryPolicy::new(), WorkOptions::default(), work)
+            .await
+    };
+    let [one, two] = rows.map(|row| row.id);
+    let (first, second) = tokio::join!(raise([one, two]), raise([two, one]));
+    first.unwrap();
+    second.unwrap();
+    let kinds = kinds.into_inner();
+    let [(kind, text)] = &kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!(*kind, ErrorKind::Deadlock);
+    assert!(
+        kind.is_retryable() && text.contains("as TenantScope::run does"),
+        "{text}"
+    );
+    for id in [one, two] {
+        assert_eq!(
+            tenant.repository::<Invoice>().get(id).await.unwrap().cents,
+            2
+        );
+    }
+    fixture.tenants.go_on().await;
+}
+
+// --- The connection goes -------------------------------------------------------------------------
+
+#[tokio::test]
+async fn restart_of_the_server_costs_the_open_transaction_and_no_more() {
+    let server = PostgresServer::start().await.unwrap();
+    let fixture = Fixture::on(&server).await;
+    let store = fixture
+        .another(|settings| settings.with_max_connections(4))
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+    let heard = Recorder::on(&store);
+    warm(&tenants, 4).await;
+    let work = tenants.one.begin().await.unwrap();
+    work.repository()
+        .insert(&mut Customer::named("lost"))
+        .await
+        .unwrap();
+
+    server.stop(StopMode::Fast).await.unwrap();
+    server.restart().await.unwrap();
+    // All connections that rest in the pool are dead; nobody is to notice.
+    let counts = join_all((0..8).map(|_| customers(&tenants.two))).await;
+    assert_eq!(counts, [0; 8]);
+    let outcome = work
+        .repository()
+        .insert(&mut Customer::named("after"))
+        .await;
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    assert_eq!(
+        work.commit().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
+
+    assert_eq!(customers(&tenants.one).await, 0);
+    assert_eq!(heard.outcomes(), []);
+    tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn crash_of_a_server_process_costs_the_open_transaction_and_no_more() {
+    let server = PostgresServer::start().await.unwrap();
+    let fixture = Fixture::on(&server).await;
+    let store = fixture.another(|settings| settings).await.unwrap();
+    let tenants = Tenants::of(&store);
+    warm(&tenants, 3).await;
+    let work = tenants.one.begin().await.unwrap();
+    work.repository()
+        .insert(&mut Customer::named("lost"))
+        .await
+        .unwrap();
+
+    let process = fixture.process("state = 'idle in transaction'").await;
+    // The server takes the death of one process for a corruption of all, and starts them anew;
+    // the statement that brings it about gets no answer.
+    let kill = format!("copy (select 1) to program 'kill -9 {process}'");
+    let mut admin = connect(server.admin_url()).await;
+    drop(sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut admin).await);
+    let outcome = work.repository::<Customer>().count(Filter::all()).await;
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    drop(work);
+
+    assert_eq!(customers(&tenants.one).await, 0);
+    tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn terminated_connection_ends_its_unit_of_work_alone() {
+    let server = PostgresServer::shared().await.unwrap();
+    let fixture = Fixture::on(server).await;
+    let other = fixture.tenants.two.begin().await.unwrap();
+    other
+        .repository()
+        .insert(&mut Customer::named("kept"))
+        .await
+        .unwrap();
+    other.commit().await.unwrap();
+    let work = fixture.tenants.one.begin().await.unwrap();
+    work.repository()
+        .insert(&mut Customer::named("lost"))
+        .await
+        .unwrap();
+
+    let process = fixture.process("state = 'idle in transaction'").await;
+    server.kill_backend(process).await.unwrap();
+    let outcome = work
+        .repository()
+        .insert(&mut Customer::named("after"))
+        .await;
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    drop(work);
+
+    assert_eq!(customers(&fixture.tenants.one).await, 0);
+    assert_eq!(customers(&fixture.tenants.two).await, 1);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn unit_of_work_that_rests_too_long_is_ended_by_the_server() {
+    let fixture = Fixture::open().await;
+    let user = fixture.walled.app.user();
+    let limit = format!("alter role {user} set idle_in_transaction_session_timeout = '50ms'");
+    run(fixture.walled.database.admin_url(), &limit).await;
+    let work = fixture.tenants.one.begin().await.unwrap();
+    work.repository()
+        .insert(&mut Customer::named("lost"))
+        .await
+        .unwrap();
+    fixture
+        .until_connections(0, "state = 'idle in transaction'")
+        .await;
+    let outcome = work
+        .repository()
+        .insert(&mut Customer::named("after"))
+        .await;
+    let error = fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    assert!(error.is_retryable());
+    drop(work);
+    fixture.tenants.go_on().await;
+    assert_eq!(customers(&fixture.tenants.one).await, 0);
+}
+
+#[tokio::test]
+async fn connection_cut_in_the_middle_of_a_query_changes_nothing() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let row = customer(tenant).await;
+    let direct = fixture.another(|settings| settings).await.unwrap();
+    let holder = direct.tenant(tenant.tenant()).begin().await.unwrap();
+    holder.repository().update(&mut row.clone()).await.unwrap();
+
+    let mut changed = Customer {
+        name: Some("changed".into()),
+        ..row.clone()
+    };
+    let customers = tenant.repository::<Customer>();
+    let cut = async {
+        fixture
+            .until_connections(1, "wait_event_type = 'Lock'")
+            .await;
+        fixture.proxy.cut();
+    };
+    let (outcome, ()) = tokio::join!(customers.update(&mut changed), cut);
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    assert_eq!(
+        changed.version, row.version,
+        "a failed update leaves the struct's version alone"
+    );
+
+    holder.rollback().await.unwrap();
+    // The server finds out that its client is gone when it wants to answer, and rolls back.
+    fixture
+        .until_connections(0, "state = 'active' and query like 'UPDATE%'")
+        .await;
+    assert_eq!(customers.get(row.id).await.unwrap(), row);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn stream_that_breaks_ends_with_the_error() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let mut rows: Vec<_> = (0..20_000).map(Invoice::over).collect();
+    for rows in rows.chunks_mut(10_000) {
+        tenant.repository().insert_many(rows).await.unwrap();
+    }
+    let invoices = tenant.repository::<Invoice>();
+    let mut stream = invoices.stream(Query::new());
+    let mut seen = 0;
+    let outcome = loop {
+        match futures_util::StreamExt::next(&mut stream).await {
+            Some(Ok(_)) => seen += 1,
+            Some(Err(error)) => break Err::<(), _>(error),
+            None => break Ok(()),
+        }
+        if seen == 10 {
+            fixture.proxy.cut();
+        }
+    };
+    fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
+    assert!(futures_util::StreamExt::next(&mut stream).await.is_none());
+    assert!(seen < 20_000);
+    drop(stream);
+    fixture.tenants.go_on().await;
+}
+
+// --- The commit ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn lost_answer_of_a_commit_is_unknown_and_the_row_is_there() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    customers(tenant).await;
+    let heard = Recorder::on(&fixture.store);
+    for (stored, in_work) in [(1, false), (2, true)] {
+        fixture.proxy.cut_after("COMMIT");
+        let mut row = Customer::named(&format!("row {stored}"));
+        let outcome = if in_work {
+            let work = tenant.begin().await.unwrap();
+            work.repository().insert(&mut row).await.unwrap();
+            work.commit().await
+        } else {
+            tenant.repository().insert(&mut row).await
+        };
+        let advice = ["all changes are stored, or none is; read before you try again"];
+        let error = fixture.trouble(outcome, ErrorKind::CommitUnknown, &advice);
+        assert!(!error.is_retryable());
+        assert!(!fixture.proxy.is_armed());
+        assert_eq!(customers(tenant).await, stored);
+    }
+    assert_eq!(heard.outcomes(), [CommitOutcome::Unknown; 2]);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn commit_that_does_not_arrive_is_unknown_and_the_row_is_not_there() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    customers(tenant).await;
+    let heard = Recorder::on(&fixture.store);
+    fixture.proxy.cut_before("COMMIT");
+    let outcome = tenant
+        .repository()
+        .insert(&mut Customer::named("lost"))
+        .await;
+    fixture.trouble(
+        outcome,
+        ErrorKind::CommitUnknown,
+        &["read before you try again"],
+    );
+    fixture
+        .until_connections(0, "state like 'idle in transaction%'")
+        .await;
+    assert_eq!(customers(tenant).await, 0);
+    assert_eq!(heard.outcomes(), [CommitOutcome::Unknown]);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn run_does_not_try_again_what_may_be_stored() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    customers(tenant).await;
+    fixture.proxy.cut_after("COMMIT");
+    let attempts = AtomicU32::new(0);
+    let outcome = tenant
+        .run(RetryPolicy::new(), WorkOptions::default(), async |work| {
+            attempts.fetch_add(1, Ordering::SeqCst);
+            work.repository().insert(&mut Customer::named("once")).await
+        })
+        .await;
+    fixture.trouble(
+        outcome,
+        ErrorKind::CommitUnknown,
+        &["read before you try again"],
+    );
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
+    assert_eq!(customers(tenant).await, 1);
+}
+
+#[tokio::test]
+async fn listeners_hear_of_a_commit_that_its_caller_dropped() {
+    let fixture = Fixture::open().await;
+    let heard = Recorder::on(&fixture.store);
+    let work = fixture.tenants.one.begin().await.unwrap();
+    work.repository()
+        .insert(&mut Customer::named("perhaps"))
+        .await
+        .unwrap();
+    fixture.proxy.pause();
+    assert!(poll_times(work.commit(), 1).await.is_none());
+    eventually("the listener hears", async || {
+        heard.outcomes() == [CommitOutcome::Unknown]
+    })
+    .await;
+    fixture.proxy.resume();
+    fixture.tenants.go_on().await;
+}
+
+// --- A server that takes no writes ---------------------------------------------------------------
+
+#[tokio::test]
+async fn replica_reads_and_refuses_writes() {
+    let server = PostgresServer::start().await.unwrap();
+    let fixture = Fixture::on(&server).await;
+    let tenant = &fixture.tenants.one;
+    let row = customer(tenant).await;
+    // A standby without a primary: it has all that was written up to here, and takes no more.
+    let signal = "copy (select) to program 'touch standby.signal'";
+    run(server.admin_url(), signal).await;
+    server.restart().await.unwrap();
+    assert_eq!(
+        fixture
+            .count("select pg_is_in_recovery()::int::bigint")
+            .await,
+        1
+    );
+
+    // A store that was open when its server became a replica, and one that is opened on it.
+    let opened = fixture.another(|settings| settings).await.unwrap();
+    for store in [&fixture.store, &opened] {
+        let tenant = store.tenant(tenant.tenant());
+        let repository = tenant.repository::<Customer>();
+        assert_eq!(repository.get(row.id).await.unwrap(), row);
+        let work = tenant
+            .begin_with(WorkOptions::default().read_only())
+            .await
+            .unwrap();
+        assert_eq!(
+            work.repository::<Customer>()
+                .count(Filter::all())
+                .await
+                .unwrap(),
+            1
+        );
+        work.commit().await.unwrap();
+        let foreign = store.tenant(TenantId::generate()).repository::<Customer>();
+        assert_eq!(foreign.find(&row.id).await.unwrap(), None);
+
+        let advice = ["the server is a replica", "write through the primary"];
+        let outcome = repository.insert(&mut Customer::named("never")).await;
+        let error = fixture.trouble(outcome, ErrorKind::ReadOnly, &advice);
+        assert!(!error.is_retryable());
+        assert_eq!(customers(&tenant).await, 1);
+    }
+}
+
+// --- Constraints ---------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn unique_key_names_the_constraint_and_no_value() {
+    let fixture = Fixture::open().await;
+    customer(&fixture.tenants.one).await;
+    customer(&fixture.tenants.two).await;
+    let mut again = Customer::named(trouble::VALUE);
+    let outcome = fixture.tenants.one.repository().insert(&mut again).await;
+    let advice = ["constraint one_name: the tenant has a row with this key"];
+    fixture.trouble(outcome, ErrorKind::AlreadyExists, &advice);
+    assert_eq!(customers(&fixture.tenants.one).await, 1);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn check_names_the_constraint_and_no_value() {
+    let fixture = Fixture::open().await;
+    let outcome = fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut Invoice::over(-47_110_815))
+        .await;
+    let advice = ["constraint not_negative refuses the row"];
+    let error = fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+    assert!(
+        trouble::everything_in(&error)
+            .iter()
+            .all(|text| !text.contains("47110815"))
+    );
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn missing_value_names_the_column() {
+    let fixture = Fixture::open().await;
+    let mut nameless = Customer {
+        name: None,
+        ..Customer::named("")
+    };
+    let outcome = fixture.tenants.one.repository().insert(&mut nameless).await;
+    let advice = ["column name must have a value"];
+    fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn parent_of_another_tenant_answers_as_a_missing_one() {
+    let fixture = Fixture::open().await;
+    let foreign = customer(&fixture.tenants.two).await;
+    let mut answers = Vec::new();
+    for parent in [foreign.id, Uuid::now_v7()] {
+        let mut child = Invoice::for_customer(parent);
+        let id = child.id.to_string();
+        let outcome = fixture.tenants.one.repository().insert(&mut child).await;
+        let advice = ["constraint of_customer: the row that is referred to is not there"];
+        let error = fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+        let texts = trouble::everything_in(&error);
+        assert!(texts.iter().all(|text| !text.contains(&parent.to_string())));
+        answers.push(
+            texts
+                .into_iter()
+                .map(|text| text.replace(&id, "ID"))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(answers[0], answers[1]);
+    let mut own = Invoice::for_customer(customer(&fixture.tenants.one).await.id);
+    fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut own)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn parent_that_is_referred_to_stays() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let parent = customer(tenant).await;
+    tenant
+        .repository()
+        .insert(&mut Invoice::for_customer(parent.id))
+        .await
+        .unwrap();
+    let outcome = tenant.repository().delete(&parent).await;
+    let advice = ["constraint of_customer", "others still refer to this one"];
+    fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+    assert_eq!(customers(tenant).await, 1);
+    // The other tenant's row under the same identifier is nobody's parent.
+    let mut twin = Customer {
+        version: Version::NEW,
+        ..parent
+    };
+    let two = fixture.tenants.two.repository::<Customer>();
+    two.insert(&mut twin).await.unwrap();
+    two.delete(&twin).await.unwrap();
+}
+
+#[tokio::test]
+async fn unique_key_that_is_checked_at_commit_stores_nothing() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs(
+            "alter table customers drop constraint one_name, add constraint one_name
+                 unique (tenant_id, name) deferrable initially deferred",
+        )
+        .await;
+    let heard = Recorder::on(&fixture.store);
+    let work = fixture.tenants.one.begin().await.unwrap();
+    for _ in 0..2 {
+        work.repository()
+            .insert(&mut Customer::named(trouble::VALUE))
+            .await
+            .unwrap();
+    }
+    let advice = ["constraint one_name: the tenant has a row with this key"];
+    fixture.trouble(work.commit().await, ErrorKind::AlreadyExists, &advice);
+    assert_eq!(customers(&fixture.tenants.one).await, 0);
+    assert_eq!(heard.outcomes(), []);
+    fixture.tenants.go_on().await;
+}
+
+// --- The schema ----------------------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq, Aggregate)]
+#[aggregate(table = "nowhere")]
+struct Unknown {
+    #[aggregate(id)]
+    id: Uuid,
+}
+
+#[tokio::test]
+async fn table_that_is_not_there_is_unknown() {
+    let fixture = Fixture::open().await;
+    let advice = ["public.nowhere", "run the migrations, as the owner role"];
+    fixture.trouble(
+        fixture.store.verify::<Unknown>().await,
+        ErrorKind::UnknownTable,
+        &advice,
+    );
+    let unknown = fixture.tenants.one.repository::<Unknown>();
+    let found = unknown.find(&Uuid::now_v7()).await;
+    fixture.trouble(found, ErrorKind::UnknownTable, &advice);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn table_that_is_dropped_under_way_is_unknown() {
+    let fixture = Fixture::open().await;
+    let invoices = fixture.tenants.one.repository::<Invoice>();
+    invoices.count(Filter::all()).await.unwrap();
+    fixture.owner_runs("drop table invoices").await;
+    for _ in 0..3 {
+        let outcome = invoices.insert(&mut Invoice::over(1)).await;
+        let advice = ["invoices", "run the migrations, as the owner role"];
+        fixture.trouble(outcome, ErrorKind::UnknownTable, &advice);
+    }
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn table_without_its_wall_is_refused() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs("select tenantry.unprotect('invoices')")
+        .await;
+    let outcome = fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut Invoice::over(1))
+        .await;
+    let advice = ["run `select tenantry.protect('public.invoices')` in a migration"];
+    fixture.trouble(outcome, ErrorKind::UnprotectedTable, &advice);
+
+    fixture
+        .owner_runs("select tenantry.protect('invoices')")
+        .await;
+    fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut Invoice::over(1))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn wall_that_is_removed_under_way_takes_the_rights_along() {
+    let fixture = Fixture::open().await;
+    fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut Invoice::over(1))
+        .await
+        .unwrap();
+    fixture
+        .owner_runs("select tenantry.unprotect('invoices')")
+        .await;
+    let count = fixture
+        .tenants
+        .one
+        .repository::<Invoice>()
+        .count(Filter::all())
+        .await;
+    let advice = ["migrations grant rights by tenantry.protect"];
+    fixture.trouble(count, ErrorKind::PermissionDenied, &advice);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn schema_that_is_older_or_newer_or_different_is_told_by_column() {
+    for (change, advice) in [
+        (
+            "alter table customers drop column name",
+            "column name is missing: the schema is older than the code, run the migrations",
+        ),
+        (
+            "alter table customers add column region text not null default '';
+             alter table customers alter column region drop default",
+            "column region must have a value and the struct has none: the schema is newer than the \
+             code, deploy the new code or give the column a default",
+        ),
+        (
+            "alter table customers alter column name type bytea using name::bytea",
+            "column name is bytea, which cannot hold Text",
+        ),
+    ] {
+        let fixture = Fixture::open().await;
+        fixture.owner_runs(change).await;
+        let outcome = fixture
+            .tenants
+            .one
+            .repository()
+            .insert(&mut Customer::named("a"))
+            .await;
+        fixture.trouble(outcome, ErrorKind::SchemaMismatch, &["customers", advice]);
+        let invoices = fixture.tenants.one.repository();
+        invoices.insert(&mut Invoice::over(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn table_without_the_tenant_in_its_key_is_refused() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs(
+            "alter table invoices drop constraint invoices_pkey, add primary key (id);
+             create index on invoices (tenant_id)",
+        )
+        .await;
+    let outcome = fixture
+        .tenants
+        .one
+        .repository()
+        .insert(&mut Invoice::over(1))
+        .await;
+    let advice = ["no unique key of exactly (tenant_id, id): make it the primary key"];
+    fixture.trouble(outcome, ErrorKind::SchemaMismatch, &advice);
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn column_that_is_dropped_under_way_is_a_mismatch() {
+    let fixture = Fixture::open().await;
+    let invoices = fixture.tenants.one.repository::<Invoice>();
+    let mut row = Invoice::over(1);
+    invoices.insert(&mut row).await.unwrap();
+    fixture
+        .owner_runs("alter table invoices drop column cents")
+        .await;
+    let advice = ["the table differs from the struct: run the migrations of this release"];
+    fixture.trouble(
+        invoices.find(&row.id).await,
+        ErrorKind::SchemaMismatch,
+        &advice,
+    );
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
+async fn column_that_is_widened_under_way_goes_on_being_read() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs("alter table invoices alter column cents type integer")
+        .await;
+    let tenant = &fixture.tenants.one;
+    let mut row = Invoice::over(7);
+    tenant.repository().insert(&mut row).await.unwrap();
+    // Both connections have the statement prepared.
+    let invoices = tenant.repository::<Invoice>();
+    let reads = join_all((0..4).map(|_| invoices.get(row.id))).await;
+    assert!(reads.into_iter().all(|read| read.is_ok()));
+
+    fixture
+        .owner_runs("alter table invoices alter column cents type bigint")
+        .await;
+    for _ in 0..6 {
+        let read = tenant
+            .run(RetryPolicy::new(), WorkOptions::default(), async |work| {
+                work.repository::<Invoice>().get(row.id).await
+            })
+            .await;
+        assert_eq!(read.unwrap(), row);
+    }
+    for _ in 0..6 {
+        assert_eq!(invoices.get(row.id).await.unwrap(), row);
+    }
+}
+
+// --- The walls -----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn rows_of_another_tenant_are_invisible_without_wall_one() {
+    let fixture = Fixture::open().await;
+    let own = customer(&fixture.tenants.one).await;
+    customer(&fixture.tenants.two).await;
+    let mut app = connect(fixture.walled.app.url()).await;
+    let begin = format!(
+        "begin; set local tenantry.tenant_id = '{}'",
+        fixture.tenants.one.tenant()
+    );
+    sqlx::raw_sql(AssertSqlSafe(begin))
+        .execute(&mut app)
+        .await
+        .unwrap();
+    let seen: Vec<Uuid> = sqlx::query_scalar("select id from customers")
+        .fetch_all(&mut app)
+        .await
+        .unwrap();
+    assert_eq!(seen, [own.id]);
+    assert_eq!(fixture.count("select count(*) from customers").await, 2);
+}
+
+#[tokio::test]
+async fn every_statement_names_the_tenant() {
+    let options = ServerOptions::default()
+        .with_setting("logging_collector", "on")
+        .with_setting("log_directory", "log")
+        .with_setting("log_filename", "all.log")
+        .with_setting("log_line_prefix", "%u ")
+        .with_setting("log_statement", "all");
+    let server = PostgresServer::start_with(&options).await.unwrap();
+    let walled = support::Walled::on(&server).await;
+    let store = walled.store().await;
+    conformance::every_operation_keeps_to_its_tenant(&store).await;
+    conformance::foreign_and_missing_answer_alike(&store).await;
+    conformance::soft_delete_hides_and_restore_brings_back(&store).await;
+    conformance::audit_columns_are_stamped_from_the_context(&store).await;
+    conformance::aggregate_without_version_is_overwritten(&store).await;
+    conformance::identifiers_of_every_type_serve(&store).await;
+    conformance::pages_lead_forward_and_back(&store).await;
+    conformance::insert_many_stores_all(&store).await;
+    store.close().await;
+
+    let mut admin = connect(server.admin_url()).await;
+    let log: String = sqlx::query_scalar("select pg_read_file('log/all.log')")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    let prefix = format!("{} LOG:  ", walled.app.user());
+    let lines: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.strip_prefix(&*prefix))
+        .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for line in &lines {
+        let Some((_, statement)) = line
+            .strip_prefix("execute ")
+            .and_then(|it| it.split_once(": "))
+        else {
+            continue;
+        };
+        let tables = ["specimens", "tracked", "settings", "order"];
+        let uses: usize = tables
+            .iter()
+            .map(|table| {
+                statement
+                    .matches(&format!("\"public\".\"{table}\""))
+                    .count()
+            })
+            .sum();
+        if uses == 0 {
+            assert!(
+                statement.contains("pg_catalog"),
+                "neither a table nor the catalog: {line}"
+            );
+            continue;
+        }
+        let word = statement.split(' ').next().unwrap();
+        let predicates = statement.matches("\"tenant_id\" = $1").count();
+        let named = if word == "INSERT" {
+            statement.contains("(\"tenant_id\",")
+                && (statement.contains("ON CONFLICT") == (predicates > 0))
+        } else {
+            predicates >= uses
+        };
+        assert!(named, "the tenant is not in `{statement}`");
+        seen.insert(statement.to_owned());
+    }
+    assert!(
+        seen.len() >= 30,
+        "only {} statements: {seen:#?}",
+        seen.len()
+    );
+
+    let begins: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("statement: BEGIN"))
+        .collect();
+    assert!(begins.len() > 30);
+    for begin in begins {
+        let by_check = begin.contains("SET LOCAL search_path TO pg_catalog");
+        assert!(
+            begin.contains("SET LOCAL tenantry.tenant_id = '") || by_check,
+            "{begin}"
+        );
+    }
+}
+
+/// Opens so many connections, which then rest in the pool.
+async fn warm(tenants: &Tenants, connections: usize) {
+    let works = join_all((0..connections).map(|_| tenants.one.begin())).await;
+    for work in works {
+        work.unwrap().rollback().await.unwrap();
+    }
+}
