@@ -280,13 +280,15 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                 Some(sql) if rows.len() == rows_per_statement => Arc::clone(sql),
                 _ => self.plan().insert_many(rows.len()),
             };
-            let bind = |sink: &mut dyn ArgumentSink| {
+            let shared = |sink: &mut dyn ArgumentSink| {
                 sink.uuid(tenant.as_uuid())?;
                 if A::DESCRIPTOR.is_audited() {
-                    stamp.write(sink)?;
+                    stamp.write(sink)
+                } else {
+                    Ok(())
                 }
-                self.plan().bind_many(sink, rows)
             };
+            let bind = |sink: &mut dyn ArgumentSink| self.plan().bind_many(sink, rows, &shared);
             session
                 .execute(&Self::statement("insert_many", None, &sql, &bind))
                 .await?;

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use tenantry_core::TenantId;
 
 use super::{
-    DELETED_AT, DELETED_BY, MODIFIED_AT, MODIFIED_BY, Plan, TENANT, TRACE_ID, ordered, quote,
+    CREATED_AT, CREATED_BY, DELETED_AT, DELETED_BY, MODIFIED_AT, MODIFIED_BY, Plan, TENANT,
+    TRACE_ID, ordered, quote,
 };
 use crate::aggregate::{Aggregate, ColumnDescriptor};
 use crate::backend::{ArgumentSink, Dialect};
@@ -133,8 +134,8 @@ impl Plan {
         update: &BulkUpdate<'_>,
     ) -> DynamicStatement {
         let mut writer = self.writer();
-        let tenant_number = writer.tenant(tenant);
-        self.pick_first(&mut writer, &tenant_number, filter, limit);
+        let tenant = writer.tenant(tenant);
+        self.pick_first(&mut writer, &tenant, filter, limit);
         writer
             .text
             .push_str(&format!("UPDATE {} AS target SET ", self.table));
@@ -171,7 +172,7 @@ impl Plan {
         if self.dialect == Dialect::Postgres {
             writer.text.push_str(" FROM picked");
         }
-        self.pick_rest(&mut writer, &tenant_number, filter, limit);
+        self.pick_rest(&mut writer, &tenant, filter, limit);
         writer.finish()
     }
 
@@ -183,47 +184,54 @@ impl Plan {
         limit: u64,
     ) -> DynamicStatement {
         let mut writer = self.writer();
-        let tenant_number = writer.tenant(tenant);
-        self.pick_first(&mut writer, &tenant_number, filter, limit);
+        let tenant = writer.tenant(tenant);
+        self.pick_first(&mut writer, &tenant, filter, limit);
         writer
             .text
             .push_str(&format!("DELETE FROM {} AS target", self.table));
         if self.dialect == Dialect::Postgres {
             writer.text.push_str(" USING picked");
         }
-        self.pick_rest(&mut writer, &tenant_number, filter, limit);
+        self.pick_rest(&mut writer, &tenant, filter, limit);
         writer.finish()
     }
 
     /// Inserts `rows` rows in one statement.
     ///
     /// PostgreSQL takes an array a column: one text whatever the number of rows, and no limit of
-    /// 65,535 arguments. SQLite takes the arguments row by row.
+    /// 65,535 arguments. SQLite takes the arguments row by row, by place: it looks names up one by
+    /// one, so that thousands of numbered arguments would cost the square of their number.
     pub(crate) fn insert_many(&self, rows: usize) -> Arc<str> {
         let columns = self.descriptor.columns();
         let version = self.descriptor.version();
+        let of_rows = columns.len() - usize::from(version.is_some());
+        let shared_from = match self.dialect {
+            Dialect::Postgres => 1,
+            Dialect::Sqlite => rows * of_rows + 1,
+        };
+        let shared = |place: usize| format!("${}", shared_from + place);
+        let tenant = shared(0);
         let mut names = vec![quote(TENANT)];
         names.extend(columns.iter().map(|column| quote(column.name())));
         let mut stamps = Vec::new();
         if self.descriptor.is_audited() {
-            let stamp = |name: &str| quote(name);
-            names.extend(
-                [
-                    super::CREATED_AT,
-                    super::CREATED_BY,
-                    MODIFIED_AT,
-                    MODIFIED_BY,
-                    TRACE_ID,
-                ]
-                .map(stamp),
-            );
-            stamps.extend(["$2", "$3", "$2", "$3", "$4"]);
+            let (at, by, trace) = (shared(1), shared(2), shared(3));
+            for (name, value) in [
+                (CREATED_AT, &at),
+                (CREATED_BY, &by),
+                (MODIFIED_AT, &at),
+                (MODIFIED_BY, &by),
+                (TRACE_ID, &trace),
+            ] {
+                names.push(quote(name));
+                stamps.push(value.clone());
+            }
         }
-        let first = if stamps.is_empty() { 2 } else { 5 };
-        let head = format!("INSERT INTO {} ({}) ", self.table, names.join(", "));
-        let text = match self.dialect {
+        let mut text = format!("INSERT INTO {} ({}) ", self.table, names.join(", "));
+        match self.dialect {
             Dialect::Postgres => {
-                let mut fields = vec!["$1".to_owned()];
+                let first_array = if stamps.is_empty() { 2 } else { 5 };
+                let mut fields = vec![tenant];
                 let mut arrays = Vec::new();
                 let mut aliases = Vec::new();
                 for (index, column) in columns.iter().enumerate() {
@@ -235,43 +243,30 @@ impl Plan {
                     aliases.push(format!("c{index}"));
                     arrays.push(format!(
                         "${}::{}[]",
-                        first + arrays.len(),
+                        first_array + arrays.len(),
                         postgres_type(column.column_type())
                     ));
                 }
-                fields.extend(stamps.iter().map(|stamp| (*stamp).to_owned()));
-                format!(
-                    "{head}SELECT {} FROM unnest({}) AS input({})",
+                fields.append(&mut stamps);
+                text.push_str(&format!(
+                    "SELECT {} FROM unnest({}) AS input({})",
                     fields.join(", "),
                     arrays.join(", "),
                     aliases.join(", ")
-                )
+                ));
             }
             Dialect::Sqlite => {
-                let mut number = first;
-                let mut text = head + "VALUES ";
-                for row in 0..rows {
-                    if row > 0 {
-                        text.push_str(", ");
-                    }
-                    text.push_str("($1");
-                    for index in 0..columns.len() {
-                        if Some(index) == version {
-                            text.push_str(", 1");
-                        } else {
-                            text.push_str(&format!(", ${number}"));
-                            number += 1;
-                        }
-                    }
-                    for stamp in &stamps {
-                        text.push_str(", ");
-                        text.push_str(stamp);
-                    }
-                    text.push(')');
-                }
-                text
+                let mut fields = vec![tenant];
+                fields.extend(
+                    (0..columns.len())
+                        .map(|index| if Some(index) == version { "1" } else { "?" }.to_owned()),
+                );
+                fields.append(&mut stamps);
+                let row = format!("({})", fields.join(", "));
+                text.push_str("VALUES ");
+                text.push_str(&vec![row; rows].join(", "));
             }
-        };
+        }
         text.into()
     }
 
@@ -286,21 +281,25 @@ impl Plan {
         }
     }
 
-    /// Writes the arguments of [`insert_many`](Self::insert_many) that follow the stamp.
+    /// Writes the arguments of [`insert_many`](Self::insert_many); `shared` writes the tenant and
+    /// the stamp.
     pub(crate) fn bind_many<A: Aggregate>(
         &self,
         sink: &mut dyn ArgumentSink,
         rows: &[A],
+        shared: &dyn Fn(&mut dyn ArgumentSink) -> Result<(), ValueError>,
     ) -> Result<(), ValueError> {
         let columns = self.descriptor.columns().iter().enumerate();
         let columns = columns.filter(|(index, _)| Some(*index) != self.descriptor.version());
         match self.dialect {
             Dialect::Postgres => {
+                shared(sink)?;
                 for (index, column) in columns {
                     sink.array(column.column_type(), rows.len(), &|row, sink| {
                         rows[row].write(index, sink)
                     })?;
                 }
+                Ok(())
             }
             Dialect::Sqlite => {
                 for row in rows {
@@ -308,9 +307,9 @@ impl Plan {
                         row.write(index, sink)?;
                     }
                 }
+                shared(sink)
             }
         }
-        Ok(())
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -323,7 +322,7 @@ impl Plan {
 
     /// On PostgreSQL the rows are picked and locked first: a sub-query with LIMIT inside the
     /// condition may be run again for every row, and exceed the limit.
-    fn pick_first(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
+    fn pick_first(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
         if self.dialect == Dialect::Postgres {
             writer.text.push_str("WITH picked AS MATERIALIZED (");
             self.pick(writer, tenant, filter, limit);
@@ -331,11 +330,12 @@ impl Plan {
         }
     }
 
-    fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
+    fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
         let id = quote(self.descriptor.column_name(self.descriptor.id()));
+        let number = writer.place(tenant);
         writer
             .text
-            .push_str(&format!(" WHERE target.{} = {tenant}", quote(TENANT)));
+            .push_str(&format!(" WHERE target.{} = {number}", quote(TENANT)));
         match self.dialect {
             Dialect::Postgres => {
                 writer.text.push_str(&format!(
@@ -350,10 +350,10 @@ impl Plan {
         }
     }
 
-    fn pick(&self, writer: &mut Writer<'_>, tenant: &str, filter: &Expression, limit: u64) {
+    fn pick(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
         let id = quote(self.descriptor.column_name(self.descriptor.id()));
         writer.text.push_str(&format!("SELECT {id}"));
-        writer.write_source_numbered(Some(tenant), filter, Deleted::Exclude);
+        writer.write_source_of(Some(tenant), filter, Deleted::Exclude);
         writer.text.push_str(" ORDER BY ");
         writer.order_by(self.descriptor.id(), Direction::Ascending);
         writer.text.push_str(&format!(" LIMIT {limit}"));
@@ -376,7 +376,14 @@ fn postgres_type(column_type: ColumnType) -> &'static str {
     }
 }
 
-/// Writes one statement, and keeps its arguments in the order of their numbers.
+/// A value of a statement: PostgreSQL names it by its number wherever it stands, SQLite takes it
+/// once for each place.
+enum Slot {
+    Number(usize),
+    Value(Value),
+}
+
+/// Writes one statement, and keeps its arguments in the order of their places.
 struct Writer<'a> {
     plan: &'a Plan,
     text: String,
@@ -391,13 +398,35 @@ impl Writer<'_> {
         }
     }
 
-    fn value(&mut self, value: Value) -> String {
-        self.arguments.push(Argument::Value(value));
-        format!("${}", self.arguments.len())
+    /// Takes a value that the text may name in several places.
+    fn slot(&mut self, value: Value) -> Slot {
+        match self.plan.dialect {
+            Dialect::Postgres => {
+                self.arguments.push(Argument::Value(value));
+                Slot::Number(self.arguments.len())
+            }
+            Dialect::Sqlite => Slot::Value(value),
+        }
     }
 
-    fn tenant(&mut self, tenant: TenantId) -> String {
-        self.value(Value::Uuid(tenant.as_uuid()))
+    fn tenant(&mut self, tenant: TenantId) -> Slot {
+        self.slot(Value::Uuid(tenant.as_uuid()))
+    }
+
+    /// Returns what stands in the text for a value, at the very place where the text goes on.
+    fn place(&mut self, slot: &Slot) -> String {
+        match slot {
+            Slot::Number(number) => format!("${number}"),
+            Slot::Value(value) => {
+                self.arguments.push(Argument::Value(value.clone()));
+                "?".to_owned()
+            }
+        }
+    }
+
+    fn value(&mut self, value: Value) -> String {
+        let slot = self.slot(value);
+        self.place(&slot)
     }
 
     fn separate(&mut self, place: usize, separator: &str) {
@@ -421,20 +450,18 @@ impl Writer<'_> {
     }
 
     fn write_source(&mut self, tenant: Option<TenantId>, filter: &Expression, deleted: Deleted) {
-        let number = tenant.map(|tenant| self.tenant(tenant));
-        self.write_source_numbered(number.as_deref(), filter, deleted);
+        let slot = tenant.map(|tenant| self.tenant(tenant));
+        self.write_source_of(slot.as_ref(), filter, deleted);
     }
 
-    fn write_source_numbered(
-        &mut self,
-        tenant: Option<&str>,
-        filter: &Expression,
-        deleted: Deleted,
-    ) {
+    fn write_source_of(&mut self, tenant: Option<&Slot>, filter: &Expression, deleted: Deleted) {
         self.text
             .push_str(&format!(" FROM {} WHERE ", self.plan.table));
         match tenant {
-            Some(number) => self.text.push_str(&format!("{} = {number}", quote(TENANT))),
+            Some(slot) => {
+                let tenant = self.place(slot);
+                self.text.push_str(&format!("{} = {tenant}", quote(TENANT)));
+            }
             None => self.text.push_str("TRUE"),
         }
         if self.plan.descriptor.is_soft_deleted() {
@@ -460,6 +487,7 @@ impl Writer<'_> {
 
     /// Writes a condition that can stand beside others without parentheses of its own.
     fn condition(&mut self, expression: &Expression) {
+        let dialect = self.plan.dialect;
         match expression {
             Expression::All => self.text.push_str("TRUE"),
             Expression::Compare {
@@ -509,12 +537,16 @@ impl Writer<'_> {
             }
             Expression::StartsWith { column, prefix } => {
                 let left = self.compared(*column, false);
-                let prefix = self.value(prefix.clone());
+                let prefix = self.slot(prefix.clone());
+                let mut next = || self.place(&prefix);
                 // `^@` is leakproof, so that row-level security lets it use an index.
-                let text = match self.plan.dialect {
-                    Dialect::Postgres => format!("{left} ^@ {prefix}"),
+                let text = match dialect {
+                    Dialect::Postgres => format!("{left} ^@ {}", next()),
                     Dialect::Sqlite => format!(
-                        "({left} >= {prefix} AND substr({left}, 1, length({prefix})) = {prefix})"
+                        "({left} >= {} AND substr({left}, 1, length({})) = {})",
+                        next(),
+                        next(),
+                        next()
                     ),
                 };
                 self.text.push_str(&text);
@@ -597,9 +629,9 @@ impl Writer<'_> {
 
     /// "The first k keys are equal and the next stands behind", for each k.
     fn behind_as_cases(&mut self, keys: &[(usize, Direction, &Value)]) {
-        let numbers: Vec<Option<String>> = keys
+        let slots: Vec<Option<Slot>> = keys
             .iter()
-            .map(|(.., value)| (!value.is_null()).then(|| self.value((*value).clone())))
+            .map(|(.., value)| (!value.is_null()).then(|| self.slot((*value).clone())))
             .collect();
         self.text.push('(');
         for case in 0..keys.len() {
@@ -607,11 +639,11 @@ impl Writer<'_> {
             self.text.push('(');
             for (place, (column, direction, _)) in keys[..=case].iter().enumerate() {
                 self.separate(place, " AND ");
-                let number = numbers[place].as_deref();
+                let slot = slots[place].as_ref();
                 let text = if place < case {
-                    self.equals(*column, number)
+                    self.equals(*column, slot)
                 } else {
-                    self.stands_behind(*column, *direction, number)
+                    self.stands_behind(*column, *direction, slot)
                 };
                 self.text.push_str(&text);
             }
@@ -620,26 +652,32 @@ impl Writer<'_> {
         self.text.push(')');
     }
 
-    fn equals(&self, column: usize, number: Option<&str>) -> String {
+    fn equals(&mut self, column: usize, slot: Option<&Slot>) -> String {
         let name = self.compared(column, true);
-        match number {
-            Some(number) => format!("{name} = {number}"),
+        match slot {
+            Some(slot) => format!("{name} = {}", self.place(slot)),
             None => format!("{name} IS NULL"),
         }
     }
 
     /// NULL is the largest: last when ascending, first when descending.
-    fn stands_behind(&self, column: usize, direction: Direction, number: Option<&str>) -> String {
+    fn stands_behind(
+        &mut self,
+        column: usize,
+        direction: Direction,
+        slot: Option<&Slot>,
+    ) -> String {
         let name = self.compared(column, false);
         let bare = quote(self.column(column).name());
-        match (direction, number) {
+        let is_nullable = self.column(column).is_nullable();
+        match (direction, slot) {
             (Direction::Ascending, None) => "FALSE".to_owned(),
             (Direction::Descending, None) => format!("{bare} IS NOT NULL"),
-            (Direction::Ascending, Some(number)) if self.column(column).is_nullable() => {
-                format!("({name} > {number} OR {bare} IS NULL)")
+            (Direction::Ascending, Some(slot)) if is_nullable => {
+                format!("({name} > {} OR {bare} IS NULL)", self.place(slot))
             }
-            (Direction::Ascending, Some(number)) => format!("{name} > {number}"),
-            (Direction::Descending, Some(number)) => format!("{name} < {number}"),
+            (Direction::Ascending, Some(slot)) => format!("{name} > {}", self.place(slot)),
+            (Direction::Descending, Some(slot)) => format!("{name} < {}", self.place(slot)),
         }
     }
 
@@ -651,12 +689,13 @@ impl Writer<'_> {
                 format!("{name} = {number}")
             }
             Assignment::Add(value) => {
-                let number = self.value(value.clone());
-                let sum = format!("target.{name} + {number}");
+                let addend = self.slot(value.clone());
                 match self.plan.dialect {
-                    Dialect::Postgres => format!("{name} = {sum}"),
+                    Dialect::Postgres => {
+                        format!("{name} = target.{name} + {}", self.place(&addend))
+                    }
                     Dialect::Sqlite => {
-                        format!("{name} = {}", self.checked_sum(column, &name, &sum))
+                        format!("{name} = {}", self.checked_sum(column, &name, &addend))
                     }
                 }
             }
@@ -667,8 +706,10 @@ impl Writer<'_> {
     /// SQLite turns an integer overflow into an inexact REAL without a word; this makes it an
     /// error: `abs` of the smallest integer is the one overflow that SQLite does report
     /// (<https://www.sqlite.org/lang_corefunc.html#abs>).
-    fn checked_sum(&self, column: usize, name: &str, sum: &str) -> String {
-        let (low, high) = match self.column(column).column_type() {
+    fn checked_sum(&mut self, column: usize, name: &str, addend: &Slot) -> String {
+        let column_type = self.column(column).column_type();
+        let mut sum = || format!("target.{name} + {}", self.place(addend));
+        let (low, high) = match column_type {
             ColumnType::Int16 => (i16::MIN.to_string(), i16::MAX.to_string()),
             ColumnType::Int32 => (i32::MIN.to_string(), i32::MAX.to_string()),
             ColumnType::Int64 => (
@@ -680,14 +721,15 @@ impl Writer<'_> {
                 "1.7976931348623157e308".to_owned(),
             ),
         };
-        let is_integer = match self.column(column).column_type() {
+        let in_range = format!("{} BETWEEN {low} AND {high}", sum());
+        let is_integer = match column_type {
             ColumnType::Float64 => String::new(),
-            _ => format!(" AND typeof({sum}) = 'integer'"),
+            _ => format!(" AND typeof({}) = 'integer'", sum()),
         };
         format!(
-            "CASE WHEN target.{name} IS NULL THEN NULL \
-             WHEN {sum} BETWEEN {low} AND {high}{is_integer} THEN {sum} \
-             ELSE abs(-9223372036854775807 - 1) END"
+            "CASE WHEN target.{name} IS NULL THEN NULL WHEN {in_range}{is_integer} THEN {} \
+             ELSE abs(-9223372036854775807 - 1) END",
+            sum()
         )
     }
 }
