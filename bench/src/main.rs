@@ -58,17 +58,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// The proxy has a runtime of its own, so that it takes no turn among the tasks that are measured.
 fn start(options: &Options) -> Result<()> {
-    let runtime = |threads: usize| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .enable_all()
-            .build()
-    };
-    let (outside, inside) = (runtime(1)?, runtime(2)?);
-    let database = Arc::new(outside.block_on(Database::create(options.database.as_deref()))?);
-    let network = Arc::new(outside.block_on(Network::start(&database.address()))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let database = Arc::new(runtime.block_on(Database::create(options.database.as_deref()))?);
+    let network = Arc::new(Network::start(&database.address())?);
     let bench = Bench {
         database,
         runner: Runner::new(options.pace(), Arc::clone(&network)),
@@ -78,7 +74,8 @@ fn start(options: &Options) -> Result<()> {
     };
     let chosen = options.suites();
     // Spawned, because the thread that blocks on a runtime is not one of its workers.
-    let report = inside.block_on(inside.spawn(async move { measure(&bench, &chosen).await }))??;
+    let report =
+        runtime.block_on(runtime.spawn(async move { measure(&bench, &chosen).await }))??;
     report.write(&options.out)?;
     report.print(&mut io::stdout().lock())?;
     Ok(())

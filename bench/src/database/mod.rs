@@ -21,14 +21,14 @@ pub(crate) struct Database {
     peer: Login,
 }
 
-/// A pair of tables named `orders` with the same rows: one behind both walls in the schema of
-/// this name, and a twin without tenancy in the schema [`twin`](Self::twin).
+/// A table `orders` behind both walls in the schema of this name, and maybe a twin with the same
+/// rows and without row-level security in the schema [`twin_schema`](Self::twin_schema).
 #[derive(Debug, Clone)]
 pub(crate) struct Fixture {
     pub(crate) schema: String,
     pub(crate) rows: u32,
     pub(crate) tenants: Tenants,
-    pub(crate) has_twin: bool,
+    pub(crate) twin: Twin,
 }
 
 /// Whose the rows are.
@@ -40,22 +40,32 @@ pub(crate) enum Tenants {
     Zipf(u32),
 }
 
+/// What stands beside the table behind the walls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Twin {
+    None,
+    /// The table of a service that has no tenants.
+    WithoutTenant,
+    /// The tenant is a column, and begins the key, so that the server does the same work.
+    WithTenant,
+}
+
 impl Fixture {
     pub(crate) fn new(schema: &str, rows: u32, tenants: Tenants) -> Self {
         Self {
             schema: schema.to_owned(),
             rows,
             tenants,
-            has_twin: true,
+            twin: Twin::WithoutTenant,
         }
     }
 
-    pub(crate) const fn without_twin(mut self) -> Self {
-        self.has_twin = false;
+    pub(crate) const fn with_twin(mut self, twin: Twin) -> Self {
+        self.twin = twin;
         self
     }
 
-    pub(crate) fn twin(&self) -> String {
+    pub(crate) fn twin_schema(&self) -> String {
         format!("{}_twin", self.schema)
     }
 }
@@ -127,7 +137,7 @@ impl Database {
         run(
             self.owner.url(),
             &[
-                &format!("create table {schema}.orders (tenant_id uuid not null, {TABLE})"),
+                &format!("create table {schema}.orders (tenant_id uuid not null, {ROW})"),
                 "select setseed(0.5)",
                 &fill(fixture),
                 &format!("alter table {schema}.orders add primary key (tenant_id, id)"),
@@ -136,20 +146,25 @@ impl Database {
             ],
         )
         .await?;
-        if fixture.has_twin {
-            self.load_twin(fixture).await?;
+        match fixture.twin {
+            Twin::None => {}
+            Twin::WithoutTenant => self.load_twin(fixture, ["", ""]).await?,
+            Twin::WithTenant => {
+                self.load_twin(fixture, ["tenant_id uuid not null, ", "tenant_id, "])
+                    .await?;
+            }
         }
         Ok(self.database.execute("checkpoint").await?)
     }
 
-    async fn load_twin(&self, fixture: &Fixture) -> Result<()> {
-        let (schema, twin, peer) = (&fixture.schema, fixture.twin(), self.peer.user());
+    async fn load_twin(&self, fixture: &Fixture, [column, name]: [&str; 2]) -> Result<()> {
+        let (schema, twin, peer) = (&fixture.schema, fixture.twin_schema(), self.peer.user());
         self.database
             .execute(&format!(
                 "create schema {twin} authorization {peer};
-                 create table {twin}.orders ({TABLE});
-                 insert into {twin}.orders select {COLUMNS} from {schema}.orders;
-                 alter table {twin}.orders add primary key (id);
+                 create table {twin}.orders ({column}{ROW});
+                 insert into {twin}.orders select {name}{COLUMNS} from {schema}.orders;
+                 alter table {twin}.orders add primary key ({name}id);
                  alter table {twin}.orders owner to {peer};"
             ))
             .await?;
@@ -210,7 +225,7 @@ impl Database {
     }
 }
 
-const TABLE: &str = "id uuid not null, customer text not null, reference text not null, \
+const ROW: &str = "id uuid not null, customer text not null, reference text not null, \
      total_cents bigint not null, lines integer not null, placed_at timestamptz not null, \
      note text, version bigint not null";
 

@@ -1,16 +1,19 @@
 //! The way to the server: straight, or through a proxy that makes it long.
 
+mod proxy;
+
 use std::fmt;
 use std::time::Duration;
 
-use tenantry_testkit::{DelayProxy, ProxyOptions};
+use url::Url;
 
 use crate::error::Result;
+use proxy::Proxy;
 
 /// Both ways to one server.
 #[derive(Debug)]
 pub(crate) struct Network {
-    proxy: DelayProxy,
+    proxy: Proxy,
 }
 
 /// One of the ways.
@@ -35,20 +38,23 @@ impl fmt::Display for Link {
 }
 
 impl Network {
-    /// Starts the proxy in front of the server at this address, on the runtime of the caller.
-    pub(crate) async fn start(server: &str) -> Result<Self> {
-        let options = ProxyOptions::default().with_delay(Duration::from_millis(1));
+    /// Starts the proxy in front of the server at this host and port.
+    pub(crate) fn start(server: &str) -> Result<Self> {
         Ok(Self {
-            proxy: DelayProxy::start(server, options).await?,
+            proxy: Proxy::start(server, Duration::from_millis(1))?,
         })
     }
 
     /// Returns a URL of the server, by way of `link`.
     pub(crate) fn url(&self, link: Link, url: &str) -> Result<String> {
-        Ok(match link {
-            Link::Loopback => url.to_owned(),
-            Link::Delayed => self.proxy.url(url)?,
-        })
+        let mut url = Url::parse(url)?;
+        if link == Link::Delayed {
+            let address = self.proxy.address;
+            url.set_host(Some(&address.ip().to_string()))?;
+            url.set_port(Some(address.port()))
+                .map_err(|()| "a URL without a host")?;
+        }
+        Ok(url.into())
     }
 
     /// Returns how many round trips were made on the long way.

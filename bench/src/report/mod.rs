@@ -73,9 +73,13 @@ impl Ratio {
     fn cells(&self) -> [String; 6] {
         [
             self.name.clone(),
-            format!("{:.1}", self.ours),
-            format!("{:.1}", self.peer),
-            format!("{:.3}", self.ratio),
+            format!("{:.2}", self.ours),
+            format!("{:.2}", self.peer),
+            if self.ratio.is_finite() {
+                format!("{:.3}", self.ratio)
+            } else {
+                String::new()
+            },
             self.target.to_string(),
             self.ok().to_owned(),
         ]

@@ -1207,7 +1207,7 @@ async fn bootstrap_runs_many_times_at_once_in_two_databases() {
         TestDatabase::create(&server).await.unwrap(),
         TestDatabase::create(&server).await.unwrap(),
     ];
-    let secret = |text: &str| Some(Secret::new(text.to_owned()));
+    let secret = |text: &str| Some(Secret::new(text.to_owned()).into());
     let tasks = (0..8).map(|number: usize| {
         let bootstrap = Bootstrap::new(databases[number % 2].admin_url())
             .with_owner_role("tenantry_owner", secret("the owner's"))
@@ -1269,7 +1269,7 @@ async fn bootstrap_needs_no_superuser() {
             .await
             .unwrap();
     }
-    let password = || Some(Secret::new("secret".to_owned()));
+    let password = || Some(Secret::new("secret".to_owned()).into());
     let options = Bootstrap::new(admin.url())
         .with_owner_role("tenantry_owner", password())
         .with_app_role("tenantry_app", password());

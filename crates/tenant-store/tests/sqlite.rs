@@ -1,6 +1,7 @@
 //! The conformance suite on SQLite.
 
 #![cfg(all(feature = "sqlite", feature = "conformance"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use tenantry_store::conformance::SQLITE_SCHEMA;
 use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};

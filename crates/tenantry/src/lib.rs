@@ -135,3 +135,29 @@ pub mod prelude {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub use crate::Storage;
 }
+
+/// The pages of the repository, whose examples are compiled and run as tests of this crate.
+#[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
+mod pages {
+    macro_rules! pages {
+        ($($name:ident: $path:literal;)*) => {$(
+            #[doc = include_str!($path)]
+            mod $name {}
+        )*};
+    }
+
+    pages! {
+        readme: "../../../README.md";
+        index: "../../../docs/README.md";
+        aggregates: "../../../docs/aggregates.md";
+        queries: "../../../docs/queries.md";
+        unit_of_work: "../../../docs/unit-of-work.md";
+        postgres: "../../../docs/postgres.md";
+        migrations: "../../../docs/migrations.md";
+        sqlite: "../../../docs/sqlite.md";
+        errors: "../../../docs/errors.md";
+        platform: "../../../docs/platform.md";
+        testing: "../../../docs/testing.md";
+        telemetry: "../../../docs/telemetry.md";
+    }
+}

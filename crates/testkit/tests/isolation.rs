@@ -1,5 +1,7 @@
 //! The isolation suite passes over a sound repository, and fails over each kind of leak.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 

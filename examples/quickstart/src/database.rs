@@ -1,12 +1,12 @@
 //! The database: embedded SQLite with nothing installed, or PostgreSQL under a URL.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tenantry::core::Secret;
 use tenantry::prelude::*;
 use tenantry::store::{postgres, sqlite};
 use tenantry::{Migrations, PostgresSettings, SqliteSettings};
-use url::Url;
 use uuid::Uuid;
 
 use crate::Result;
@@ -42,17 +42,12 @@ pub(crate) async fn open_embedded(folder: Option<&Path>) -> Result<Storage> {
 /// In production these are three steps of three parties: an administrator runs the bootstrap, a
 /// deployment runs the migrations, and the service knows the password of the app role alone.
 pub(crate) async fn open_postgres(admin_url: &str) -> Result<Storage> {
-    let admin_url = Url::parse(admin_url)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "postgres" | "postgresql"))
-        .ok_or("--database: write postgres://admin:password@host:port/database")?;
-
     // 1. As the administrator: the roles, the schema `tenantry` and its functions. The passwords
     //    are new in each run and stay in this process.
     let (owner_password, app_password) = (random_password(), random_password());
-    postgres::Bootstrap::new(admin_url.as_str())
-        .with_owner_role(OWNER, Some(Secret::new(owner_password.expose())))
-        .with_app_role(APP, Some(Secret::new(app_password.expose())))
+    postgres::Bootstrap::new(admin_url)
+        .with_owner_role(OWNER, Some(Arc::clone(&owner_password)))
+        .with_app_role(APP, Some(Arc::clone(&app_password)))
         .with_platform_role(PLATFORM, None)
         .run()
         .await?;
@@ -60,18 +55,19 @@ pub(crate) async fn open_postgres(admin_url: &str) -> Result<Storage> {
     println!("           tenantry, roles {OWNER}, {APP} and {PLATFORM}");
 
     // 2. As the owner: the tables. `tenantry.protect('flights')` in there puts up the wall.
-    let mut owner_url = as_role(&admin_url, OWNER);
-    owner_url
-        .query_pairs_mut()
-        .append_pair("password", owner_password.expose());
     let flights = include_str!("../migrations/postgres/0001_flights.sql");
     let migrations = Migrations::embedded(&[(1, "flights", flights)]);
-    postgres::migrate(owner_url.as_str(), &migrations).await?;
+    let owner = PostgresSettings::new(admin_url)
+        .with_role(OWNER)
+        .with_password(owner_password);
+    postgres::migrate(owner, &migrations).await?;
 
     // 3. As the service. A superuser, the owner of a table, or a table without the wall would be
     //    refused here.
-    let settings = PostgresSettings::new(as_role(&admin_url, APP)).with_password(app_password);
-    let storage = Storage::postgres(settings).await?;
+    let service = PostgresSettings::new(admin_url)
+        .with_role(APP)
+        .with_password(app_password);
+    let storage = Storage::postgres(service).await?;
     storage.verify::<Flight>().await?;
     Ok(storage)
 }
@@ -81,13 +77,6 @@ const OWNER: &str = "quickstart_owner";
 const APP: &str = "quickstart_app";
 const PLATFORM: &str = "quickstart_platform";
 
-fn random_password() -> Secret {
-    Secret::new(Uuid::new_v4().simple().to_string())
-}
-
-/// Returns the URL for another role: what is said last in a URL counts.
-fn as_role(admin_url: &Url, role: &str) -> Url {
-    let mut url = admin_url.clone();
-    url.query_pairs_mut().append_pair("user", role);
-    url
+fn random_password() -> Arc<Secret> {
+    Arc::new(Secret::new(Uuid::new_v4().simple().to_string()))
 }

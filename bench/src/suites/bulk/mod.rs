@@ -29,7 +29,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
                 "insert into {}.orders ({COLUMNS}) select *, 1 from unnest($1::uuid[], \
                  $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::timestamptz[], \
                  $7::text[])",
-                fixture.twin()
+                fixture.twin_schema()
             )
             .into(),
         };

@@ -8,7 +8,7 @@ use tenantry_core::TenantId;
 use tenantry_store::{Query, Repository as _, TenantStore};
 
 use super::{Bench, Ping, settle};
-use crate::database::{Fixture, Tenants};
+use crate::database::{Fixture, Tenants, Twin};
 use crate::error::Result;
 use crate::model::{COLUMNS, Order, OrderTuple, PlainOrder};
 use crate::network::Link;
@@ -19,12 +19,12 @@ const ROWS: u16 = 1_000;
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     // A page that others follow: it costs ours one row more, and a cursor.
-    let fixture = Fixture::new("list", 100_000, Tenants::Even(50));
+    let fixture = Fixture::new("list", 100_000, Tenants::Even(50)).with_twin(Twin::WithTenant);
     bench.database.load(&fixture).await?;
     let tenant = bench.database.first_key(&fixture).await?.tenant;
     let sql: Arc<str> = format!(
-        "select {COLUMNS} from {}.orders order by id limit {ROWS}",
-        fixture.twin()
+        "select {COLUMNS} from {}.orders where tenant_id = $1 order by id limit {ROWS}",
+        fixture.twin_schema()
     )
     .into();
     for link in Link::ALL {
@@ -42,6 +42,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
                 ByName {
                     pool: pool.clone(),
                     sql: Arc::clone(&sql),
+                    tenant,
                 },
             ),
             Side::new(
@@ -49,6 +50,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
                 ByPosition {
                     pool,
                     sql: Arc::clone(&sql),
+                    tenant,
                 },
             ),
         ];
@@ -99,10 +101,11 @@ impl Operation for Ours {
     }
 }
 
-/// The same rows of the twin, into a struct that derives `FromRow`.
+/// The same query on the twin, into a struct that derives `FromRow`.
 struct ByName {
     pool: PgPool,
     sql: Arc<str>,
+    tenant: TenantId,
 }
 
 impl Operation for ByName {
@@ -112,6 +115,7 @@ impl Operation for ByName {
 
     async fn run(&self, (): ()) -> Result<()> {
         let page: Vec<PlainOrder> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql)))
+            .bind(self.tenant.as_uuid())
             .fetch_all(&self.pool)
             .await?;
         check(black_box(page).len())
@@ -122,6 +126,7 @@ impl Operation for ByName {
 struct ByPosition {
     pool: PgPool,
     sql: Arc<str>,
+    tenant: TenantId,
 }
 
 impl Operation for ByPosition {
@@ -131,6 +136,7 @@ impl Operation for ByPosition {
 
     async fn run(&self, (): ()) -> Result<()> {
         let page: Vec<OrderTuple> = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.sql)))
+            .bind(self.tenant.as_uuid())
             .fetch_all(&self.pool)
             .await?;
         check(black_box(page).len())

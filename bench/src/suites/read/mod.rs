@@ -114,7 +114,7 @@ impl Plain {
     ) -> Result<Self> {
         let sql = format!(
             "select {COLUMNS} from {}.orders where id = $1",
-            fixture.twin()
+            fixture.twin_schema()
         );
         let pool = bench.twin_pool(link, ping).await?;
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Bench, read, settle, work};
-use crate::database::{Fixture, Tenants};
+use crate::database::{Fixture, Tenants, Twin};
 use crate::error::Result;
 use crate::model::Key;
 use crate::network::Link;
@@ -28,7 +28,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             bench.rows,
             Tenants::Zipf(tenants),
         )
-        .without_twin();
+        .with_twin(Twin::None);
         bench.database.load(&fixture).await?;
         fixtures.push(fixture);
     }

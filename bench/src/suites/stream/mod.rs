@@ -32,7 +32,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let pool = bench.twin_pool(Link::Loopback, Ping::Yes).await?;
     let sql = format!(
         "select {COLUMNS} from {}.orders order by id",
-        fixture.twin()
+        fixture.twin_schema()
     );
     // Connects, prepares, and compares the table with the struct.
     orders.find(&key.id).await?;

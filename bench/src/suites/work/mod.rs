@@ -90,7 +90,7 @@ impl Plain {
         fixture: &Fixture,
         keys: &Arc<[Key]>,
     ) -> Result<Self> {
-        let statements = Statements::on(&fixture.twin());
+        let statements = Statements::on(&fixture.twin_schema());
         let pool = bench.twin_pool(link, ping).await?;
         Ok(Self {
             pool,

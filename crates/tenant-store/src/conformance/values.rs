@@ -3,7 +3,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{NarrowSpecimen, Notes, Specimen, State, Subject, new_tenant};
-use crate::{ErrorKind, Query, Repository, RepositoryExt as _};
+use crate::{ErrorKind, Json, Query, Repository, RepositoryExt as _};
 
 /// What can be stored comes back as it was, to the last bit, by every way in.
 pub async fn every_value_comes_back(subject: &dyn Subject) {
@@ -103,6 +103,21 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             .unwrap(),
         1
     );
+    let leap = Utc
+        .timestamp_opt(1_483_228_799, 1_500_000_000)
+        .single()
+        .unwrap();
+    let mut told = Specimen {
+        seen_at: leap,
+        ..Specimen::named("leap second")
+    };
+    specimens.insert(&mut told).await.unwrap();
+    let stored = specimens.get(told.id).await.unwrap().seen_at;
+    assert_eq!(
+        stored,
+        time("2017-01-01T00:00:00.5Z"),
+        "told as the second after it"
+    );
 }
 
 /// What cannot be stored is refused before it is sent, by every way in, and nothing is stored.
@@ -184,6 +199,12 @@ pub async fn values_out_of_range_are_refused(subject: &dyn Subject) {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue);
     assert!(error.to_string().contains("column ratio "), "{error}");
+    let any = || Json(Notes::default());
+    for filter in [Specimen::NOTES.lt(any()), !Specimen::NOTES.ge(any())] {
+        let error = specimens.count(filter).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue, "JSON has no order");
+        assert!(error.to_string().contains("column notes "), "{error}");
+    }
     assert_eq!(specimens.list(Query::new()).await.unwrap().items, [stored]);
 }
 

@@ -171,7 +171,7 @@ impl PlatformScope {
         filter: Filter<A>,
     ) -> BoxStream<'static, Result<(TenantId, A)>> {
         let scope = self.clone();
-        Box::pin(async_stream::try_stream! {
+        let stream = Box::pin(async_stream::try_stream! {
             scope.leave_trace("stream", A::DESCRIPTOR.table(), None);
             let planned = scope.store.planned::<A>();
             let filter = crate::repository::expression("stream", filter)?;
@@ -199,7 +199,10 @@ impl PlatformScope {
                 drop(row);
                 yield item;
             }
-        })
+        });
+        self.store
+            .telemetry
+            .observe_stream("stream", A::DESCRIPTOR.table(), None, stream)
     }
 
     fn begin(&self, operation: &'static str) -> Begin {

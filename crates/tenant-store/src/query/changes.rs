@@ -74,6 +74,9 @@ impl<A: Aggregate> Changes<A> {
 }
 
 /// A number that a column can be raised by.
+///
+/// A decimal is none: SQLite cannot add decimals exactly, and PostgreSQL stores sums of more digits
+/// than the type holds. Read the row, and update it.
 pub trait Number: sealed::Sealed {}
 
 mod sealed {
@@ -87,7 +90,7 @@ macro_rules! number {
     )*};
 }
 
-number!(i16, i32, i64, f64, rust_decimal::Decimal);
+number!(i16, i32, i64, f64);
 
 impl<A: Aggregate> Default for Changes<A> {
     fn default() -> Self {

@@ -5,7 +5,10 @@ use super::filter::{Comparison, Expression, Filter};
 use super::sort::{Direction, Sort};
 use crate::aggregate::Aggregate;
 use crate::query::changes::{Assignment, Change};
-use crate::value::{ColumnValue, Value};
+use crate::value::{ColumnValue, Value, ValueError};
+
+const NO_ORDER: ValueError =
+    ValueError::new("holds JSON, which has no order: compare by eq, ne or one_of");
 
 /// A column of the aggregate `A` with a field of type `T`: what filters, sorts and changes name.
 ///
@@ -13,7 +16,8 @@ use crate::value::{ColumnValue, Value};
 ///
 /// Comparisons have two outcomes, as in Rust: a NULL is equal to no value and `ne` to every value,
 /// and the opposite of a filter holds exactly where the filter does not. Text is ordered by code
-/// point, and NULL comes after every value.
+/// point, and NULL comes after every value. JSON has no order: to compare it by less or greater
+/// answers `InvalidValue`.
 pub struct Column<A, T> {
     index: usize,
     marker: PhantomData<fn() -> (A, T)>,
@@ -106,7 +110,12 @@ impl<A: Aggregate, T: ColumnValue> Column<A, T> {
     }
 
     fn compare(self, comparison: Comparison, value: &T::Operand) -> Filter<A> {
-        let value = Value::of(value);
+        let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+        let value = if is_equality || T::TYPE.is_ordered() {
+            Value::of(value)
+        } else {
+            Err(NO_ORDER)
+        };
         Filter::new(self.index, value, |column, value| Expression::Compare {
             column,
             comparison,

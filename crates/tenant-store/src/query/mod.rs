@@ -36,7 +36,8 @@ pub enum Deleted {
 /// A list of aggregates to read: filter, sort, and one page of it.
 ///
 /// Without a sort, rows come in the order of their identifiers. The identifier is always the last
-/// sort key, so that the order is total and no page repeats or drops a row.
+/// sort key, in the direction of the key before it, so that the order is total and no page repeats
+/// or drops a row.
 ///
 /// # Examples
 ///

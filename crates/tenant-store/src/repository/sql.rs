@@ -622,7 +622,7 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
     }
 
     fn stream(&self, query: Query<A>) -> BoxStream<'_, Result<A>> {
-        Box::pin(async_stream::try_stream! {
+        let stream = Box::pin(async_stream::try_stream! {
             let filter = expression("stream", query.filter)?;
             let sort = sort_keys::<A>("stream", &query.sort)?;
             if query.cursor.is_some() {
@@ -645,7 +645,9 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
                 drop(row);
                 yield item;
             }
-        })
+        });
+        let telemetry = &self.scope().store().telemetry;
+        telemetry.observe_stream("stream", A::DESCRIPTOR.table(), Some(self.tenant()), stream)
     }
 
     async fn insert(&self, aggregate: &mut A) -> Result<()> {

@@ -101,7 +101,11 @@ impl TenantScope {
             isolation: options.isolation,
             statement_timeout: options.statement_timeout.or(self.store.statement_timeout()),
         };
-        let session = self.store.backend.begin(&begin).await?;
+        let opening = self.store.backend.begin(&begin);
+        let telemetry = &self.store.telemetry;
+        let session = telemetry
+            .observe("begin", "", Some(self.tenant), opening)
+            .await?;
         Ok(UnitOfWork::new(self.clone(), session))
     }
 

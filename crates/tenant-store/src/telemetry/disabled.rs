@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// Stands in for the histogram when the feature `otel` is off.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Durations;
 
 impl Durations {

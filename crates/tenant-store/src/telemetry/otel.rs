@@ -8,7 +8,7 @@ use tenantry_core::telemetry as names;
 /// clients (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>).
 ///
 /// The tenant is no attribute: a stream takes 2,000 sets of attributes and drops the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Durations {
     system: &'static str,
     histogram: Histogram<f64>,
@@ -32,17 +32,16 @@ impl Durations {
         table: &'static str,
         failure: Option<&'static str>,
     ) {
+        // What may be absent stands at the ends.
         let attributes = [
+            KeyValue::new(names::ERROR_TYPE, failure.unwrap_or_default()),
             KeyValue::new(names::DB_SYSTEM_NAME, self.system),
             KeyValue::new(names::DB_OPERATION_NAME, operation),
             KeyValue::new(names::DB_COLLECTION_NAME, table),
-            KeyValue::new(names::ERROR_TYPE, failure.unwrap_or_default()),
         ];
-        let attributes = if failure.is_some() {
-            &attributes[..]
-        } else {
-            &attributes[..3]
-        };
-        self.histogram.record(elapsed.as_secs_f64(), attributes);
+        let first = usize::from(failure.is_none());
+        let end = if table.is_empty() { 3 } else { 4 };
+        self.histogram
+            .record(elapsed.as_secs_f64(), &attributes[first..end]);
     }
 }

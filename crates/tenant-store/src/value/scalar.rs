@@ -1,4 +1,4 @@
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -85,16 +85,18 @@ impl ColumnValue for Uuid {
     }
 }
 
-/// Cut, not rounded, to the microsecond, which is what PostgreSQL stores.
+/// Cut, not rounded, to the microsecond, and a leap second told as the second after it, which is
+/// what PostgreSQL stores.
 impl ColumnValue for DateTime<Utc> {
     type Operand = Self;
     const TYPE: ColumnType = ColumnType::Timestamp;
 
     fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
-        if !(1..=9999).contains(&self.year()) {
+        let moment = Self::from_timestamp_micros(self.timestamp_micros()).ok_or(YEAR)?;
+        if !(1..=9999).contains(&moment.year()) {
             return Err(YEAR);
         }
-        sink.timestamp(self.trunc_subsecs(6))
+        sink.timestamp(moment)
     }
 
     fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {

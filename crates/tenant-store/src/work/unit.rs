@@ -108,6 +108,13 @@ impl UnitOfWork {
     /// Dropped before it is polled, it rolls back. Dropped later, the outcome is unknown to the
     /// caller, and listeners are told so.
     pub async fn commit(self) -> Result<()> {
+        let (telemetry, tenant) = (self.scope.store().telemetry.clone(), self.tenant());
+        telemetry
+            .observe("commit", "", Some(tenant), self.commit_in())
+            .await
+    }
+
+    async fn commit_in(self) -> Result<()> {
         let Self { scope, state } = self;
         let mut state = state.into_inner();
         if state.is_ended() {
@@ -145,7 +152,17 @@ impl UnitOfWork {
     ///
     /// Dropping it rolls back as well.
     pub async fn rollback(self) -> Result<()> {
-        self.state.into_inner().session.rollback().await
+        let Self { scope, state } = self;
+        let mut state = state.into_inner();
+        let telemetry = &scope.store().telemetry;
+        telemetry
+            .observe(
+                "rollback",
+                "",
+                Some(scope.tenant()),
+                state.session.rollback(),
+            )
+            .await
     }
 
     /// Sets a place to go back to.

@@ -51,6 +51,7 @@ pub(crate) fn check<S: Strategy>(
         cases: cases(64),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
         // Less than the time after which nextest gives a test up.
+        max_shrink_iters: u32::MAX,
         max_shrink_time: 20_000,
         ..ProptestConfig::default()
     };

@@ -69,10 +69,10 @@ impl<A> fmt::Debug for Condition<A> {
 /// One sort key, and what it means.
 #[derive(Clone)]
 pub(crate) struct Key<A> {
-    text: String,
+    column: &'static str,
     sort: Sort<A>,
     descending: bool,
-    compare: Arc<dyn Fn(&A, &A) -> Ordering + Send + Sync>,
+    ascending: Arc<dyn Fn(&A, &A) -> Ordering + Send + Sync>,
 }
 
 /// The sort keys of a query.
@@ -82,18 +82,31 @@ pub(crate) struct Order<A>(Vec<Key<A>>);
 impl<A: Aggregate<Id: Ord>> Order<A> {
     /// Compares by the keys, then by the identifier in the direction of the last key.
     pub(crate) fn compare(&self, left: &A, right: &A, ties_follow_the_last_key: bool) -> Ordering {
-        let descending = self.0.last().is_some_and(|key| key.descending);
+        let mut seen = Vec::new();
+        let mut descending = false;
+        for key in &self.0 {
+            // A column that comes again has nothing more to say.
+            if seen.contains(&key.column) {
+                continue;
+            }
+            seen.push(key.column);
+            descending = key.descending;
+            let ordering = (key.ascending)(left, right);
+            let ordering = if descending {
+                ordering.reverse()
+            } else {
+                ordering
+            };
+            if ordering.is_ne() {
+                return ordering;
+            }
+        }
         let by_id = left.id().cmp(right.id());
-        let tie = if descending && ties_follow_the_last_key {
+        if descending && ties_follow_the_last_key {
             by_id.reverse()
         } else {
             by_id
-        };
-        self.0
-            .iter()
-            .map(|key| (key.compare)(left, right))
-            .fold(Ordering::Equal, Ordering::then)
-            .then(tie)
+        }
     }
 
     pub(crate) fn on(&self, query: Query<A>) -> Query<A> {
@@ -109,7 +122,12 @@ impl<A> Default for Order<A> {
 
 impl<A> fmt::Debug for Key<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        write!(
+            f,
+            "{} {}",
+            self.column,
+            if self.descending { "desc" } else { "asc" }
+        )
     }
 }
 
@@ -134,7 +152,7 @@ pub(crate) fn changes_of<A: Aggregate>(all: &[Change<A>]) -> Changes<A> {
 }
 
 /// An aggregate whose every column can be filtered, sorted and changed at random.
-pub(crate) trait Fields: Aggregate<Id: Ord> + Clone {
+pub(crate) trait Fields: Aggregate<Id: Ord> + Clone + fmt::Debug {
     fn fields() -> Vec<Field<Self>>;
     fn changes() -> Vec<BoxedStrategy<Change<Self>>>;
 }
@@ -281,21 +299,21 @@ impl Fields for Specimen {
                 values::int16(),
                 "+=",
                 |changes, more| changes.add(Self::SMALL, more),
-                |row, more| raise(&mut row.small, row.small.checked_add(more)),
+                |row, more| raise(&mut row.small, |small| small.checked_add(more)),
             ),
             change(
                 Self::MEDIUM,
                 values::int32(),
                 "+=",
                 |changes, more| changes.add(Self::MEDIUM, more),
-                |row, more| raise(&mut row.medium, row.medium.checked_add(more)),
+                |row, more| raise(&mut row.medium, |medium| medium.checked_add(more)),
             ),
             change(
                 Self::BIG,
                 values::int64(),
                 "+=",
                 |changes, more| changes.add(Self::BIG, more),
-                |row, more| raise(&mut row.big, row.big.checked_add(more)),
+                |row, more| raise(&mut row.big, |big| big.checked_add(more)),
             ),
             change(
                 Self::RANK,
@@ -305,7 +323,7 @@ impl Fields for Specimen {
                 |row, more| {
                     row.rank
                         .as_mut()
-                        .is_none_or(|rank| raise(rank, rank.checked_add(more)))
+                        .is_none_or(|rank| raise(rank, |rank| rank.checked_add(more)))
                 },
             ),
             change(
@@ -314,8 +332,9 @@ impl Fields for Specimen {
                 "+=",
                 |changes, more| changes.add(Self::RATIO, more),
                 |row, more| {
-                    let sum = row.ratio + more;
-                    raise(&mut row.ratio, sum.is_finite().then_some(sum))
+                    raise(&mut row.ratio, |ratio| {
+                        Some(ratio + more).filter(|sum| sum.is_finite())
+                    })
                 },
             ),
         ]
@@ -437,22 +456,19 @@ where
         (Some(left), Some(right)) => key(&left).partial_cmp(&key(&right)).unwrap(),
         (left, right) => left.is_none().cmp(&right.is_none()),
     };
+    let sort_key = |descending| Key {
+        column: name,
+        sort: if descending {
+            column.desc()
+        } else {
+            column.asc()
+        },
+        descending,
+        ascending: Arc::new(ascending),
+    };
     Field {
         conditions: prop_oneof![6 => comparison, 2 => one_of, 1 => null].boxed(),
-        keys: vec![
-            Key {
-                text: format!("{name} asc"),
-                sort: column.asc(),
-                descending: false,
-                compare: Arc::new(ascending),
-            },
-            Key {
-                text: format!("{name} desc"),
-                sort: column.desc(),
-                descending: true,
-                compare: Arc::new(move |left, right| ascending(right, left)),
-            },
-        ],
+        keys: vec![sort_key(false), sort_key(true)],
     }
 }
 
@@ -537,12 +553,9 @@ where
         .boxed()
 }
 
-fn raise<T>(place: &mut T, sum: Option<T>) -> bool {
-    match sum {
-        Some(sum) => {
-            *place = sum;
-            true
-        }
-        None => false,
-    }
+/// Raises a number, if its type holds the sum.
+fn raise<T: Copy>(place: &mut T, sum: impl FnOnce(T) -> Option<T>) -> bool {
+    let Some(sum) = sum(*place) else { return false };
+    *place = sum;
+    true
 }

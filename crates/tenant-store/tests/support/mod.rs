@@ -1,6 +1,7 @@
 //! A database of a test's own on PostgreSQL, bootstrapped, with the tables of the suite.
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::sync::Arc;
 

@@ -3,9 +3,6 @@
 
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
-#[cfg(feature = "postgres")]
-pub(crate) mod postgres;
-
 use std::error::Error as _;
 use std::fmt::Debug;
 use std::sync::Arc;

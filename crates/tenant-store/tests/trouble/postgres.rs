@@ -1,13 +1,15 @@
 //! A store on PostgreSQL with a network that a test can break, and the eyes of an operator.
 
+#![allow(dead_code, reason = "not every test file uses all of it")]
+
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tenantry_store::{ErrorKind, PostgresSettings, Result, TenantStore};
 use tenantry_testkit::{DelayProxy, PostgresServer, ProxyOptions};
 
-use super::{POSTGRES_TABLES, Tenants, eventually, trouble};
 use crate::support::Walled;
+use crate::trouble::{POSTGRES_TABLES, Tenants, eventually, trouble};
 
 /// How long a test waits for a connection that does not come.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(300);

@@ -3,6 +3,7 @@
 mod arguments;
 mod boot_check;
 mod bootstrap;
+mod connect;
 mod error;
 mod migrate;
 mod row;
@@ -18,9 +19,7 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, SqlSafeStr as _,
-};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, SqlSafeStr as _};
 use sqlx::{SqlStr, Transaction};
 
 use super::{Access, Backend, Begin, Dialect, Session};
@@ -105,16 +104,8 @@ impl PostgresBackend {
         })
     }
 
-    /// Connects once, outside the pool, which would hide a refused connection behind a time-out.
     async fn check(options: &PgConnectOptions, limit: Duration, role: Role) -> Result<()> {
-        let connecting = tokio::time::timeout(limit, options.connect());
-        let mut connection = match connecting.await {
-            Ok(connected) => connected.map_err(|cause| error::driver_error("connect", cause))?,
-            Err(_) => {
-                return Err(Error::new(ErrorKind::Unavailable, "connect")
-                    .with_detail(format!("no answer within {limit:?}")));
-            }
-        };
+        let mut connection = connect::connect_with("connect", options, limit).await?;
         let outcome = boot_check::check(&mut connection, role).await;
         // What was found out stays so, however the server takes the farewell.
         let _ = connection.close().await;
@@ -168,6 +159,7 @@ impl Backend for PostgresBackend {
                 Ok(transaction) => {
                     return Ok(Box::new(PostgresSession::new(
                         transaction,
+                        self.pool.clone(),
                         Arc::clone(&self.schema),
                         self.persistent,
                     )));

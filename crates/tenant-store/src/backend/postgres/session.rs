@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, SqlSafeStr as _, Transaction};
 
 use super::arguments::Arguments;
-use super::error::{commit_error, driver_error, statement_error};
+use super::error::{commit_error, driver_error, is_stale_plan, statement_error};
 use super::row::PostgresRow;
 use super::schema;
 use crate::aggregate::AggregateDescriptor;
@@ -22,6 +22,9 @@ pub(super) struct PostgresSession {
     transaction: Option<Transaction<'static, Postgres>>,
     /// False after an error of the server: it takes nothing but a rollback then.
     usable: bool,
+    /// True once a prepared statement turned out to be older than a migration.
+    stale: bool,
+    pool: PgPool,
     schema: Arc<str>,
     persistent: bool,
 }
@@ -29,12 +32,15 @@ pub(super) struct PostgresSession {
 impl PostgresSession {
     pub(super) const fn new(
         transaction: Transaction<'static, Postgres>,
+        pool: PgPool,
         schema: Arc<str>,
         persistent: bool,
     ) -> Self {
         Self {
             transaction: Some(transaction),
             usable: true,
+            stale: false,
+            pool,
             schema,
             persistent,
         }
@@ -72,6 +78,7 @@ impl Session for PostgresSession {
                 Err(error) => {
                     drop(rows);
                     self.usable = false;
+                    self.stale |= is_stale_plan(&error);
                     return Err(statement_error(statement, error));
                 }
             }
@@ -85,6 +92,7 @@ impl Session for PostgresSession {
             Ok(result) => Ok(result.rows_affected()),
             Err(error) => {
                 self.usable = false;
+                self.stale |= is_stale_plan(&error);
                 Err(statement_error(statement, error))
             }
         }
@@ -98,6 +106,7 @@ impl Session for PostgresSession {
         let Self {
             transaction,
             usable,
+            stale,
             ..
         } = self;
         let Some(transaction) = transaction else {
@@ -110,6 +119,7 @@ impl Session for PostgresSession {
                 Ok(row) => Ok(Box::new(PostgresRow(row)) as Box<dyn Row + Send>),
                 Err(error) => {
                     *usable = false;
+                    *stale |= is_stale_plan(&error);
                     Err(statement_error(statement, error))
                 }
             })
@@ -165,19 +175,50 @@ impl Session for PostgresSession {
 
     async fn commit(&mut self) -> Result<()> {
         // After an error the server answers COMMIT by a rollback, and calls that a success.
-        let Some(transaction) = self.transaction.take().filter(|_| self.usable) else {
+        if !self.usable {
             return Err(Error::new(ErrorKind::WorkAborted, "commit"));
-        };
-        transaction.commit().await.map_err(commit_error)
+        }
+        match self.transaction.take() {
+            Some(transaction) => transaction.commit().await.map_err(commit_error),
+            None => Err(Error::new(ErrorKind::WorkAborted, "commit")),
+        }
     }
 
     async fn rollback(&mut self) -> Result<()> {
         match self.transaction.take() {
-            Some(transaction) => transaction
-                .rollback()
-                .await
-                .map_err(|error| driver_error("rollback", error)),
+            Some(mut transaction) => {
+                if self.stale {
+                    forget_statements(&mut transaction, &self.pool).await;
+                }
+                transaction
+                    .rollback()
+                    .await
+                    .map_err(|error| driver_error("rollback", error))
+            }
             None => Ok(()),
         }
     }
+}
+
+impl Drop for PostgresSession {
+    fn drop(&mut self) {
+        if self.stale
+            && let Some(mut transaction) = self.transaction.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let pool = self.pool.clone();
+            runtime.spawn(async move { forget_statements(&mut transaction, &pool).await });
+        }
+    }
+}
+
+/// Makes every connection prepare its statements anew, after a migration that changed the type of
+/// a column: the server refuses the old plans, and the driver would send them for ever.
+async fn forget_statements(transaction: &mut Transaction<'static, Postgres>, pool: &PgPool) {
+    // Those in use find out by themselves, as this one did.
+    while let Some(mut idle) = pool.try_acquire() {
+        idle.close_on_drop();
+    }
+    // If the connection is lost, so are its statements.
+    let _ = transaction.clear_cached_statements().await;
 }

@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone)]
 pub struct PostgresSettings {
     url: String,
+    role: Option<String>,
     password: Option<Arc<Secret>>,
     pub(super) max_connections: u32,
     pub(super) acquire_timeout: Duration,
@@ -62,6 +63,7 @@ impl PostgresSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            role: None,
             password: None,
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
@@ -73,7 +75,14 @@ impl PostgresSettings {
         }
     }
 
-    /// Sets the password of the role.
+    /// Sets the role, in place of the one in the URL.
+    #[must_use]
+    pub fn with_role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// Sets the password of the role, in place of the one in the URL.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<Arc<Secret>>) -> Self {
         self.password = Some(password.into());
@@ -137,14 +146,26 @@ impl PostgresSettings {
             return Err(Error::new(ErrorKind::InvalidSettings, "connect")
                 .with_detail("max_connections must be at least 1"));
         }
-        // The text may hold a password, and the parser's message may repeat the text.
-        let options = PgConnectOptions::from_str(&self.url).map_err(|_| {
+        let unreadable = || {
             Error::new(ErrorKind::InvalidSettings, "connect")
                 .with_detail("the URL cannot be parsed: write postgres://role@host:port/database")
-        })?;
+        };
+        // The parser takes the URL of any database.
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| self.url.starts_with(scheme))
+        {
+            return Err(unreadable());
+        }
+        // The text may hold a password, and the parser's message may repeat the text.
+        let options = PgConnectOptions::from_str(&self.url).map_err(|_| unreadable())?;
         let options = options
             .application_name("tenantry")
             .disable_statement_logging();
+        let options = match &self.role {
+            Some(role) => options.username(role),
+            None => options,
+        };
         let options = match &self.password {
             Some(password) => options.password(password.expose()),
             None => options,
@@ -153,6 +174,24 @@ impl PostgresSettings {
             Pooler::None => options,
             Pooler::TransactionMode => options.statement_cache_capacity(0),
         })
+    }
+}
+
+impl From<&str> for PostgresSettings {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<&String> for PostgresSettings {
+    fn from(url: &String) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<&Self> for PostgresSettings {
+    fn from(settings: &Self) -> Self {
+        settings.clone()
     }
 }
 

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+};
 
 use super::{Access, Backend, Begin, Dialect, Session};
 use crate::error::{Error, ErrorKind, Result};
@@ -103,6 +105,13 @@ impl SqliteBackend {
                 .max_connections(connections)
                 .acquire_timeout(settings.acquire_timeout)
                 .test_before_acquire(false)
+                // After some errors, a full disk or an interrupted write among them, SQLite rolls
+                // back by itself (https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction).
+                // The driver still counts a transaction then, and would refuse every other.
+                .before_acquire(|connection, _| {
+                    let at_rest = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(at_rest) })
+                })
                 .idle_timeout(None)
                 .max_lifetime(None)
         };

@@ -195,10 +195,11 @@ impl Session for SqliteSession {
 
     async fn rollback(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.connection, Connection::Ended) {
-            Connection::Transaction(transaction) => transaction
-                .rollback()
-                .await
-                .map_err(|error| driver_error("rollback", &error)),
+            Connection::Transaction(transaction) => match transaction.rollback().await {
+                // After an error SQLite may have rolled back already.
+                Err(error) if self.usable => Err(driver_error("rollback", &error)),
+                Ok(()) | Err(_) => Ok(()),
+            },
             Connection::Plain(_) | Connection::Ended => Ok(()),
         }
     }

@@ -1,8 +1,10 @@
+-- Another collation than the order of code points, whatever the server's default is: what sorts
+-- and compares right here does so everywhere.
 create table specimens (
     tenant_id uuid not null,
     id uuid not null,
-    label text not null,
-    remark text,
+    label text collate "und-x-icu" not null,
+    remark text collate "und-x-icu",
     flag boolean not null,
     small smallint not null,
     medium integer not null,
@@ -13,7 +15,7 @@ create table specimens (
     payload bytea not null,
     link uuid,
     seen_at timestamptz not null,
-    progress text not null,
+    progress text collate "und-x-icu" not null,
     notes jsonb not null,
     version bigint not null,
     primary key (tenant_id, id)

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::bootstrap::{
-    MINIMUM_SERVER_VERSION, SCHEMA_VERSION, connect, database_error, newer_schema, schema_version,
+    MINIMUM_SERVER_VERSION, SCHEMA_VERSION, database_error, newer_schema, schema_version,
     unsupported_server,
 };
+use super::connect::connect;
+use super::settings::PostgresSettings;
 use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "check database";
@@ -69,8 +71,11 @@ pub struct ServerFacts {
 ///   is switched off, by a default of role, database or connection.
 /// - [`ErrorKind::UnprotectedTable`]: a table within reach is neither protected nor shared.
 /// - the kinds of a connection that fails.
-pub async fn verify(url: &str, role: Role) -> Result<ServerFacts> {
-    let mut connection = connect(OPERATION, url).await?;
+pub async fn verify(
+    settings: impl Into<PostgresSettings> + Send,
+    role: Role,
+) -> Result<ServerFacts> {
+    let mut connection = connect(OPERATION, &settings.into()).await?;
     let outcome = check(&mut connection, role).await;
     // What was found out stays so, however the server takes the farewell.
     let _ = connection.close().await;

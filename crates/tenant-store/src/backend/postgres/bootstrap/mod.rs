@@ -3,6 +3,7 @@
 mod scram;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +11,9 @@ use sqlx::postgres::PgDatabaseError;
 use sqlx::{Connection as _, PgConnection};
 use tenantry_core::Secret;
 
+use super::connect::connect;
 use super::error::driver_error;
+use super::settings::PostgresSettings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What `tenantry.schema_version()` returns after the bootstrap of this version of Tenantry.
@@ -48,10 +51,11 @@ const ATTEMPTS: u32 = 50;
 /// # Examples
 ///
 /// ```no_run
+/// use std::sync::Arc;
 /// use tenantry_core::Secret;
 /// use tenantry_store::postgres::Bootstrap;
 ///
-/// # async fn example(admin_url: &str, owner: Secret, app: Secret) -> tenantry_store::Result<()> {
+/// # async fn example(admin_url: &str, owner: Arc<Secret>, app: Arc<Secret>) -> tenantry_store::Result<()> {
 /// let report = Bootstrap::new(admin_url)
 ///     .with_owner_role("billing_owner", Some(owner))
 ///     .with_app_role("billing_app", Some(app))
@@ -73,7 +77,7 @@ pub struct Bootstrap {
 #[derive(Debug)]
 struct RoleOptions {
     name: String,
-    password: Option<Secret>,
+    password: Option<Arc<Secret>>,
 }
 
 /// What [`Bootstrap::run`] found and did.
@@ -117,7 +121,11 @@ impl Bootstrap {
     /// Without a password the role keeps the one it has; a new role has none, and cannot log in by
     /// password. The password does not leave this process: the server is sent the SCRAM-SHA-256
     /// verifier, so it does not appear in a statement log either. It must be printable ASCII.
-    pub fn with_owner_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
+    pub fn with_owner_role(
+        mut self,
+        name: impl Into<String>,
+        password: Option<Arc<Secret>>,
+    ) -> Self {
         self.owner = RoleOptions {
             name: name.into(),
             password,
@@ -127,7 +135,7 @@ impl Bootstrap {
 
     /// Sets the name of the role of the services, and its password, as
     /// [`with_owner_role`](Self::with_owner_role) does.
-    pub fn with_app_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
+    pub fn with_app_role(mut self, name: impl Into<String>, password: Option<Arc<Secret>>) -> Self {
         self.app = RoleOptions {
             name: name.into(),
             password,
@@ -137,7 +145,11 @@ impl Bootstrap {
 
     /// Sets the name of the role for work across tenants, and its password, as
     /// [`with_owner_role`](Self::with_owner_role) does.
-    pub fn with_platform_role(mut self, name: impl Into<String>, password: Option<Secret>) -> Self {
+    pub fn with_platform_role(
+        mut self,
+        name: impl Into<String>,
+        password: Option<Arc<Secret>>,
+    ) -> Self {
         self.platform = RoleOptions {
             name: name.into(),
             password,
@@ -165,7 +177,7 @@ impl Bootstrap {
             "app": self.app.wanted()?,
             "platform": self.platform.wanted()?,
         });
-        let mut connection = connect(OPERATION, &self.admin_url).await?;
+        let mut connection = connect(OPERATION, &PostgresSettings::new(&self.admin_url)).await?;
         check_server(&mut connection).await?;
 
         let mut attempt = 1;
@@ -311,13 +323,6 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Opens a single connection, outside any pool.
-pub(super) async fn connect(operation: &'static str, url: &str) -> Result<PgConnection> {
-    PgConnection::connect(url)
-        .await
-        .map_err(|error| driver_error(operation, error))
-}
-
 /// Returns the version of the schema `tenantry`, or `None` if it has no version.
 pub(super) async fn schema_version(
     connection: &mut PgConnection,
@@ -353,7 +358,13 @@ pub(super) fn newer_schema(operation: &'static str, version: i32) -> Error {
 /// Their messages name tables, columns and roles, and never a stored value.
 pub(super) fn database_error(operation: &'static str, error: sqlx::Error) -> Error {
     let Some(refused) = refusal(&error) else {
-        return driver_error(operation, error);
+        let error = driver_error(operation, error);
+        return match error.kind() {
+            ErrorKind::PermissionDenied if operation == OPERATION => error.with_detail(
+                "the administrator must be a superuser, or own the database and have CREATEROLE",
+            ),
+            _ => error,
+        };
     };
     let kind = match refused.code() {
         "TN001" => ErrorKind::SchemaMismatch,
@@ -458,7 +469,7 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let bootstrap = Bootstrap::new("postgres://admin:hunter2@localhost/db")
-            .with_app_role("app", Some(Secret::new("hunter2".to_owned())));
+            .with_app_role("app", Some(Secret::new("hunter2".to_owned()).into()));
         assert!(!format!("{bootstrap:?}").contains("hunter2"));
     }
 }

@@ -50,9 +50,26 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Returns whether a prepared statement is older than a migration that changed a column's type.
+pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        // Other refusals share the state; the routine is the same in every language.
+        .is_some_and(|error| {
+            error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery")
+        })
+}
+
 fn kind_of(error: &sqlx::Error) -> ErrorKind {
     if is_connection_loss(error) {
         return ErrorKind::Unavailable;
+    }
+    if is_stale_plan(error) {
+        // The migration is a concurrent transaction; with a new plan the same work succeeds.
+        return ErrorKind::SerializationFailure;
     }
     match error {
         sqlx::Error::Database(database) => kind_of_state(&**database),
@@ -86,7 +103,6 @@ fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
         "42501" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
         "0A000" => ErrorKind::Unsupported,
-        // The plan was made for columns that a migration has changed since.
         code if code.starts_with("22") => ErrorKind::InvalidValue,
         code if code.starts_with("23") => ErrorKind::ConstraintViolated,
         code if code.starts_with("53") || code.starts_with("58") => ErrorKind::Unavailable,

@@ -3,7 +3,9 @@
 use sqlx::Connection as _;
 use sqlx::postgres::PgDatabaseError;
 
-use super::bootstrap::{connect, database_error};
+use super::bootstrap::database_error;
+use super::connect::connect;
+use super::settings::PostgresSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::migrations::Migrations;
 
@@ -12,7 +14,7 @@ const OPERATION: &str = "migrate";
 /// Runs the migrations that this database has not seen yet, as the owner role; returns their
 /// numbers.
 ///
-/// The URL must lead to the server itself, not to a pooler: a lock of the session lets one process
+/// `owner` is a URL or settings of that role. It must lead to the server itself, not to a pooler: a lock of the session lets one process
 /// migrate at a time, and the others wait. Each migration stands or falls as a whole.
 ///
 /// A table becomes safe by `select tenantry.protect('invoices')` in the migration that creates it.
@@ -27,8 +29,11 @@ const OPERATION: &str = "migrate";
 ///   owner does not see, or a right that the owner does not have.
 /// - [`ErrorKind::InvalidSettings`]: two migrations have one number.
 /// - the kinds of a connection or a statement that fails.
-pub async fn migrate(owner_url: &str, migrations: &Migrations) -> Result<Vec<i64>> {
-    let mut connection = connect(OPERATION, owner_url).await?;
+pub async fn migrate(
+    owner: impl Into<PostgresSettings> + Send,
+    migrations: &Migrations,
+) -> Result<Vec<i64>> {
+    let mut connection = connect(OPERATION, &owner.into()).await?;
     // The bootstrap made this the default of the role; a role of another making gets it here. A
     // statement that the wall would leave without rows becomes an error instead.
     let outcome = match sqlx::raw_sql("set row_security = off")
