@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use postgres::{Fixture, PATIENCE, connect, run};
 use sqlx::AssertSqlSafe;
@@ -1042,6 +1043,39 @@ async fn column_that_is_widened_under_way_goes_on_being_read() {
     }
     for _ in 0..6 {
         assert_eq!(invoices.get(row.id).await.unwrap(), row);
+    }
+}
+
+#[tokio::test]
+async fn stream_over_a_column_that_is_widened_under_way_fails_once_at_most() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs("alter table invoices alter column cents type integer")
+        .await;
+    let tenant = &fixture.tenants.one;
+    tenant
+        .repository()
+        .insert(&mut Invoice::over(7))
+        .await
+        .unwrap();
+    let invoices = tenant.repository::<Invoice>();
+    let read = async || invoices.stream(Query::new()).try_collect::<Vec<_>>().await;
+    for _ in 0..4 {
+        read().await.unwrap();
+    }
+    fixture
+        .owner_runs("alter table invoices alter column cents type bigint")
+        .await;
+    let advice = ["run the unit of work again from its start"];
+    let error = fixture.trouble(read().await, ErrorKind::SerializationFailure, &advice);
+    assert!(error.is_retryable());
+    // The other connections are made anew before they can fail the same way.
+    for _ in 0..4 {
+        eventually("the pool has come to rest", async || {
+            fixture.connections("state <> 'idle'").await == 0
+        })
+        .await;
+        assert_eq!(read().await.unwrap().len(), 1);
     }
 }
 

@@ -147,16 +147,22 @@ pub async fn dropped_write_ends_the_unit_of_work(subject: &dyn Subject) {
     let work = scope.begin().await.unwrap();
     let inside = work.repository::<Specimen>();
     inside.insert(&mut Specimen::named("first")).await.unwrap();
-    let ended = poll_times(inside.count(Filter::all()), 1).await;
-    assert!(ended.is_none(), "one poll is not enough for an answer");
+    drop(poll_times(inside.count(Filter::all()), 1).await);
     assert_eq!(
         inside.count(Filter::all()).await.unwrap(),
         1,
         "a dropped read does no harm"
     );
-    let mut second = Specimen::named("second");
-    let ended = poll_times(inside.insert(&mut second), 1).await;
-    assert!(ended.is_none(), "one poll is not enough for an answer");
+    // SQLite may have answered at the first poll; then nothing was dropped, and another is tried.
+    let mut dropped = false;
+    for _ in 0..100 {
+        let mut second = Specimen::named("second");
+        dropped = poll_times(inside.insert(&mut second), 1).await.is_none();
+        if dropped {
+            break;
+        }
+    }
+    assert!(dropped, "one poll was enough a hundred times");
     let error = inside.count(Filter::all()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WorkAborted);
     assert_eq!(

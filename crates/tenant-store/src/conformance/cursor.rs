@@ -232,6 +232,12 @@ pub async fn stream_yields_every_row_in_order(subject: &dyn Subject) {
     let inside = work.repository::<Specimen>();
     let mut stream = inside.stream(query());
     assert_eq!(stream.try_next().await.unwrap().unwrap().big, 2_499);
+    let meanwhile = inside.count(Filter::all()).await.unwrap_err();
+    assert_eq!(
+        meanwhile.kind(),
+        ErrorKind::InvalidInput,
+        "and not a wait without end"
+    );
     drop(stream);
     let late = Utc.with_ymd_and_hms(2040, 1, 1, 0, 0, 0).unwrap();
     assert_eq!(

@@ -93,6 +93,15 @@ impl Error {
     }
 }
 
+/// What `tenantry-core` refuses, such as a malformed tenant identifier, under the same kind.
+impl From<tenantry_core::Error> for Error {
+    fn from(error: tenantry_core::Error) -> Self {
+        Self::new(error.kind(), error.operation())
+            .with_subject(error.subject().to_owned())
+            .with_source(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner {

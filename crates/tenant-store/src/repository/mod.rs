@@ -118,7 +118,7 @@ pub trait Repository<A: Aggregate>: Send + Sync {
     /// Reads all rows of a query one by one, whatever its limit, in memory for a few.
     ///
     /// The stream holds a connection until it ends or is dropped; inside a unit of work it holds
-    /// the unit, and every other call waits for it.
+    /// the unit, and other calls answer `InvalidInput` as long as it is open.
     ///
     /// # Errors
     ///

@@ -119,6 +119,15 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         Ok(opened)
     }
 
+    async fn open_stream(&self) -> Result<Opened<'_>> {
+        let Handle::Work(work) = &self.handle else {
+            return self.open("stream", Access::ReadOne).await;
+        };
+        let mut opened = Opened::Work(work.lock_for_stream("stream").await?);
+        self.planned.verify(opened.session()).await?;
+        Ok(opened)
+    }
+
     /// Describes changed rows, if anybody listens.
     fn changed<'a>(
         &self,
@@ -638,7 +647,7 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
             });
             let bind = |sink: &mut dyn ArgumentSink| dynamic.bind(sink);
             let statement = Self::statement("stream", None, &dynamic.sql, &bind);
-            let mut opened = self.open("stream", Access::ReadOne).await?;
+            let mut opened = self.open_stream().await?;
             let mut rows = opened.session().stream(&statement);
             while let Some(row) = rows.try_next().await? {
                 let item = read_row::<A>(&*row).map_err(|error| value_error::<A>("stream", &error))?;

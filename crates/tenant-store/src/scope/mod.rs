@@ -111,8 +111,9 @@ impl TenantScope {
 
     /// Runs `work` in a unit of work and commits it; runs it again when that can help.
     ///
-    /// Tried again are serialization failures, deadlocks, locks and lost connections, as often as
-    /// the policy says; never a commit whose answer was lost. `work` may therefore run several
+    /// Tried again is every kind that [`is_retryable`](crate::ErrorKind::is_retryable), such as
+    /// serialization failures, deadlocks, locks, lost connections and time-outs, as often as the
+    /// policy says; never a commit whose answer was lost. `work` may therefore run several
     /// times: what it does outside the unit of work must bear that. It gets a handle to the unit
     /// of work and must let go of it before it returns.
     ///

@@ -69,7 +69,7 @@ impl Plan {
         writer.text.push_str(&self.columns);
         if request.tenant.is_none() {
             writer.text.push_str(", ");
-            writer.text.push_str(&quote(TENANT));
+            writer.text.push_str(&quote(self.dialect, TENANT));
         }
         writer.write_source(request.tenant, request.filter, request.deleted);
         if let Some(bookmark) = request.bookmark {
@@ -89,7 +89,7 @@ impl Plan {
         }
         if request.tenant.is_none() {
             writer.text.push_str(", ");
-            writer.text.push_str(&quote(TENANT));
+            writer.text.push_str(&quote(self.dialect, TENANT));
         }
         if let Some(limit) = request.limit {
             writer.text.push_str(&format!(" LIMIT {limit}"));
@@ -146,7 +146,7 @@ impl Plan {
             place += 1;
         }
         if let Some(version) = self.descriptor.version() {
-            let version = quote(self.descriptor.column_name(version));
+            let version = quote(self.dialect, self.descriptor.column_name(version));
             writer.separate(place, ", ");
             writer
                 .text
@@ -166,7 +166,9 @@ impl Plan {
         for (name, value) in stamps {
             writer.separate(place, ", ");
             let number = writer.value(value.clone());
-            writer.text.push_str(&format!("{} = {number}", quote(name)));
+            writer
+                .text
+                .push_str(&format!("{} = {number}", quote(self.dialect, name)));
             place += 1;
         }
         if self.dialect == Dialect::Postgres {
@@ -211,8 +213,12 @@ impl Plan {
         };
         let shared = |place: usize| format!("${}", shared_from + place);
         let tenant = shared(0);
-        let mut names = vec![quote(TENANT)];
-        names.extend(columns.iter().map(|column| quote(column.name())));
+        let mut names = vec![quote(self.dialect, TENANT)];
+        names.extend(
+            columns
+                .iter()
+                .map(|column| quote(self.dialect, column.name())),
+        );
         let mut stamps = Vec::new();
         if self.descriptor.is_audited() {
             let (at, by, trace) = (shared(1), shared(2), shared(3));
@@ -223,7 +229,7 @@ impl Plan {
                 (MODIFIED_BY, &by),
                 (TRACE_ID, &trace),
             ] {
-                names.push(quote(name));
+                names.push(quote(self.dialect, name));
                 stamps.push(value.clone());
             }
         }
@@ -331,11 +337,15 @@ impl Plan {
     }
 
     fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
-        let id = quote(self.descriptor.column_name(self.descriptor.id()));
+        let id = quote(
+            self.dialect,
+            self.descriptor.column_name(self.descriptor.id()),
+        );
         let number = writer.place(tenant);
-        writer
-            .text
-            .push_str(&format!(" WHERE target.{} = {number}", quote(TENANT)));
+        writer.text.push_str(&format!(
+            " WHERE target.{} = {number}",
+            quote(self.dialect, TENANT)
+        ));
         match self.dialect {
             Dialect::Postgres => {
                 writer.text.push_str(&format!(
@@ -351,7 +361,10 @@ impl Plan {
     }
 
     fn pick(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
-        let id = quote(self.descriptor.column_name(self.descriptor.id()));
+        let id = quote(
+            self.dialect,
+            self.descriptor.column_name(self.descriptor.id()),
+        );
         writer.text.push_str(&format!("SELECT {id}"));
         writer.write_source_of(Some(tenant), filter, Deleted::Exclude);
         writer.text.push_str(" ORDER BY ");
@@ -443,7 +456,7 @@ impl Writer<'_> {
     fn compared(&self, index: usize, is_equality: bool) -> String {
         let column = self.column(index);
         if is_equality && column.column_type() == ColumnType::Text {
-            quote(column.name())
+            quote(self.plan.dialect, column.name())
         } else {
             ordered(self.plan.dialect, column)
         }
@@ -460,20 +473,25 @@ impl Writer<'_> {
         match tenant {
             Some(slot) => {
                 let tenant = self.place(slot);
-                self.text.push_str(&format!("{} = {tenant}", quote(TENANT)));
+                self.text
+                    .push_str(&format!("{} = {tenant}", quote(self.plan.dialect, TENANT)));
             }
             None => self.text.push_str("TRUE"),
         }
         if self.plan.descriptor.is_soft_deleted() {
             match deleted {
                 Deleted::Exclude => {
-                    self.text
-                        .push_str(&format!(" AND {} IS NULL", quote(DELETED_AT)));
+                    self.text.push_str(&format!(
+                        " AND {} IS NULL",
+                        quote(self.plan.dialect, DELETED_AT)
+                    ));
                 }
                 Deleted::Include => {}
                 Deleted::Only => {
-                    self.text
-                        .push_str(&format!(" AND {} IS NOT NULL", quote(DELETED_AT)));
+                    self.text.push_str(&format!(
+                        " AND {} IS NOT NULL",
+                        quote(self.plan.dialect, DELETED_AT)
+                    ));
                 }
             }
         } else if deleted == Deleted::Only {
@@ -532,7 +550,7 @@ impl Writer<'_> {
                 }
             }
             Expression::IsNull { column } => {
-                let name = quote(self.column(*column).name());
+                let name = quote(self.plan.dialect, self.column(*column).name());
                 self.text.push_str(&format!("{name} IS NULL"));
             }
             Expression::StartsWith { column, prefix } => {
@@ -668,7 +686,7 @@ impl Writer<'_> {
         slot: Option<&Slot>,
     ) -> String {
         let name = self.compared(column, false);
-        let bare = quote(self.column(column).name());
+        let bare = quote(self.plan.dialect, self.column(column).name());
         let is_nullable = self.column(column).is_nullable();
         match (direction, slot) {
             (Direction::Ascending, None) => "FALSE".to_owned(),
@@ -682,7 +700,7 @@ impl Writer<'_> {
     }
 
     fn assign(&mut self, column: usize, assignment: &Assignment) {
-        let name = quote(self.column(column).name());
+        let name = quote(self.plan.dialect, self.column(column).name());
         let text = match assignment {
             Assignment::Set(value) => {
                 let number = self.value(value.clone());

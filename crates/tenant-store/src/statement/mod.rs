@@ -52,15 +52,23 @@ pub(crate) fn store_columns(
         .chain(soft_delete.iter().copied())
 }
 
-/// Writes an identifier in double quotes, which both dialects take.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+/// Writes an identifier in quotes.
+///
+/// SQLite takes a name in double quotes for a text when there is no such column: after a migration
+/// has dropped one, a filter on it would still run, and mean something else
+/// (<https://www.sqlite.org/quirks.html#dblquote>). In backticks it is a name and nothing else.
+pub(crate) fn quote(dialect: Dialect, name: &str) -> String {
+    let (quote, doubled) = match dialect {
+        Dialect::Postgres => ('"', "\"\""),
+        Dialect::Sqlite => ('`', "``"),
+    };
+    format!("{quote}{}{quote}", name.replace(quote, doubled))
 }
 
 /// Writes a column so that it compares and sorts alike on every database: text by code point,
 /// decimals by value.
 fn ordered(dialect: Dialect, column: &ColumnDescriptor) -> String {
-    let name = quote(column.name());
+    let name = quote(dialect, column.name());
     match (dialect, column.column_type()) {
         (Dialect::Postgres, ColumnType::Text) => format!("{name} COLLATE \"C\""),
         (Dialect::Sqlite, ColumnType::Decimal) => format!("{name} COLLATE {DECIMAL_COLLATION}"),

@@ -47,16 +47,21 @@ impl Plan {
         descriptor: &'static AggregateDescriptor,
     ) -> Self {
         let table = match schema {
-            Some(schema) => format!("{}.{}", quote(schema), quote(descriptor.table())),
-            None => quote(descriptor.table()),
+            Some(schema) => format!(
+                "{}.{}",
+                quote(dialect, schema),
+                quote(dialect, descriptor.table())
+            ),
+            None => quote(dialect, descriptor.table()),
         };
         let columns = descriptor
             .columns()
             .iter()
-            .map(|column| quote(column.name()))
+            .map(|column| quote(dialect, column.name()))
             .collect::<Vec<_>>()
             .join(", ");
         let writer = Writer {
+            dialect,
             descriptor,
             table: &table,
         };
@@ -89,29 +94,37 @@ impl Numbers {
 }
 
 struct Writer<'a> {
+    dialect: Dialect,
     descriptor: &'static AggregateDescriptor,
     table: &'a str,
 }
 
 impl Writer<'_> {
     fn id(&self) -> String {
-        quote(self.descriptor.column_name(self.descriptor.id()))
+        quote(
+            self.dialect,
+            self.descriptor.column_name(self.descriptor.id()),
+        )
     }
 
     fn version(&self) -> Option<String> {
         self.descriptor
             .version()
-            .map(|version| quote(self.descriptor.column_name(version)))
+            .map(|version| quote(self.dialect, self.descriptor.column_name(version)))
     }
 
     /// Names one row of the tenant.
     fn row(&self) -> String {
-        format!("{} = $1 AND {} = $2", quote(TENANT), self.id())
+        format!(
+            "{} = $1 AND {} = $2",
+            quote(self.dialect, TENANT),
+            self.id()
+        )
     }
 
     fn not_deleted(&self) -> String {
         if self.descriptor.is_soft_deleted() {
-            format!(" AND {} IS NULL", quote(DELETED_AT))
+            format!(" AND {} IS NULL", quote(self.dialect, DELETED_AT))
         } else {
             String::new()
         }
@@ -129,10 +142,10 @@ impl Writer<'_> {
 
     fn insert(&self) -> String {
         let mut numbers = Numbers(1);
-        let mut names = vec![quote(TENANT)];
+        let mut names = vec![quote(self.dialect, TENANT)];
         let mut values = vec!["$1".to_owned()];
         for column in self.descriptor.columns() {
-            names.push(quote(column.name()));
+            names.push(quote(self.dialect, column.name()));
             values.push(numbers.next());
         }
         if self.descriptor.is_audited() {
@@ -144,7 +157,7 @@ impl Writer<'_> {
                 (MODIFIED_BY, &by),
                 (TRACE_ID, &trace),
             ] {
-                names.push(quote(name));
+                names.push(quote(self.dialect, name));
                 values.push(value.clone());
             }
         }
@@ -159,7 +172,7 @@ impl Writer<'_> {
     fn upsert(&self) -> Arc<str> {
         let mut sets = Vec::new();
         for (index, column) in self.descriptor.columns().iter().enumerate() {
-            let name = quote(column.name());
+            let name = quote(self.dialect, column.name());
             if index == self.descriptor.id() {
                 continue;
             }
@@ -170,7 +183,7 @@ impl Writer<'_> {
             });
         }
         if self.descriptor.is_audited() {
-            for name in [MODIFIED_AT, MODIFIED_BY, TRACE_ID].map(quote) {
+            for name in [MODIFIED_AT, MODIFIED_BY, TRACE_ID].map(|name| quote(self.dialect, name)) {
                 sets.push(format!("{name} = excluded.{name}"));
             }
         }
@@ -179,7 +192,7 @@ impl Writer<'_> {
             sets.push(format!("{0} = excluded.{0}", self.id()));
         }
         let marked = if self.descriptor.is_soft_deleted() {
-            format!(" AND target.{} IS NULL", quote(DELETED_AT))
+            format!(" AND target.{} IS NULL", quote(self.dialect, DELETED_AT))
         } else {
             String::new()
         };
@@ -189,7 +202,7 @@ impl Writer<'_> {
             self.id(),
             sets.join(", "),
             self.version().unwrap_or_else(|| "0".to_owned()),
-            tenant = quote(TENANT),
+            tenant = quote(self.dialect, TENANT),
         )
         .into()
     }
@@ -200,7 +213,11 @@ impl Writer<'_> {
         let mut sets = Vec::new();
         for (index, column) in self.descriptor.columns().iter().enumerate() {
             if index != self.descriptor.id() && Some(index) != self.descriptor.version() {
-                sets.push(format!("{} = {}", quote(column.name()), numbers.next()));
+                sets.push(format!(
+                    "{} = {}",
+                    quote(self.dialect, column.name()),
+                    numbers.next()
+                ));
             }
         }
         self.raise_version(&mut sets);
@@ -231,14 +248,18 @@ impl Writer<'_> {
         if self.descriptor.is_soft_deleted() {
             let (at, by) = (numbers.next(), numbers.next());
             let mut sets = vec![
-                format!("{} = {at}", quote(DELETED_AT)),
-                format!("{} = {by}", quote(DELETED_BY)),
+                format!("{} = {at}", quote(self.dialect, DELETED_AT)),
+                format!("{} = {by}", quote(self.dialect, DELETED_BY)),
             ];
             self.raise_version(&mut sets);
             if self.descriptor.is_audited() {
-                sets.push(format!("{} = {at}", quote(MODIFIED_AT)));
-                sets.push(format!("{} = {by}", quote(MODIFIED_BY)));
-                sets.push(format!("{} = {}", quote(TRACE_ID), numbers.next()));
+                sets.push(format!("{} = {at}", quote(self.dialect, MODIFIED_AT)));
+                sets.push(format!("{} = {by}", quote(self.dialect, MODIFIED_BY)));
+                sets.push(format!(
+                    "{} = {}",
+                    quote(self.dialect, TRACE_ID),
+                    numbers.next()
+                ));
             }
             format!(
                 "UPDATE {} SET {} WHERE {condition}",
@@ -254,8 +275,8 @@ impl Writer<'_> {
     fn restore(&self) -> Arc<str> {
         let mut numbers = Numbers(2);
         let mut sets = vec![
-            format!("{} = NULL", quote(DELETED_AT)),
-            format!("{} = NULL", quote(DELETED_BY)),
+            format!("{} = NULL", quote(self.dialect, DELETED_AT)),
+            format!("{} = NULL", quote(self.dialect, DELETED_BY)),
         ];
         self.raise_version(&mut sets);
         self.stamp(&mut sets, &mut numbers);
@@ -264,7 +285,7 @@ impl Writer<'_> {
             self.table,
             sets.join(", "),
             self.row(),
-            quote(DELETED_AT)
+            quote(self.dialect, DELETED_AT)
         )
         .into()
     }
@@ -272,7 +293,10 @@ impl Writer<'_> {
     fn probe(&self) -> Arc<str> {
         let version = self.version().unwrap_or_else(|| "0".to_owned());
         let marked = if self.descriptor.is_soft_deleted() {
-            format!("CASE WHEN {} IS NULL THEN 0 ELSE 1 END", quote(DELETED_AT))
+            format!(
+                "CASE WHEN {} IS NULL THEN 0 ELSE 1 END",
+                quote(self.dialect, DELETED_AT)
+            )
         } else {
             "0".to_owned()
         };
@@ -293,7 +317,11 @@ impl Writer<'_> {
     fn stamp(&self, sets: &mut Vec<String>, numbers: &mut Numbers) {
         if self.descriptor.is_audited() {
             for name in [MODIFIED_AT, MODIFIED_BY, TRACE_ID] {
-                sets.push(format!("{} = {}", quote(name), numbers.next()));
+                sets.push(format!(
+                    "{} = {}",
+                    quote(self.dialect, name),
+                    numbers.next()
+                ));
             }
         }
     }

@@ -1,8 +1,10 @@
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use parking_lot::RwLock;
 use tenantry_core::TenantId;
 
@@ -113,7 +115,10 @@ impl Listeners {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         Some(runtime.spawn(async move {
             for listener in all {
-                listener.committed(&changes).await;
+                let told = AssertUnwindSafe(listener.committed(&changes)).catch_unwind();
+                if told.await.is_err() {
+                    tracing::error!(target: "tenantry::store", ?listener, "a commit listener panicked");
+                }
             }
         }))
     }

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::mem;
+#[cfg(test)]
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tenantry_core::{RequestContext, TenantId};
 use tokio::sync::{Mutex, MutexGuard};
@@ -45,6 +47,8 @@ use crate::scope::TenantScope;
 pub struct UnitOfWork {
     scope: TenantScope,
     state: Mutex<WorkState>,
+    /// True while a stream holds the state, which only its consumer can end.
+    streaming: AtomicBool,
 }
 
 pub(crate) struct WorkState {
@@ -54,11 +58,16 @@ pub(crate) struct WorkState {
     /// The savepoints that are set, outermost first.
     savepoints: Vec<u32>,
     next_savepoint: u32,
+    /// Tells this unit of work from every other of the process.
+    number: u64,
 }
+
+static NEXT_WORK: AtomicU64 = AtomicU64::new(0);
 
 /// A place inside a unit of work to go back to.
 #[derive(Debug)]
 pub struct Savepoint {
+    work: u64,
     number: u32,
     rows: usize,
 }
@@ -73,7 +82,9 @@ impl UnitOfWork {
                 interrupted: false,
                 savepoints: Vec::new(),
                 next_savepoint: 0,
+                number: NEXT_WORK.fetch_add(1, Ordering::Relaxed),
             }),
+            streaming: AtomicBool::new(false),
         }
     }
 
@@ -100,8 +111,9 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// `WorkAborted` if an earlier error or a dropped write has ended the work; it is rolled back
-    /// then. `CommitUnknown` if the answer was lost: all changes are stored, or none is. Any kind
-    /// of a deferred constraint. Whatever else is answered, nothing is stored.
+    /// then. `CommitUnknown` if the answer was lost: all changes are stored, or none is. A deferred
+    /// constraint answers its own kind here, and a serializable transaction
+    /// `SerializationFailure`; nothing is stored then.
     ///
     /// # Cancel safety
     ///
@@ -115,7 +127,7 @@ impl UnitOfWork {
     }
 
     async fn commit_in(self) -> Result<()> {
-        let Self { scope, state } = self;
+        let Self { scope, state, .. } = self;
         let mut state = state.into_inner();
         if state.is_ended() {
             // The error to report is the one that ended the work, not that of a broken connection.
@@ -152,7 +164,7 @@ impl UnitOfWork {
     ///
     /// Dropping it rolls back as well.
     pub async fn rollback(self) -> Result<()> {
-        let Self { scope, state } = self;
+        let Self { scope, state, .. } = self;
         let mut state = state.into_inner();
         let telemetry = &scope.store().telemetry;
         telemetry
@@ -171,7 +183,7 @@ impl UnitOfWork {
     ///
     /// `WorkAborted`, `Unavailable`.
     pub async fn savepoint(&self) -> Result<Savepoint> {
-        let mut state = self.state.lock().await;
+        let mut state = self.state("savepoint").await?;
         if state.is_ended() {
             return Err(aborted("savepoint"));
         }
@@ -185,6 +197,7 @@ impl UnitOfWork {
         state.interrupted = false;
         state.savepoints.push(number);
         Ok(Savepoint {
+            work: state.number,
             number,
             rows: state.rows.len(),
         })
@@ -196,7 +209,7 @@ impl UnitOfWork {
     ///
     /// `InvalidInput` if the savepoint is no longer set, `Unavailable`.
     pub async fn rollback_to(&self, savepoint: &Savepoint) -> Result<()> {
-        let mut state = self.state.lock().await;
+        let mut state = self.state("rollback_to").await?;
         let place = state.place_of(savepoint, "rollback_to")?;
         state.interrupted = true;
         state
@@ -215,7 +228,7 @@ impl UnitOfWork {
     ///
     /// `InvalidInput` if the savepoint is no longer set, `WorkAborted`, `Unavailable`.
     pub async fn release(&self, savepoint: Savepoint) -> Result<()> {
-        let mut state = self.state.lock().await;
+        let mut state = self.state("release").await?;
         let place = state.place_of(&savepoint, "release")?;
         if state.is_ended() {
             return Err(aborted("release"));
@@ -236,14 +249,36 @@ impl UnitOfWork {
 
     /// Waits for the session; refuses it if the work has ended.
     pub(crate) async fn lock(&self, operation: &'static str) -> Result<WorkGuard<'_>> {
-        let state = self.state.lock().await;
+        let state = self.state(operation).await?;
         if state.is_ended() {
             return Err(aborted(operation));
         }
         Ok(WorkGuard {
             state,
             writing: false,
+            streaming: None,
         })
+    }
+
+    /// As `lock`, for a stream: until the guard is dropped, other calls are refused and do not
+    /// wait, for the one who calls may be the one who holds the stream.
+    pub(crate) async fn lock_for_stream(&self, operation: &'static str) -> Result<WorkGuard<'_>> {
+        let mut guard = self.lock(operation).await?;
+        self.streaming.store(true, Ordering::Release);
+        guard.streaming = Some(&self.streaming);
+        Ok(guard)
+    }
+
+    async fn state(&self, operation: &'static str) -> Result<MutexGuard<'_, WorkState>> {
+        if let Ok(state) = self.state.try_lock() {
+            return Ok(state);
+        }
+        if self.streaming.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::InvalidInput, operation).with_detail(
+                "a stream of this unit of work is open: read it to its end or drop it first",
+            ));
+        }
+        Ok(self.state.lock().await)
     }
 }
 
@@ -263,11 +298,14 @@ impl WorkState {
     fn place_of(&self, savepoint: &Savepoint, operation: &'static str) -> Result<usize> {
         self.savepoints
             .iter()
-            .position(|number| *number == savepoint.number)
+            .position(|number| *number == savepoint.number && savepoint.work == self.number)
             .ok_or_else(|| {
                 Error::new(ErrorKind::InvalidInput, operation)
                     .with_subject("savepoint")
-                    .with_detail("it was released, or set after one that was rolled back to")
+                    .with_detail(
+                        "it was released, set after one that was rolled back to, or belongs to \
+                         another unit of work",
+                    )
             })
     }
 }
@@ -283,6 +321,7 @@ fn aborted(operation: &'static str) -> Error {
 pub(crate) struct WorkGuard<'w> {
     state: MutexGuard<'w, WorkState>,
     writing: bool,
+    streaming: Option<&'w AtomicBool>,
 }
 
 impl WorkGuard<'_> {
@@ -305,6 +344,9 @@ impl Drop for WorkGuard<'_> {
     fn drop(&mut self) {
         if self.writing {
             self.state.interrupted = true;
+        }
+        if let Some(streaming) = self.streaming {
+            streaming.store(false, Ordering::Release);
         }
     }
 }
@@ -341,9 +383,14 @@ impl Drop for CommitGuard {
     }
 }
 
-#[allow(dead_code)]
-fn unit_of_work_can_move_between_threads() {
-    fn is_send<T: Send>() {}
-    is_send::<UnitOfWork>();
-    is_send::<Arc<UnitOfWork>>();
+#[cfg(test)]
+mod tests {
+    use super::{Arc, UnitOfWork};
+
+    #[test]
+    fn a_unit_of_work_moves_between_threads() {
+        fn is_send<T: Send>() {}
+        is_send::<UnitOfWork>();
+        is_send::<Arc<UnitOfWork>>();
+    }
 }

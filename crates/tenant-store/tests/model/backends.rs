@@ -36,7 +36,7 @@ impl Tenants {
 }
 
 /// How many tenants share the tables in a case.
-pub(crate) const TENANTS: usize = 3;
+pub(crate) const TENANTS: usize = 2;
 
 /// Runs `test` on each backend with random values, and panics with the smallest that fails.
 pub(crate) fn check<S: Strategy>(

@@ -72,8 +72,10 @@ pub(crate) struct Key<A> {
     column: &'static str,
     sort: Sort<A>,
     descending: bool,
-    ascending: Arc<dyn Fn(&A, &A) -> Ordering + Send + Sync>,
+    ascending: Arc<Compare<A>>,
 }
+
+type Compare<A> = dyn Fn(&A, &A) -> Ordering + Send + Sync;
 
 /// The sort keys of a query.
 #[derive(Clone, Debug)]
@@ -415,7 +417,8 @@ where
 {
     type Build<A, T> = fn(Column<A, T>, <T as ColumnValue>::Operand) -> Filter<A>;
     let name = column.name();
-    let comparisons: [(&str, Build<A, T>, fn(Option<Ordering>) -> bool); 6] = [
+    type Agrees = fn(Option<Ordering>) -> bool;
+    let comparisons: [(&str, Build<A, T>, Agrees); 6] = [
         ("==", Column::eq, |found| found == Some(Ordering::Equal)),
         ("!=", Column::ne, |found| found != Some(Ordering::Equal)),
         ("<", Column::lt, |found| found == Some(Ordering::Less)),

@@ -48,7 +48,7 @@ fn calls_with_soft_delete_answer_as_the_model_does() {
 type Calls<A> = Vec<(usize, Operation<A>)>;
 
 fn calls<A: Modelled>() -> impl Strategy<Value = Calls<A>> {
-    vec((0..TENANTS, Operation::any()), 1..40)
+    vec((0..TENANTS, Operation::any()), 1..60)
 }
 
 async fn compare_calls<A: Modelled>(rules: Rules, tenants: &Tenants, calls: Calls<A>) -> Checked {

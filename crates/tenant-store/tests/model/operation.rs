@@ -98,12 +98,12 @@ impl<A: Modelled> Operation<A> {
             4 => A::any_row().prop_map(Self::Insert),
             2 => vec(A::any_row(), 1..4).prop_map(Self::InsertMany),
             3 => row().prop_map(Self::Update),
-            2 => (A::any_id(), proptest::option::of(seen())).prop_map(|(id, seen)| Self::Delete(id, seen)),
+            3 => (A::any_id(), proptest::option::of(seen())).prop_map(|(id, seen)| Self::Delete(id, seen)),
             3 => prop_oneof![row(), A::any_row()].prop_map(Self::Upsert),
             2 => (condition(), changes(), limit.clone())
                 .prop_map(|(condition, changes, limit)| Self::UpdateWhere(condition, changes, limit)),
             1 => (condition(), limit).prop_map(|(condition, limit)| Self::DeleteWhere(condition, limit)),
-            1 => A::any_id().prop_map(Self::Restore),
+            2 => A::any_id().prop_map(Self::Restore),
         ]
         .boxed()
     }
@@ -168,19 +168,19 @@ impl<A: Modelled> Operation<A> {
                 .map(Outcome::Rows),
             Self::Insert(row) => {
                 let mut written = row.clone();
-                written_or_as_before(on.insert(&mut written).await, vec![row], vec![written])
+                written_or_as_before(on.insert(&mut written).await, &[row], vec![written])
             }
             Self::InsertMany(rows) => {
                 let mut written = rows.clone();
-                written_or_as_before(on.insert_many(&mut written).await, rows, written)
+                written_or_as_before(on.insert_many(&mut written).await, &rows, written)
             }
             Self::Update(row) => {
                 let mut written = row.clone();
-                written_or_as_before(on.update(&mut written).await, vec![row], vec![written])
+                written_or_as_before(on.update(&mut written).await, &[row], vec![written])
             }
             Self::Upsert(row) => {
                 let mut written = row.clone();
-                written_or_as_before(on.upsert(&mut written).await, vec![row], vec![written])
+                written_or_as_before(on.upsert(&mut written).await, &[row], vec![written])
             }
             Self::Delete(id, expected) => {
                 on.delete_by_id(&id, expected).await.map(|()| Outcome::Done)
@@ -201,7 +201,7 @@ impl<A: Modelled> Operation<A> {
 
 fn written_or_as_before<A: PartialEq + Debug>(
     answer: tenantry_store::Result<()>,
-    before: Vec<A>,
+    before: &[A],
     after: Vec<A>,
 ) -> tenantry_store::Result<Outcome<A>> {
     if answer.is_err() {

@@ -111,14 +111,9 @@ pub(crate) fn uuid() -> impl Strategy<Value = Uuid> + Clone {
     prop_oneof![shared_id(), any::<u128>().prop_map(Uuid::from_u128)]
 }
 
-/// One of a few, so that tenants hold the same identifiers.
+/// One of three, so that calls and tenants meet on the same rows.
 pub(crate) fn shared_id() -> impl Strategy<Value = Uuid> + Clone {
-    select(vec![
-        Uuid::nil(),
-        Uuid::from_u128(1),
-        Uuid::from_u128(1 << 127),
-        Uuid::max(),
-    ])
+    select(vec![Uuid::nil(), Uuid::from_u128(1 << 127), Uuid::max()])
 }
 
 /// From year 1 to year 9999, to the microsecond.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tenantry_core::TenantId;
-use tenantry_store::{Aggregate, CommitListener, Result, TenantScope, TenantStore};
+use tenantry_store::{Aggregate, CommitListener, Migrations, Result, TenantScope, TenantStore};
 
 use crate::settings::{Database, Settings};
 
@@ -27,6 +27,27 @@ impl Storage {
             Database::Sqlite(settings) => TenantStore::sqlite(settings).await?,
         };
         Ok(Self { store })
+    }
+
+    /// Runs the migrations that the database of the settings has not seen yet, and returns their
+    /// numbers.
+    ///
+    /// On PostgreSQL the settings are those of the owner role; on SQLite those of the service.
+    ///
+    /// # Errors
+    ///
+    /// As `store::postgres::migrate` and `store::sqlite::migrate`.
+    pub async fn migrate(settings: &Settings, migrations: &Migrations) -> Result<Vec<i64>> {
+        match &settings.database {
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => {
+                tenantry_store::postgres::migrate(settings, migrations).await
+            }
+            #[cfg(feature = "sqlite")]
+            Database::Sqlite(settings) => {
+                tenantry_store::sqlite::migrate(settings, migrations).await
+            }
+        }
     }
 
     /// Opens everything inside one folder, with nothing installed: the database is

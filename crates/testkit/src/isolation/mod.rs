@@ -22,7 +22,7 @@ pub struct IsolationReport {
 ///
 /// `repository` makes the repository of a scope as the service makes it; `sample` makes an
 /// aggregate that can be stored, with another identifier at every call. Two new tenants store
-/// rows, among them two with one identifier; then each operation of [`Repository`] is tried by the
+/// rows, among them two with one identifier; then each operation of [`Repository`] but `update_where` is tried by the
 /// first on the rows of the second, which must answer as for rows that nobody has, and stay as they
 /// are.
 ///

@@ -14,6 +14,8 @@ use crate::migrations::Migrations;
 /// that is not among these; `InvalidSettings` if two have one number; the kinds of opening a file
 /// and of a statement that fails.
 pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Result<Vec<i64>> {
+    let created = settings.create().await;
+    created.map_err(|error| driver_error("migrate", &error))?;
     let mut connection = settings
         .connect_options()
         .connect()

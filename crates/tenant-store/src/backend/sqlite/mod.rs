@@ -9,15 +9,12 @@ mod session;
 mod settings;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{
-    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
-};
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{Access, Backend, Begin, Dialect, Session};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,11 +72,8 @@ pub(crate) struct SqliteBackend {
     writer: SqlitePool,
     readers: SqlitePool,
     max_readers: u32,
-    /// A database in memory lives as long as a connection to it.
-    _anchor: Option<parking_lot::Mutex<SqliteConnection>>,
-    /// Removed when the store is dropped.
-    _folder: Option<std::sync::Arc<settings::TemporaryFolder>>,
-    location: PathBuf,
+    /// Keeps what goes with its last owner: a temporary folder, a database in memory.
+    settings: SqliteSettings,
 }
 
 impl SqliteBackend {
@@ -88,18 +82,10 @@ impl SqliteBackend {
             return Err(Error::new(ErrorKind::InvalidSettings, "open")
                 .with_detail("max_readers must be at least 1"));
         }
+        let created = settings.create().await;
+        created.map_err(|cause| error::driver_error("open", &cause))?;
         let write = settings.connect_options();
-        // The first connection creates the file and sets its journal mode.
-        let first = connect(&write).await?;
         let read = write.clone().pragma("query_only", "ON");
-        let anchor = if settings.is_in_memory() {
-            Some(parking_lot::Mutex::new(first))
-        } else {
-            sqlx::Connection::close(first)
-                .await
-                .map_err(|cause| error::driver_error("open", &cause))?;
-            None
-        };
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -119,9 +105,7 @@ impl SqliteBackend {
             writer: pool(1).connect_lazy_with(write),
             readers: pool(settings.max_readers).connect_lazy_with(read),
             max_readers: settings.max_readers,
-            _anchor: anchor,
-            _folder: settings.folder(),
-            location: settings.location(),
+            settings: settings.clone(),
         })
     }
 
@@ -145,13 +129,6 @@ impl SqliteBackend {
             Err(cause) => Err(error::driver_error(operation, &cause)),
         }
     }
-}
-
-async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection> {
-    options
-        .connect()
-        .await
-        .map_err(|cause| error::driver_error("open", &cause))
 }
 
 #[async_trait]
@@ -198,7 +175,7 @@ impl Backend for SqliteBackend {
 impl fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteBackend")
-            .field("location", &self.location)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

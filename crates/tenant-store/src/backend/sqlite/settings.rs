@@ -3,9 +3,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rust_decimal::Decimal;
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tenantry_core::{SharedClock, SystemClock};
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ pub struct SqliteSettings {
 enum Place {
     File(PathBuf),
     Temporary(Arc<TemporaryFolder>),
-    Memory(String),
+    Memory(Arc<MemoryDatabase>),
 }
 
 impl SqliteSettings {
@@ -56,13 +57,14 @@ impl SqliteSettings {
         Self::at(Place::Temporary(Arc::new(TemporaryFolder::new())))
     }
 
-    /// Names a new database in memory, which is gone with the last store that has opened it.
+    /// Names a new database in memory, which is gone with the last store and settings that know it.
     ///
     /// In memory there is no write-ahead log: while a unit of work that writes is open, reads
-    /// outside it wait. Where that matters take [`temporary`](Self::temporary).
+    /// outside it wait for it, and answer `Locked` after the busy time-out. Where that matters
+    /// take [`temporary`](Self::temporary).
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::at(Place::Memory(format!("/tenantry-{}", Uuid::new_v4())))
+        Self::at(Place::Memory(Arc::new(MemoryDatabase::new())))
     }
 
     fn at(place: Place) -> Self {
@@ -130,14 +132,15 @@ impl SqliteSettings {
         self
     }
 
-    pub(super) const fn is_in_memory(&self) -> bool {
-        matches!(self.place, Place::Memory(_))
-    }
-
-    pub(super) fn folder(&self) -> Option<Arc<TemporaryFolder>> {
+    /// Opens the first connection, which creates the database and sets its journal mode.
+    pub(super) async fn create(&self) -> Result<(), sqlx::Error> {
+        let connection = self.connect_options().connect().await?;
         match &self.place {
-            Place::Temporary(folder) => Some(Arc::clone(folder)),
-            Place::File(_) | Place::Memory(_) => None,
+            Place::Memory(database) => {
+                database.anchor.lock().get_or_insert(connection);
+                Ok(())
+            }
+            Place::File(_) | Place::Temporary(_) => connection.close().await,
         }
     }
 
@@ -145,7 +148,7 @@ impl SqliteSettings {
         match &self.place {
             Place::File(path) => path.clone(),
             Place::Temporary(folder) => folder.path.join("tenants.db"),
-            Place::Memory(name) => PathBuf::from(name),
+            Place::Memory(database) => PathBuf::from(&database.name),
         }
     }
 
@@ -160,7 +163,7 @@ impl SqliteSettings {
             .foreign_keys(true)
             .collation(DECIMAL_COLLATION, compare_decimals)
             .disable_statement_logging();
-        if self.is_in_memory() {
+        if matches!(self.place, Place::Memory(_)) {
             return options.vfs("memdb");
         }
         let synchronous = if self.power_safe {
@@ -193,6 +196,27 @@ fn compare_decimals(left: &str, right: &str) -> std::cmp::Ordering {
         (Some(_), None) => std::cmp::Ordering::Less,
         (None, Some(_)) => std::cmp::Ordering::Greater,
         (None, None) => left.cmp(right),
+    }
+}
+
+/// A database in memory, which lives as long as a connection to it.
+struct MemoryDatabase {
+    name: String,
+    anchor: Mutex<Option<SqliteConnection>>,
+}
+
+impl MemoryDatabase {
+    fn new() -> Self {
+        Self {
+            name: format!("/tenantry-{}", Uuid::new_v4()),
+            anchor: Mutex::new(None),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }
 
