@@ -91,6 +91,58 @@ pub async fn ten_thousand_rows_of_one_time_are_paged(subject: &dyn Subject) {
     assert_eq!(backward, forward);
 }
 
+/// A page that is empty because its rows were deleted leads back to those that are there.
+pub async fn emptied_page_leads_back(subject: &dyn Subject) {
+    let (_, specimens) = new_tenant(subject);
+    for nullable in [false, true] {
+        let mut all: Vec<_> = (0..6_i64)
+            .map(|index| Specimen {
+                big: index,
+                rank: (index > 2).then_some(index),
+                ..Specimen::named("")
+            })
+            .collect();
+        specimens.insert_many(&mut all).await.unwrap();
+        let sort = if nullable {
+            Specimen::RANK.desc()
+        } else {
+            Specimen::BIG.asc()
+        };
+        let query = || Query::new().sort(sort).limit(3);
+        let first = specimens.list(query()).await.unwrap();
+        let last = specimens
+            .list(query().cursor(first.next.clone().unwrap()))
+            .await
+            .unwrap();
+        for row in &last.items {
+            specimens.delete_by_id(&row.id, None).await.unwrap();
+        }
+        let empty = specimens
+            .list(query().cursor(first.next.unwrap()))
+            .await
+            .unwrap();
+        assert_eq!((empty.items.len(), empty.next), (0, None));
+        let back = specimens
+            .list(query().cursor(empty.previous.unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(back.items, first.items);
+        for row in &first.items {
+            specimens.delete_by_id(&row.id, None).await.unwrap();
+        }
+        let empty = specimens
+            .list(query().cursor(last.previous.unwrap()))
+            .await
+            .unwrap();
+        assert_eq!((empty.items.len(), empty.previous), (0, None));
+        let forth = specimens
+            .list(query().cursor(empty.next.unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(forth.items, []);
+    }
+}
+
 /// A cursor serves the tenant, filter and sort that it came from, and nothing else.
 pub async fn cursor_is_refused_elsewhere(subject: &dyn Subject) {
     let (_, ours) = new_tenant(subject);

@@ -197,6 +197,32 @@ pub async fn filters_agree_with_rust(subject: &dyn Subject) {
     }
 }
 
+/// A filter that is too big is refused before it is sent.
+pub async fn filter_size_is_checked(subject: &dyn Subject) {
+    let (_, specimens) = new_tenant(subject);
+    let conditions = |count: i64| {
+        (0..count)
+            .map(|big| Specimen::BIG.eq(big))
+            .reduce(Filter::or)
+            .unwrap()
+    };
+    assert_eq!(specimens.count(conditions(499)).await.unwrap(), 0);
+    let error = specimens.count(conditions(500)).await.unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+    assert_eq!(
+        specimens
+            .count(Specimen::BIG.one_of(0..10_000_i64))
+            .await
+            .unwrap(),
+        0
+    );
+    let error = specimens
+        .count(Specimen::BIG.one_of(0..10_001_i64))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+}
+
 /// Every sort answers the order of Rust, with NULL as the largest.
 pub async fn sorts_agree_with_rust(subject: &dyn Subject) {
     type Case = (crate::Sort<Specimen>, fn(&Specimen, &Specimen) -> Ordering);

@@ -75,7 +75,28 @@ impl<'de> serde::Deserialize<'de> for Cursor {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bookmark {
     pub(crate) backward: bool,
+    /// Whether a row with these very values belongs to the page.
+    pub(crate) inclusive: bool,
     pub(crate) values: Vec<Value>,
+}
+
+impl Bookmark {
+    pub(crate) const fn behind(backward: bool, values: Vec<Value>) -> Self {
+        Self {
+            backward,
+            inclusive: false,
+            values,
+        }
+    }
+
+    /// Returns the place from which the other direction goes on, without a gap.
+    pub(crate) fn turned(&self) -> Self {
+        Self {
+            backward: !self.backward,
+            inclusive: !self.inclusive,
+            values: self.values.clone(),
+        }
+    }
 }
 
 /// What a cursor is bound to.
@@ -86,6 +107,7 @@ pub(crate) struct QueryIdentity {
 
 const FORMAT: u8 = 1;
 const BACKWARD: u8 = 1;
+const INCLUSIVE: u8 = 2;
 const TAG: usize = 8;
 const SEAL: usize = 16;
 const HEAD: usize = 2 + 2 * TAG;
@@ -120,7 +142,9 @@ impl QueryIdentity {
     pub(crate) fn seal(&self, key: &[u8], bookmark: &Bookmark) -> Cursor {
         let mut bytes = Vec::with_capacity(HEAD + SEAL + 32 * bookmark.values.len());
         bytes.push(FORMAT);
-        bytes.push(if bookmark.backward { BACKWARD } else { 0 });
+        let backward = if bookmark.backward { BACKWARD } else { 0 };
+        let inclusive = if bookmark.inclusive { INCLUSIVE } else { 0 };
+        bytes.push(backward | inclusive);
         bytes.extend_from_slice(&self.tenant);
         bytes.extend_from_slice(&self.query);
         for value in &bookmark.values {
@@ -170,6 +194,7 @@ impl QueryIdentity {
         }
         Ok(Bookmark {
             backward: sealed[1] & BACKWARD != 0,
+            inclusive: sealed[1] & INCLUSIVE != 0,
             values,
         })
     }
@@ -348,6 +373,7 @@ mod tests {
     fn bookmark() -> Bookmark {
         Bookmark {
             backward: true,
+            inclusive: true,
             values: vec![
                 Value::Text("π".into()),
                 Value::Null(ColumnType::Int64),

@@ -114,6 +114,30 @@ impl<A: Aggregate> Filter<A> {
     }
 }
 
+impl Expression {
+    /// The most conditions that a filter has, and the most values that it compares with: what both
+    /// databases take (<https://www.sqlite.org/limits.html>), with room for the rest of a statement.
+    pub(crate) const MAX_CONDITIONS: usize = 500;
+    pub(crate) const MAX_VALUES: usize = 10_000;
+
+    /// Returns how many conditions and how many values it has.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        match self {
+            Self::All | Self::IsNull { .. } => (1, 0),
+            Self::Compare { .. } | Self::StartsWith { .. } => (1, 1),
+            Self::OneOf { values, .. } => (1, values.len()),
+            Self::Not(inner) => {
+                let (conditions, values) = inner.size();
+                (conditions + 1, values)
+            }
+            Self::And(parts) | Self::Or(parts) => parts
+                .iter()
+                .map(Self::size)
+                .fold((1, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1)),
+        }
+    }
+}
+
 /// Holds exactly where the filter does not, NULLs included.
 impl<A: Aggregate> Not for Filter<A> {
     type Output = Self;

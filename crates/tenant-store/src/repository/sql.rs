@@ -507,6 +507,16 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         if backward {
             items.reverse();
         }
+        if let (true, Some(place)) = (items.is_empty(), &bookmark) {
+            // What was behind the cursor is gone since: the way back begins at the cursor itself.
+            let back = identity.seal(cursor_key, &place.turned());
+            let (next, previous) = if backward {
+                (Some(back), None)
+            } else {
+                (None, Some(back))
+            };
+            return Ok(Page::new(items, next, previous));
+        }
         let seal = |item: Option<&A>, backward| -> Result<Option<Cursor>> {
             let Some(item) = item else { return Ok(None) };
             let values = sort
@@ -515,7 +525,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                 .collect::<Result<_, _>>()
                 .map_err(|error| value_error::<A>("list", &error))?;
             Ok(Some(
-                identity.seal(cursor_key, &Bookmark { backward, values }),
+                identity.seal(cursor_key, &Bookmark::behind(backward, values)),
             ))
         };
         let has_next = if backward { true } else { more };
@@ -886,9 +896,21 @@ pub(crate) fn expression<A: Aggregate>(
     operation: &'static str,
     filter: Filter<A>,
 ) -> Result<Expression> {
-    filter
+    let expression = filter
         .expression
-        .map_err(|error| value_error::<A>(operation, &error))
+        .map_err(|error| value_error::<A>(operation, &error))?;
+    let (conditions, values) = expression.size();
+    if conditions > Expression::MAX_CONDITIONS || values > Expression::MAX_VALUES {
+        return Err(invalid_input::<A>(
+            operation,
+            format!(
+                "a filter takes at most {} conditions and {} values, not {conditions} and {values}",
+                Expression::MAX_CONDITIONS,
+                Expression::MAX_VALUES,
+            ),
+        ));
+    }
+    Ok(expression)
 }
 
 /// Returns the sort keys of a query, up to and with the identifier, which makes the order total.

@@ -619,23 +619,25 @@ impl Writer<'_> {
         let one_direction = keys.iter().all(|key| key.1 == keys[0].1);
         let no_null = keys.iter().all(|key| !self.column(key.0).is_nullable());
         if one_direction && no_null {
-            self.behind_as_row(&keys);
+            self.behind_as_row(&keys, bookmark.inclusive);
         } else {
-            self.behind_as_cases(&keys);
+            self.behind_as_cases(&keys, bookmark.inclusive);
         }
     }
 
     /// One comparison of rows, which an index on the same columns answers by a seek.
-    fn behind_as_row(&mut self, keys: &[(usize, Direction, &Value)]) {
+    fn behind_as_row(&mut self, keys: &[(usize, Direction, &Value)], inclusive: bool) {
         self.text.push('(');
         for (place, (column, ..)) in keys.iter().enumerate() {
             self.separate(place, ", ");
             let column = self.compared(*column, false);
             self.text.push_str(&column);
         }
-        self.text.push_str(match keys[0].1 {
-            Direction::Ascending => ") > (",
-            Direction::Descending => ") < (",
+        self.text.push_str(match (keys[0].1, inclusive) {
+            (Direction::Ascending, false) => ") > (",
+            (Direction::Ascending, true) => ") >= (",
+            (Direction::Descending, false) => ") < (",
+            (Direction::Descending, true) => ") <= (",
         });
         for (place, (.., value)) in keys.iter().enumerate() {
             self.separate(place, ", ");
@@ -646,7 +648,7 @@ impl Writer<'_> {
     }
 
     /// "The first k keys are equal and the next stands behind", for each k.
-    fn behind_as_cases(&mut self, keys: &[(usize, Direction, &Value)]) {
+    fn behind_as_cases(&mut self, keys: &[(usize, Direction, &Value)], inclusive: bool) {
         let slots: Vec<Option<Slot>> = keys
             .iter()
             .map(|(.., value)| (!value.is_null()).then(|| self.slot((*value).clone())))
@@ -663,6 +665,15 @@ impl Writer<'_> {
                 } else {
                     self.stands_behind(*column, *direction, slot)
                 };
+                self.text.push_str(&text);
+            }
+            self.text.push(')');
+        }
+        if inclusive {
+            self.text.push_str(" OR (");
+            for (place, (column, ..)) in keys.iter().enumerate() {
+                self.separate(place, " AND ");
+                let text = self.equals(*column, slots[place].as_ref());
                 self.text.push_str(&text);
             }
             self.text.push(')');

@@ -52,7 +52,7 @@ impl SmallDisk {
 
     /// Makes the disk `ro` or `rw`.
     pub(crate) fn remount(&self, mode: &str) {
-        let options = format!("remount,{mode}");
+        let options = format!("remount,bind,{mode}");
         let status = Command::new("mount")
             .args(["-o", &options])
             .arg(self.path())
