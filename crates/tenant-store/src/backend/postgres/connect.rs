@@ -29,37 +29,14 @@ pub(super) async fn connect_with(
 ) -> Result<PgConnection> {
     match tokio::time::timeout(limit, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(cause)) => Err(explain(operation, options, cause)),
+        Ok(Err(cause)) => Err(driver_error(operation, cause).with_subject(address(options))),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, operation)
             .with_subject(address(options))
             .with_detail(format!("no answer within {limit:?}"))),
     }
 }
 
-/// Names where the connection was to lead, and what to look at.
-fn explain(operation: &'static str, options: &PgConnectOptions, cause: sqlx::Error) -> Error {
-    let advice = match &cause {
-        sqlx::Error::Io(_) => "no server answers there: is it running, and reachable from here?",
-        sqlx::Error::Tls(_) => {
-            "no encrypted connection could be made: does the server offer TLS, and is the feature \
-             `postgres-tls` on?"
-        }
-        sqlx::Error::Database(refused) => match refused.code().as_deref() {
-            Some("28P01" | "28000") => "the server refused the role or its password",
-            Some("3D000") => "the server has no such database",
-            Some("53300") => "the server takes no more connections",
-            _ => "",
-        },
-        _ => "",
-    };
-    let error = driver_error(operation, cause).with_subject(address(options));
-    if advice.is_empty() {
-        error
-    } else {
-        error.with_detail(advice)
-    }
-}
-
+/// Names where the connection was to lead; the URL as a whole may hold a password.
 fn address(options: &PgConnectOptions) -> String {
     let host = options.get_socket().map_or_else(
         || options.get_host().to_owned(),
