@@ -9,7 +9,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tenantry_core::TenantId;
 use tenantry_store::{
-    Aggregate, AggregateId, Changes, Filter, Migrations, Page, Query, Repository, Result,
+    Aggregate, AggregateId, Changes, Error, Filter, Migrations, Page, Query, Repository, Result,
     SqlRepository, SqliteSettings, TenantScope, TenantStore, Version, async_trait, sqlite,
 };
 use tenantry_testkit::assert_isolated;
@@ -161,7 +161,7 @@ impl Repository<Note> for Leaky {
                         .await?,
                 );
             }
-            Ok(stream::iter(notes).map(Ok))
+            Ok::<_, Error>(stream::iter(notes).map(Ok))
         };
         Box::pin(stream::once(read).try_flatten())
     }
