@@ -15,8 +15,10 @@
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
 //!
-//! Peers without tenancy have twin tables without tenant and without row-level security. All pools
-//! have ten connections, and all sides run on one runtime of two threads.
+//! Plain peers have twin tables without row-level security: without a tenant for `read` and `work`,
+//! as a service without tenants would have them; with the tenant in the key for `list` and `bulk`,
+//! where the server's plan would else be another. All pools have ten connections, and all sides
+//! run on one runtime of two threads.
 
 mod error;
 mod options;

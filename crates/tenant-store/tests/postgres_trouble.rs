@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use postgres::{Fixture, PATIENCE, connect, run};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tenantry_core::{Secret, TenantId};
 use tenantry_store::conformance;
 use tenantry_store::{
@@ -459,6 +459,19 @@ async fn crash_of_a_server_process_costs_the_open_transaction_and_no_more() {
     fixture.trouble(outcome, ErrorKind::Unavailable, &[REACHABLE]);
     drop(work);
 
+    // Until the server has ended all its processes, a transaction may still begin on one of them.
+    let user = fixture.walled.app.user();
+    let left = format!("select count(*) from pg_stat_activity where usename = '{user}'");
+    eventually("the server is up again", async || {
+        let Ok(mut admin) = PgConnection::connect(server.admin_url()).await else {
+            return false;
+        };
+        let left = sqlx::query_scalar(AssertSqlSafe(left.clone()));
+        left.fetch_one(&mut admin)
+            .await
+            .is_ok_and(|left: i64| left == 0)
+    })
+    .await;
     assert_eq!(customers(&tenants.one).await, 0);
     tenants.go_on().await;
 }

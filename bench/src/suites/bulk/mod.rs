@@ -9,7 +9,7 @@ use tenantry_core::TenantId;
 use tenantry_store::{Repository as _, TenantStore};
 
 use super::{Bench, Ping, settle};
-use crate::database::{Fixture, Tenants};
+use crate::database::{Fixture, Tenants, Twin};
 use crate::error::Result;
 use crate::model::{COLUMNS, Order};
 use crate::network::Link;
@@ -19,29 +19,19 @@ use crate::runner::{Operation, Side};
 const ROWS: usize = 10_000;
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
-    let fixture = Fixture::new("bulk", 100_000, Tenants::Even(100));
+    // A twin with the same key: where in an index a row goes is not what is compared.
+    let fixture = Fixture::new("bulk", 100_000, Tenants::Even(100)).with_twin(Twin::WithTenant);
     bench.database.load(&fixture).await?;
     let tenant = bench.database.first_key(&fixture).await?.tenant;
     for link in Link::ALL {
         let plain = Plain {
             pool: bench.twin_pool(link, Ping::Yes).await?,
-            sql: format!(
-                "insert into {}.orders ({COLUMNS}) select *, 1 from unnest($1::uuid[], \
-                 $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::timestamptz[], \
-                 $7::text[])",
-                fixture.twin_schema()
-            )
-            .into(),
+            sql: insert_into(&fixture.twin_schema()),
+            tenant,
         };
         let by_hand = ByHand {
             pool: bench.walled_pool(link, Ping::Yes).await?,
-            sql: format!(
-                "insert into {}.orders ({COLUMNS}, tenant_id) select input.*, 1, $8 from \
-                 unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::integer[], \
-                 $6::timestamptz[], $7::text[]) input",
-                fixture.schema
-            )
-            .into(),
+            sql: insert_into(&fixture.schema),
             tenant,
         };
         let sides = [
@@ -61,6 +51,15 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         report.add_latencies("bulk", link, &measurements, &targets);
     }
     Ok(())
+}
+
+fn insert_into(schema: &str) -> Arc<str> {
+    format!(
+        "insert into {schema}.orders ({COLUMNS}, tenant_id) select input.*, 1, $8 from unnest(\
+         $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::timestamptz[], \
+         $7::text[]) input"
+    )
+    .into()
 }
 
 fn fresh(turn: usize) -> Vec<Order> {
@@ -92,6 +91,7 @@ impl Operation for Ours {
 struct Plain {
     pool: PgPool,
     sql: Arc<str>,
+    tenant: TenantId,
 }
 
 impl Operation for Plain {
@@ -102,7 +102,9 @@ impl Operation for Plain {
     }
 
     async fn run(&self, rows: Vec<Order>) -> Result<()> {
-        unnest(&self.sql, &rows).execute(&self.pool).await?;
+        unnest(&self.sql, &rows, self.tenant)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }
@@ -127,8 +129,7 @@ impl Operation for ByHand {
             .bind(self.tenant.to_string())
             .execute(&mut *transaction)
             .await?;
-        unnest(&self.sql, &rows)
-            .bind(self.tenant.as_uuid())
+        unnest(&self.sql, &rows, self.tenant)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -136,8 +137,12 @@ impl Operation for ByHand {
     }
 }
 
-/// Binds an array for each column.
-fn unnest<'q>(sql: &Arc<str>, rows: &'q [Order]) -> Query<'q, Postgres, PgArguments> {
+/// Binds an array for each column, and the tenant.
+fn unnest<'q>(
+    sql: &Arc<str>,
+    rows: &'q [Order],
+    tenant: TenantId,
+) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
         .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
         .bind(
@@ -158,4 +163,5 @@ fn unnest<'q>(sql: &Arc<str>, rows: &'q [Order]) -> Query<'q, Postgres, PgArgume
                 .map(|row| row.note.as_deref())
                 .collect::<Vec<_>>(),
         )
+        .bind(tenant.as_uuid())
 }
