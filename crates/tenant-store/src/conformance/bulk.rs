@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::{Order, Specimen, State, Subject, Tracked, new_tenant};
+use super::{NarrowSpecimen, Order, Specimen, State, Subject, Tracked, new_tenant};
 use crate::{Changes, ErrorKind, Filter, Query, Repository as _, RepositoryExt as _, Version};
 
 /// `insert_many` stores what `insert` would.
@@ -46,6 +46,21 @@ pub async fn insert_many_stores_all_or_none(subject: &dyn Subject) {
     all[599].label = "nul\0".to_owned();
     let error = specimens.insert_many(&mut all).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue);
+    assert_eq!(specimens.count(Filter::all()).await.unwrap(), 1);
+}
+
+/// A value that is refused in a late batch leaves nothing of the earlier ones, in a unit of work
+/// that is committed as well.
+pub async fn insert_many_that_is_refused_stores_nothing(subject: &dyn Subject) {
+    let (scope, specimens) = new_tenant(subject);
+    let mut many: Vec<_> = (0..21_000).map(|_| Specimen::named("many")).collect();
+    many[20_500].ratio = f64::NAN;
+    let work = scope.begin().await.unwrap();
+    let inside = work.repository::<Specimen>();
+    inside.insert(&mut Specimen::named("before")).await.unwrap();
+    let error = inside.insert_many(&mut many).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue);
+    work.commit().await.unwrap();
     assert_eq!(specimens.count(Filter::all()).await.unwrap(), 1);
 }
 
@@ -135,7 +150,7 @@ pub async fn update_where_refuses_what_the_store_keeps(subject: &dyn Subject) {
 
 /// A sum beyond the column's range is an error, never another number.
 pub async fn sum_that_overflows_is_refused(subject: &dyn Subject) {
-    let (_, specimens) = new_tenant(subject);
+    let (scope, specimens) = new_tenant(subject);
     let mut specimen = Specimen {
         small: i16::MAX,
         medium: i32::MIN,
@@ -157,6 +172,17 @@ pub async fn sum_that_overflows_is_refused(subject: &dyn Subject) {
         assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error}");
     }
     assert_eq!(specimens.get(specimen.id).await.unwrap(), specimen);
+    let narrow = scope.repository::<NarrowSpecimen>();
+    let beyond_the_field = Changes::new().add(NarrowSpecimen::BIG, 1_i16);
+    let error = narrow
+        .update_where(Filter::all(), beyond_the_field, 1)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::InvalidValue,
+        "the column is wider than the field"
+    );
     let fits = Changes::new()
         .add(Specimen::SMALL, -1_i16)
         .add(Specimen::BIG, i64::MIN);

@@ -221,6 +221,19 @@ pub async fn filter_size_is_checked(subject: &dyn Subject) {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+
+    let nested = (0..100_000_i64).fold(Filter::all(), |filter, number| {
+        let other = Specimen::BIG.eq(number);
+        if number % 2 == 0 {
+            !filter.and(other)
+        } else {
+            filter.or(other)
+        }
+    });
+    let error = specimens.count(nested).await.unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+    let twice = (0..100_000).fold(Specimen::BIG.eq(3), |filter, _| !filter);
+    assert_eq!(specimens.count(twice).await.unwrap(), 0);
 }
 
 /// Every sort answers the order of Rust, with NULL as the largest.

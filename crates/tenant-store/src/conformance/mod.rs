@@ -86,6 +86,7 @@ macro_rules! conformance_suite {
             audit_columns_are_stamped_from_the_context,
             insert_many_stores_all,
             insert_many_stores_all_or_none,
+            insert_many_that_is_refused_stores_nothing,
             update_where_changes_up_to_the_limit,
             update_where_refuses_what_the_store_keeps,
             sum_that_overflows_is_refused,

@@ -104,7 +104,7 @@ impl<A: Aggregate> Filter<A> {
 
     fn join(self, other: Self, join: impl FnOnce(Expression, Expression) -> Expression) -> Self {
         let expression = match (self.expression, other.expression) {
-            (Ok(left), Ok(right)) => Ok(join(left, right)),
+            (Ok(left), Ok(right)) => bounded(join(left, right)),
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
         Self {
@@ -112,6 +112,20 @@ impl<A: Aggregate> Filter<A> {
             marker: PhantomData,
         }
     }
+}
+
+/// Told when the filter is used.
+pub(crate) const TOO_MANY_CONDITIONS: ValueError = ValueError::new(
+    "has more than 500 conditions: compare with many values by one_of, or read in parts",
+);
+
+/// Refuses an expression while it is small: one that is nested without bound would exhaust the
+/// stack of whoever walks it.
+fn bounded(expression: Expression) -> Result<Expression, ValueError> {
+    if expression.size().0 > Expression::MAX_CONDITIONS {
+        return Err(TOO_MANY_CONDITIONS);
+    }
+    Ok(expression)
 }
 
 impl Expression {
@@ -144,9 +158,10 @@ impl<A: Aggregate> Not for Filter<A> {
 
     fn not(self) -> Self {
         Self {
-            expression: self
-                .expression
-                .map(|inner| Expression::Not(Box::new(inner))),
+            expression: self.expression.and_then(|inner| match inner {
+                Expression::Not(twice) => Ok(*twice),
+                inner => bounded(Expression::Not(Box::new(inner))),
+            }),
             marker: PhantomData,
         }
     }

@@ -16,7 +16,7 @@ pub use sort::{Direction, Sort};
 
 pub(crate) use changes::Assignment;
 pub(crate) use cursor::{Bookmark, QueryIdentity};
-pub(crate) use filter::{Comparison, Expression};
+pub(crate) use filter::{Comparison, Expression, TOO_MANY_CONDITIONS};
 
 use crate::aggregate::Aggregate;
 

@@ -14,7 +14,7 @@ use crate::backend::{Access, ArgumentSink, Begin, Bind, Session, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::{
     Assignment, Bookmark, Changes, Cursor, Direction, Expression, Filter, Page, Query,
-    QueryIdentity,
+    QueryIdentity, TOO_MANY_CONDITIONS,
 };
 use crate::scope::TenantScope;
 use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan};
@@ -223,6 +223,11 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             None => not_found::<A>(operation, id),
             Some((_, true)) if expected.is_none() => not_found::<A>(operation, id),
             Some((_, true)) => conflict::<A>(operation, id, "the row is marked as deleted"),
+            Some((stored, false)) if expected.is_none_or(|version| version.get() == stored) => {
+                Error::new(ErrorKind::ConstraintViolated, operation)
+                    .with_subject(format!("{} {id}", A::DESCRIPTOR.table()))
+                    .with_detail(SUPPRESSED)
+            }
             Some((stored, false)) => conflict::<A>(
                 operation,
                 id,
@@ -241,9 +246,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
     ) -> Result<((), Vec<ChangedRow>)> {
         let bind = self.bind_new(aggregate);
         let sql = &self.plan().insert;
-        session
-            .execute(&Self::statement("insert", Some(aggregate.id()), sql, &bind))
-            .await?;
+        let statement = Self::statement("insert", Some(aggregate.id()), sql, &bind);
+        if session.execute(&statement).await? != 1 {
+            return Err(suppressed(&statement));
+        }
         let first = Version::NEW.next();
         Ok((
             (),
@@ -283,6 +289,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         let tenant = self.tenant();
         let stamp = self.stamp();
         let rows_per_statement = self.plan().rows_per_insert();
+        if aggregates.len() > rows_per_statement {
+            // A value that cannot be stored must be found before the first statement is sent.
+            check_values(aggregates)?;
+        }
         let mut whole: Option<Arc<str>> = None;
         for rows in aggregates.chunks(rows_per_statement) {
             let sql = match &whole {
@@ -298,9 +308,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
                 }
             };
             let bind = |sink: &mut dyn ArgumentSink| self.plan().bind_many(sink, rows, &shared);
-            session
-                .execute(&Self::statement("insert_many", None, &sql, &bind))
-                .await?;
+            let statement = Self::statement("insert_many", None, &sql, &bind);
+            if session.execute(&statement).await? != rows.len() as u64 {
+                return Err(suppressed(&statement));
+            }
             whole.get_or_insert(sql);
         }
         let first = Some(Version::NEW.next());
@@ -369,6 +380,9 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             })
             .await?;
         let Some(version) = stored else {
+            if !A::DESCRIPTOR.is_soft_deleted() {
+                return Err(suppressed(&statement));
+            }
             let detail = "the row is marked as deleted: restore it first";
             return Err(conflict::<A>("upsert", aggregate.id(), detail));
         };
@@ -864,12 +878,50 @@ impl Opened<'_> {
                     Ok(value)
                 }
                 Err(error) => {
-                    guard.finish(Vec::new());
+                    if is_answer(error.kind()) {
+                        guard.finish(Vec::new());
+                    }
+                    // Otherwise something may have been done before the error: the guard, dropped
+                    // unfinished, ends the work.
                     Err(error)
                 }
             },
         }
     }
+}
+
+/// Returns whether a write that fails so has done nothing: it was refused before it was sent, or
+/// found no row to change.
+const fn is_answer(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::InvalidValue
+            | ErrorKind::InvalidInput
+            | ErrorKind::Unsupported
+    )
+}
+
+const SUPPRESSED: &str = "the database took the statement and kept fewer rows: a trigger or a conflict clause of the \
+     table suppressed the write";
+
+/// What the database took without an error, and did not do.
+fn suppressed(statement: &Statement<'_>) -> Error {
+    statement
+        .error(ErrorKind::ConstraintViolated)
+        .with_detail(SUPPRESSED)
+}
+
+/// Finds a value that cannot be stored, as binding it would.
+fn check_values<A: Aggregate>(aggregates: &[A]) -> Result<()> {
+    for aggregate in aggregates {
+        for column in 0..A::DESCRIPTOR.columns().len() {
+            Value::capture(|sink| aggregate.write(column, sink))
+                .map_err(|error| value_error::<A>("insert_many", &error.at(column)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Who writes, and when; the columns of the audit.
@@ -896,17 +948,20 @@ pub(crate) fn expression<A: Aggregate>(
     operation: &'static str,
     filter: Filter<A>,
 ) -> Result<Expression> {
-    let expression = filter
-        .expression
-        .map_err(|error| value_error::<A>(operation, &error))?;
-    let (conditions, values) = expression.size();
-    if conditions > Expression::MAX_CONDITIONS || values > Expression::MAX_VALUES {
+    let expression = filter.expression.map_err(|error| {
+        if error == TOO_MANY_CONDITIONS {
+            invalid_input::<A>(operation, format!("the filter {}", error.reason()))
+        } else {
+            value_error::<A>(operation, &error)
+        }
+    })?;
+    let (_, values) = expression.size();
+    if values > Expression::MAX_VALUES {
         return Err(invalid_input::<A>(
             operation,
             format!(
-                "a filter takes at most {} conditions and {} values, not {conditions} and {values}",
-                Expression::MAX_CONDITIONS,
-                Expression::MAX_VALUES,
+                "a filter compares with at most {} values, not {values}",
+                Expression::MAX_VALUES
             ),
         ));
     }

@@ -721,7 +721,10 @@ impl Writer<'_> {
                 let addend = self.slot(value.clone());
                 match self.plan.dialect {
                     Dialect::Postgres => {
-                        format!("{name} = target.{name} + {}", self.place(&addend))
+                        // The column may be wider than the field; the cast keeps to the field.
+                        let narrow = postgres_type(self.column(column).column_type());
+                        let addend = self.place(&addend);
+                        format!("{name} = (target.{name} + {addend})::{narrow}")
                     }
                     Dialect::Sqlite => {
                         format!("{name} = {}", self.checked_sum(column, &name, &addend))

@@ -10,11 +10,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tenantry_core::{RequestContext, SharedClock, TenantId};
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, AggregateDescriptor};
 use crate::backend::{Access, Backend, Begin, Session};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::scope::TenantScope;
-use crate::statement::Plan;
+use crate::statement::{Plan, store_columns};
 use crate::telemetry::Telemetry;
 use crate::work::{CommitListener, Listeners};
 
@@ -167,9 +167,30 @@ impl PlannedAggregate {
     /// Compares the table with the struct, once per process.
     pub(crate) async fn verify(&self, session: &mut dyn Session) -> Result<()> {
         if !self.verified.load(Ordering::Acquire) {
+            refuse_store_columns(self.plan.descriptor)?;
             session.verify(self.plan.descriptor).await?;
             self.verified.store(true, Ordering::Release);
         }
         Ok(())
     }
+}
+
+/// Refuses an aggregate that was written by hand and names what the store itself keeps: it could
+/// move a row to another tenant.
+fn refuse_store_columns(descriptor: &'static AggregateDescriptor) -> Result<()> {
+    let mut names: Vec<_> = store_columns(descriptor)
+        .map(|column| column.name())
+        .collect();
+    for column in descriptor.columns() {
+        if names.contains(&column.name()) {
+            return Err(Error::new(ErrorKind::InvalidInput, "verify")
+                .with_subject(descriptor.table())
+                .with_detail(format!(
+                    "column {} is kept by the store, or named twice: take it out of the aggregate",
+                    column.name()
+                )));
+        }
+        names.push(column.name());
+    }
+    Ok(())
 }

@@ -7,6 +7,9 @@ const NO_JSON: ValueError = ValueError::new("cannot be written as JSON");
 const NUL: ValueError = ValueError::new(
     "is JSON with NUL (U+0000) in a text, which PostgreSQL cannot store: remove it",
 );
+const ONE_WAY: ValueError = ValueError::new(
+    "is JSON that could not be read again: it holds NaN or an infinity, or is nested too deep",
+);
 const OTHER_SHAPE: ValueError = ValueError::new("holds JSON that does not fit the field's type");
 
 /// A column that holds any serde type as JSON.
@@ -48,12 +51,17 @@ where
 ///
 /// # Errors
 ///
-/// The type refuses to be JSON, or a text in it holds NUL.
-pub fn json_write<T: Serialize>(value: &T, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
+/// The type refuses to be JSON, a text in it holds NUL, or what was written could not be read
+/// again: serde_json writes NaN as `null`, and reads no more than 127 levels.
+pub fn json_write<T: Serialize + DeserializeOwned>(
+    value: &T,
+    sink: &mut dyn ValueSink,
+) -> Result<(), ValueError> {
     let text = serde_json::to_string(value).map_err(|_| NO_JSON)?;
     if holds_nul(&text) {
         return Err(NUL);
     }
+    serde_json::from_str::<T>(&text).map_err(|_| ONE_WAY)?;
     sink.json(&text)
 }
 
@@ -75,7 +83,18 @@ fn holds_nul(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::holds_nul;
+    use super::{Json, holds_nul};
+    use crate::value::Value;
+
+    #[test]
+    fn what_could_not_be_read_again_is_refused() {
+        let deep =
+            |levels| (0..levels).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+        assert!(Value::of(&Json(vec![f64::NAN])).is_err());
+        assert!(Value::of(&Json(deep(200))).is_err());
+        assert!(Value::of(&Json(deep(100))).is_ok());
+        assert!(Value::of(&Json(vec![0.5])).is_ok());
+    }
 
     #[test]
     fn only_the_escape_of_nul_counts() {

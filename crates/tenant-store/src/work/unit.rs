@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tenantry_core::{RequestContext, TenantId};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{ChangedRow, CommitOutcome, CommittedChanges};
 use crate::aggregate::Aggregate;
@@ -20,6 +20,9 @@ use crate::scope::TenantScope;
 /// outlive the commit. After an error of the database, as after a dropped write, only
 /// [`rollback`](Self::rollback) and [`rollback_to`](Self::rollback_to) are left, on every backend;
 /// `NotFound` and `Conflict` are answers, not errors of the database, and end nothing.
+///
+/// A write sets the version in the struct at once. After a rollback the struct is ahead of its
+/// row: read it again, and inside [`TenantScope::run`] make or read aggregates in the closure.
 ///
 /// # Examples
 ///
@@ -49,6 +52,7 @@ pub struct UnitOfWork {
     state: Mutex<WorkState>,
     /// True while a stream holds the state, which only its consumer can end.
     streaming: AtomicBool,
+    stream_opened: Notify,
 }
 
 pub(crate) struct WorkState {
@@ -85,6 +89,7 @@ impl UnitOfWork {
                 number: NEXT_WORK.fetch_add(1, Ordering::Relaxed),
             }),
             streaming: AtomicBool::new(false),
+            stream_opened: Notify::new(),
         }
     }
 
@@ -265,6 +270,7 @@ impl UnitOfWork {
     pub(crate) async fn lock_for_stream(&self, operation: &'static str) -> Result<WorkGuard<'_>> {
         let mut guard = self.lock(operation).await?;
         self.streaming.store(true, Ordering::Release);
+        self.stream_opened.notify_waiters();
         guard.streaming = Some(&self.streaming);
         Ok(guard)
     }
@@ -273,12 +279,23 @@ impl UnitOfWork {
         if let Ok(state) = self.state.try_lock() {
             return Ok(state);
         }
-        if self.streaming.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::InvalidInput, operation).with_detail(
+        // Whoever waits already when a stream opens is told so too.
+        let opened = self.stream_opened.notified();
+        let mut opened = std::pin::pin!(opened);
+        opened.as_mut().enable();
+        let beside_a_stream = || {
+            Error::new(ErrorKind::InvalidInput, operation).with_detail(
                 "a stream of this unit of work is open: read it to its end or drop it first",
-            ));
+            )
+        };
+        if self.streaming.load(Ordering::Acquire) {
+            return Err(beside_a_stream());
         }
-        Ok(self.state.lock().await)
+        tokio::select! {
+            biased;
+            state = self.state.lock() => Ok(state),
+            () = opened => Err(beside_a_stream()),
+        }
     }
 }
 
