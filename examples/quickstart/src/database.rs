@@ -42,6 +42,13 @@ pub(crate) async fn open_embedded(folder: Option<&Path>) -> Result<Storage> {
 /// In production these are three steps of three parties: an administrator runs the bootstrap, a
 /// deployment runs the migrations, and the service knows the password of the app role alone.
 pub(crate) async fn open_postgres(admin_url: &str) -> Result<Storage> {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| admin_url.starts_with(scheme))
+    {
+        return Err("--database: write postgres://admin:password@host:port/database".into());
+    }
+
     // 1. As the administrator: the roles, the schema `tenantry` and its functions. The passwords
     //    are new in each run and stay in this process.
     let (owner_password, app_password) = (random_password(), random_password());
