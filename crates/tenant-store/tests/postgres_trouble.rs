@@ -143,6 +143,20 @@ async fn server_that_is_full_is_unavailable_and_no_pool_is_to_blame() {
     tenants.go_on().await;
 }
 
+#[tokio::test]
+async fn longest_timeout_is_taken_and_harms_no_connection() {
+    let fixture = Fixture::open().await;
+    let store = fixture
+        .another(|settings| settings.with_statement_timeout(Some(Duration::MAX)))
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+    let options = WorkOptions::default().with_statement_timeout(Duration::from_secs(86_400 * 30));
+    let work = tenants.one.begin_with(options).await.unwrap();
+    work.commit().await.unwrap();
+    tenants.go_on().await;
+}
+
 // --- The pool ------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -123,6 +123,71 @@ async fn folder_in_the_place_of_the_file_is_unavailable() {
 }
 
 #[tokio::test]
+async fn name_that_is_no_file_is_refused() {
+    for (name, advice) in [
+        ("", "take `in_memory()` or `temporary()`"),
+        (":memory:", "take `in_memory()` or `temporary()`"),
+        (
+            "file::memory:",
+            "takes the name of the file for a URI: give a path",
+        ),
+    ] {
+        let settings = settings(name);
+        let opened = TenantStore::sqlite(settings.clone()).await;
+        trouble::trouble(opened, ErrorKind::InvalidSettings, &[advice], &[]);
+        let migrated = sqlite::migrate(&settings, &Migrations::embedded(&[])).await;
+        trouble::trouble(migrated, ErrorKind::InvalidSettings, &[advice], &[]);
+    }
+}
+
+#[tokio::test]
+async fn longest_time_outs_are_waited_for() {
+    let settings = SqliteSettings::temporary()
+        .with_busy_timeout(Duration::MAX)
+        .with_acquire_timeout(Duration::MAX)
+        .with_statement_timeout(Some(Duration::MAX));
+    let migrations = Migrations::embedded(&[(1, "tables", SQLITE_TABLES)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    Tenants::of(&store).go_on().await;
+    let options = WorkOptions::default().with_statement_timeout(Duration::MAX);
+    let scope = store.tenant(TenantId::generate());
+    let work = scope.begin_with(options).await.unwrap();
+    let mut row = Customer::named("patient");
+    work.repository().insert(&mut row).await.unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(customers(&scope).await, 1);
+}
+
+#[tokio::test]
+async fn work_dropped_on_a_thread_without_a_runtime_is_rolled_back() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let work = tenant.begin().await.unwrap();
+    let mut row = Customer::named("never");
+    work.repository().insert(&mut row).await.unwrap();
+    std::thread::spawn(move || drop(work)).join().unwrap();
+    fixture.tenants.go_on().await;
+    assert_eq!(customers(tenant).await, 0);
+}
+
+#[test]
+fn work_that_outlives_its_runtime_is_dropped_in_silence() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (fixture, work) = runtime.block_on(async {
+        let fixture = Fixture::open().await;
+        let work = fixture.tenants.one.begin().await.unwrap();
+        (fixture, work)
+    });
+    drop(runtime);
+    drop(work);
+    drop(fixture);
+}
+
+#[tokio::test]
 async fn file_that_is_no_database_is_corrupt_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tenants.db");
@@ -614,6 +679,149 @@ async fn schema_that_is_older_or_newer_or_different_is_told_by_column() {
             .await;
         fixture.trouble(outcome, ErrorKind::SchemaMismatch, &["invoices", advice]);
         fixture.tenants.go_on().await;
+    }
+}
+
+/// Tables as the store wants them, but for what is replaced in them.
+fn tables_with(replaced: &str, by: &str) -> String {
+    assert!(SQLITE_TABLES.contains(replaced), "{replaced}");
+    let tables = SQLITE_TABLES.replace(replaced, by);
+    format!("drop table invoices; drop table customers; {tables}")
+}
+
+#[tokio::test]
+async fn schema_in_which_tenants_reach_each_other_is_refused() {
+    const REFERENCE: &str = "foreign key (tenant_id, customer_id) references customers";
+    const ONE_NAME: &str = "unique (tenant_id, name)";
+    const INVOICE_KEY: &str = "primary key (tenant_id, id),\n        foreign";
+    for (change, customers_advice, invoices_advice) in [
+        (
+            tables_with(ONE_NAME, "unique (name)"),
+            "the unique key (name) is without tenant_id, so that tenants meet in it: make it \
+             (tenant_id, name)",
+            "",
+        ),
+        (
+            "create unique index one_name on customers (lower(name)) where version > 0".to_owned(),
+            "the unique index one_name on (an expression) is without tenant_id",
+            "",
+        ),
+        (
+            tables_with(
+                "version integer not null,\n        primary key (tenant_id, id), unique",
+                "version integer not null, number integer primary key,\n unique (tenant_id, id), unique",
+            ),
+            "the primary key (number) is without tenant_id, so that tenants meet in it: make it \
+             (tenant_id, number)",
+            "",
+        ),
+        (
+            tables_with(
+                &format!("{REFERENCE} (tenant_id, id)"),
+                "foreign key (customer_id) references customers (id) on delete cascade",
+            ),
+            "the foreign key invoices (customer_id) to customers (id) leads from one tenant to \
+             another: refer from (tenant_id, …) to (tenant_id, …)",
+            "the foreign key invoices (customer_id) to customers (id) leads",
+        ),
+        (
+            tables_with(
+                &format!("{REFERENCE} (tenant_id, id)"),
+                "foreign key (customer_id, tenant_id) references customers",
+            ),
+            "the foreign key invoices (customer_id, tenant_id) to customers (tenant_id, id) leads",
+            "the foreign key invoices (customer_id, tenant_id) to customers (tenant_id, id) leads",
+        ),
+        (
+            tables_with(
+                &format!("{REFERENCE} (tenant_id, id)"),
+                &format!("{REFERENCE} (tenant_id, id) on delete set null"),
+            ),
+            "sets tenant_id when the parent changes: take CASCADE or RESTRICT",
+            "sets tenant_id when the parent changes: take CASCADE or RESTRICT",
+        ),
+        (
+            "create table notes (tenant_id blob, invoice blob references Invoices (ID) \
+             on delete cascade)"
+                .to_owned(),
+            "the foreign key notes (invoice) to Invoices (ID) leads",
+            "the foreign key notes (invoice) to Invoices (ID) leads",
+        ),
+        (
+            tables_with(
+                INVOICE_KEY,
+                "primary key (tenant_id, id) ON\nConflict ignore, foreign",
+            ),
+            "",
+            "the table says ON CONFLICT, which replaces or drops rows unasked: leave the clause out",
+        ),
+    ] {
+        let fixture = Fixture::open().await;
+        fixture.run(&change).await;
+        let verified = fixture.store.verify::<Customer>().await;
+        refused(&fixture, verified, customers_advice);
+        let verified = fixture.store.verify::<Invoice>().await;
+        refused(&fixture, verified, invoices_advice);
+    }
+}
+
+/// Asserts that a table is refused with the advice, or taken if there is none.
+fn refused(fixture: &Fixture, verified: Result<()>, advice: &str) {
+    if advice.is_empty() {
+        verified.unwrap();
+    } else {
+        fixture.trouble(verified, ErrorKind::SchemaMismatch, &[advice]);
+    }
+}
+
+#[tokio::test]
+async fn table_that_all_tenants_share_may_be_referred_to() {
+    let fixture = Fixture::open().await;
+    let change = tables_with(
+        "name text not null,",
+        "name text not null default 'on conflict' references names on delete set default,",
+    );
+    let change = format!("create table names (name text primary key); {change}");
+    fixture.run(&change).await;
+    fixture
+        .run("create table tenants (tenant_id blob primary key)")
+        .await;
+    fixture
+        .run("create table logins (tenant_id blob references tenants, other text)")
+        .await;
+    fixture.store.verify::<Customer>().await.unwrap();
+    fixture.store.verify::<Invoice>().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Aggregate)]
+#[aggregate(table = "measures")]
+struct Measure {
+    #[aggregate(id)]
+    id: Uuid,
+    value: f64,
+}
+
+#[tokio::test]
+async fn type_that_converts_what_is_stored_is_refused() {
+    for (type_name, is_taken) in [
+        ("real", true),
+        ("double precision", true),
+        ("float", true),
+        ("floating point", false),
+        ("numeric", false),
+    ] {
+        let fixture = Fixture::open().await;
+        let table = format!(
+            "create table measures (tenant_id blob not null, id blob not null, \
+             value {type_name} not null, primary key (tenant_id, id))"
+        );
+        fixture.run(&table).await;
+        let verified = fixture.store.verify::<Measure>().await;
+        let advice = format!(
+            "column value is {}, which cannot hold Float64",
+            type_name.to_uppercase()
+        );
+        refused(&fixture, verified, if is_taken { "" } else { &advice });
     }
 }
 

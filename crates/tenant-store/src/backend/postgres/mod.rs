@@ -153,8 +153,13 @@ impl Backend for PostgresBackend {
         // After a restart of the server every idle connection is dead, and one that has just been
         // opened is not: so many failures in a row mean that the server is gone.
         let mut attempts_left = self.max_connections;
+        let mut left_open = false;
         loop {
-            let connection = self.acquire(begin.operation).await?;
+            let mut connection = self.acquire(begin.operation).await?;
+            if left_open {
+                // If that fails, so does the opening after it, with the same cause.
+                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+            }
             match Opening::new(connection, statement.clone()).await {
                 Ok(transaction) => {
                     return Ok(Box::new(PostgresSession::new(
@@ -165,6 +170,12 @@ impl Backend for PostgresBackend {
                     )));
                 }
                 Err(cause) if error::is_connection_loss(&cause) && attempts_left > 0 => {
+                    attempts_left -= 1;
+                }
+                // A begin that the server refused half way: the driver counts a transaction only
+                // after the answer, and did not roll it back.
+                Err(cause) if error::is_left_open(&cause) && attempts_left > 0 => {
+                    left_open = true;
                     attempts_left -= 1;
                 }
                 Err(cause) => return Err(error::driver_error(begin.operation, cause)),
@@ -208,11 +219,14 @@ fn begin_statement(begin: &Begin) -> SqlStr {
         let _ = write!(
             text,
             "; SET LOCAL statement_timeout = {}",
-            timeout.as_millis().max(1)
+            timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
         );
     }
     AssertSqlSafe(text).into_sql_str()
 }
+
+/// The longest `statement_timeout` that the server takes, in milliseconds: 24 days.
+const LONGEST_TIMEOUT: u128 = 2_147_483_647;
 
 /// The opening of a transaction, which is carried to its end even if the caller drops it.
 ///

@@ -9,6 +9,12 @@ use crate::value::{Row, ValueError};
 const OTHER_TYPE: ValueError =
     ValueError::new("has another type in the database than in the struct");
 
+const NO_TIME: ValueError =
+    ValueError::new("holds infinity, or a time outside the years 1 to 9999");
+
+/// Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
 /// A row as the driver gives it; every reader looks at one column, and checks its type.
 pub(super) struct PostgresRow(pub(super) PgRow);
 
@@ -58,8 +64,28 @@ impl Row for PostgresRow {
         self.get(index)
     }
 
+    /// Read from the wire: the driver adds the microseconds to an epoch and panics on `infinity`.
     fn timestamp(&self, index: usize) -> Result<Option<DateTime<Utc>>, ValueError> {
-        self.get(index)
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let bytes = match value.type_info().name() {
+            "TIMESTAMPTZ" => value.as_bytes().ok(),
+            _ => None,
+        };
+        let microseconds = bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(i64::from_be_bytes)
+            .ok_or(OTHER_TYPE.at(index))?;
+        microseconds
+            .checked_add(POSTGRES_EPOCH)
+            .and_then(DateTime::from_timestamp_micros)
+            .map(Some)
+            .ok_or(NO_TIME.at(index))
     }
 
     fn decimal(&self, index: usize) -> Result<Option<Decimal>, ValueError> {

@@ -21,11 +21,21 @@ pub(super) struct FoundColumn {
 }
 
 /// Compares a table with an aggregate; `accepts` knows which types of the database serve.
+#[cfg(feature = "postgres")]
 pub(super) fn compare(
     descriptor: &'static AggregateDescriptor,
     table: &FoundTable,
     accepts: fn(ColumnType, &str) -> bool,
 ) -> Result<()> {
+    outcome(descriptor, differences(descriptor, table, accepts))
+}
+
+/// Returns what differs between a table and an aggregate, each with what to do.
+pub(super) fn differences(
+    descriptor: &'static AggregateDescriptor,
+    table: &FoundTable,
+    accepts: fn(ColumnType, &str) -> bool,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let expected: Vec<_> = descriptor
         .columns()
@@ -70,10 +80,19 @@ pub(super) fn compare(
             descriptor.column_name(descriptor.id())
         ));
     }
+    problems
+}
+
+/// Refuses a table that has problems, and names them all.
+pub(super) fn outcome(
+    descriptor: &'static AggregateDescriptor,
+    mut problems: Vec<String>,
+) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
     problems.sort();
+    problems.dedup();
     Err(Error::new(ErrorKind::SchemaMismatch, "verify")
         .with_subject(descriptor.table())
         .with_detail(problems.join("; ")))

@@ -11,9 +11,11 @@ use crate::migrations::Migrations;
 /// # Errors
 ///
 /// `SchemaMismatch` if a migration was changed after it had been run, or the database has run one
-/// that is not among these; `InvalidSettings` if two have one number; the kinds of opening a file
+/// that is not among these; `InvalidSettings` if two have one number, or the file's name is
+/// none; the kinds of opening a file
 /// and of a statement that fails.
 pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Result<Vec<i64>> {
+    settings.check("migrate")?;
     let created = settings.create().await;
     created.map_err(|error| driver_error("migrate", &error))?;
     let mut connection = settings

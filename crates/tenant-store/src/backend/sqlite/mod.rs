@@ -82,6 +82,7 @@ impl SqliteBackend {
             return Err(Error::new(ErrorKind::InvalidSettings, "open")
                 .with_detail("max_readers must be at least 1"));
         }
+        settings.check("open")?;
         let created = settings.create().await;
         created.map_err(|cause| error::driver_error("open", &cause))?;
         let write = settings.connect_options();
@@ -89,7 +90,7 @@ impl SqliteBackend {
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(settings.acquire_timeout)
+                .acquire_timeout(settings.acquire_timeout.min(LONGEST))
                 .test_before_acquire(false)
                 // After some errors, a full disk or an interrupted write among them, SQLite rolls
                 // back by itself (https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction).
@@ -182,6 +183,10 @@ impl fmt::Debug for SqliteBackend {
 
 /// How many steps of SQLite's machine pass between two looks at the clock: some 10 microseconds.
 const STEPS_PER_LOOK: i32 = 10_000;
+
+/// The longest time that is waited for anything: the driver panics where it reckons with more than
+/// a clock or SQLite can hold.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time a statement can be given.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -7,7 +7,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection,
+    Transaction,
+};
+use tokio::runtime::Handle;
 
 use super::arguments::Arguments;
 use super::error::{driver_error, statement_error};
@@ -18,12 +22,25 @@ use crate::backend::{Each, RowStream, SavepointAction, Session, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::Row;
 
+/// The most arguments of a statement that stays prepared.
+const MOST_KEPT: usize = 64;
+
 /// A connection for one statement, or a transaction. Dropped, it is rolled back.
 pub(super) struct SqliteSession {
     connection: Connection,
     /// False after an error, as on PostgreSQL: what has been done since is given up as a whole.
     usable: bool,
     limit: Option<Limit>,
+    /// Where the session began; the driver needs it to take the connection back.
+    runtime: Option<Handle>,
+}
+
+impl Drop for SqliteSession {
+    fn drop(&mut self) {
+        // Whoever drops it may be on a thread of their own, or the runtime on its way out.
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        self.connection = Connection::Ended;
+    }
 }
 
 pub(super) enum Connection {
@@ -43,11 +60,12 @@ impl Connection {
 }
 
 impl SqliteSession {
-    pub(super) const fn new(connection: Connection) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         Self {
             connection,
             usable: true,
             limit: None,
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -81,7 +99,11 @@ impl SqliteSession {
             limit.start();
         }
         let sql = AssertSqlSafe(Arc::clone(statement.sql)).into_sql_str();
-        Ok(sqlx::query_with(sql, arguments.into_inner()))
+        let arguments = arguments.into_inner();
+        // A text for every length of a list would fill the connection's cache with long ones that
+        // hardly come again; the whole statements of an insert of many rows do.
+        let comes_again = arguments.len() <= MOST_KEPT || statement.operation == "insert_many";
+        Ok(sqlx::query_with(sql, arguments).persistent(comes_again))
     }
 }
 
@@ -223,7 +245,7 @@ impl Limit {
     }
 
     fn start(&self) {
-        let deadline = nanoseconds(self.started.elapsed() + self.timeout);
+        let deadline = nanoseconds(self.started.elapsed().saturating_add(self.timeout));
         self.deadline.store(deadline, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,8 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tenantry_core::{SharedClock, SystemClock};
 use uuid::Uuid;
 
+use super::LONGEST;
+use crate::error::{Error, ErrorKind, Result};
 use crate::statement::DECIMAL_COLLATION;
 
 /// Where an SQLite database lies, and how to use it.
@@ -44,7 +46,7 @@ enum Place {
 }
 
 impl SqliteSettings {
-    /// Names a file, in a folder that is there.
+    /// Names a file, in a folder that is there; not `:memory:`, nor a URI.
     #[must_use]
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self::at(Place::File(path.as_ref().to_owned()))
@@ -132,6 +134,24 @@ impl SqliteSettings {
         self
     }
 
+    /// Refuses names that SQLite takes for something else than a file.
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        let Place::File(path) = &self.place else {
+            return Ok(());
+        };
+        let name = path.to_string_lossy();
+        let advice = if name.is_empty() || name == ":memory:" {
+            "every connection would have a database of its own: take `in_memory()` or \
+             `temporary()` instead of `file` with this name"
+        } else if name.starts_with("file:") {
+            "SQLite takes the name of the file for a URI: give a path, or take `in_memory()` or \
+             `temporary()`"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidSettings, operation).with_detail(advice))
+    }
+
     /// Opens the first connection, which creates the database and sets its journal mode.
     pub(super) async fn create(&self) -> Result<(), sqlx::Error> {
         let connection = self.connect_options().connect().await?;
@@ -159,7 +179,7 @@ impl SqliteSettings {
         let options = SqliteConnectOptions::new()
             .filename(self.location())
             .create_if_missing(true)
-            .busy_timeout(self.busy_timeout)
+            .busy_timeout(self.busy_timeout.min(LONGEST))
             .foreign_keys(true)
             .collation(DECIMAL_COLLATION, compare_decimals)
             .disable_statement_logging();

@@ -50,6 +50,13 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Returns whether a connection was found inside a transaction that has failed.
+pub(super) fn is_left_open(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("25P02"))
+}
+
 /// Returns whether a prepared statement is older than a migration that changed a column's type.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else {
@@ -103,6 +110,10 @@ fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
         "42501" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
         "0A000" => ErrorKind::Unsupported,
+        // Raised by a trigger or a function of the service's own.
+        code if code.starts_with("P0") => ErrorKind::ConstraintViolated,
+        // A limit of the program, such as the size of an index entry.
+        code if code.starts_with("54") => ErrorKind::InvalidValue,
         code if code.starts_with("22") => ErrorKind::InvalidValue,
         code if code.starts_with("23") => ErrorKind::ConstraintViolated,
         code if code.starts_with("53") || code.starts_with("58") => ErrorKind::Unavailable,
@@ -146,8 +157,9 @@ struct ServerError {
 impl ServerError {
     fn new(error: &dyn DatabaseError) -> Self {
         let state = error.code().map_or_else(String::new, Cow::into_owned);
-        // Class 22 quotes the input that it could not take.
-        let message = (!state.starts_with("22")).then(|| error.message().to_owned());
+        // Class 22 quotes the input that it could not take, and P0 what somebody's function says.
+        let quotes_values = state.starts_with("22") || state.starts_with("P0");
+        let message = (!quotes_values).then(|| error.message().to_owned());
         let column = error
             .try_downcast_ref::<PgDatabaseError>()
             .and_then(PgDatabaseError::column)

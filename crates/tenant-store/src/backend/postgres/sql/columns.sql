@@ -10,7 +10,7 @@ select
         select
         from pg_catalog.pg_index i
         where i.indrelid = c.oid
-          and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+          and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
           and i.indnkeyatts = 2
           and (
               select count(*)
