@@ -144,6 +144,32 @@ async fn server_that_is_full_is_unavailable_and_no_pool_is_to_blame() {
 }
 
 #[tokio::test]
+async fn unknown_parameter_of_a_url_is_refused_and_its_value_not_repeated() {
+    let fixture = Fixture::open().await;
+    let url = format!("{}?sslpassword=hunter2", fixture.walled.app.url());
+    let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
+    let advice = ["parameter sslpassword that is not known"];
+    trouble::trouble(outcome, ErrorKind::InvalidSettings, &advice, &["hunter2"]);
+}
+
+#[tokio::test]
+async fn pooler_that_the_settings_do_not_tell_of_is_refused() {
+    let server = tenantry_testkit::PostgresServer::shared().await.unwrap();
+    let fixture = Fixture::open().await;
+    let options = tenantry_testkit::PgBouncerOptions::default().with_login(&fixture.walled.app);
+    let pooler = tenantry_testkit::PgBouncer::start(server, options)
+        .await
+        .unwrap();
+    let url = pooler.url(fixture.walled.app.url()).unwrap();
+    let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
+    fixture.trouble(
+        outcome,
+        ErrorKind::InvalidSettings,
+        &["Pooler::TransactionMode"],
+    );
+}
+
+#[tokio::test]
 async fn longest_timeout_is_taken_and_harms_no_connection() {
     let fixture = Fixture::open().await;
     let store = fixture

@@ -1,7 +1,7 @@
 //! The storage layer of a multi-tenant SaaS product, with the tenant built into every query.
 //!
-//! A service derives [`Aggregate`](prelude::Aggregate) on a struct and from then on cannot read or
-//! write a row of another tenant, whatever it writes. The tenant is a value that owns the handle:
+//! A service derives [`Aggregate`](prelude::Aggregate) on a struct, and from then on a repository
+//! reaches no row but those of the tenant it was made for, whatever the service writes. The tenant is a value that owns the handle:
 //! it is not looked up anywhere, so there is nothing to forget and nothing to reset.
 //!
 //! ```

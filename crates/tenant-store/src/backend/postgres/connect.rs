@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::error::driver_error;
 use super::settings::PostgresSettings;
@@ -37,6 +37,48 @@ pub(super) async fn connect_with(
 }
 
 /// Names where the connection was to lead; the URL as a whole may hold a password.
+/// Refuses a pooler in transaction mode that the settings do not tell of: every connection names
+/// its statements alike, and behind one server process the statement of one would answer another.
+///
+/// Two direct connections are two processes of the server. Two that a pooler takes for one show
+/// the same process sooner or later, most often at once, as both are idle but for the question.
+pub(super) async fn refuse_hidden_pooler(
+    first: &mut PgConnection,
+    options: &PgConnectOptions,
+    limit: Duration,
+) -> Result<()> {
+    // A server without room for a second connection has nothing to tell.
+    let Ok(mut second) = connect_with("connect", options, limit).await else {
+        return Ok(());
+    };
+    let mut known = None;
+    let mut is_shared = false;
+    for _ in 0..3 {
+        let one = process(first).await?;
+        let other = process(&mut second).await?;
+        is_shared |= one == other || known.is_some_and(|known| known != one);
+        known = Some(one);
+    }
+    let _ = second.close().await;
+    if is_shared {
+        return Err(Error::new(ErrorKind::InvalidSettings, "connect")
+            .with_subject(address(options))
+            .with_detail(
+                "a pooler in transaction mode is in between: say so by \
+                 with_pooler(Pooler::TransactionMode), or statements would mix up",
+            ));
+    }
+    Ok(())
+}
+
+async fn process(connection: &mut PgConnection) -> Result<i32> {
+    sqlx::query_scalar("select pg_catalog.pg_backend_pid()")
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|cause| driver_error("connect", cause))
+}
+
 fn address(options: &PgConnectOptions) -> String {
     let host = options.get_socket().map_or_else(
         || options.get_host().to_owned(),

@@ -89,7 +89,7 @@ pub(crate) struct PostgresBackend {
 impl PostgresBackend {
     async fn connect(settings: &PostgresSettings, role: Role) -> Result<Self> {
         let options = settings.connect_options()?;
-        Self::check(&options, settings.acquire_timeout, role).await?;
+        Self::check(&options, settings, role).await?;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
@@ -104,12 +104,20 @@ impl PostgresBackend {
         })
     }
 
-    async fn check(options: &PgConnectOptions, limit: Duration, role: Role) -> Result<()> {
+    async fn check(
+        options: &PgConnectOptions,
+        settings: &PostgresSettings,
+        role: Role,
+    ) -> Result<()> {
+        let limit = settings.acquire_timeout;
         let mut connection = connect::connect_with("connect", options, limit).await?;
-        let outcome = boot_check::check(&mut connection, role).await;
+        let mut outcome = boot_check::check(&mut connection, role).await.map(drop);
+        if outcome.is_ok() && settings.pooler == Pooler::None {
+            outcome = connect::refuse_hidden_pooler(&mut connection, options, limit).await;
+        }
         // What was found out stays so, however the server takes the farewell.
         let _ = connection.close().await;
-        outcome.map(drop)
+        outcome
     }
 
     async fn acquire(&self, operation: &'static str) -> Result<PoolConnection<Postgres>> {

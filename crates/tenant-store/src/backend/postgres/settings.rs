@@ -157,6 +157,14 @@ impl PostgresSettings {
         {
             return Err(unreadable());
         }
+        // The driver would log a parameter that it does not know, with its value.
+        if let Some(unknown) = unknown_parameter(&self.url) {
+            return Err(
+                Error::new(ErrorKind::InvalidSettings, "connect").with_detail(format!(
+                    "the URL has a parameter {unknown} that is not known"
+                )),
+            );
+        }
         // The text may hold a password, and the parser's message may repeat the text.
         let options = PgConnectOptions::from_str(&self.url).map_err(|_| unreadable())?;
         let options = options
@@ -175,6 +183,49 @@ impl PostgresSettings {
             Pooler::TransactionMode => options.statement_cache_capacity(0),
         })
     }
+}
+
+/// The parameters that the driver reads from a URL.
+const KNOWN_PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Returns the name of a parameter that the driver does not read; shown only if it looks like one.
+fn unknown_parameter(url: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let query = query.split('#').next().unwrap_or_default();
+    query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default())
+        .find(|key| {
+            let is_known = KNOWN_PARAMETERS.contains(key);
+            !key.is_empty() && !is_known && !key.starts_with("options[")
+        })
+        .map(|key| {
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if key.len() <= 32 && key.bytes().all(is_name) {
+                key.to_owned()
+            } else {
+                "(not shown)".to_owned()
+            }
+        })
 }
 
 impl From<&str> for PostgresSettings {
