@@ -36,7 +36,6 @@ pub(super) async fn connect_with(
     }
 }
 
-/// Names where the connection was to lead; the URL as a whole may hold a password.
 /// Refuses a pooler in transaction mode that the settings do not tell of: every connection names
 /// its statements alike, and behind one server process the statement of one would answer another.
 ///
@@ -79,6 +78,7 @@ async fn process(connection: &mut PgConnection) -> Result<i32> {
         .map_err(|cause| driver_error("connect", cause))
 }
 
+/// Names where the connection was to lead; the URL as a whole may hold a password.
 fn address(options: &PgConnectOptions) -> String {
     let host = options.get_socket().map_or_else(
         || options.get_host().to_owned(),
