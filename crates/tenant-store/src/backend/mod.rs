@@ -106,6 +106,19 @@ pub(crate) enum SavepointAction {
     RollbackTo,
 }
 
+impl SavepointAction {
+    /// Returns the name of the operation, and its statement, which both databases take.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn statement(self, number: u32) -> (&'static str, String) {
+        let (operation, verb) = match self {
+            Self::Set => ("savepoint", "SAVEPOINT"),
+            Self::Release => ("release", "RELEASE SAVEPOINT"),
+            Self::RollbackTo => ("rollback_to", "ROLLBACK TO SAVEPOINT"),
+        };
+        (operation, format!("{verb} tenantry_{number}"))
+    }
+}
+
 pub(crate) type Each<'a> = dyn for<'r> FnMut(&'r dyn Row) -> Result<(), ValueError> + Send + 'a;
 pub(crate) type RowStream<'s> = BoxStream<'s, Result<Box<dyn Row + Send>>>;
 pub(crate) type Bind<'a> =

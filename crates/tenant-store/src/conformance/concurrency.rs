@@ -48,7 +48,7 @@ pub async fn many_tenants_share_two_connections(subject: &dyn Subject) {
 }
 
 /// Polls a future so many times and then drops it; `None` if it had not ended.
-async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
+pub async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = times;
     poll_fn(move |context| {

@@ -20,7 +20,7 @@ use crate::scope::TenantScope;
 use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan};
 use crate::store::PlannedAggregate;
 use crate::value::{ColumnValue as _, Row, Value, ValueError};
-use crate::work::{ChangeKind, ChangedRow, CommitGuard, CommitOutcome, UnitOfWork, WorkGuard};
+use crate::work::{ChangeKind, ChangedRow, CommitGuard, UnitOfWork, WorkGuard};
 
 /// The repository of an aggregate in a SQL database, in a scope or inside a unit of work.
 ///
@@ -855,21 +855,8 @@ impl Opened<'_> {
         match self {
             Self::Own(mut session, scope) => {
                 let (value, rows) = result?;
-                let mut guard = CommitGuard {
-                    scope: scope.clone(),
-                    rows,
-                };
-                match session.commit().await {
-                    Ok(()) => guard.tell(CommitOutcome::Committed).await,
-                    Err(error) if error.kind() == ErrorKind::CommitUnknown => {
-                        guard.tell(CommitOutcome::Unknown).await;
-                        return Err(error);
-                    }
-                    Err(error) => {
-                        guard.rows.clear();
-                        return Err(error);
-                    }
-                }
+                let scope = scope.clone();
+                CommitGuard { scope, rows }.commit(&mut *session).await?;
                 Ok(value)
             }
             Self::Work(guard) => match result {

@@ -139,24 +139,10 @@ impl UnitOfWork {
             let _ = state.session.rollback().await;
             return Err(aborted("commit"));
         }
-        let mut guard = CommitGuard {
-            scope,
-            rows: mem::take(&mut state.rows),
-        };
-        match state.session.commit().await {
-            Ok(()) => {
-                guard.tell(CommitOutcome::Committed).await;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::CommitUnknown => {
-                guard.tell(CommitOutcome::Unknown).await;
-                Err(error)
-            }
-            Err(error) => {
-                guard.rows.clear();
-                Err(error)
-            }
-        }
+        let rows = mem::take(&mut state.rows);
+        CommitGuard { scope, rows }
+            .commit(&mut *state.session)
+            .await
     }
 
     /// Gives all changes up and waits until the database has done so.
@@ -375,7 +361,20 @@ pub(crate) struct CommitGuard {
 }
 
 impl CommitGuard {
-    pub(crate) async fn tell(&mut self, outcome: CommitOutcome) {
+    /// Commits a session, and tells the listeners unless nothing was stored for certain.
+    pub(crate) async fn commit(mut self, session: &mut dyn Session) -> Result<()> {
+        let outcome = session.commit().await;
+        match &outcome {
+            Ok(()) => self.tell(CommitOutcome::Committed).await,
+            Err(error) if error.kind() == ErrorKind::CommitUnknown => {
+                self.tell(CommitOutcome::Unknown).await;
+            }
+            Err(_) => self.rows.clear(),
+        }
+        outcome
+    }
+
+    async fn tell(&mut self, outcome: CommitOutcome) {
         if let Some(task) = self.start_telling(outcome)
             && let Err(error) = task.await
         {

@@ -16,6 +16,9 @@ use tenantry_store::{
 };
 use uuid::Uuid;
 
+#[allow(unused_imports, reason = "not every test file uses all of it")]
+pub(crate) use tenantry_store::conformance::poll_times;
+
 /// A stored value: none of it may ever stand in an error.
 pub(crate) const VALUE: &str = "xyzzy-4711-plugh";
 
@@ -184,24 +187,6 @@ pub(crate) async fn eventually(what: &str, mut reached: impl AsyncFnMut() -> boo
         assert!(started.elapsed() < Duration::from_secs(20), "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Polls a future so many times and then drops it; `None` if it had not ended.
-pub(crate) async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    let mut left = times;
-    std::future::poll_fn(move |context| {
-        if left == 0 {
-            return std::task::Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(context) {
-            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
-            std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
-            std::task::Poll::Pending => std::task::Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// A listener that writes down what it hears.

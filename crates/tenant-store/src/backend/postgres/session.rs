@@ -149,14 +149,7 @@ impl Session for PostgresSession {
     }
 
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
-        let (operation, text) = match action {
-            SavepointAction::Set => ("savepoint", format!("SAVEPOINT tenantry_{number}")),
-            SavepointAction::Release => ("release", format!("RELEASE SAVEPOINT tenantry_{number}")),
-            SavepointAction::RollbackTo => (
-                "rollback_to",
-                format!("ROLLBACK TO SAVEPOINT tenantry_{number}"),
-            ),
-        };
+        let (operation, text) = action.statement(number);
         let transaction = self.transaction(operation)?;
         match transaction
             .execute(sqlx::raw_sql(AssertSqlSafe(text)))

@@ -180,14 +180,7 @@ impl Session for SqliteSession {
     }
 
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
-        let (operation, text) = match action {
-            SavepointAction::Set => ("savepoint", format!("SAVEPOINT tenantry_{number}")),
-            SavepointAction::Release => ("release", format!("RELEASE SAVEPOINT tenantry_{number}")),
-            SavepointAction::RollbackTo => (
-                "rollback_to",
-                format!("ROLLBACK TO SAVEPOINT tenantry_{number}"),
-            ),
-        };
+        let (operation, text) = action.statement(number);
         let connection = self.connection.get(operation)?;
         match connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await {
             Ok(_) => {
