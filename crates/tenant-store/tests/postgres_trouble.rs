@@ -17,14 +17,14 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use postgres::{Fixture, PATIENCE, connect, run};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tenantry_core::{Secret, TenantId};
 use tenantry_store::conformance;
 use tenantry_store::{
     Aggregate, Changes, CommitOutcome, ErrorKind, Filter, Isolation, PostgresSettings, Query,
     Repository, RepositoryExt as _, RetryPolicy, TenantStore, UnitOfWork, Version, WorkOptions,
 };
-use tenantry_testkit::{PostgresServer, ServerOptions, StopMode};
+use tenantry_testkit::{PostgresServer, ProxyOptions, ServerOptions, StopMode};
 use tokio::sync::Barrier;
 use trouble::{Customer, Invoice, Recorder, Tenants, customer, customers, eventually, poll_times};
 use uuid::Uuid;
@@ -249,6 +249,58 @@ async fn network_that_is_gone_is_unavailable_until_it_is_back() {
     fixture.proxy.accept();
     fixture.tenants.go_on().await;
     assert_eq!(customers(&fixture.tenants.one).await, 1);
+}
+
+#[tokio::test]
+async fn network_that_swallows_everything_holds_nobody_for_long() {
+    let server = PostgresServer::shared().await.unwrap();
+    let fixture = Fixture::with(server, ProxyOptions::default(), |settings| {
+        settings
+            .with_max_connections(3)
+            .with_acquire_timeout(PATIENCE)
+            .with_statement_timeout(Some(PATIENCE))
+            .with_silence_limit(Some(PATIENCE))
+    })
+    .await;
+    let (one, two) = (&fixture.tenants.one, &fixture.tenants.two);
+    let kept = customer(one).await;
+    let customers_of_one = one.repository::<Customer>();
+    warm(&fixture.tenants, 3).await;
+    let [reading, committing] = [one.begin().await.unwrap(), one.begin().await.unwrap()];
+    let mut added = Customer::named("maybe");
+    committing.repository().insert(&mut added).await.unwrap();
+    let heard = Recorder::on(&fixture.store);
+
+    fixture.proxy.pause();
+    let (single, inside, committed) = tokio::join!(
+        customers_of_one.find(&kept.id),
+        async { reading.repository::<Customer>().find(&kept.id).await },
+        committing.commit(),
+    );
+    fixture.trouble(single, ErrorKind::Unavailable, &[]);
+    let silent = fixture.trouble(inside, ErrorKind::Unavailable, &[REACHABLE]);
+    assert!(
+        trouble::everything_in(&silent)
+            .iter()
+            .any(|text| text.contains("the server gave no answer within")),
+        "{silent:?}"
+    );
+    fixture.trouble(
+        committed,
+        ErrorKind::CommitUnknown,
+        &["read before you try again"],
+    );
+    fixture.trouble(two.begin().await, ErrorKind::Unavailable, &[]);
+    fixture.trouble(reading.commit().await, ErrorKind::WorkAborted, &[]);
+    assert!(heard.outcomes().is_empty(), "nothing was changed before the listener came");
+
+    fixture.proxy.resume();
+    fixture.tenants.go_on().await;
+    let found = customers_of_one.find(&added.id).await.unwrap();
+    assert_eq!(found.is_some(), customers(one).await == 2);
+    fixture
+        .until_connections(0, "state like 'idle in transaction%'")
+        .await;
 }
 
 #[tokio::test]
@@ -779,6 +831,15 @@ async fn replica_reads_and_refuses_writes() {
         let error = fixture.trouble(outcome, ErrorKind::ReadOnly, &advice);
         assert!(!error.is_retryable());
         assert_eq!(customers(&tenant).await, 1);
+
+        // A replica begins such a transaction, and then refuses it: nothing of it may stay.
+        let serializable = WorkOptions::default().with_isolation(Isolation::Serializable);
+        let outcome = tenant.begin_with(serializable).await;
+        fixture.trouble(outcome, ErrorKind::Unsupported, &[]);
+        fixture
+            .until_connections(0, "state like 'idle in transaction%'")
+            .await;
+        assert_eq!(customers(&tenant).await, 1);
     }
 }
 
@@ -1225,6 +1286,16 @@ async fn every_statement_names_the_tenant() {
         seen.len()
     );
 
+    let mut entering = 0;
+    let mut app = connect(walled.app.url()).await;
+    for statement in &seen {
+        if statement.contains("set_config") {
+            entering += 1;
+            sets_the_tenant_first(&mut app, statement).await;
+        }
+    }
+    assert!(entering >= 10, "only {entering} statements set the tenant");
+
     let begins: Vec<_> = lines
         .iter()
         .filter(|line| line.contains("statement: BEGIN"))
@@ -1235,6 +1306,57 @@ async fn every_statement_names_the_tenant() {
         assert!(
             begin.contains("SET LOCAL tenantry.tenant_id = '") || by_check,
             "{begin}"
+        );
+    }
+}
+
+/// Asserts that a statement which sets the tenant by itself does so before row-level security asks
+/// for it, whatever the planner would rather do: the setting is the outer side of the outermost
+/// loop, and nothing is asked above that.
+async fn sets_the_tenant_first(app: &mut PgConnection, statement: &str) {
+    let number = |text: &str| -> usize {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or(0)
+    };
+    let arguments = statement.split('$').skip(1).map(number).max().unwrap();
+    let nulls = vec!["null"; arguments].join(", ");
+    let script = format!(
+        "set plan_cache_mode = force_generic_plan; set parallel_setup_cost = 0;
+         set parallel_tuple_cost = 0; set min_parallel_table_scan_size = 0;
+         deallocate all; prepare entering (uuid) as {statement}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&mut *app)
+        .await
+        .unwrap();
+    for disabled in ["", "set enable_indexscan = off", "set enable_nestloop = off"] {
+        let script = format!("reset all; set plan_cache_mode = force_generic_plan; {disabled}");
+        sqlx::raw_sql(AssertSqlSafe(script))
+            .execute(&mut *app)
+            .await
+            .unwrap();
+        let explain = format!("explain (costs off) execute entering ({nulls})");
+        let plan: Vec<String> = sqlx::raw_sql(AssertSqlSafe(explain))
+            .fetch_all(&mut *app)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        let plan: Vec<&str> = plan
+            .iter()
+            .map(|line| line.as_str())
+            .filter(|line| !line.trim().starts_with("Disabled"))
+            .collect();
+        assert_eq!(
+            plan[..2],
+            ["Nested Loop", "  ->  Function Scan on set_config entered"],
+            "{statement}\n{plan:#?}"
+        );
+        assert!(plan[2].starts_with("  ->  "), "{plan:#?}");
+        assert!(
+            plan[3..].iter().any(|line| line.contains("One-Time Filter")),
+            "{plan:#?}"
         );
     }
 }

@@ -34,6 +34,14 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// A session that is dropped is rolled back, off the caller's path.
     async fn begin(&self, begin: &Begin) -> Result<Box<dyn Session>>;
 
+    /// Runs one statement that reads, in a transaction of its own, and hands each row to `each`.
+    async fn read(
+        &self,
+        begin: &Begin,
+        statement: &Statement<'_>,
+        each: &mut Each<'_>,
+    ) -> Result<()>;
+
     /// Closes the pools; waits for connections that are in use.
     async fn close(&self);
 }
@@ -130,6 +138,8 @@ pub(crate) struct Statement<'a> {
     pub(crate) descriptor: &'static AggregateDescriptor,
     pub(crate) key: Option<&'a (dyn Display + Send + Sync)>,
     pub(crate) sql: &'a Arc<str>,
+    /// What [`entering`](crate::statement::entering) makes of `sql`, where that is kept.
+    pub(crate) entering: Option<&'a Arc<str>>,
     pub(crate) bind: &'a Bind<'a>,
 }
 

@@ -172,9 +172,12 @@ pub async fn dropped_write_ends_the_unit_of_work(subject: &dyn Subject) {
     let mut dropped = false;
     for _ in 0..100 {
         let mut second = Specimen::named("second");
-        dropped = poll_times(inside.insert(&mut second), 1).await.is_none();
-        if dropped {
-            break;
+        match poll_times(inside.insert(&mut second), 1).await {
+            Some(outcome) => outcome.unwrap(),
+            None => {
+                dropped = true;
+                break;
+            }
         }
     }
     assert!(dropped, "one poll was enough a hundred times");

@@ -138,6 +138,7 @@ impl PlatformScope {
             descriptor: A::DESCRIPTOR,
             key: None,
             sql: &dynamic.sql,
+            entering: None,
             bind: &bind,
         };
         let table = A::DESCRIPTOR.table();
@@ -189,6 +190,7 @@ impl PlatformScope {
                 descriptor: A::DESCRIPTOR,
                 key: None,
                 sql: &dynamic.sql,
+                entering: None,
                 bind: &bind,
             };
             let mut session = scope.store.backend.begin(&scope.begin("stream")).await?;

@@ -17,7 +17,7 @@ use crate::query::{
     QueryIdentity, TOO_MANY_CONDITIONS,
 };
 use crate::scope::TenantScope;
-use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan};
+use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan, Reading};
 use crate::store::PlannedAggregate;
 use crate::value::{ColumnValue as _, Row, Value, ValueError};
 use crate::work::{ChangeKind, ChangedRow, CommitGuard, UnitOfWork, WorkGuard};
@@ -96,16 +96,58 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             .await
     }
 
+    /// Runs a statement that reads: by itself in a scope, in its transaction in a unit of work.
+    async fn read(
+        &self,
+        statement: &Statement<'_>,
+        each: &mut crate::backend::Each<'_>,
+    ) -> Result<()> {
+        match &self.handle {
+            Handle::Scope(scope) if self.planned.is_verified() => {
+                let begin = begin(scope, statement.operation, Access::ReadOne);
+                scope.store().backend.read(&begin, statement, each).await
+            }
+            _ => {
+                let mut opened = self.open(statement.operation, Access::ReadOne).await?;
+                opened.session().fetch(statement, each).await
+            }
+        }
+    }
+
+    async fn read_by_id(
+        &self,
+        operation: &'static str,
+        reading: &Reading,
+        id: &A::Id,
+        each: &mut crate::backend::Each<'_>,
+    ) -> Result<()> {
+        let tenant = self.tenant();
+        let bind = |sink: &mut dyn ArgumentSink| {
+            sink.uuid(tenant.as_uuid())?;
+            id.write(sink)
+        };
+        let statement = Statement {
+            entering: reading.entering.as_ref(),
+            ..Self::statement(operation, Some(id), &reading.sql, &bind)
+        };
+        self.read(&statement, each).await
+    }
+
+    async fn read_dynamic(
+        &self,
+        operation: &'static str,
+        dynamic: &DynamicStatement,
+        each: &mut crate::backend::Each<'_>,
+    ) -> Result<()> {
+        let bind = |sink: &mut dyn ArgumentSink| dynamic.bind(sink);
+        let statement = Self::statement(operation, None, &dynamic.sql, &bind);
+        self.read(&statement, each).await
+    }
+
     async fn open(&self, operation: &'static str, access: Access) -> Result<Opened<'_>> {
         let mut opened = match &self.handle {
             Handle::Scope(scope) => {
-                let begin = Begin {
-                    operation,
-                    tenant: Some(scope.tenant()),
-                    access,
-                    isolation: None,
-                    statement_timeout: scope.store().statement_timeout(),
-                };
+                let begin = begin(scope, operation, access);
                 Opened::Own(scope.store().backend.begin(&begin).await?, scope)
             }
             Handle::Work(work) => Opened::Work(work.lock(operation).await?),
@@ -167,6 +209,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             descriptor: A::DESCRIPTOR,
             key,
             sql,
+            entering: None,
             bind,
         }
     }
@@ -507,13 +550,11 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         });
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut items: Vec<A> = Vec::with_capacity(limit.min(1_024));
-        let mut opened = self.open("list", Access::ReadOne).await?;
-        self.fetch_dynamic(opened.session(), "list", &dynamic, &mut |row| {
+        self.read_dynamic("list", &dynamic, &mut |row| {
             items.push(A::read(row)?);
             Ok(())
         })
         .await?;
-        drop(opened);
 
         let more = items.len() > limit;
         items.truncate(limit);
@@ -563,17 +604,10 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
     async fn find(&self, id: &A::Id) -> Result<Option<A>> {
         self.observe("find", async {
             let mut found = None;
-            let mut opened = self.open("find", Access::ReadOne).await?;
-            self.fetch_by_id(
-                opened.session(),
-                "find",
-                &self.plan().find,
-                id,
-                &mut |row| {
-                    found = Some(A::read(row)?);
-                    Ok(())
-                },
-            )
+            self.read_by_id("find", &self.plan().find, id, &mut |row| {
+                found = Some(A::read(row)?);
+                Ok(())
+            })
             .await?;
             Ok(found)
         })
@@ -598,8 +632,7 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
                 .map_err(|error| value_error::<A>("get_many", &error.at(A::DESCRIPTOR.id())))?;
             let dynamic = self.plan().get_many(self.tenant(), values);
             let mut found = Vec::with_capacity(ids.len());
-            let mut opened = self.open("get_many", Access::ReadOne).await?;
-            self.fetch_dynamic(opened.session(), "get_many", &dynamic, &mut |row| {
+            self.read_dynamic("get_many", &dynamic, &mut |row| {
                 found.push(A::read(row)?);
                 Ok(())
             })
@@ -612,17 +645,10 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
     async fn exists(&self, id: &A::Id) -> Result<bool> {
         self.observe("exists", async {
             let mut found = false;
-            let mut opened = self.open("exists", Access::ReadOne).await?;
-            self.fetch_by_id(
-                opened.session(),
-                "exists",
-                &self.plan().exists,
-                id,
-                &mut |_| {
-                    found = true;
-                    Ok(())
-                },
-            )
+            self.read_by_id("exists", &self.plan().exists, id, &mut |_| {
+                found = true;
+                Ok(())
+            })
             .await?;
             Ok(found)
         })
@@ -833,6 +859,17 @@ impl<A: Aggregate> fmt::Debug for SqlRepository<'_, A> {
             .field("table", &A::DESCRIPTOR.table())
             .field("tenant", &self.tenant())
             .finish_non_exhaustive()
+    }
+}
+
+/// Says what one call of a repository in a scope opens a session for.
+fn begin(scope: &TenantScope, operation: &'static str, access: Access) -> Begin {
+    Begin {
+        operation,
+        tenant: Some(scope.tenant()),
+        access,
+        isolation: None,
+        statement_timeout: scope.store().statement_timeout(),
     }
 }
 

@@ -4,7 +4,9 @@ mod dynamic;
 mod plan;
 
 pub(crate) use dynamic::{BulkUpdate, DynamicStatement, ListRequest};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, Reading};
+
+use std::sync::Arc;
 
 use crate::aggregate::{AggregateDescriptor, ColumnDescriptor};
 use crate::backend::Dialect;
@@ -50,6 +52,23 @@ pub(crate) fn store_columns(
     std::iter::once(ColumnDescriptor::new(TENANT, ColumnType::Uuid, false))
         .chain(audit.iter().copied())
         .chain(soft_delete.iter().copied())
+}
+
+/// Writes a statement that reads so that it sets the tenant, its first argument, by itself: as a
+/// statement outside any transaction it is one, and the setting is gone with it.
+///
+/// For PostgreSQL. The rows depend on what `set_config` answers, so it runs first; `OFFSET 0` keeps
+/// the planner from mixing the two, and the order of the rows stays, for the other side of the join
+/// is one row. Were the setting not there yet, row-level security would show nothing.
+pub(crate) fn entering(sql: &str) -> Arc<str> {
+    format!(
+        "SELECT read.* \
+         FROM pg_catalog.set_config('tenantry.tenant_id', $1::text, true) AS entered \
+         CROSS JOIN LATERAL (\
+         SELECT own.* FROM ({sql}) AS own WHERE entered IS NOT NULL OFFSET 0\
+         ) AS read"
+    )
+    .into()
 }
 
 /// Writes an identifier in quotes.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{
     CREATED_AT, CREATED_BY, DELETED_AT, DELETED_BY, MODIFIED_AT, MODIFIED_BY, TENANT, TRACE_ID,
-    quote,
+    entering, quote,
 };
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::Dialect;
@@ -21,9 +21,9 @@ pub(crate) struct Plan {
     /// The columns of the struct, in order.
     pub(crate) columns: String,
     /// `$2` id.
-    pub(crate) find: Arc<str>,
+    pub(crate) find: Reading,
     /// `$2` id.
-    pub(crate) exists: Arc<str>,
+    pub(crate) exists: Reading,
     /// `$2…` the columns, then the stamp.
     pub(crate) insert: Arc<str>,
     /// As `insert`; answers the version.
@@ -38,6 +38,14 @@ pub(crate) struct Plan {
     pub(crate) restore: Arc<str>,
     /// `$2` id; answers version, and whether the row is marked as deleted.
     pub(crate) probe: Arc<str>,
+}
+
+/// The text of a statement that reads, and what [`entering`] makes of it.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) sql: Arc<str>,
+    /// `None` where the database knows no tenant.
+    pub(crate) entering: Option<Arc<str>>,
 }
 
 impl Plan {
@@ -130,14 +138,17 @@ impl Writer<'_> {
         }
     }
 
-    fn find(&self, columns: &str) -> Arc<str> {
-        format!(
+    fn find(&self, columns: &str) -> Reading {
+        let sql = format!(
             "SELECT {columns} FROM {} WHERE {}{}",
             self.table,
             self.row(),
             self.not_deleted()
-        )
-        .into()
+        );
+        Reading {
+            entering: (self.dialect == Dialect::Postgres).then(|| entering(&sql)),
+            sql: sql.into(),
+        }
     }
 
     fn insert(&self) -> String {

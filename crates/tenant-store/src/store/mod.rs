@@ -164,9 +164,13 @@ impl StoreInner {
 }
 
 impl PlannedAggregate {
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
     /// Compares the table with the struct, once per process.
     pub(crate) async fn verify(&self, session: &mut dyn Session) -> Result<()> {
-        if !self.verified.load(Ordering::Acquire) {
+        if !self.is_verified() {
             refuse_store_columns(self.plan.descriptor)?;
             session.verify(self.plan.descriptor).await?;
             self.verified.store(true, Ordering::Release);

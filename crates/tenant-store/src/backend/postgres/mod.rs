@@ -5,6 +5,7 @@ mod boot_check;
 mod bootstrap;
 mod connect;
 mod error;
+mod loan;
 mod migrate;
 mod row;
 mod schema;
@@ -16,15 +17,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_core::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, SqlSafeStr as _};
-use sqlx::{SqlStr, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres};
+use sqlx::{SqlSafeStr as _, SqlStr};
 
-use super::{Access, Backend, Begin, Dialect, Session};
+use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::PlatformStore;
+use crate::statement::entering;
 use crate::store::{StoreSettings, TenantStore};
 use crate::work::Isolation;
 
@@ -33,7 +34,8 @@ pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
 pub use migrate::migrate;
 pub use settings::{Pooler, PostgresSettings};
 
-use session::PostgresSession;
+use loan::{Loan, Patience, is_silence};
+use session::{FetchError, PostgresSession, close_idle, fetch, forget_statements, query};
 
 impl TenantStore {
     /// Connects to PostgreSQL as the app role.
@@ -83,24 +85,41 @@ pub(crate) struct PostgresBackend {
     pool: PgPool,
     max_connections: u32,
     schema: Arc<str>,
-    persistent: bool,
+    /// Whether a connection leads to one process of the server for as long as it lives: it keeps
+    /// statements prepared and its time-out set.
+    direct: bool,
+    statement_timeout: Option<Duration>,
+    silence: Option<Duration>,
 }
 
 impl PostgresBackend {
     async fn connect(settings: &PostgresSettings, role: Role) -> Result<Self> {
         let options = settings.connect_options()?;
         Self::check(&options, settings, role).await?;
-        let pool = PgPoolOptions::new()
+        let direct = settings.pooler.keeps_sessions();
+        let mut pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
             // The message that begins the transaction finds a dead connection as well as a ping.
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
+            .test_before_acquire(false);
+        if let (true, Some(timeout)) = (direct, settings.statement_timeout) {
+            // Once a connection, and not once a transaction.
+            let text: Arc<str> = format!("SET statement_timeout = {}", millis(timeout)).into();
+            pool = pool.after_connect(move |connection, _| {
+                let statement = AssertSqlSafe(Arc::clone(&text));
+                Box::pin(async move {
+                    connection.execute(sqlx::raw_sql(statement)).await?;
+                    Ok(())
+                })
+            });
+        }
         Ok(Self {
-            pool,
+            pool: pool.connect_lazy_with(options),
             max_connections: settings.max_connections,
             schema: settings.schema.as_str().into(),
-            persistent: settings.pooler.keeps_statements(),
+            direct,
+            statement_timeout: settings.statement_timeout,
+            silence: settings.silence,
         })
     }
 
@@ -120,6 +139,32 @@ impl PostgresBackend {
         outcome
     }
 
+    /// Writes the one message that begins a transaction and names its tenant.
+    ///
+    /// A UUID formatted by us holds nothing but hexadecimal digits and hyphens.
+    fn begin_statement(&self, begin: &Begin) -> SqlStr {
+        let mut text = String::with_capacity(128);
+        text.push_str("BEGIN");
+        match begin.isolation {
+            None => {}
+            Some(Isolation::ReadCommitted) => text.push_str(" ISOLATION LEVEL READ COMMITTED"),
+            Some(Isolation::RepeatableRead) => text.push_str(" ISOLATION LEVEL REPEATABLE READ"),
+            Some(Isolation::Serializable) => text.push_str(" ISOLATION LEVEL SERIALIZABLE"),
+        }
+        if begin.access != Access::Write {
+            text.push_str(" READ ONLY");
+        }
+        if let Some(tenant) = begin.tenant {
+            let _ = write!(text, "; SET LOCAL tenantry.tenant_id = '{tenant}'");
+        }
+        if let Some(timeout) = begin.statement_timeout
+            && !(self.direct && begin.statement_timeout == self.statement_timeout)
+        {
+            let _ = write!(text, "; SET LOCAL statement_timeout = {}", millis(timeout));
+        }
+        AssertSqlSafe(text).into_sql_str()
+    }
+
     async fn acquire(&self, operation: &'static str) -> Result<PoolConnection<Postgres>> {
         let started = Instant::now();
         match self.pool.acquire().await {
@@ -127,6 +172,24 @@ impl PostgresBackend {
             Err(sqlx::Error::PoolTimedOut) => Err(self.timed_out(operation, started.elapsed())),
             Err(cause) => Err(error::driver_error(operation, cause)),
         }
+    }
+
+    /// Returns whether a first message that failed can be sent over another connection.
+    ///
+    /// After a restart of the server every idle connection is dead, and one that has just been
+    /// opened is not: so many failures in a row mean that the server is gone.
+    fn may_try_again(&self, cause: &sqlx::Error, attempts_left: &mut u32) -> bool {
+        if !error::is_connection_loss(cause) || *attempts_left == 0 {
+            return false;
+        }
+        *attempts_left -= 1;
+        if is_silence(cause) {
+            // What went silent is the network, and not this connection alone. The one that is
+            // opened next has to be the last.
+            close_idle(&self.pool);
+            *attempts_left = (*attempts_left).min(1);
+        }
+        true
     }
 
     /// The pool answers alike when all connections are in use and when none can be opened.
@@ -157,36 +220,62 @@ impl Backend for PostgresBackend {
     }
 
     async fn begin(&self, begin: &Begin) -> Result<Box<dyn Session>> {
-        let statement = begin_statement(begin);
-        // After a restart of the server every idle connection is dead, and one that has just been
-        // opened is not: so many failures in a row mean that the server is gone.
+        let statement = self.begin_statement(begin);
+        let patience = Patience::new(self.silence, begin.statement_timeout);
         let mut attempts_left = self.max_connections;
-        let mut left_open = false;
         loop {
-            let mut connection = self.acquire(begin.operation).await?;
-            if left_open {
-                // If that fails, so does the opening after it, with the same cause.
-                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
-            }
-            match Opening::new(connection, statement.clone()).await {
+            let loan = Loan::new(self.acquire(begin.operation).await?, patience);
+            match loan.begin(statement.clone()).await {
                 Ok(transaction) => {
                     return Ok(Box::new(PostgresSession::new(
                         transaction,
                         self.pool.clone(),
                         Arc::clone(&self.schema),
-                        self.persistent,
+                        self.direct,
                     )));
                 }
-                Err(cause) if error::is_connection_loss(&cause) && attempts_left > 0 => {
-                    attempts_left -= 1;
-                }
-                // A begin that the server refused half way: the driver counts a transaction only
-                // after the answer, and did not roll it back.
-                Err(cause) if error::is_left_open(&cause) && attempts_left > 0 => {
-                    left_open = true;
-                    attempts_left -= 1;
-                }
+                Err(cause) if self.may_try_again(&cause, &mut attempts_left) => {}
                 Err(cause) => return Err(error::driver_error(begin.operation, cause)),
+            }
+        }
+    }
+
+    /// Lets the statement itself set the tenant, in the transaction that it is by itself: one round
+    /// trip. Behind a pooler, where the time-out has to be set for each transaction, it is run in
+    /// a session.
+    async fn read(
+        &self,
+        begin: &Begin,
+        statement: &Statement<'_>,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        if !self.direct || begin.statement_timeout != self.statement_timeout {
+            return self.begin(begin).await?.fetch(statement, each).await;
+        }
+        let patience = Patience::new(self.silence, begin.statement_timeout);
+        let entering = match statement.entering {
+            Some(sql) => Arc::clone(sql),
+            None => entering(statement.sql),
+        };
+        let mut attempts_left = self.max_connections;
+        loop {
+            let mut loan = Loan::new(self.acquire(begin.operation).await?, patience);
+            let mut rows = 0_u64;
+            let outcome = fetch(&mut loan, query(statement, &entering, true)?, &mut |row| {
+                rows += 1;
+                each(row)
+            })
+            .await;
+            let cause = match outcome {
+                Err(FetchError::Driver(cause)) if rows == 0 => cause,
+                outcome => return outcome.map_err(|error| error.of(statement)),
+            };
+            loan.take_note(&cause);
+            if error::is_stale_plan(&cause) && attempts_left > 0 {
+                attempts_left -= 1;
+                forget_statements(&mut loan, &self.pool).await;
+            } else if !self.may_try_again(&cause, &mut attempts_left) {
+                return Err(FetchError::Driver(cause).of(statement));
             }
         }
     }
@@ -205,76 +294,10 @@ impl fmt::Debug for PostgresBackend {
     }
 }
 
-/// Writes the one message that begins a transaction and names its tenant.
-///
-/// A UUID formatted by us holds nothing but hexadecimal digits and hyphens.
-fn begin_statement(begin: &Begin) -> SqlStr {
-    let mut text = String::with_capacity(128);
-    text.push_str("BEGIN");
-    match begin.isolation {
-        None => {}
-        Some(Isolation::ReadCommitted) => text.push_str(" ISOLATION LEVEL READ COMMITTED"),
-        Some(Isolation::RepeatableRead) => text.push_str(" ISOLATION LEVEL REPEATABLE READ"),
-        Some(Isolation::Serializable) => text.push_str(" ISOLATION LEVEL SERIALIZABLE"),
-    }
-    if begin.access != Access::Write {
-        text.push_str(" READ ONLY");
-    }
-    if let Some(tenant) = begin.tenant {
-        let _ = write!(text, "; SET LOCAL tenantry.tenant_id = '{tenant}'");
-    }
-    if let Some(timeout) = begin.statement_timeout {
-        let _ = write!(
-            text,
-            "; SET LOCAL statement_timeout = {}",
-            timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
-        );
-    }
-    AssertSqlSafe(text).into_sql_str()
+/// Returns a time-out in the unit of `statement_timeout`, as far as the server takes it.
+fn millis(timeout: Duration) -> u128 {
+    timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
 }
 
 /// The longest `statement_timeout` that the server takes, in milliseconds: 24 days.
 const LONGEST_TIMEOUT: u128 = 2_147_483_647;
-
-/// The opening of a transaction, which is carried to its end even if the caller drops it.
-///
-/// Dropped half way, sqlx would give the connection back to the pool inside a transaction with
-/// the tenant set: it counts a transaction, and would roll it back, only after the answer.
-struct Opening {
-    future: Option<BoxFuture<'static, Result<Transaction<'static, Postgres>, sqlx::Error>>>,
-}
-
-impl Opening {
-    fn new(connection: PoolConnection<Postgres>, statement: SqlStr) -> Self {
-        Self {
-            future: Some(Transaction::begin(connection, Some(statement))),
-        }
-    }
-}
-
-impl Future for Opening {
-    type Output = Result<Transaction<'static, Postgres>, sqlx::Error>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        let Some(future) = &mut self.future else {
-            return std::task::Poll::Pending;
-        };
-        let output = std::task::ready!(future.as_mut().poll(context));
-        self.future = None;
-        std::task::Poll::Ready(output)
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(future) = self.future.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            // The transaction that comes out is dropped, and so rolled back.
-            runtime.spawn(future);
-        }
-    }
-}

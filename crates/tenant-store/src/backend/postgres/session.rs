@@ -4,22 +4,23 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, SqlSafeStr as _, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _};
 
 use super::arguments::Arguments;
 use super::error::{commit_error, driver_error, is_stale_plan, statement_error};
+use super::loan::Loan;
 use super::row::PostgresRow;
 use super::schema;
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::{Each, RowStream, SavepointAction, Session, Statement};
 use crate::error::{Error, ErrorKind, Result};
-use crate::value::Row;
+use crate::value::{Row, ValueError};
 
-/// A transaction that knows its tenant. Dropped, it is rolled back as its connection returns to
-/// the pool.
+/// A transaction that knows its tenant. Dropped, it is rolled back before its connection returns
+/// to the pool.
 pub(super) struct PostgresSession {
     /// `None` once it has ended.
-    transaction: Option<Transaction<'static, Postgres>>,
+    transaction: Option<Loan>,
     /// False after an error of the server: it takes nothing but a rollback then.
     usable: bool,
     /// True once a prepared statement turned out to be older than a migration.
@@ -31,7 +32,7 @@ pub(super) struct PostgresSession {
 
 impl PostgresSession {
     pub(super) const fn new(
-        transaction: Transaction<'static, Postgres>,
+        transaction: Loan,
         pool: PgPool,
         schema: Arc<str>,
         persistent: bool,
@@ -46,84 +47,130 @@ impl PostgresSession {
         }
     }
 
-    fn transaction(
-        &mut self,
-        operation: &'static str,
-    ) -> Result<&mut Transaction<'static, Postgres>> {
+    fn transaction(&mut self, operation: &'static str) -> Result<&mut Loan> {
         self.transaction
             .as_mut()
             .ok_or_else(|| Error::new(ErrorKind::WorkAborted, operation))
     }
 
-    fn query<'q>(&self, statement: &Statement<'_>) -> Result<Query<'q, Postgres, PgArguments>> {
-        let mut arguments = Arguments::default();
-        (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
-        let sql = AssertSqlSafe(Arc::clone(statement.sql)).into_sql_str();
-        Ok(sqlx::query_with(sql, arguments.into_inner()).persistent(self.persistent))
+    /// Takes note of an error: nothing but a rollback is left.
+    fn failed(&mut self, error: &sqlx::Error) {
+        self.usable = false;
+        self.stale |= is_stale_plan(error);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.take_note(error);
+        }
+    }
+}
+
+/// Writes the arguments of a statement and makes it one of the driver's.
+pub(super) fn query<'q>(
+    statement: &Statement<'_>,
+    sql: &Arc<str>,
+    persistent: bool,
+) -> Result<Query<'q, Postgres, PgArguments>> {
+    let mut arguments = Arguments::default();
+    (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
+    let sql = AssertSqlSafe(Arc::clone(sql)).into_sql_str();
+    Ok(sqlx::query_with(sql, arguments.into_inner()).persistent(persistent))
+}
+
+/// What came in the way of the rows of a statement.
+pub(super) enum FetchError {
+    /// The driver or the server: the connection is in an unknown state, or its transaction failed.
+    Driver(sqlx::Error),
+    /// A row that does not fit.
+    Value(ValueError),
+}
+
+impl FetchError {
+    pub(super) fn of(self, statement: &Statement<'_>) -> Error {
+        match self {
+            Self::Driver(error) => statement_error(statement, error),
+            Self::Value(error) => statement.value_error(&error),
+        }
+    }
+}
+
+/// Runs a query and hands each row to `each`, as long as the server answers.
+pub(super) async fn fetch(
+    loan: &mut Loan,
+    query: Query<'_, Postgres, PgArguments>,
+    each: &mut Each<'_>,
+) -> Result<(), FetchError> {
+    let patience = loan.patience();
+    let mut rows = query.fetch(loan.connection().map_err(FetchError::Driver)?);
+    let all = async {
+        while let Some(row) = rows.try_next().await? {
+            if let Err(error) = each(&PostgresRow(row)) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    };
+    match patience.statement(all).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(FetchError::Value(error)),
+        Err(error) => Err(FetchError::Driver(error)),
     }
 }
 
 #[async_trait]
 impl Session for PostgresSession {
     async fn fetch(&mut self, statement: &Statement<'_>, each: &mut Each<'_>) -> Result<()> {
-        let query = self.query(statement)?;
-        let transaction = self.transaction(statement.operation)?;
-        let mut rows = query.fetch(&mut **transaction);
-        loop {
-            match rows.try_next().await {
-                Ok(Some(row)) => {
-                    each(&PostgresRow(row)).map_err(|error| statement.value_error(&error))?;
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    drop(rows);
-                    self.usable = false;
-                    self.stale |= is_stale_plan(&error);
-                    return Err(statement_error(statement, error));
-                }
-            }
+        let query = query(statement, statement.sql, self.persistent)?;
+        let outcome = fetch(self.transaction(statement.operation)?, query, each).await;
+        if let Err(FetchError::Driver(error)) = &outcome {
+            self.failed(error);
         }
+        outcome.map_err(|error| error.of(statement))
     }
 
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<u64> {
-        let query = self.query(statement)?;
+        let query = query(statement, statement.sql, self.persistent)?;
         let transaction = self.transaction(statement.operation)?;
-        match query.execute(&mut **transaction).await {
-            Ok(result) => Ok(result.rows_affected()),
-            Err(error) => {
-                self.usable = false;
-                self.stale |= is_stale_plan(&error);
-                Err(statement_error(statement, error))
-            }
-        }
+        let patience = transaction.patience();
+        let outcome = match transaction.connection() {
+            Ok(connection) => patience.statement(query.execute(connection)).await,
+            Err(error) => Err(error),
+        };
+        outcome.map(|done| done.rows_affected()).map_err(|error| {
+            self.failed(&error);
+            statement_error(statement, error)
+        })
     }
 
     fn stream<'s>(&'s mut self, statement: &'s Statement<'s>) -> RowStream<'s> {
-        let query = match self.query(statement) {
+        let failure = |error| stream::once(async { Err(error) }).boxed();
+        let query = match query(statement, statement.sql, self.persistent) {
             Ok(query) => query,
-            Err(error) => return stream::once(async { Err(error) }).boxed(),
+            Err(error) => return failure(error),
         };
-        let Self {
-            transaction,
-            usable,
-            stale,
-            ..
-        } = self;
-        let Some(transaction) = transaction else {
-            let error = Error::new(ErrorKind::WorkAborted, statement.operation);
-            return stream::once(async { Err(error) }).boxed();
-        };
-        query
-            .fetch(&mut **transaction)
-            .map(move |row| match row {
-                Ok(row) => Ok(Box::new(PostgresRow(row)) as Box<dyn Row + Send>),
-                Err(error) => {
-                    *usable = false;
-                    *stale |= is_stale_plan(&error);
-                    Err(statement_error(statement, error))
+        Box::pin(async_stream::try_stream! {
+            let patience = self.transaction(statement.operation)?.patience();
+            let mut broken = None;
+            {
+                let transaction = self.transaction(statement.operation)?;
+                let connection = transaction
+                    .connection()
+                    .map_err(|error| statement_error(statement, error))?;
+                let mut rows = query.fetch(connection);
+                loop {
+                    match patience.statement(rows.try_next()).await {
+                        Ok(Some(row)) => yield Box::new(PostgresRow(row)) as Box<dyn Row + Send>,
+                        Ok(None) => break,
+                        Err(error) => {
+                            broken = Some(error);
+                            break;
+                        }
+                    }
                 }
-            })
-            .boxed()
+            }
+            if let Some(error) = broken {
+                self.failed(&error);
+                Err(statement_error(statement, error))?;
+            }
+        })
     }
 
     fn is_usable(&self) -> bool {
@@ -131,36 +178,32 @@ impl Session for PostgresSession {
     }
 
     async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()> {
-        let Self {
-            transaction: Some(transaction),
-            schema,
-            ..
-        } = self
-        else {
-            return Err(Error::new(ErrorKind::WorkAborted, "verify"));
-        };
-        match schema::verify(transaction, schema, descriptor).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                self.usable = false;
-                Err(driver_error("verify", error))
+        let schema = Arc::clone(&self.schema);
+        let transaction = self.transaction("verify")?;
+        let patience = transaction.patience();
+        let outcome = match transaction.connection() {
+            Ok(connection) => {
+                let found = schema::verify(connection, &schema, descriptor);
+                patience.statement(found).await
             }
-        }
+            Err(error) => Err(error),
+        };
+        outcome.unwrap_or_else(|error| {
+            self.failed(&error);
+            Err(driver_error("verify", error))
+        })
     }
 
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
         let (operation, text) = action.statement(number);
-        let transaction = self.transaction(operation)?;
-        match transaction
-            .execute(sqlx::raw_sql(AssertSqlSafe(text)))
-            .await
-        {
-            Ok(_) => {
+        let statement = AssertSqlSafe(text).into_sql_str();
+        match self.transaction(operation)?.short(statement).await {
+            Ok(()) => {
                 self.usable = true;
                 Ok(())
             }
             Err(error) => {
-                self.usable = false;
+                self.failed(&error);
                 Err(driver_error(operation, error))
             }
         }
@@ -178,18 +221,16 @@ impl Session for PostgresSession {
     }
 
     async fn rollback(&mut self) -> Result<()> {
-        match self.transaction.take() {
-            Some(mut transaction) => {
-                if self.stale {
-                    forget_statements(&mut transaction, &self.pool).await;
-                }
-                transaction
-                    .rollback()
-                    .await
-                    .map_err(|error| driver_error("rollback", error))
-            }
-            None => Ok(()),
+        let Some(mut transaction) = self.transaction.take() else {
+            return Ok(());
+        };
+        if self.stale {
+            forget_statements(&mut transaction, &self.pool).await;
         }
+        transaction
+            .rollback()
+            .await
+            .map_err(|error| driver_error("rollback", error))
     }
 }
 
@@ -207,11 +248,22 @@ impl Drop for PostgresSession {
 
 /// Makes every connection prepare its statements anew, after a migration that changed the type of
 /// a column: the server refuses the old plans, and the driver would send them for ever.
-async fn forget_statements(transaction: &mut Transaction<'static, Postgres>, pool: &PgPool) {
+pub(super) async fn forget_statements(loan: &mut Loan, pool: &PgPool) {
     // Those in use find out by themselves, as this one did.
+    close_idle(pool);
+    let patience = loan.patience();
+    if let Ok(connection) = loan.connection() {
+        let cleared = connection.clear_cached_statements();
+        if let Err(error) = patience.short(cleared).await {
+            // If the connection is lost, so are its statements.
+            loan.take_note(&error);
+        }
+    }
+}
+
+/// Closes the connections that nobody uses.
+pub(super) fn close_idle(pool: &PgPool) {
     while let Some(mut idle) = pool.try_acquire() {
         idle.close_on_drop();
     }
-    // If the connection is lost, so are its statements.
-    let _ = transaction.clear_cached_statements().await;
 }

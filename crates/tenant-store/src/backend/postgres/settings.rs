@@ -30,6 +30,7 @@ pub struct PostgresSettings {
     pub(super) max_connections: u32,
     pub(super) acquire_timeout: Duration,
     pub(super) statement_timeout: Option<Duration>,
+    pub(super) silence: Option<Duration>,
     pub(super) pooler: Pooler,
     pub(super) schema: String,
     pub(super) clock: SharedClock,
@@ -49,7 +50,7 @@ pub enum Pooler {
 }
 
 impl Pooler {
-    pub(super) const fn keeps_statements(self) -> bool {
+    pub(super) const fn keeps_sessions(self) -> bool {
         matches!(self, Self::None)
     }
 }
@@ -68,6 +69,7 @@ impl PostgresSettings {
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Some(Duration::from_secs(30)),
+            silence: Some(Duration::from_secs(10)),
             pooler: Pooler::None,
             schema: "public".to_owned(),
             clock: Arc::new(SystemClock),
@@ -107,6 +109,20 @@ impl PostgresSettings {
     #[must_use]
     pub const fn with_statement_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.statement_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the server may owe an answer, 10 s by default; `None` to wait as long as TCP
+    /// does, which can be a quarter of an hour.
+    ///
+    /// For a statement the time begins when its time-out is over: the server itself would have
+    /// ended it. Without a time-out of statements only what the server does at once is limited, such
+    /// as the begin of a unit of work. Then the connection is closed, and the call answers
+    /// `Unavailable`, a commit `CommitUnknown`: a network that swallows packets, or a server that
+    /// is frozen, holds nobody for longer.
+    #[must_use]
+    pub const fn with_silence_limit(mut self, limit: Option<Duration>) -> Self {
+        self.silence = limit;
         self
     }
 
@@ -253,6 +269,7 @@ impl fmt::Debug for PostgresSettings {
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("silence", &self.silence)
             .field("pooler", &self.pooler)
             .field("schema", &self.schema)
             .finish_non_exhaustive()

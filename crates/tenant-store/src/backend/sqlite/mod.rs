@@ -16,7 +16,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
-use super::{Access, Backend, Begin, Dialect, Session};
+use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
@@ -165,6 +165,15 @@ impl Backend for SqliteBackend {
             session.limit_statements(timeout).await?;
         }
         Ok(Box::new(session))
+    }
+
+    async fn read(
+        &self,
+        begin: &Begin,
+        statement: &Statement<'_>,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        self.begin(begin).await?.fetch(statement, each).await
     }
 
     async fn close(&self) {

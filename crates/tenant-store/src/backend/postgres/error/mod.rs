@@ -50,13 +50,6 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Returns whether a connection was found inside a transaction that has failed.
-pub(super) fn is_left_open(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.code().as_deref() == Some("25P02"))
-}
-
 /// Returns whether a prepared statement is older than a migration that changed a column's type.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else {

@@ -1,0 +1,186 @@
+use std::io;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres, SqlSafeStr as _, SqlStr};
+use tokio::runtime::Handle;
+
+use super::error::is_connection_loss;
+
+/// A connection on loan from the pool, maybe inside a transaction.
+///
+/// Dropped inside one, it is rolled back off the caller's path and goes back to the pool after
+/// that; dropped outside any runtime, it is closed, and the server rolls back. The driver's own
+/// transaction panics there, and hands a connection on as it is when the server has refused the
+/// message that begins it half way.
+pub(super) struct Loan {
+    /// `None` once it was given back.
+    connection: Option<PoolConnection<Postgres>>,
+    in_transaction: bool,
+    patience: Patience,
+}
+
+impl Loan {
+    pub(super) const fn new(connection: PoolConnection<Postgres>, patience: Patience) -> Self {
+        Self {
+            connection: Some(connection),
+            in_transaction: false,
+            patience,
+        }
+    }
+
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Returns the connection; an error once it was given back.
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.connection
+            .as_deref_mut()
+            .ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Begins a transaction with one message; if that fails, the connection is closed.
+    ///
+    /// Dropped half way, what has begun is rolled back.
+    pub(super) async fn begin(mut self, statement: SqlStr) -> Result<Self, sqlx::Error> {
+        self.in_transaction = true;
+        let outcome = self.short(statement).await;
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome.map(|()| self)
+    }
+
+    /// Runs a statement that the server answers at once.
+    pub(super) async fn short(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
+        let patience = self.patience;
+        let answer = sqlx::raw_sql(statement).execute(self.connection()?);
+        let outcome = patience.short(answer).await;
+        if let Err(error) = &outcome {
+            self.take_note(error);
+        }
+        outcome.map(drop)
+    }
+
+    /// Commits. Dropped half way, what becomes of the transaction is not known.
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        // A roll-back could only follow the commit.
+        self.in_transaction = false;
+        let patience = self.patience;
+        let answer = sqlx::raw_sql("COMMIT").execute(self.connection()?);
+        let outcome = patience.statement(answer).await;
+        if let Err(error) = &outcome {
+            self.take_note(error);
+        }
+        outcome.map(drop)
+    }
+
+    /// Rolls back and waits for it.
+    pub(super) async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        let outcome = self.short("ROLLBACK".into_sql_str()).await;
+        // Even if it was refused: then nobody knows what state the connection is in.
+        self.in_transaction = false;
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    /// Closes the connection if an error says that it is of no more use: the pool would ask it
+    /// whether it lives, and wait for the answer.
+    pub(super) fn take_note(&mut self, error: &sqlx::Error) {
+        if is_connection_loss(error) {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.in_transaction = false;
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            // The pool gives a connection back in a task; there is none here.
+            drop(connection.detach());
+            return;
+        };
+        if self.in_transaction {
+            let patience = self.patience;
+            runtime.spawn(async move {
+                // Whatever comes of it, the connection is closed if it failed.
+                let _ = Self::new(connection, patience).rollback().await;
+            });
+        }
+    }
+}
+
+/// How long the server may owe an answer before its connection is given up.
+///
+/// A network that swallows packets, or a server that is frozen, sends no error: without a limit a
+/// call would wait until TCP gives up, a quarter of an hour later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For what the server does at once: begin, savepoints, rollback.
+    short: Option<Duration>,
+    /// For a statement, which the server itself ends at its time-out.
+    statement: Option<Duration>,
+}
+
+impl Patience {
+    /// Takes the silence that is borne, and the time-out of statements on the server; without
+    /// that, nobody knows how long a statement may take.
+    pub(super) fn new(silence: Option<Duration>, statement_timeout: Option<Duration>) -> Self {
+        Self {
+            short: silence,
+            statement: silence
+                .zip(statement_timeout)
+                .and_then(|(silence, timeout)| silence.checked_add(timeout)),
+        }
+    }
+
+    /// Waits for the answer to a statement.
+    pub(super) async fn statement<T>(
+        &self,
+        answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, sqlx::Error> {
+        within(self.statement, answer).await
+    }
+
+    /// Waits for the answer to what the server does at once.
+    pub(super) async fn short<T>(
+        &self,
+        answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, sqlx::Error> {
+        within(self.short, answer).await
+    }
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
+) -> Result<T, sqlx::Error> {
+    let Some(limit) = limit else {
+        return answer.await;
+    };
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the server gave no answer within {limit:?}"),
+        ))),
+    }
+}
+
+/// Returns whether the server owed an answer for too long.
+pub(super) fn is_silence(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(cause) if cause.kind() == io::ErrorKind::TimedOut)
+}
