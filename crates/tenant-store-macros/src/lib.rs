@@ -44,7 +44,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | attribute | meaning |
 /// |---|---|
 /// | `#[aggregate(id)]` | Identifies the row within its tenant. Exactly one; its type is an `AggregateId`. |
-/// | `#[aggregate(version)]` | Guards updates against each other. At most one; its type is `Version`. |
+/// | `#[aggregate(version)]` | Guards updates against each other. At most one; its type is `Version`, and a `Version` without the mark does not compile. |
 /// | `#[aggregate(column = "name")]` | The name of the column, where it is not the field's. |
 /// | `#[aggregate(json)]` | Stores any serde type as a JSON document. An `Option` that is `None` is NULL. |
 ///

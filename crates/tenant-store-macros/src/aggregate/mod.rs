@@ -9,14 +9,20 @@ use syn::DeriveInput;
 use crate::root::{Root, shown_at};
 use model::{Column, Json, Model};
 
+const UNMARKED: &str = "a `Version` that is not marked guards nothing: write `#[aggregate(version)]` \
+                        on the field; where it is another row's version, wrap it in a newtype with \
+                        `#[derive(ColumnValue)]`";
+
 /// Generates `Aggregate`, and a constant for each column.
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let model = Model::of(input)?;
     let aggregate = model.aggregate();
     let constants = model.constants();
+    let unmarked = model.refusal_of_unmarked_versions();
     Ok(quote! {
         #aggregate
         #constants
+        #unmarked
     })
 }
 
@@ -114,6 +120,22 @@ impl Model<'_> {
                 #trait_of_field::set_version(&mut self.#field, version);
             }
         }
+    }
+
+    /// Updates would be lost without a word. The type decides and not its spelling: an alias of
+    /// `Version` is found, and another type of that name is none.
+    fn refusal_of_unmarked_versions(&self) -> TokenStream {
+        let marked = [Some(self.id), self.version];
+        let plain = (0..self.columns.len()).filter(|index| !marked.contains(&Some(*index)));
+        plain
+            .map(|index| {
+                let column = &self.columns[index];
+                let value = column.value(&self.root);
+                quote_spanned! {shown_at(column.ty)=>
+                    const _: () = ::core::assert!(!#value::IS_VERSION, #UNMARKED);
+                }
+            })
+            .collect()
     }
 
     fn constants(&self) -> TokenStream {

@@ -82,6 +82,7 @@ impl VersionField for Version {
 impl ColumnValue for Version {
     type Operand = Self;
     const TYPE: ColumnType = ColumnType::Int64;
+    const IS_VERSION: bool = true;
 
     fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
         sink.int64(self.0)

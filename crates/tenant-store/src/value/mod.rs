@@ -167,6 +167,10 @@ pub trait ColumnValue: Sized + Send + Sync + 'static {
     /// Whether the column may be NULL; true of `Option` alone.
     const NULLABLE: bool = false;
 
+    /// Whether this is [`Version`](crate::Version) itself, which an aggregate stores only marked.
+    #[doc(hidden)]
+    const IS_VERSION: bool = false;
+
     /// Writes the value into `sink`, exactly once.
     ///
     /// # Errors
