@@ -853,7 +853,8 @@ async fn unique_key_names_the_constraint_and_no_value() {
     let mut again = Customer::named(trouble::VALUE);
     let outcome = fixture.tenants.one.repository().insert(&mut again).await;
     let advice = ["constraint one_name: the tenant has a row with this key"];
-    fixture.trouble(outcome, ErrorKind::AlreadyExists, &advice);
+    let error = fixture.trouble(outcome, ErrorKind::AlreadyExists, &advice);
+    assert_eq!(error.constraint(), Some("one_name"));
     assert_eq!(customers(&fixture.tenants.one).await, 1);
     fixture.tenants.go_on().await;
 }
@@ -869,6 +870,7 @@ async fn check_names_the_constraint_and_no_value() {
         .await;
     let advice = ["constraint not_negative refuses the row"];
     let error = fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+    assert_eq!(error.constraint(), Some("not_negative"));
     assert!(
         trouble::everything_in(&error)
             .iter()
@@ -901,6 +903,7 @@ async fn parent_of_another_tenant_answers_as_a_missing_one() {
         let outcome = fixture.tenants.one.repository().insert(&mut child).await;
         let advice = ["constraint of_customer: the row that is referred to is not there"];
         let error = fixture.trouble(outcome, ErrorKind::ConstraintViolated, &advice);
+        assert_eq!(error.constraint(), Some("of_customer"));
         let texts = trouble::everything_in(&error);
         assert!(texts.iter().all(|text| !text.contains(&parent.to_string())));
         answers.push(
@@ -963,7 +966,8 @@ async fn unique_key_that_is_checked_at_commit_stores_nothing() {
             .unwrap();
     }
     let advice = ["constraint one_name: the tenant has a row with this key"];
-    fixture.trouble(work.commit().await, ErrorKind::AlreadyExists, &advice);
+    let error = fixture.trouble(work.commit().await, ErrorKind::AlreadyExists, &advice);
+    assert_eq!(error.constraint(), Some("one_name"));
     assert_eq!(customers(&fixture.tenants.one).await, 0);
     assert_eq!(heard.outcomes(), []);
     fixture.tenants.go_on().await;

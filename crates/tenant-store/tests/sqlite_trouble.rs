@@ -557,7 +557,8 @@ async fn constraints_are_told_apart_and_show_no_value() {
         .insert(&mut Customer::named(trouble::VALUE))
         .await;
     let advice = ["the tenant has a row with this key"];
-    fixture.trouble(unique, ErrorKind::AlreadyExists, &advice);
+    let error = fixture.trouble(unique, ErrorKind::AlreadyExists, &advice);
+    assert_eq!(error.constraint(), None, "SQLite names its columns");
 
     let advice = ["a foreign key, check or not-null constraint refuses the row"];
     let check = tenant
@@ -565,6 +566,7 @@ async fn constraints_are_told_apart_and_show_no_value() {
         .insert(&mut Invoice::over(-47_110_815))
         .await;
     let error = fixture.trouble(check, ErrorKind::ConstraintViolated, &advice);
+    assert_eq!(error.constraint(), Some("not_negative"));
     assert!(
         trouble::everything_in(&error)
             .iter()
@@ -576,7 +578,8 @@ async fn constraints_are_told_apart_and_show_no_value() {
         ..Customer::named("")
     };
     let not_null = tenant.repository().insert(&mut nameless).await;
-    fixture.trouble(not_null, ErrorKind::ConstraintViolated, &advice);
+    let error = fixture.trouble(not_null, ErrorKind::ConstraintViolated, &advice);
+    assert_eq!(error.constraint(), None);
     assert_eq!(customers(tenant).await, 1);
     fixture.tenants.go_on().await;
 }

@@ -24,6 +24,7 @@ struct Inner {
     operation: &'static str,
     subject: Cow<'static, str>,
     detail: Cow<'static, str>,
+    constraint: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -39,6 +40,7 @@ impl Error {
                 operation,
                 subject: Cow::Borrowed(""),
                 detail: Cow::Borrowed(""),
+                constraint: None,
                 source: None,
             }),
         }
@@ -57,6 +59,13 @@ impl Error {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.inner.detail = detail.into();
+        self
+    }
+
+    /// Names the constraint that refused the row.
+    #[must_use]
+    pub fn with_constraint(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.inner.constraint = Some(name.into());
         self
     }
 
@@ -90,6 +99,34 @@ impl Error {
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.inner.subject
+    }
+
+    /// Returns the name of the constraint behind `AlreadyExists` or `ConstraintViolated`, where
+    /// the database tells it.
+    ///
+    /// PostgreSQL names unique keys, checks and foreign keys, also those that it named itself.
+    /// SQLite names checks that were given a name and unique indexes over expressions, and for any
+    /// other constraint the answer is `None`.
+    ///
+    /// # Isolation
+    ///
+    /// The name is the schema's: it is the same for every tenant.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tenantry_store::{Error, ErrorKind};
+    ///
+    /// let taken = Error::new(ErrorKind::AlreadyExists, "insert").with_constraint("one_number");
+    /// let answer = match taken.constraint() {
+    ///     Some("one_number") => "the number is taken",
+    ///     _ => "there is such an invoice",
+    /// };
+    /// assert_eq!(answer, "the number is taken");
+    /// ```
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.inner.constraint.as_deref()
     }
 }
 
@@ -130,6 +167,7 @@ impl fmt::Debug for Error {
             .field("operation", &self.inner.operation)
             .field("subject", &self.inner.subject)
             .field("detail", &self.inner.detail)
+            .field("constraint", &self.inner.constraint)
             .field("source", &self.inner.source)
             .finish()
     }

@@ -93,7 +93,7 @@ pub(crate) const SQLITE_TABLES: &str = "
     ) strict;
     create table invoices (
         tenant_id blob not null, id blob not null, customer_id blob,
-        cents integer not null check (cents >= 0), version integer not null,
+        cents integer not null constraint not_negative check (cents >= 0), version integer not null,
         primary key (tenant_id, id),
         foreign key (tenant_id, customer_id) references customers (tenant_id, id)
     ) strict;";

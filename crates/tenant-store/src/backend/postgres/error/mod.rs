@@ -124,6 +124,12 @@ fn finish(error: Error, cause: sqlx::Error) -> Error {
     match cause {
         sqlx::Error::Database(database) => {
             let server = ServerError::new(&*database);
+            let error = match (error.kind(), &server.constraint) {
+                (ErrorKind::AlreadyExists | ErrorKind::ConstraintViolated, Some(constraint)) => {
+                    error.with_constraint(constraint.clone())
+                }
+                _ => error,
+            };
             match server.advice(error.kind()) {
                 Some(advice) => error.with_detail(advice).with_source(server),
                 None => error.with_source(server),

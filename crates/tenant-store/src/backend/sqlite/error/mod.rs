@@ -102,13 +102,33 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
     };
     match cause {
         // SQLite names tables, columns and constraints, and quotes no value.
-        sqlx::Error::Database(database) => error.with_source(SqliteCause(format!(
-            "{} (result code {})",
-            database.message(),
-            database.code().unwrap_or_default()
-        ))),
+        sqlx::Error::Database(database) => {
+            let error = match constraint(database.message()) {
+                Some(name) => error.with_constraint(name),
+                None => error,
+            };
+            error.with_source(SqliteCause(format!(
+                "{} (result code {})",
+                database.message(),
+                database.code().unwrap_or_default()
+            )))
+        }
         cause => error.with_source(SqliteCause(cause.to_string())),
     }
+}
+
+/// Returns the name of a constraint that SQLite tells.
+///
+/// Of a check without a name it tells the expression, which passes for a name where it is a mere
+/// column; of a unique key its columns, and of a foreign key nothing (`src/insert.c`,
+/// `src/build.c`).
+fn constraint(message: &str) -> Option<String> {
+    if let Some(index) = message.strip_prefix("UNIQUE constraint failed: index '") {
+        return index.strip_suffix('\'').map(|name| name.replace("''", "'"));
+    }
+    let check = message.strip_prefix("CHECK constraint failed: ")?;
+    let is_name = check.chars().all(|one| one.is_alphanumeric() || one == '_');
+    is_name.then(|| check.to_owned())
 }
 
 /// What SQLite said, as text: the driver's types are no part of our interface.
@@ -122,3 +142,28 @@ impl fmt::Display for SqliteCause {
 }
 
 impl std::error::Error for SqliteCause {}
+
+#[cfg(test)]
+mod tests {
+    use super::constraint;
+
+    #[test]
+    fn only_names_are_taken_for_names() {
+        for (message, name) in [
+            (
+                "CHECK constraint failed: not_negative",
+                Some("not_negative"),
+            ),
+            ("CHECK constraint failed: cents >= 0", None),
+            ("UNIQUE constraint failed: index 'one''s'", Some("one's")),
+            (
+                "UNIQUE constraint failed: customers.tenant_id, customers.name",
+                None,
+            ),
+            ("FOREIGN KEY constraint failed", None),
+            ("NOT NULL constraint failed: customers.name", None),
+        ] {
+            assert_eq!(constraint(message).as_deref(), name, "{message}");
+        }
+    }
+}
