@@ -1,5 +1,7 @@
 //! The error of the tenant store: a struct with a kind.
 
+mod subject;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -47,9 +49,12 @@ impl Error {
     }
 
     /// Names what the operation was about: a table, or a table with a key.
+    ///
+    /// Keys are the callers' text: control characters are escaped, and what is longer than 200
+    /// characters ends in an ellipsis.
     #[must_use]
     pub fn with_subject(mut self, subject: impl Into<Cow<'static, str>>) -> Self {
-        self.inner.subject = subject.into();
+        self.inner.subject = subject::one_line(subject.into());
         self
     }
 
