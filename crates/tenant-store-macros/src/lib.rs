@@ -35,7 +35,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | attribute | meaning |
 /// |---|---|
 /// | `#[aggregate(table = "invoices")]` | The name of the table, without a schema. Required. |
-/// | `#[aggregate(soft_delete)]` | `delete` stamps `deleted_at` and `deleted_by` and keeps the row; `restore` takes it back. |
+/// | `#[aggregate(soft_delete)]` | `delete` stamps `deleted_at` and `deleted_by` and keeps the row; `restore` takes it back, `purge` removes it for good. |
 /// | `#[aggregate(audited)]` | Every write stamps `created_at`, `created_by`, `modified_at`, `modified_by` and `trace_id` from the request context. |
 /// | `#[aggregate(crate = "path")]` | Where `tenantry_store` is found, when neither it nor `tenantry` is a plain dependency of the crate: re-exported by another one, say, or a dependency of the tests alone. |
 ///

@@ -367,6 +367,33 @@ async fn wait_for_a_row_ends_with_the_statement_timeout() {
 }
 
 #[tokio::test]
+async fn row_that_is_restored_meanwhile_is_not_purged() {
+    let fixture = Fixture::open().await;
+    let tenant = &fixture.tenants.one;
+    let tracked = tenant.repository::<conformance::Tracked>();
+    let mut row = conformance::Tracked {
+        id: Uuid::now_v7(),
+        name: "back".into(),
+        version: Version::NEW,
+    };
+    tracked.insert(&mut row).await.unwrap();
+    tracked.delete(&row).await.unwrap();
+    let work = tenant.begin().await.unwrap();
+    let inside = work.repository::<conformance::Tracked>();
+    inside.restore(&row.id).await.unwrap();
+    let end_of_9999 = chrono::DateTime::from_timestamp(253_402_300_799, 0).unwrap();
+    let purge = tracked.purge(end_of_9999, 10);
+    let restore = async {
+        let waits = "wait_event_type = 'Lock'";
+        fixture.until_connections(1, waits).await;
+        work.commit().await.unwrap();
+    };
+    let (purged, ()) = futures_util::join!(purge, restore);
+    assert_eq!(purged.unwrap(), 0);
+    assert!(tracked.exists(&row.id).await.unwrap());
+}
+
+#[tokio::test]
 async fn serialization_failure_is_retryable_and_nothing_is_stored() {
     let fixture = Fixture::open().await;
     let tenant = &fixture.tenants.one;

@@ -5,6 +5,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tenantry_core::TenantId;
@@ -75,6 +76,7 @@ enum Leak {
     Upsert,
     Restore,
     DeleteWhere,
+    Purge,
 }
 
 /// Does one operation for every tenant in the other tenant, as a cache without the tenant in its
@@ -231,6 +233,14 @@ impl Repository<Note> for Leaky {
             self.own.restore(id).await
         }
     }
+
+    async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64> {
+        let mut purged = 0;
+        for repository in self.seen(Leak::Purge) {
+            purged += repository.purge(deleted_before, limit).await?;
+        }
+        Ok(purged)
+    }
 }
 
 #[tokio::test]
@@ -248,6 +258,7 @@ async fn every_leak_is_found() {
         Leak::Upsert,
         Leak::Restore,
         Leak::DeleteWhere,
+        Leak::Purge,
     ] {
         let store = open().await;
         let tenants = Arc::new(Mutex::new(Vec::new()));

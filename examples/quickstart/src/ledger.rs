@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chrono::{DateTime, Utc};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use tenantry::prelude::*;
 
@@ -190,5 +191,10 @@ impl<R: Repository<Flight>> Repository<Flight> for Watched<'_, R> {
         self.inner.restore(id).await?;
         self.touched(id);
         Ok(())
+    }
+
+    async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64> {
+        self.count_write();
+        self.inner.purge(deleted_before, limit).await
     }
 }

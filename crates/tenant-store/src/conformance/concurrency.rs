@@ -2,10 +2,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Specimen, SpecimenId, Subject, new_tenant};
-use crate::{Changes, ErrorKind, Filter, Query, Repository, RepositoryExt as _};
+use super::{Specimen, SpecimenId, Subject, Tracked, new_tenant};
+use crate::{Changes, Deleted, ErrorKind, Filter, Query, Repository, RepositoryExt as _, Version};
 
 /// 64 tasks of 16 tenants over few connections: every row that is read is the tenant's own.
 pub async fn many_tenants_share_two_connections(subject: &dyn Subject) {
@@ -154,6 +155,20 @@ pub async fn dropped_futures_leave_nothing_behind(subject: &dyn Subject) {
         ours.delete_where(Filter::all(), 10_000).await.unwrap();
     });
     assert_eq!(ours.count(Filter::all()).await.unwrap(), 0);
+    let tracked = scope.repository::<Tracked>();
+    let mut marked = Tracked {
+        id,
+        name: "marked".into(),
+        version: Version::NEW,
+    };
+    tracked.insert(&mut marked).await.unwrap();
+    tracked.delete(&marked).await.unwrap();
+    at_each_await!(async {
+        let all = Utc::now() + TimeDelta::days(1);
+        tracked.purge(all, 10_000).await.unwrap();
+    });
+    let rest = Query::new().deleted(Deleted::Include);
+    assert_eq!(tracked.list(rest).await.unwrap().items, []);
 }
 
 /// A write that is dropped inside a unit of work ends it: nobody knows what it did.

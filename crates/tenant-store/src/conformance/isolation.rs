@@ -98,6 +98,9 @@ operations! {
     restore: |specimens, row| {
         specimens.restore(&row.id).await.map(|()| "restored".to_owned())
     };
+    purge: |specimens, row| {
+        specimens.purge(row.seen_at, 10).await.map(|purged| format!("{purged} rows"))
+    };
 }
 
 /// Every operation answers for another tenant's row as for one that nobody has, and leaves it alone.

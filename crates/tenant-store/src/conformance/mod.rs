@@ -12,6 +12,7 @@ mod crud;
 mod cursor;
 mod filter;
 mod isolation;
+mod purge;
 mod specimen;
 mod unit_of_work;
 mod values;
@@ -30,6 +31,7 @@ pub use crud::*;
 pub use cursor::*;
 pub use filter::*;
 pub use isolation::*;
+pub use purge::*;
 pub use specimen::*;
 pub use unit_of_work::*;
 pub use values::*;
@@ -83,6 +85,9 @@ macro_rules! conformance_suite {
             aggregate_without_version_is_overwritten,
             identifiers_of_every_type_serve,
             soft_delete_hides_and_restore_brings_back,
+            purge_removes_marked_rows_for_good,
+            purge_takes_the_first_marked_first,
+            purge_keeps_to_its_tenant_and_tells_listeners,
             audit_columns_are_stamped_from_the_context,
             insert_many_stores_all,
             insert_many_stores_all_or_none,

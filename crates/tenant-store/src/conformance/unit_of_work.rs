@@ -211,7 +211,7 @@ pub async fn read_only_unit_of_work_refuses_writes(subject: &dyn Subject) {
 }
 
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<CommittedChanges>>);
+pub(super) struct Recorder(pub(super) Mutex<Vec<CommittedChanges>>);
 
 #[async_trait]
 impl CommitListener for Recorder {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use super::Repository;
@@ -72,6 +73,10 @@ macro_rules! forward {
 
             async fn restore(&self, id: &A::Id) -> Result<()> {
                 (**self).restore(id).await
+            }
+
+            async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64> {
+                (**self).purge(deleted_before, limit).await
             }
         }
     )*};

@@ -5,6 +5,7 @@ mod forward;
 mod sql;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 
 use crate::aggregate::{Aggregate, Version};
@@ -198,4 +199,16 @@ pub trait Repository<A: Aggregate>: Send + Sync {
     /// `NotFound` if there is no such row or it is not marked, `Unsupported` if the aggregate has
     /// no soft delete.
     async fn restore(&self, id: &A::Id) -> Result<()>;
+
+    /// Removes for good up to `limit` rows that were marked as deleted before a moment, those
+    /// first that were marked first; returns how many.
+    ///
+    /// As many as the limit means that there may be more: call it again.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the aggregate has no soft delete, `InvalidInput` for a limit outside 1 to
+    /// 10,000, `InvalidValue` for a moment outside the years 1 to 9999, `ConstraintViolated` if
+    /// another row refers to one of them.
+    async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64>;
 }

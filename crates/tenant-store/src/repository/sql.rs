@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt as _;
 use tenantry_core::TenantId;
@@ -828,15 +829,26 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
 
     async fn restore(&self, id: &A::Id) -> Result<()> {
         self.observe("restore", async {
-            if !A::DESCRIPTOR.is_soft_deleted() {
-                return Err(Error::new(ErrorKind::Unsupported, "restore")
-                    .with_subject(A::DESCRIPTOR.table())
-                    .with_detail(
-                        "the aggregate has no soft delete: add #[aggregate(soft_delete)]",
-                    ));
-            }
+            check_soft_delete::<A>("restore")?;
             let mut opened = self.open("restore", Access::Write).await?;
             let result = self.restore_in(opened.session(), id).await;
+            opened.close(result).await
+        })
+        .await
+    }
+
+    async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64> {
+        self.observe("purge", async {
+            check_soft_delete::<A>("purge")?;
+            let limit = u64::from(check_limit::<A>("purge", limit, MAX_BULK)?);
+            let deleted_before =
+                Value::of(&deleted_before).map_err(|error| value_error::<A>("purge", &error))?;
+            let dynamic = self.plan().purge(self.tenant(), deleted_before, limit);
+            let mut opened = self.open("purge", Access::Write).await?;
+            let session = opened.session();
+            let result = self
+                .change_where_in(session, "purge", &dynamic, ChangeKind::Purged)
+                .await;
             opened.close(result).await
         })
         .await
@@ -1059,6 +1071,15 @@ fn assignments<A: Aggregate>(changes: Changes<A>) -> Result<Vec<(usize, Assignme
         assignments.push((change.column, assignment));
     }
     Ok(assignments)
+}
+
+fn check_soft_delete<A: Aggregate>(operation: &'static str) -> Result<()> {
+    if A::DESCRIPTOR.is_soft_deleted() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, operation)
+        .with_subject(A::DESCRIPTOR.table())
+        .with_detail("the aggregate has no soft delete: add #[aggregate(soft_delete)]"))
 }
 
 fn check_limit<A: Aggregate>(operation: &'static str, limit: u32, most: u32) -> Result<u32> {

@@ -62,6 +62,14 @@ pub(crate) struct BulkUpdate<'a> {
     pub(crate) trace: Value,
 }
 
+/// The rows that a bulk statement picks.
+enum Pick<'a> {
+    /// Those that meet a filter, smallest identifiers first.
+    Meeting(&'a Expression),
+    /// Those that were marked as deleted before a moment, first marked first.
+    MarkedBefore(Value),
+}
+
 impl Plan {
     pub(crate) fn list(&self, request: &ListRequest<'_>) -> DynamicStatement {
         let mut writer = self.writer();
@@ -135,7 +143,8 @@ impl Plan {
     ) -> DynamicStatement {
         let mut writer = self.writer();
         let tenant = writer.tenant(tenant);
-        self.pick_first(&mut writer, &tenant, filter, limit);
+        let pick = Pick::Meeting(filter);
+        self.pick_first(&mut writer, &tenant, &pick, limit);
         writer
             .text
             .push_str(&format!("UPDATE {} AS target SET ", self.table));
@@ -174,7 +183,7 @@ impl Plan {
         if self.dialect == Dialect::Postgres {
             writer.text.push_str(" FROM picked");
         }
-        self.pick_rest(&mut writer, &tenant, filter, limit);
+        self.pick_rest(&mut writer, &tenant, &pick, limit);
         writer.finish()
     }
 
@@ -185,16 +194,31 @@ impl Plan {
         filter: &Expression,
         limit: u64,
     ) -> DynamicStatement {
+        self.remove(tenant, &Pick::Meeting(filter), limit)
+    }
+
+    /// Removes at most `limit` rows that were marked as deleted before a moment; answers their
+    /// identifiers.
+    pub(crate) fn purge(
+        &self,
+        tenant: TenantId,
+        deleted_before: Value,
+        limit: u64,
+    ) -> DynamicStatement {
+        self.remove(tenant, &Pick::MarkedBefore(deleted_before), limit)
+    }
+
+    fn remove(&self, tenant: TenantId, pick: &Pick<'_>, limit: u64) -> DynamicStatement {
         let mut writer = self.writer();
         let tenant = writer.tenant(tenant);
-        self.pick_first(&mut writer, &tenant, filter, limit);
+        self.pick_first(&mut writer, &tenant, pick, limit);
         writer
             .text
             .push_str(&format!("DELETE FROM {} AS target", self.table));
         if self.dialect == Dialect::Postgres {
             writer.text.push_str(" USING picked");
         }
-        self.pick_rest(&mut writer, &tenant, filter, limit);
+        self.pick_rest(&mut writer, &tenant, pick, limit);
         writer.finish()
     }
 
@@ -328,15 +352,15 @@ impl Plan {
 
     /// On PostgreSQL the rows are picked and locked first: a sub-query with LIMIT inside the
     /// condition may be run again for every row, and exceed the limit.
-    fn pick_first(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
+    fn pick_first(&self, writer: &mut Writer<'_>, tenant: &Slot, pick: &Pick<'_>, limit: u64) {
         if self.dialect == Dialect::Postgres {
             writer.text.push_str("WITH picked AS MATERIALIZED (");
-            self.pick(writer, tenant, filter, limit);
+            self.pick(writer, tenant, pick, limit);
             writer.text.push_str(" FOR UPDATE) ");
         }
     }
 
-    fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
+    fn pick_rest(&self, writer: &mut Writer<'_>, tenant: &Slot, pick: &Pick<'_>, limit: u64) {
         let id = quote(
             self.dialect,
             self.descriptor.column_name(self.descriptor.id()),
@@ -354,20 +378,32 @@ impl Plan {
             }
             Dialect::Sqlite => {
                 writer.text.push_str(&format!(" AND target.{id} IN ("));
-                self.pick(writer, tenant, filter, limit);
+                self.pick(writer, tenant, pick, limit);
                 writer.text.push_str(&format!(") RETURNING {id}"));
             }
         }
     }
 
-    fn pick(&self, writer: &mut Writer<'_>, tenant: &Slot, filter: &Expression, limit: u64) {
+    fn pick(&self, writer: &mut Writer<'_>, tenant: &Slot, pick: &Pick<'_>, limit: u64) {
         let id = quote(
             self.dialect,
             self.descriptor.column_name(self.descriptor.id()),
         );
         writer.text.push_str(&format!("SELECT {id}"));
-        writer.write_source_of(Some(tenant), filter, Deleted::Exclude);
-        writer.text.push_str(" ORDER BY ");
+        match pick {
+            Pick::Meeting(filter) => {
+                writer.write_source_of(Some(tenant), filter, Deleted::Exclude);
+                writer.text.push_str(" ORDER BY ");
+            }
+            Pick::MarkedBefore(moment) => {
+                let marked_at = quote(self.dialect, DELETED_AT);
+                writer.write_source_of(Some(tenant), &Expression::All, Deleted::Only);
+                let moment = writer.value(moment.clone());
+                writer.text.push_str(&format!(
+                    " AND {marked_at} < {moment} ORDER BY {marked_at} ASC, "
+                ));
+            }
+        }
         writer.order_by(self.descriptor.id(), Direction::Ascending);
         writer.text.push_str(&format!(" LIMIT {limit}"));
     }

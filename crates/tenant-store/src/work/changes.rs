@@ -24,6 +24,8 @@ pub enum ChangeKind {
     Deleted,
     /// The mark of deletion was taken away.
     Restored,
+    /// The row, marked as deleted before, was removed for good.
+    Purged,
 }
 
 /// One row that a transaction changed.

@@ -178,7 +178,7 @@ impl<A: Modelled> Contract<A> {
                 let count = ids.map(|id| self.delete(tenant, &id)).count();
                 Ok(Outcome::Count(count as u64))
             }
-            Operation::Restore(_) if !A::DESCRIPTOR.is_soft_deleted() => {
+            Operation::Restore(_) | Operation::Purge if !A::DESCRIPTOR.is_soft_deleted() => {
                 Err(Refusal::Answer(ErrorKind::Unsupported))
             }
             Operation::Restore(id) => {
@@ -193,6 +193,12 @@ impl<A: Modelled> Contract<A> {
                         Ok(Outcome::Done)
                     }
                 }
+            }
+            Operation::Purge => {
+                let rows = &mut self.tenants[tenant];
+                let before = rows.len();
+                rows.retain(|_, stored| !stored.marked);
+                Ok(Outcome::Count((before - rows.len()) as u64))
             }
         }
     }
@@ -332,8 +338,8 @@ impl<A: Modelled> Work<A> {
 
     pub(crate) fn answer(&mut self, operation: &Operation<A>) -> Result<Outcome<A>, ErrorKind> {
         // What no statement is needed for is refused first.
-        let unsupported =
-            matches!(operation, Operation::Restore(_)) && !A::DESCRIPTOR.is_soft_deleted();
+        let unsupported = matches!(operation, Operation::Restore(_) | Operation::Purge)
+            && !A::DESCRIPTOR.is_soft_deleted();
         if self.ended && !unsupported {
             return Err(ErrorKind::WorkAborted);
         }

@@ -29,6 +29,8 @@ pub(crate) enum Operation<A: Aggregate> {
     UpdateWhere(Condition<A>, Vec<Change<A>>, u32),
     DeleteWhere(Condition<A>, u32),
     Restore(A::Id),
+    /// Of all rows that are marked.
+    Purge,
 }
 
 /// What a call answers.
@@ -104,6 +106,7 @@ impl<A: Modelled> Operation<A> {
                 .prop_map(|(condition, changes, limit)| Self::UpdateWhere(condition, changes, limit)),
             1 => (condition(), limit).prop_map(|(condition, limit)| Self::DeleteWhere(condition, limit)),
             2 => A::any_id().prop_map(Self::Restore),
+            1 => Just(Self::Purge),
         ]
         .boxed()
     }
@@ -194,6 +197,10 @@ impl<A: Modelled> Operation<A> {
                 .await
                 .map(Outcome::Count),
             Self::Restore(id) => on.restore(&id).await.map(|()| Outcome::Done),
+            Self::Purge => on
+                .purge(values::last_second(), 10_000)
+                .await
+                .map(Outcome::Count),
         };
         answer.map_err(|error| error.kind())
     }

@@ -134,6 +134,11 @@ pub(crate) fn time() -> impl Strategy<Value = DateTime<Utc>> + Clone {
         .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap())
 }
 
+/// Later than any row is marked.
+pub(crate) fn last_second() -> DateTime<Utc> {
+    DateTime::from_timestamp(253_402_300_799, 0).unwrap()
+}
+
 pub(crate) fn state() -> impl Strategy<Value = State> + Clone {
     select(vec![State::New, State::InProgress, State::Done])
 }

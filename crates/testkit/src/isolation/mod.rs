@@ -2,11 +2,16 @@
 
 use std::fmt::Debug;
 
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use tenantry_core::TenantId;
 use tenantry_store::{
     Aggregate, ErrorKind, Filter, Query, Repository, RepositoryExt as _, TenantScope, TenantStore,
 };
+
+/// After every time that a row can be marked at.
+const LAST_SECOND: DateTime<Utc> =
+    DateTime::from_timestamp(253_402_300_799, 0).expect("the end of year 9999 is a time");
 
 /// How much [`assert_isolated`] tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -200,6 +205,7 @@ impl<R> Trial<R> {
         if A::DESCRIPTOR.is_soft_deleted() {
             let answer = self.ours.restore(foreign.id()).await;
             self.refused("restore", answer, foreign).await;
+            self.purges(sample).await;
         }
         let mut more = [sample(), sample()];
         self.ours
@@ -213,6 +219,39 @@ impl<R> Trial<R> {
         );
         self.report.writes += 2;
         self.report.reads += 1;
+    }
+
+    /// Marks a row of the other tenant, which a purge must leave there to be restored.
+    async fn purges<A>(&mut self, sample: &(impl Fn() -> A + Sync))
+    where
+        A: Aggregate,
+        R: Repository<A>,
+    {
+        let mut marked = sample();
+        self.theirs
+            .insert(&mut marked)
+            .await
+            .unwrap_or_else(|error| panic!("insert: {error}"));
+        self.theirs
+            .delete(&marked)
+            .await
+            .unwrap_or_else(|error| panic!("delete: {error}"));
+        let purged = self.ours.purge(LAST_SECOND, 10_000).await;
+        assert!(
+            matches!(purged, Ok(0)),
+            "purge removed foreign rows: {purged:?}"
+        );
+        self.theirs
+            .restore(marked.id())
+            .await
+            .unwrap_or_else(|error| {
+                panic!("purge by another tenant removed a marked row: {error}")
+            });
+        self.theirs
+            .delete_by_id(marked.id(), None)
+            .await
+            .unwrap_or_else(|error| panic!("delete: {error}"));
+        self.report.writes += 1;
     }
 
     async fn refused<A>(&mut self, operation: &str, answer: tenantry_store::Result<()>, foreign: &A)
