@@ -1224,6 +1224,37 @@ async fn stream_over_a_column_that_is_widened_under_way_fails_once_at_most() {
     }
 }
 
+#[tokio::test]
+async fn days_and_times_that_no_struct_can_hold_are_told_by_column() {
+    let fixture = Fixture::open().await;
+    let specimens = fixture.tenants.one.repository::<conformance::Specimen>();
+    let mut specimen = conformance::Specimen::named("far");
+    specimens.insert(&mut specimen).await.unwrap();
+    for (column, far) in [
+        ("due", "infinity"),
+        ("due", "-infinity"),
+        ("due", "5874897-12-31"),
+        ("due", "10000-01-01"),
+        ("due", "0001-12-31 BC"),
+        ("seen_at", "infinity"),
+        ("seen_at", "-infinity"),
+        ("seen_at", "10000-01-01"),
+    ] {
+        let admin = fixture.walled.database.admin_url();
+        let back = "update specimens set due = null, seen_at = now()";
+        run(
+            admin,
+            &format!("{back}; update specimens set {column} = '{far}'"),
+        )
+        .await;
+        let advice = format!("column {column} ");
+        let found = specimens.find(&specimen.id).await;
+        fixture.trouble(found, ErrorKind::InvalidValue, &[&advice]);
+        run(admin, back).await;
+        assert!(specimens.find(&specimen.id).await.unwrap().is_some());
+    }
+}
+
 // --- The walls -----------------------------------------------------------------------------------
 
 #[tokio::test]

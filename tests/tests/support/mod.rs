@@ -42,6 +42,7 @@ cells! {
     bytes: &[u8] => Bytes;
     uuid: uuid::Uuid => Uuid;
     timestamp: chrono::DateTime<chrono::Utc> => Timestamp;
+    date: chrono::NaiveDate => Date;
     decimal: rust_decimal::Decimal => Decimal;
     json: &str => Json;
 }
@@ -71,6 +72,7 @@ read! {
     bytes: &[u8] => Value::Bytes(value) => value;
     uuid: uuid::Uuid => Value::Uuid(value) => *value;
     timestamp: chrono::DateTime<chrono::Utc> => Value::Timestamp(value) => *value;
+    date: chrono::NaiveDate => Value::Date(value) => *value;
     decimal: rust_decimal::Decimal => Value::Decimal(value) => *value;
     json: &str => Value::Json(value) => value;
 }

@@ -1,4 +1,4 @@
-use chrono::{DateTime, SubsecRound as _, TimeZone as _, Utc};
+use chrono::{DateTime, NaiveDate, SubsecRound as _, TimeZone as _, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -60,6 +60,8 @@ pub struct Specimen {
     pub link: Option<Uuid>,
     /// A time.
     pub seen_at: DateTime<Utc>,
+    /// A date that may lack.
+    pub due: Option<NaiveDate>,
     /// An enum.
     #[aggregate(column = "progress")]
     pub state: State,
@@ -99,6 +101,7 @@ impl Specimen {
                 .single()
                 .unwrap_or_default()
                 .trunc_subsecs(6),
+            due: None,
             state: State::New,
             notes: Notes::default(),
             version: Version::NEW,

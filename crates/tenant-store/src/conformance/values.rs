@@ -1,4 +1,4 @@
-use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             ratio: f64::MIN,
             amount: Decimal::MIN,
             seen_at: time("0001-01-01T00:00:00Z"),
+            due: NaiveDate::from_ymd_opt(1, 1, 1),
             ..Specimen::named("smallest")
         },
         Specimen {
@@ -40,6 +41,7 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             ratio: f64::MAX,
             amount: Decimal::MAX,
             seen_at: time("9999-12-31T23:59:59.999999Z"),
+            due: NaiveDate::from_ymd_opt(9999, 12, 31),
             flag: true,
             ..Specimen::named("largest")
         },
@@ -47,6 +49,7 @@ pub async fn every_value_comes_back(subject: &dyn Subject) {
             ratio: f64::MIN_POSITIVE,
             amount: Decimal::new(1, 28),
             seen_at: time("1969-12-31T23:59:59.999999Z"),
+            due: NaiveDate::from_ymd_opt(2000, 2, 29),
             payload: (0..=255).collect(),
             link: Some(Uuid::nil()),
             ..Specimen::named("finest")
@@ -167,6 +170,20 @@ pub async fn values_out_of_range_are_refused(subject: &dyn Subject) {
             },
         ),
         (
+            "due",
+            Specimen {
+                due: NaiveDate::from_ymd_opt(0, 12, 31),
+                ..stored.clone()
+            },
+        ),
+        (
+            "due",
+            Specimen {
+                due: NaiveDate::from_ymd_opt(10_000, 1, 1),
+                ..stored.clone()
+            },
+        ),
+        (
             "notes",
             Specimen {
                 notes,
@@ -199,6 +216,10 @@ pub async fn values_out_of_range_are_refused(subject: &dyn Subject) {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidValue);
     assert!(error.to_string().contains("column ratio "), "{error}");
+    let far = Specimen::DUE.lt(NaiveDate::MAX);
+    let error = specimens.count(far).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue);
+    assert!(error.to_string().contains("column due "), "{error}");
     let any = || Json(Notes::default());
     for filter in [Specimen::NOTES.lt(any()), !Specimen::NOTES.ge(any())] {
         let error = specimens.count(filter).await.unwrap_err();

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
+use chrono::{DateTime, Datelike as _, NaiveDate};
 use hmac::{Hmac, Mac as _};
 use rust_decimal::Decimal;
 use sha2::{Digest as _, Sha256};
@@ -307,6 +307,9 @@ fn encode(value: &Value, bytes: &mut Vec<u8>) {
         Value::Timestamp(value) => {
             bytes.extend_from_slice(&value.timestamp_micros().to_be_bytes());
         }
+        Value::Date(value) => {
+            bytes.extend_from_slice(&value.num_days_from_ce().to_be_bytes());
+        }
         Value::Decimal(value) => bytes.extend_from_slice(&value.serialize()),
     }
 }
@@ -337,6 +340,9 @@ fn decode(column: ColumnType, rest: &mut &[u8]) -> Option<Value> {
         ColumnType::Timestamp => Value::Timestamp(DateTime::from_timestamp_micros(
             i64::from_be_bytes(take(rest)?),
         )?),
+        ColumnType::Date => Value::Date(NaiveDate::from_num_days_from_ce_opt(i32::from_be_bytes(
+            take(rest)?,
+        ))?),
         ColumnType::Decimal => Value::Decimal(Decimal::deserialize(take(rest)?)),
     })
 }

@@ -420,6 +420,7 @@ fn postgres_type(column_type: ColumnType) -> &'static str {
         ColumnType::Bytes => "bytea",
         ColumnType::Uuid => "uuid",
         ColumnType::Timestamp => "timestamptz",
+        ColumnType::Date => "date",
         ColumnType::Decimal => "numeric",
         ColumnType::Json => "jsonb",
     }

@@ -8,7 +8,7 @@ mod integer;
 mod json;
 mod scalar;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ pub use json::{Json, json_write};
 /// | `Bytes` | `bytea` | `BLOB` |
 /// | `Uuid` | `uuid` | `BLOB` of 16 bytes |
 /// | `Timestamp` | `timestamptz` | `TEXT`, `2013-01-31T05:15:00.000000+00:00` |
+/// | `Date` | `date` | `TEXT`, `2013-01-31` |
 /// | `Decimal` | `numeric` | `TEXT`, compared by value |
 /// | `Json` | `jsonb` | `TEXT` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub enum ColumnType {
     Uuid,
     /// A moment in UTC, to the microsecond, from year 1 to year 9999.
     Timestamp,
+    /// A day of the calendar, without a time zone, from year 1 to year 9999.
+    Date,
     /// An exact decimal number of at most 28 digits.
     Decimal,
     /// A JSON document.
@@ -87,6 +90,8 @@ pub enum Value {
     Uuid(Uuid),
     /// See [`ColumnType::Timestamp`].
     Timestamp(DateTime<Utc>),
+    /// See [`ColumnType::Date`].
+    Date(NaiveDate),
     /// See [`ColumnType::Decimal`].
     Decimal(Decimal),
     /// See [`ColumnType::Json`]; the document as text.
@@ -128,6 +133,7 @@ impl Value {
             Self::Bytes(value) => sink.bytes(value),
             Self::Uuid(value) => sink.uuid(*value),
             Self::Timestamp(value) => sink.timestamp(*value),
+            Self::Date(value) => sink.date(*value),
             Self::Decimal(value) => sink.decimal(*value),
             Self::Json(value) => sink.json(value),
         }
@@ -143,8 +149,8 @@ impl Value {
 /// A type that a column can hold.
 ///
 /// Implemented for `bool`, the integers up to 64 bits (`u64` excepted), `f64`, `String`, `Vec<u8>`,
-/// [`Uuid`], [`DateTime<Utc>`], [`Decimal`], [`Json`], and `Option` of each. For newtypes and
-/// enums use `#[derive(ColumnValue)]`, for identifiers `#[derive(AggregateId)]`.
+/// [`Uuid`], [`DateTime<Utc>`], [`NaiveDate`], [`Decimal`], [`Json`], and `Option` of each. For
+/// newtypes and enums use `#[derive(ColumnValue)]`, for identifiers `#[derive(AggregateId)]`.
 ///
 /// # Contract
 ///
@@ -276,6 +282,12 @@ pub trait ValueSink {
     ///
     /// What the backend cannot store.
     fn timestamp(&mut self, value: DateTime<Utc>) -> Result<(), ValueError>;
+    /// Writes a date; the caller has checked that its year is from 1 to 9999.
+    ///
+    /// # Errors
+    ///
+    /// What the backend cannot store.
+    fn date(&mut self, value: NaiveDate) -> Result<(), ValueError>;
     /// Writes a decimal.
     ///
     /// # Errors
@@ -337,6 +349,12 @@ pub trait Row {
     ///
     /// The column has another type, or lies outside years 1 to 9999.
     fn timestamp(&self, index: usize) -> Result<Option<DateTime<Utc>>, ValueError>;
+    /// Reads a date.
+    ///
+    /// # Errors
+    ///
+    /// The column has another type, or lies outside years 1 to 9999.
+    fn date(&self, index: usize) -> Result<Option<NaiveDate>, ValueError>;
     /// Reads a decimal.
     ///
     /// # Errors
@@ -391,6 +409,9 @@ impl ValueSink for CaptureSink {
     }
     fn timestamp(&mut self, value: DateTime<Utc>) -> Result<(), ValueError> {
         self.keep(Value::Timestamp(value))
+    }
+    fn date(&mut self, value: NaiveDate) -> Result<(), ValueError> {
+        self.keep(Value::Date(value))
     }
     fn decimal(&mut self, value: Decimal) -> Result<(), ValueError> {
         self.keep(Value::Decimal(value))

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ const NUL: ValueError = ValueError::new(
 const NOT_FINITE: ValueError =
     ValueError::new("is NaN or infinite: store an Option, or a decimal, where a number may lack");
 const YEAR: ValueError = ValueError::new("is a time outside the years 1 to 9999");
+const YEAR_OF_DATE: ValueError = ValueError::new("is a date outside the years 1 to 9999");
 
 impl ColumnValue for bool {
     type Operand = Self;
@@ -102,6 +103,25 @@ impl ColumnValue for DateTime<Utc> {
     fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
         match row.timestamp(index)? {
             Some(value) if !(1..=9999).contains(&value.year()) => Err(YEAR),
+            value => Ok(value),
+        }
+    }
+}
+
+impl ColumnValue for NaiveDate {
+    type Operand = Self;
+    const TYPE: ColumnType = ColumnType::Date;
+
+    fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
+        if !(1..=9999).contains(&self.year()) {
+            return Err(YEAR_OF_DATE);
+        }
+        sink.date(*self)
+    }
+
+    fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
+        match row.date(index)? {
+            Some(value) if !(1..=9999).contains(&value.year()) => Err(YEAR_OF_DATE),
             value => Ok(value),
         }
     }

@@ -241,6 +241,7 @@ impl Fields for Specimen {
                 Clone::clone,
                 values::time(),
             ),
+            field(Self::DUE, |row| row.due, Clone::clone, values::date()),
             field(Self::STATE, |row| Some(row.state), stored, values::state()),
             field(
                 Self::VERSION,
@@ -285,6 +286,11 @@ impl Fields for Specimen {
                 proptest::option::of(values::uuid()),
             ),
             set(Self::SEEN_AT, |row| &mut row.seen_at, values::time()),
+            set(
+                Self::DUE,
+                |row| &mut row.due,
+                proptest::option::of(values::date()),
+            ),
             set(Self::STATE, |row| &mut row.state, values::state()),
             change(
                 Self::NOTES,

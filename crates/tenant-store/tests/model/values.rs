@@ -1,6 +1,6 @@
 //! Values of every type that can be stored: common ones, so that rows meet, and odd ones.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use proptest::collection::vec;
 use proptest::num::f64::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
 use proptest::prelude::*;
@@ -134,6 +134,15 @@ pub(crate) fn time() -> impl Strategy<Value = DateTime<Utc>> + Clone {
         .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap())
 }
 
+/// From year 1 to year 9999.
+pub(crate) fn date() -> impl Strategy<Value = NaiveDate> + Clone {
+    const FIRST: i32 = 1;
+    const LAST: i32 = 3_652_059;
+    let common = vec![FIRST, FIRST + 1, 719_162, 719_163, 730_120, LAST - 1, LAST];
+    prop_oneof![select(common), FIRST..=LAST]
+        .prop_map(|day| NaiveDate::from_num_days_from_ce_opt(day).unwrap())
+}
+
 /// Later than any row is marked.
 pub(crate) fn last_second() -> DateTime<Utc> {
     DateTime::from_timestamp(253_402_300_799, 0).unwrap()
@@ -171,11 +180,13 @@ pub(crate) fn specimen(id: impl Strategy<Value = Uuid>) -> impl Strategy<Value =
         double(),
         decimal(),
     );
-    let others = (any::<bool>(), bytes(), proptest::option::of(uuid()), time());
-    (id, texts, numbers, others).prop_map(|(id, texts, numbers, others)| {
+    let others = (any::<bool>(), bytes(), proptest::option::of(uuid()));
+    let times = (time(), proptest::option::of(date()));
+    (id, texts, numbers, others, times).prop_map(|(id, texts, numbers, others, times)| {
         let (label, remark, notes, state) = texts;
         let (small, medium, big, rank, ratio, amount) = numbers;
-        let (flag, payload, link, seen_at) = others;
+        let (flag, payload, link) = others;
+        let (seen_at, due) = times;
         Specimen {
             id: SpecimenId(id),
             label,
@@ -190,6 +201,7 @@ pub(crate) fn specimen(id: impl Strategy<Value = Uuid>) -> impl Strategy<Value =
             payload,
             link,
             seen_at,
+            due,
             state,
             notes,
             version: Version::NEW,

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -49,6 +49,7 @@ impl ValueSink for Arguments {
             ColumnType::Bytes => self.add(None::<&[u8]>),
             ColumnType::Uuid => self.add(None::<Uuid>),
             ColumnType::Timestamp => self.add(None::<DateTime<Utc>>),
+            ColumnType::Date => self.add(None::<NaiveDate>),
             ColumnType::Decimal => self.add(None::<Decimal>),
             ColumnType::Json => self.add(None::<JsonText<'_>>),
         }
@@ -87,6 +88,10 @@ impl ValueSink for Arguments {
     }
 
     fn timestamp(&mut self, value: DateTime<Utc>) -> Result<(), ValueError> {
+        self.add(value)
+    }
+
+    fn date(&mut self, value: NaiveDate) -> Result<(), ValueError> {
         self.add(value)
     }
 
@@ -175,6 +180,7 @@ impl Encode<'_, Postgres> for Array<'_> {
             ColumnType::Bytes => <Vec<Vec<u8>> as Type<Postgres>>::type_info(),
             ColumnType::Uuid => <Vec<Uuid> as Type<Postgres>>::type_info(),
             ColumnType::Timestamp => <Vec<DateTime<Utc>> as Type<Postgres>>::type_info(),
+            ColumnType::Date => <Vec<NaiveDate> as Type<Postgres>>::type_info(),
             ColumnType::Decimal => <Vec<Decimal> as Type<Postgres>>::type_info(),
             ColumnType::Json => <Vec<Json<()>> as Type<Postgres>>::type_info(),
         })
@@ -197,6 +203,7 @@ const fn element_oid(column_type: ColumnType) -> u32 {
         ColumnType::Bytes => 17,
         ColumnType::Uuid => 2950,
         ColumnType::Timestamp => 1184,
+        ColumnType::Date => 1082,
         ColumnType::Decimal => 1700,
         ColumnType::Json => 3802,
     }
@@ -261,6 +268,10 @@ impl ValueSink for Elements<'_> {
     }
 
     fn timestamp(&mut self, value: DateTime<Utc>) -> Result<(), ValueError> {
+        self.put(value)
+    }
+
+    fn date(&mut self, value: NaiveDate) -> Result<(), ValueError> {
         self.put(value)
     }
 

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type, TypeInfo as _, ValueRef as _};
@@ -11,6 +11,12 @@ const OTHER_TYPE: ValueError =
 
 const NO_TIME: ValueError =
     ValueError::new("holds infinity, or a time outside the years 1 to 9999");
+
+const NO_DATE: ValueError =
+    ValueError::new("holds infinity, or a date outside the years 1 to 9999");
+
+/// The day of 2000-01-01, from which PostgreSQL counts, where 0001-01-01 is day 1.
+const POSTGRES_EPOCH_DAY: i32 = 730_120;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -86,6 +92,29 @@ impl Row for PostgresRow {
             .and_then(DateTime::from_timestamp_micros)
             .map(Some)
             .ok_or(NO_TIME.at(index))
+    }
+
+    /// Read from the wire, as [`timestamp`](Self::timestamp) and for the same reason.
+    fn date(&self, index: usize) -> Result<Option<NaiveDate>, ValueError> {
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let bytes = match value.type_info().name() {
+            "DATE" => value.as_bytes().ok(),
+            _ => None,
+        };
+        let days = bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(i32::from_be_bytes)
+            .ok_or(OTHER_TYPE.at(index))?;
+        days.checked_add(POSTGRES_EPOCH_DAY)
+            .and_then(NaiveDate::from_num_days_from_ce_opt)
+            .map(Some)
+            .ok_or(NO_DATE.at(index))
     }
 
     fn decimal(&self, index: usize) -> Result<Option<Decimal>, ValueError> {

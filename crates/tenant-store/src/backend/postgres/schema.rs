@@ -74,6 +74,7 @@ fn accepts(column_type: ColumnType, type_name: &str) -> bool {
         ColumnType::Bytes => type_name == "bytea",
         ColumnType::Uuid => type_name == "uuid",
         ColumnType::Timestamp => type_name == "timestamp with time zone",
+        ColumnType::Date => type_name == "date",
         ColumnType::Decimal => type_name == "numeric",
         ColumnType::Json => matches!(type_name, "jsonb" | "json"),
     }

@@ -1,4 +1,4 @@
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
@@ -70,6 +70,11 @@ impl ValueSink for Arguments {
     /// Always six digits after the point, so that texts sort as times do.
     fn timestamp(&mut self, value: DateTime<Utc>) -> Result<(), ValueError> {
         self.add(value.to_rfc3339_opts(SecondsFormat::Micros, false))
+    }
+
+    /// Always four digits for the year, so that texts sort as dates do.
+    fn date(&mut self, value: NaiveDate) -> Result<(), ValueError> {
+        self.add(value.format("%Y-%m-%d").to_string())
     }
 
     fn decimal(&mut self, value: Decimal) -> Result<(), ValueError> {

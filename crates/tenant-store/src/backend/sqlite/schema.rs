@@ -71,9 +71,11 @@ fn accepts(column_type: ColumnType, type_name: &str) -> bool {
             affinity == Affinity::Integer || type_name == "BOOLEAN"
         }
         ColumnType::Float64 => affinity == Affinity::Real,
-        ColumnType::Text | ColumnType::Timestamp | ColumnType::Decimal | ColumnType::Json => {
-            affinity == Affinity::Text
-        }
+        ColumnType::Text
+        | ColumnType::Timestamp
+        | ColumnType::Date
+        | ColumnType::Decimal
+        | ColumnType::Json => affinity == Affinity::Text,
         ColumnType::Bytes | ColumnType::Uuid => affinity == Affinity::Blob,
     }
 }

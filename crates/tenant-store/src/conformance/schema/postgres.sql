@@ -15,6 +15,7 @@ create table specimens (
     payload bytea not null,
     link uuid,
     seen_at timestamptz not null,
+    due date,
     progress text collate "und-x-icu" not null,
     notes jsonb not null,
     version bigint not null,

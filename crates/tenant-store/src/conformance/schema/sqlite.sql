@@ -13,6 +13,7 @@ create table specimens (
     payload blob not null,
     link blob,
     seen_at text not null,
+    due text,
     progress text not null,
     notes text not null,
     version integer not null,
