@@ -45,7 +45,7 @@ mod ports;
 mod programs;
 
 pub use error::{Error, Result};
-pub use isolation::{IsolationReport, assert_isolated};
+pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};

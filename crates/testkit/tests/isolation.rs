@@ -13,7 +13,7 @@ use tenantry_store::{
     Aggregate, AggregateId, Changes, Error, Filter, Migrations, Page, Query, Repository, Result,
     SqlRepository, SqliteSettings, TenantScope, TenantStore, Version, async_trait, sqlite,
 };
-use tenantry_testkit::assert_isolated;
+use tenantry_testkit::{IsolationSuite, assert_isolated};
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AggregateId)]
@@ -59,6 +59,51 @@ async fn a_sound_repository_passes() {
     let store = open().await;
     let report = assert_isolated(&store, |scope| scope.repository::<Note>(), sample).await;
     assert!(report.reads >= 8 && report.writes >= 10, "{report:?}");
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Aggregate)]
+#[aggregate(table = "attachments")]
+struct Attachment {
+    #[aggregate(id)]
+    id: Uuid,
+    note: NoteId,
+    #[aggregate(version)]
+    version: Version,
+}
+
+const ATTACHMENTS: &str = "create table attachments (
+    tenant_id blob not null,
+    id blob not null,
+    note blob not null,
+    version integer not null,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, note) references notes (tenant_id, id)
+) strict";
+
+#[tokio::test]
+async fn rows_that_the_samples_refer_to_are_stored_first() {
+    let settings = SqliteSettings::temporary().with_relaxed_durability();
+    let migrations = Migrations::embedded(&[(1, "notes", NOTES), (2, "attachments", ATTACHMENTS)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let note = sample();
+    let attachment = || Attachment {
+        id: Uuid::now_v7(),
+        note: note.id,
+        version: Version::NEW,
+    };
+    let attachments = |scope: &TenantScope| scope.repository::<Attachment>();
+
+    let unprepared = AssertUnwindSafe(assert_isolated(&store, attachments, attachment));
+    assert!(unprepared.catch_unwind().await.is_err(), "there is no note");
+    let report = IsolationSuite::new(&store)
+        .with_preparation(|tenant| {
+            let mut note = note.clone();
+            async move { tenant.repository().insert(&mut note).await.unwrap() }
+        })
+        .run(attachments, attachment)
+        .await;
+    assert!(report.reads >= 8 && report.writes >= 9, "{report:?}");
 }
 
 /// The operation that the leaky repository serves from a tenant of its choice.

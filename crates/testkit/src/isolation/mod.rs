@@ -1,17 +1,15 @@
 //! The isolation suite for a service's own repositories.
 
+mod trial;
+
+use std::fmt;
 use std::fmt::Debug;
 
-use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
 use tenantry_core::TenantId;
-use tenantry_store::{
-    Aggregate, ErrorKind, Filter, Query, Repository, RepositoryExt as _, TenantScope, TenantStore,
-};
+use tenantry_store::{Aggregate, Repository, TenantScope, TenantStore};
 
-/// After every time that a row can be marked at.
-const LAST_SECOND: DateTime<Utc> =
-    DateTime::from_timestamp(253_402_300_799, 0).expect("the end of year 9999 is a time");
+use trial::Trial;
 
 /// How much [`assert_isolated`] tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,9 +25,11 @@ pub struct IsolationReport {
 ///
 /// `repository` makes the repository of a scope as the service makes it; `sample` makes an
 /// aggregate that can be stored, with another identifier at every call. Two new tenants store
-/// rows, among them two with one identifier; then each operation of [`Repository`] but `update_where` is tried by the
-/// first on the rows of the second, which must answer as for rows that nobody has, and stay as they
-/// are.
+/// rows, among them two with one identifier; then each operation of [`Repository`] but
+/// `update_where` is tried by the first on the rows of the second, which must answer as for rows
+/// that nobody has, and stay as they are.
+///
+/// Where a sample needs rows of other tables, [`IsolationSuite`] stores these first.
 ///
 /// # Panics
 ///
@@ -70,221 +70,105 @@ where
     A: Aggregate + Clone + PartialEq + Debug,
     R: Repository<A>,
 {
-    let scope = |tenant| store.tenant(tenant);
-    let ours = repository(&scope(TenantId::generate()));
-    let theirs = repository(&scope(TenantId::generate()));
-    let mut trial = Trial {
-        ours,
-        theirs,
-        report: IsolationReport::default(),
-    };
-
-    let mut own = sample();
-    let mut foreign = sample();
-    let mut shared = foreign.clone();
-    assert!(
-        own.id() != foreign.id(),
-        "`sample` must give another identifier at every call"
-    );
-    trial
-        .ours
-        .insert(&mut own)
-        .await
-        .unwrap_or_else(|error| panic!("insert: {error}"));
-    trial
-        .theirs
-        .insert(&mut foreign)
-        .await
-        .unwrap_or_else(|error| panic!("insert: {error}"));
-
-    trial.reads(&own, &foreign).await;
-    trial.writes(&foreign, &sample).await;
-
-    // One identifier in both tenants: two rows that know nothing of each other.
-    trial
-        .ours
-        .insert(&mut shared)
-        .await
-        .unwrap_or_else(|error| {
-            panic!("insert of an identifier that another tenant uses: {error}")
-        });
-    let mut changed = shared.clone();
-    trial
-        .ours
-        .update(&mut changed)
-        .await
-        .unwrap_or_else(|error| panic!("update: {error}"));
-    trial
-        .unharmed("update of the same identifier", &foreign)
-        .await;
-    let seen = trial.ours.find(shared.id()).await;
-    assert!(
-        matches!(&seen, Ok(Some(row)) if row.version() == changed.version()),
-        "find answered another row than the tenant's own: {seen:?}"
-    );
-    trial
-        .ours
-        .delete_where(Filter::all(), 10_000)
-        .await
-        .unwrap_or_else(|error| panic!("delete_where: {error}"));
-    trial.unharmed("delete_where of everything", &foreign).await;
-    trial.report.writes += 3;
-    trial.report
+    IsolationSuite::new(store).run(repository, sample).await
 }
 
-struct Trial<R> {
-    ours: R,
-    theirs: R,
-    report: IsolationReport,
+/// What [`assert_isolated`] runs, for aggregates whose rows need others to be there.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use tenantry_store::{Aggregate, Repository as _, TenantStore, Version};
+/// # use uuid::Uuid;
+/// # #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// # #[aggregate(table = "customers")]
+/// # pub struct Customer {
+/// #     #[aggregate(id)]
+/// #     pub id: Uuid,
+/// # }
+/// # #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// # #[aggregate(table = "invoices")]
+/// # pub struct Invoice {
+/// #     #[aggregate(id)]
+/// #     pub id: Uuid,
+/// #     pub customer: Uuid,
+/// #     #[aggregate(version)]
+/// #     pub version: Version,
+/// # }
+/// # async fn example(store: &TenantStore) {
+/// use tenantry_testkit::IsolationSuite;
+///
+/// let customer = Uuid::now_v7();              // one identifier, a row in each tenant
+/// let report = IsolationSuite::new(store)
+///     .with_preparation(|tenant| async move {
+///         tenant.repository().insert(&mut Customer { id: customer }).await.unwrap();
+///     })
+///     .run(
+///         |scope| scope.repository::<Invoice>(),
+///         || Invoice { id: Uuid::now_v7(), customer, version: Version::NEW },
+///     )
+///     .await;
+/// assert!(report.reads > 0 && report.writes > 0);
+/// # }
+/// ```
+pub struct IsolationSuite<'a> {
+    store: &'a TenantStore,
+    prepare: Box<Prepare<'a>>,
 }
 
-impl<R> Trial<R> {
-    async fn reads<A>(&mut self, own: &A, foreign: &A)
-    where
-        A: Aggregate + PartialEq + Debug,
-        R: Repository<A>,
-    {
-        let id = foreign.id();
-        let found = self.ours.find(id).await;
-        assert!(
-            matches!(found, Ok(None)),
-            "find answered a foreign row: {found:?}"
-        );
-        let error = self
-            .ours
-            .get(id.clone())
-            .await
-            .err()
-            .map(|error| error.kind());
-        assert_eq!(error, Some(ErrorKind::NotFound), "get of a foreign row");
-        let exists = self.ours.exists(id).await;
-        assert!(
-            matches!(exists, Ok(false)),
-            "exists saw a foreign row: {exists:?}"
-        );
+type Prepare<'a> = dyn Fn(TenantScope) -> BoxFuture<'a, ()> + Send + Sync + 'a;
 
-        let many = self.ours.get_many(&[id.clone(), own.id().clone()]).await;
-        only(
-            own,
-            "get_many",
-            &many.unwrap_or_else(|error| panic!("get_many: {error}")),
-        );
-        let page = self.ours.list(Query::new().limit(100)).await;
-        only(
-            own,
-            "list",
-            &page.unwrap_or_else(|error| panic!("list: {error}")).items,
-        );
-        let rows: Result<Vec<A>, _> = self.ours.stream(Query::new()).try_collect().await;
-        only(
-            own,
-            "stream",
-            &rows.unwrap_or_else(|error| panic!("stream: {error}")),
-        );
-        let count = self.ours.count(Filter::all()).await;
-        assert!(matches!(count, Ok(1)), "count saw foreign rows: {count:?}");
-        self.report.reads += 7;
+impl<'a> IsolationSuite<'a> {
+    /// Returns the suite over a store, with nothing prepared.
+    #[must_use]
+    pub fn new(store: &'a TenantStore) -> Self {
+        Self {
+            store,
+            prepare: Box::new(|_| Box::pin(async {})),
+        }
     }
 
-    async fn writes<A>(&mut self, foreign: &A, sample: &(impl Fn() -> A + Sync))
+    /// Stores what the samples refer to: called with the scope of each of the two tenants, before
+    /// anything else is stored in it.
+    ///
+    /// Samples know no tenant, so that what they refer to has one identifier in all.
+    #[must_use]
+    pub fn with_preparation<F, P>(mut self, prepare: F) -> Self
+    where
+        F: Fn(TenantScope) -> P + Send + Sync + 'a,
+        P: Future<Output = ()> + Send + 'a,
+    {
+        self.prepare = Box::new(move |tenant| Box::pin(prepare(tenant)));
+        self
+    }
+
+    /// Tries every operation but `update_where` as one tenant on the rows of another.
+    ///
+    /// # Panics
+    ///
+    /// As [`assert_isolated`].
+    pub async fn run<A, R>(
+        self,
+        repository: impl Fn(&TenantScope) -> R + Sync,
+        sample: impl Fn() -> A + Sync,
+    ) -> IsolationReport
     where
         A: Aggregate + Clone + PartialEq + Debug,
         R: Repository<A>,
     {
-        let mut copy = foreign.clone();
-        let answer = self.ours.update(&mut copy).await;
-        self.refused("update", answer, foreign).await;
-        let answer = self.ours.delete(foreign).await;
-        self.refused("delete", answer, foreign).await;
-        let answer = self.ours.delete_by_id(foreign.id(), None).await;
-        self.refused("delete_by_id", answer, foreign).await;
-        if A::DESCRIPTOR.version().is_some() {
-            let answer = self.ours.upsert(&mut copy).await;
-            self.refused("upsert", answer, foreign).await;
+        let tenants = [(); 2].map(|()| self.store.tenant(TenantId::generate()));
+        for tenant in &tenants {
+            (self.prepare)(tenant.clone()).await;
         }
-        if A::DESCRIPTOR.is_soft_deleted() {
-            let answer = self.ours.restore(foreign.id()).await;
-            self.refused("restore", answer, foreign).await;
-            self.purges(sample).await;
-        }
-        let mut more = [sample(), sample()];
-        self.ours
-            .insert_many(&mut more)
-            .await
-            .unwrap_or_else(|error| panic!("insert_many: {error}"));
-        let count = self.theirs.count(Filter::all()).await;
-        assert!(
-            matches!(count, Ok(1)),
-            "insert_many stored rows in another tenant: {count:?}"
-        );
-        self.report.writes += 2;
-        self.report.reads += 1;
-    }
-
-    /// Marks a row of the other tenant, which a purge must leave there to be restored.
-    async fn purges<A>(&mut self, sample: &(impl Fn() -> A + Sync))
-    where
-        A: Aggregate,
-        R: Repository<A>,
-    {
-        let mut marked = sample();
-        self.theirs
-            .insert(&mut marked)
-            .await
-            .unwrap_or_else(|error| panic!("insert: {error}"));
-        self.theirs
-            .delete(&marked)
-            .await
-            .unwrap_or_else(|error| panic!("delete: {error}"));
-        let purged = self.ours.purge(LAST_SECOND, 10_000).await;
-        assert!(
-            matches!(purged, Ok(0)),
-            "purge removed foreign rows: {purged:?}"
-        );
-        self.theirs
-            .restore(marked.id())
-            .await
-            .unwrap_or_else(|error| {
-                panic!("purge by another tenant removed a marked row: {error}")
-            });
-        self.theirs
-            .delete_by_id(marked.id(), None)
-            .await
-            .unwrap_or_else(|error| panic!("delete: {error}"));
-        self.report.writes += 1;
-    }
-
-    async fn refused<A>(&mut self, operation: &str, answer: tenantry_store::Result<()>, foreign: &A)
-    where
-        A: Aggregate + PartialEq + Debug,
-        R: Repository<A>,
-    {
-        let kind = answer.err().map(|error| error.kind());
-        assert_eq!(
-            kind,
-            Some(ErrorKind::NotFound),
-            "{operation} of a foreign row"
-        );
-        self.report.writes += 1;
-        self.unharmed(operation, foreign).await;
-    }
-
-    async fn unharmed<A>(&self, operation: &str, foreign: &A)
-    where
-        A: Aggregate + PartialEq + Debug,
-        R: Repository<A>,
-    {
-        let row = self.theirs.get(foreign.id().clone()).await;
-        assert!(
-            matches!(&row, Ok(row) if row == foreign),
-            "{operation} by another tenant changed a row: it was {foreign:?}, and is {row:?}"
-        );
+        let [ours, theirs] = tenants.map(|tenant| repository(&tenant));
+        Trial::between(ours, theirs).run(&sample).await
     }
 }
 
-fn only<A: PartialEq + Debug>(own: &A, operation: &str, rows: &[A]) {
-    assert!(
-        matches!(rows, [row] if row == own),
-        "{operation} answered other rows than the tenant's own: {rows:?}"
-    );
+impl fmt::Debug for IsolationSuite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IsolationSuite")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
