@@ -152,6 +152,7 @@ mod pages {
         aggregates: "../../../docs/aggregates.md";
         queries: "../../../docs/queries.md";
         unit_of_work: "../../../docs/unit-of-work.md";
+        requests: "../../../docs/requests.md";
         postgres: "../../../docs/postgres.md";
         migrations: "../../../docs/migrations.md";
         sqlite: "../../../docs/sqlite.md";
