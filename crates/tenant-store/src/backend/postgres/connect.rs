@@ -27,13 +27,27 @@ pub(super) async fn connect_with(
     options: &PgConnectOptions,
     limit: Duration,
 ) -> Result<PgConnection> {
-    match tokio::time::timeout(limit, options.connect()).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(cause)) => Err(driver_error(operation, cause).with_subject(address(options))),
-        Err(_) => Err(Error::new(ErrorKind::Unavailable, operation)
-            .with_subject(address(options))
-            .with_detail(format!("no answer within {limit:?}"))),
-    }
+    let connection = async {
+        let connected = options.connect().await;
+        connected.map_err(|cause| driver_error(operation, cause).with_subject(address(options)))
+    };
+    answered(operation, options, limit, connection).await
+}
+
+/// Waits no longer than `limit` for what a server is asked.
+pub(super) async fn answered<T>(
+    operation: &'static str,
+    options: &PgConnectOptions,
+    limit: Duration,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, operation)
+                .with_subject(address(options))
+                .with_detail(format!("no answer within {limit:?}")))
+        })
 }
 
 /// Refuses a pooler in transaction mode that the settings do not tell of: every connection names
@@ -50,14 +64,18 @@ pub(super) async fn refuse_hidden_pooler(
     let Ok(mut second) = connect_with("connect", options, limit).await else {
         return Ok(());
     };
-    let mut known = None;
-    let mut is_shared = false;
-    for _ in 0..3 {
-        let one = process(first).await?;
-        let other = process(&mut second).await?;
-        is_shared |= one == other || known.is_some_and(|known| known != one);
-        known = Some(one);
-    }
+    let is_shared = answered("connect", options, limit, async {
+        let mut known = None;
+        let mut is_shared = false;
+        for _ in 0..3 {
+            let one = process(first).await?;
+            let other = process(&mut second).await?;
+            is_shared |= one == other || known.is_some_and(|known| known != one);
+            known = Some(one);
+        }
+        Ok(is_shared)
+    })
+    .await?;
     let _ = second.close().await;
     if is_shared {
         return Err(Error::new(ErrorKind::InvalidSettings, "connect")

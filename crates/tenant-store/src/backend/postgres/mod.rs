@@ -130,7 +130,10 @@ impl PostgresBackend {
     ) -> Result<()> {
         let limit = settings.acquire_timeout;
         let mut connection = connect::connect_with("connect", options, limit).await?;
-        let mut outcome = boot_check::check(&mut connection, role).await.map(drop);
+        let checked = boot_check::check(&mut connection, role);
+        let mut outcome = connect::answered("connect", options, CHECK_LIMIT, checked)
+            .await
+            .map(drop);
         if outcome.is_ok() && settings.pooler == Pooler::None {
             outcome = connect::refuse_hidden_pooler(&mut connection, options, limit).await;
         }
@@ -298,6 +301,9 @@ impl fmt::Debug for PostgresBackend {
 fn millis(timeout: Duration) -> u128 {
     timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
 }
+
+/// How long the check at connect may take: it reads the whole catalog.
+const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest `statement_timeout` that the server takes, in milliseconds: 24 days.
 const LONGEST_TIMEOUT: u128 = 2_147_483_647;
