@@ -7,6 +7,7 @@ mod connect;
 mod error;
 mod loan;
 mod migrate;
+mod numeric;
 mod row;
 mod schema;
 mod session;

@@ -4,10 +4,15 @@ use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type, TypeInfo as _, ValueRef as _};
 use uuid::Uuid;
 
+use super::numeric;
 use crate::value::{Row, ValueError};
 
 const OTHER_TYPE: ValueError =
     ValueError::new("has another type in the database than in the struct");
+
+const NO_DECIMAL: ValueError = ValueError::new(
+    "holds infinity, no number, or a number of more digits than a Decimal has (28)",
+);
 
 const NO_TIME: ValueError =
     ValueError::new("holds infinity, or a time outside the years 1 to 9999");
@@ -30,6 +35,21 @@ impl PostgresRow {
         T: Decode<'r, Postgres> + Type<Postgres>,
     {
         self.0.try_get(index).map_err(|_| OTHER_TYPE.at(index))
+    }
+
+    /// Returns a value as the server sent it, where the driver's own reading panics or rounds.
+    fn sent(&self, index: usize, type_name: &str) -> Result<Option<&[u8]>, ValueError> {
+        let value = self
+            .0
+            .try_get_raw(index)
+            .map_err(|_| OTHER_TYPE.at(index))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        if value.type_info().name() != type_name {
+            return Err(OTHER_TYPE.at(index));
+        }
+        value.as_bytes().map(Some).map_err(|_| OTHER_TYPE.at(index))
     }
 }
 
@@ -72,22 +92,11 @@ impl Row for PostgresRow {
 
     /// Read from the wire: the driver adds the microseconds to an epoch and panics on `infinity`.
     fn timestamp(&self, index: usize) -> Result<Option<DateTime<Utc>>, ValueError> {
-        let value = self
-            .0
-            .try_get_raw(index)
-            .map_err(|_| OTHER_TYPE.at(index))?;
-        if value.is_null() {
+        let Some(bytes) = self.sent(index, "TIMESTAMPTZ")? else {
             return Ok(None);
-        }
-        let bytes = match value.type_info().name() {
-            "TIMESTAMPTZ" => value.as_bytes().ok(),
-            _ => None,
         };
-        let microseconds = bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(i64::from_be_bytes)
-            .ok_or(OTHER_TYPE.at(index))?;
-        microseconds
+        let microseconds = bytes.try_into().map_err(|_| OTHER_TYPE.at(index))?;
+        i64::from_be_bytes(microseconds)
             .checked_add(POSTGRES_EPOCH)
             .and_then(DateTime::from_timestamp_micros)
             .map(Some)
@@ -96,29 +105,23 @@ impl Row for PostgresRow {
 
     /// Read from the wire, as [`timestamp`](Self::timestamp) and for the same reason.
     fn date(&self, index: usize) -> Result<Option<NaiveDate>, ValueError> {
-        let value = self
-            .0
-            .try_get_raw(index)
-            .map_err(|_| OTHER_TYPE.at(index))?;
-        if value.is_null() {
+        let Some(bytes) = self.sent(index, "DATE")? else {
             return Ok(None);
-        }
-        let bytes = match value.type_info().name() {
-            "DATE" => value.as_bytes().ok(),
-            _ => None,
         };
-        let days = bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(i32::from_be_bytes)
-            .ok_or(OTHER_TYPE.at(index))?;
-        days.checked_add(POSTGRES_EPOCH_DAY)
+        let days = bytes.try_into().map_err(|_| OTHER_TYPE.at(index))?;
+        i32::from_be_bytes(days)
+            .checked_add(POSTGRES_EPOCH_DAY)
             .and_then(NaiveDate::from_num_days_from_ce_opt)
             .map(Some)
             .ok_or(NO_DATE.at(index))
     }
 
+    /// Read from the wire: the driver rounds what has more digits than a `Decimal` holds.
     fn decimal(&self, index: usize) -> Result<Option<Decimal>, ValueError> {
-        self.get(index)
+        let Some(bytes) = self.sent(index, "NUMERIC")? else {
+            return Ok(None);
+        };
+        numeric::decode(bytes).map(Some).ok_or(NO_DECIMAL.at(index))
     }
 
     fn json(&self, index: usize) -> Result<Option<&str>, ValueError> {
