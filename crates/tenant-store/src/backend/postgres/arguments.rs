@@ -12,6 +12,14 @@ use crate::value::{ColumnType, ValueError, ValueSink};
 
 const NOT_ENCODED: ValueError = ValueError::new("is out of the range that PostgreSQL stores");
 
+const TOO_LARGE: ValueError = ValueError::new(
+    "and those before it are larger than 512 MiB together: send fewer rows at once",
+);
+
+/// The largest size of the arguments of one statement, in bytes: a message of the protocol ends at
+/// 1 GiB, and so does a value on the server.
+const LARGEST: usize = 512 * 1024 * 1024;
+
 /// The arguments of a statement, encoded as they are written.
 #[derive(Default)]
 pub(super) struct Arguments {
@@ -220,6 +228,9 @@ impl Elements<'_> {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         let written = value.encode(self.0).map_err(value_error)?;
+        if self.0.len() > LARGEST {
+            return Err(TOO_LARGE);
+        }
         let length = match written {
             IsNull::Yes => -1,
             IsNull::No => i32::try_from(self.0.len() - start - 4).map_err(|_| NOT_ENCODED)?,
