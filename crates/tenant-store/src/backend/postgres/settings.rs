@@ -232,7 +232,10 @@ fn unknown_parameter(url: &str) -> Option<String> {
         .map(|pair| pair.split('=').next().unwrap_or_default())
         .find(|key| {
             let is_known = KNOWN_PARAMETERS.contains(key);
-            !key.is_empty() && !is_known && !key.starts_with("options[")
+            let is_option = ["options[", "options%5B", "options%5b"]
+                .iter()
+                .any(|option| key.starts_with(option));
+            !key.is_empty() && !is_known && !is_option
         })
         .map(|key| {
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
