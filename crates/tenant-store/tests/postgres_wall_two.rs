@@ -201,6 +201,34 @@ async fn the_owner_sees_no_row_and_is_told_so() {
 }
 
 #[tokio::test]
+async fn the_platform_is_held_to_the_tenant_that_it_works_for() {
+    let walled = Walled::with_invoices().await;
+    let mut platform = walled.platform().await;
+    assert_eq!(texts_as(&mut platform, T1, COUNT).await, ["2"]);
+    assert_eq!(
+        run_as(&mut platform, T1, "update invoices set status = 'paid'")
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        run_as(&mut platform, T1, "delete from invoices where id = 2")
+            .await
+            .unwrap(),
+        1
+    );
+    for foreign in [
+        format!("insert into customers values ('{T2}', 8, 'c')"),
+        format!("update customers set tenant_id = '{T2}', id = 9"),
+    ] {
+        let refused = run_as(&mut platform, T1, &foreign).await.unwrap_err();
+        assert_eq!(refused.code, "42501", "{foreign}");
+    }
+    // What a transaction has left behind is an empty text, and no tenant.
+    assert_eq!(texts(&mut platform, COUNT).await, ["3"]);
+}
+
+#[tokio::test]
 async fn the_platform_sees_every_tenant_but_stores_no_nil_tenant() {
     let walled = Walled::with_invoices().await;
     let mut platform = walled.platform().await;
@@ -1035,7 +1063,11 @@ async fn the_wrong_role_is_told_which_is_right() {
             ["superuser", "connect as"],
         ),
     ] {
-        refuses(verify(url, role).await, ErrorKind::UnsafeRole, &fragments);
+        let outcome = verify(url, role).await;
+        // Its settings are right for migrations, and no reason to refuse it.
+        let text = outcome.as_ref().unwrap_err().to_string();
+        assert!(!text.contains("row_security is off"), "{text}");
+        refuses(outcome, ErrorKind::UnsafeRole, &fragments);
     }
 
     // A login of its own for each service is fine, as long as it inherits the wall.
@@ -1104,7 +1136,7 @@ async fn a_schema_of_another_version_is_refused() {
     walled
         .refuses(
             ErrorKind::SchemaMismatch,
-            &["has version 0, and 1 is needed: run the bootstrap"],
+            &["has version 0, and 2 is needed: run the bootstrap"],
         )
         .await;
 
@@ -1143,7 +1175,7 @@ async fn the_check_tells_what_it_learnt() {
         facts.server_version_num,
         server_version(&mut walled.app().await).await
     );
-    assert_eq!((facts.schema_version, facts.in_recovery), (1, false));
+    assert_eq!((facts.schema_version, facts.in_recovery), (2, false));
     assert_eq!(
         (&*facts.user, &*facts.database),
         (walled.app.user(), walled.database.name())
@@ -1235,7 +1267,7 @@ async fn bootstrap_runs_many_times_at_once_in_two_databases() {
         let report = bootstrap(database.admin_url()).await.unwrap();
         assert_eq!(
             (report.created_roles, report.previous_schema_version),
-            (vec![], Some(1))
+            (vec![], Some(2))
         );
     }
 }
@@ -1511,6 +1543,19 @@ async fn a_migration_that_fails_tells_why_and_leaves_nothing() {
             "select tenantry.as_platform()",
             ErrorKind::PermissionDenied,
             ["_sqlx_migrations", "tenantry.as_owner()"],
+        ),
+        (
+            "create table t (tenant_id uuid; select 1",
+            ErrorKind::InvalidInput,
+            [
+                "migrate 3 (next)",
+                "syntax error at or near \";\": correct the migration",
+            ],
+        ),
+        (
+            "do $$ begin raise exception 'invoices of 2012 are missing'; end $$",
+            ErrorKind::ConstraintViolated,
+            ["migrate 3 (next)", "invoices of 2012 are missing"],
         ),
         (
             "create extension file_fdw",

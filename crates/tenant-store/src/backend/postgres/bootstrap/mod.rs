@@ -17,7 +17,7 @@ use super::settings::PostgresSettings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What `tenantry.schema_version()` returns after the bootstrap of this version of Tenantry.
-pub(super) const SCHEMA_VERSION: i32 = 1;
+pub(super) const SCHEMA_VERSION: i32 = 2;
 
 /// The oldest server that is supported, as `server_version_num`.
 pub(super) const MINIMUM_SERVER_VERSION: i32 = 140_000;

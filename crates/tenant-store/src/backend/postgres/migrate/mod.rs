@@ -28,6 +28,9 @@ const OPERATION: &str = "migrate";
 /// - [`ErrorKind::PermissionDenied`]: a statement needs the rows of a protected table, which the
 ///   owner does not see, or a right that the owner does not have.
 /// - [`ErrorKind::InvalidSettings`]: two migrations have one number.
+/// - [`ErrorKind::InvalidInput`]: a migration is no SQL; the text is the server's.
+/// - [`ErrorKind::ConstraintViolated`]: a migration raised an exception of its own, whose text is
+///   shown, or stored rows do not meet a new constraint.
 /// - the kinds of a connection or a statement that fails.
 pub async fn migrate(
     owner: impl Into<PostgresSettings> + Send,
@@ -67,6 +70,9 @@ fn statement_error(error: sqlx::Error) -> Error {
         Some(("3F000" | "42883", _)) => {
             "if it is tenantry.protect that is not there, run the bootstrap first"
         }
+        Some(("42601", _)) => "correct the migration, of which nothing was run",
+        // Whoever writes the migrations reads what they raise.
+        Some((code, _)) if code.starts_with("P0") => "the migration itself raised this",
         _ => return database_error(OPERATION, error),
     };
     let message = refused
@@ -74,6 +80,8 @@ fn statement_error(error: sqlx::Error) -> Error {
         .unwrap_or_default();
     let kind = match refused.map(PgDatabaseError::code) {
         Some("42501") => ErrorKind::PermissionDenied,
+        Some("42601") => ErrorKind::InvalidInput,
+        Some(code) if code.starts_with("P0") => ErrorKind::ConstraintViolated,
         _ => ErrorKind::SchemaMismatch,
     };
     Error::new(kind, OPERATION).with_detail(format!("{message}: {advice}"))

@@ -7,7 +7,7 @@
 create or replace function tenantry.schema_version() returns integer
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
-return 1;
+return 2;
 
 -- Returns the roles of this database, which must still exist.
 create or replace function tenantry.current_settings() returns tenantry.settings
@@ -279,8 +279,11 @@ begin
     execute format(
         'create policy tenantry_access on %s for all to %s using (true) with check (true)',
         target, conf.app_role);
+    -- Work across tenants sets none; work for one tenant is held to it.
     execute format(
-        'create policy tenantry_platform on %s for all to %s using (true) with check (true)',
+        'create policy tenantry_platform on %s for all to %s'
+        ' using (tenant_id = coalesce((select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid), tenant_id))'
+        ' with check (tenant_id = coalesce((select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid), tenant_id))',
         target, conf.platform_role);
 end
 $$;
