@@ -150,6 +150,14 @@ async fn unknown_parameter_of_a_url_is_refused_and_its_value_not_repeated() {
     let outcome = TenantStore::postgres(PostgresSettings::new(url)).await;
     let advice = ["parameter sslpassword that is not known"];
     trouble::trouble(outcome, ErrorKind::InvalidSettings, &advice, &["hunter2"]);
+
+    // An option of the server is taken in either spelling.
+    for option in ["options[work_mem]=8MB", "options%5Bwork_mem%5D=8MB"] {
+        let url = format!("{}?{option}", fixture.walled.app.url());
+        TenantStore::postgres(PostgresSettings::new(url))
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -292,7 +300,10 @@ async fn network_that_swallows_everything_holds_nobody_for_long() {
     );
     fixture.trouble(two.begin().await, ErrorKind::Unavailable, &[]);
     fixture.trouble(reading.commit().await, ErrorKind::WorkAborted, &[]);
-    assert!(heard.outcomes().is_empty(), "nothing was changed before the listener came");
+    assert!(
+        heard.outcomes().is_empty(),
+        "nothing was changed before the listener came"
+    );
 
     fixture.proxy.resume();
     fixture.tenants.go_on().await;
@@ -1391,7 +1402,11 @@ async fn sets_the_tenant_first(app: &mut PgConnection, statement: &str) {
         .execute(&mut *app)
         .await
         .unwrap();
-    for disabled in ["", "set enable_indexscan = off", "set enable_nestloop = off"] {
+    for disabled in [
+        "",
+        "set enable_indexscan = off",
+        "set enable_nestloop = off",
+    ] {
         let script = format!("reset all; set plan_cache_mode = force_generic_plan; {disabled}");
         sqlx::raw_sql(AssertSqlSafe(script))
             .execute(&mut *app)
@@ -1417,7 +1432,9 @@ async fn sets_the_tenant_first(app: &mut PgConnection, statement: &str) {
         );
         assert!(plan[2].starts_with("  ->  "), "{plan:#?}");
         assert!(
-            plan[3..].iter().any(|line| line.contains("One-Time Filter")),
+            plan[3..]
+                .iter()
+                .any(|line| line.contains("One-Time Filter")),
             "{plan:#?}"
         );
     }

@@ -139,6 +139,10 @@ pub(crate) struct Statement<'a> {
     pub(crate) key: Option<&'a (dyn Display + Send + Sync)>,
     pub(crate) sql: &'a Arc<str>,
     /// What [`entering`](crate::statement::entering) makes of `sql`, where that is kept.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "SQLite knows no tenant")
+    )]
     pub(crate) entering: Option<&'a Arc<str>>,
     pub(crate) bind: &'a Bind<'a>,
 }
