@@ -138,8 +138,8 @@
 //! | one: the tenant in every statement | yes | yes |
 //! | two: row-level security for the tenant of the transaction | yes | |
 //!
-//! On PostgreSQL the message that begins a transaction names its tenant, and it is gone with the
-//! transaction, behind a pooler as well. The role can neither own a table nor bypass row-level
+//! On PostgreSQL the message that begins a transaction names its tenant, or the statement itself if
+//! it is one by itself, and the tenant is gone with the transaction, behind a pooler as well. The role can neither own a table nor bypass row-level
 //! security; [`TenantStore::postgres`] checks this, and that every table within reach is protected,
 //! before it hands anything out. [`postgres::Bootstrap`] prepares a database once,
 //! `tenantry.protect` each table in its migration.
@@ -199,7 +199,6 @@ mod backend;
     reason = "a suite of tests, which shows each condition as it is meant"
 )]
 pub mod conformance;
-mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
 mod platform;
@@ -214,6 +213,8 @@ mod work;
 
 #[doc(no_inline)]
 pub use async_trait::async_trait;
+#[doc(no_inline)]
+pub use tenantry_core::{Error, ErrorKind, Result};
 pub use tenantry_store_macros::{Aggregate, AggregateId, ColumnValue};
 
 pub use aggregate::{Aggregate, AggregateDescriptor, AggregateId, ColumnDescriptor, Version};
@@ -221,7 +222,6 @@ pub use aggregate::{Aggregate, AggregateDescriptor, AggregateId, ColumnDescripto
 pub use backend::postgres::{self, Pooler, PostgresSettings};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::{self, SqliteSettings};
-pub use error::{Error, ErrorKind, Result};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migrations::Migrations;
 pub use platform::{PlatformScope, PlatformStore};

@@ -10,7 +10,7 @@ pub use self::trace::TraceParent;
 
 /// What a store operation is told of the request it serves: who acts, and within which trace.
 ///
-/// It goes into audit columns, outbox messages and spans. The tenant is not in it: that is the
+/// The actor and the trace go into audit columns, all of it into outbox messages. The tenant is not in it: that is the
 /// handle's, see [`TenantId`](crate::TenantId). A clone costs one reference count.
 ///
 /// # Examples

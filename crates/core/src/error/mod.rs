@@ -1,13 +1,15 @@
-//! The error model that every crate of Tenantry shares.
+//! The error that every crate of Tenantry answers.
 //!
-//! Each crate has one `Error` with `kind()`, `is_retryable()` and `source()`.
-//! The kinds stand here, so that a service matches on one enum whatever store failed.
+//! One type with one set of kinds, so that a service matches on one enum whatever store failed, and
+//! `?` leads from any of them to any other.
+
+mod subject;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Shorthand for a result with this crate's [`Error`].
+/// Shorthand for a result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in terms a caller can act on.
@@ -135,11 +137,12 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What a value or a resolver of this crate failed with.
+/// What an operation failed with.
 ///
-/// [`kind`](Self::kind) is what to branch on. The message names the operation, what is wrong and
-/// what to do; it never holds a secret or the text that was refused, which may be a secret pasted
-/// into the wrong place. The cause is in [`source`](StdError::source) and is not repeated.
+/// [`kind`](Self::kind) is what to branch on. The message names the operation and the key, what is
+/// wrong and what to do; it never holds a stored value, a secret, or the text that was refused,
+/// which may be a secret pasted into the wrong place. The cause is in
+/// [`source`](StdError::source) and is not repeated in the message.
 ///
 /// # Examples
 ///
@@ -165,6 +168,7 @@ struct Inner {
     operation: &'static str,
     subject: Cow<'static, str>,
     detail: Cow<'static, str>,
+    constraint: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -180,17 +184,20 @@ impl Error {
                 operation,
                 subject: Cow::Borrowed(""),
                 detail: Cow::Borrowed(""),
+                constraint: None,
                 source: None,
             }),
         }
     }
 
-    /// Names what the operation was about, such as a [`SecretReference`](crate::SecretReference).
+    /// Names what the operation was about: a table with a key, a
+    /// [`SecretReference`](crate::SecretReference).
     ///
-    /// The text must not hold a stored value or a secret.
+    /// The text must not hold a stored value or a secret. Keys are the callers' text: control
+    /// characters are escaped, and what is longer than 200 characters ends in an ellipsis.
     #[must_use]
     pub fn with_subject(mut self, subject: impl Into<Cow<'static, str>>) -> Self {
-        self.inner.subject = subject.into();
+        self.inner.subject = subject::one_line(subject.into());
         self
     }
 
@@ -200,6 +207,13 @@ impl Error {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.inner.detail = detail.into();
+        self
+    }
+
+    /// Names the constraint that refused the row.
+    #[must_use]
+    pub fn with_constraint(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.inner.constraint = Some(name.into());
         self
     }
 
@@ -216,7 +230,8 @@ impl Error {
         self.inner.kind
     }
 
-    /// Returns whether the same call can succeed when it is tried again unchanged.
+    /// Returns whether the same call, or the same unit of work from its start, can succeed when
+    /// it is tried again unchanged.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.inner.kind.is_retryable()
@@ -232,6 +247,34 @@ impl Error {
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.inner.subject
+    }
+
+    /// Returns the name of the constraint behind `AlreadyExists` or `ConstraintViolated`, where
+    /// the database tells it.
+    ///
+    /// PostgreSQL names unique keys, checks and foreign keys, also those that it named itself.
+    /// SQLite names checks that were given a name and unique indexes over expressions, and for any
+    /// other constraint the answer is `None`.
+    ///
+    /// # Isolation
+    ///
+    /// The name is the schema's: it is the same for every tenant.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tenantry_core::{Error, ErrorKind};
+    ///
+    /// let taken = Error::new(ErrorKind::AlreadyExists, "insert").with_constraint("one_number");
+    /// let answer = match taken.constraint() {
+    ///     Some("one_number") => "the number is taken",
+    ///     _ => "there is such an invoice",
+    /// };
+    /// assert_eq!(answer, "the number is taken");
+    /// ```
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.inner.constraint.as_deref()
     }
 
     /// Returns the refusal of an argument: `operation` and what is expected in its place.
@@ -268,6 +311,7 @@ impl fmt::Debug for Error {
             operation,
             subject,
             detail,
+            constraint,
             source,
         } = &*self.inner;
         f.debug_struct("Error")
@@ -275,6 +319,7 @@ impl fmt::Debug for Error {
             .field("operation", operation)
             .field("subject", subject)
             .field("detail", detail)
+            .field("constraint", constraint)
             .field("source", source)
             .finish()
     }

@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use tenantry_core::TenantId;
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use crate::aggregate::AggregateDescriptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::{ColumnType, Row, ValueError, ValueSink};
 use crate::work::Isolation;
 

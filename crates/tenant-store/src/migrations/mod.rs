@@ -9,8 +9,7 @@ use std::path::Path;
 
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationSource as _, MigrationType};
-
-use crate::error::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "migrate";
 const TABLE: &str = "_sqlx_migrations";

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt as _;
-use tenantry_core::{RequestContext, TenantId};
+use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 
 use crate::aggregate::Aggregate;
 use crate::backend::{Access, ArgumentSink, Begin, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Deleted, Direction, Filter};
 use crate::scope::TenantScope;
 use crate::statement::ListRequest;

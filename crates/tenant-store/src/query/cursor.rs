@@ -7,11 +7,10 @@ use chrono::{DateTime, Datelike as _, NaiveDate};
 use hmac::{Hmac, Mac as _};
 use rust_decimal::Decimal;
 use sha2::{Digest as _, Sha256};
-use tenantry_core::TenantId;
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use uuid::Uuid;
 
 use super::{Deleted, Direction, Expression};
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::{ColumnType, Value};
 
 /// A place in a list, to hand to a client and to continue at.

@@ -1,10 +1,10 @@
 use std::borrow::Borrow;
 
 use async_trait::async_trait;
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::Repository;
 use crate::aggregate::Aggregate;
-use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Page, Query};
 
 /// What callers of a [`Repository`] use besides; implemented once, for every repository.

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
+use tenantry_core::Result;
 
 use super::Repository;
 use crate::aggregate::{Aggregate, Version};
-use crate::error::Result;
 use crate::query::{Changes, Filter, Page, Query};
 
 /// A pointer to a repository is one.

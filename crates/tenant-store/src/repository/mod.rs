@@ -7,9 +7,9 @@ mod sql;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
+use tenantry_core::Result;
 
 use crate::aggregate::{Aggregate, Version};
-use crate::error::Result;
 use crate::query::{Changes, Filter, Page, Query};
 
 pub use ext::RepositoryExt;

@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt as _;
-use tenantry_core::TenantId;
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::{Repository, ext::not_found};
 use crate::aggregate::{Aggregate, Version};
 use crate::backend::{Access, ArgumentSink, Begin, Bind, Session, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::query::{
     Assignment, Bookmark, Changes, Cursor, Direction, Expression, Filter, Page, Query,
     QueryIdentity, TOO_MANY_CONDITIONS,

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tenantry_core::{RequestContext, TenantId};
+use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 
 use crate::aggregate::Aggregate;
 use crate::backend::{Access, Begin};
-use crate::error::{Error, ErrorKind, Result};
 use crate::repository::SqlRepository;
 use crate::store::StoreInner;
 use crate::work::{RetryPolicy, Retryable, UnitOfWork, WorkOptions};

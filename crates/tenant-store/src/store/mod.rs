@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tenantry_core::{RequestContext, SharedClock, TenantId};
+use tenantry_core::{Error, ErrorKind, RequestContext, Result, SharedClock, TenantId};
 
 use crate::aggregate::{Aggregate, AggregateDescriptor};
 use crate::backend::{Access, Backend, Begin, Session};
-use crate::error::{Error, ErrorKind, Result};
 use crate::scope::TenantScope;
 use crate::statement::{Plan, store_columns};
 use crate::telemetry::Telemetry;

@@ -16,11 +16,9 @@ use std::time::Instant;
 
 use futures_core::Stream;
 use futures_core::stream::BoxStream;
-use tenantry_core::TenantId;
+use tenantry_core::{Result, TenantId};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
-
-use crate::error::Result;
 
 /// How an operation ended whose caller did not wait for its end.
 const DROPPED: &str = "dropped";

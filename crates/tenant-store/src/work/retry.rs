@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use crate::error::Error;
+use tenantry_core::Error;
 
 /// How often [`TenantScope::run`](crate::TenantScope::run) tries a unit of work again.
 ///

@@ -4,13 +4,12 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tenantry_core::{RequestContext, TenantId};
+use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{ChangedRow, CommitOutcome, CommittedChanges};
 use crate::aggregate::Aggregate;
 use crate::backend::{SavepointAction, Session};
-use crate::error::{Error, ErrorKind, Result};
 use crate::repository::SqlRepository;
 use crate::scope::TenantScope;
 

@@ -3,10 +3,10 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::error::driver_error;
 use super::settings::PostgresSettings;
-use crate::error::{Error, ErrorKind, Result};
 
 /// Opens a single connection, outside any pool: a pool would hide a refused connection behind a
 /// time-out.

@@ -22,9 +22,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres};
 use sqlx::{SqlSafeStr as _, SqlStr};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::platform::PlatformStore;
 use crate::statement::entering;
 use crate::store::{StoreSettings, TenantStore};

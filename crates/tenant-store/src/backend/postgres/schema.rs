@@ -1,8 +1,8 @@
 use sqlx::PgConnection;
+use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::schema::{FoundColumn, FoundTable, compare};
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::ColumnType;
 
 /// Compares a table with what the code expects.

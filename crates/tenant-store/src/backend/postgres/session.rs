@@ -5,6 +5,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::arguments::Arguments;
 use super::error::{commit_error, driver_error, is_stale_plan, statement_error};
@@ -13,7 +14,6 @@ use super::row::PostgresRow;
 use super::schema;
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::{Each, RowStream, SavepointAction, Session, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Row, ValueError};
 
 /// A transaction that knows its tenant. Dropped, it is rolled back before its connection returns

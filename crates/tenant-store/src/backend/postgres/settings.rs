@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
-use tenantry_core::{Secret, SharedClock, SystemClock};
-
-use crate::error::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SharedClock, SystemClock};
 
 /// How to reach PostgreSQL, and how to use it.
 ///

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use tenantry_core::{Error, ErrorKind, Result};
+
 use crate::aggregate::AggregateDescriptor;
-use crate::error::{Error, ErrorKind, Result};
 use crate::statement::{TENANT, store_columns};
 use crate::value::ColumnType;
 

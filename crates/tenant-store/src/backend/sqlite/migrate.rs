@@ -1,8 +1,8 @@
 use sqlx::{ConnectOptions as _, Connection as _};
+use tenantry_core::Result;
 
 use super::error::driver_error;
 use super::settings::SqliteSettings;
-use crate::error::Result;
 use crate::migrations::Migrations;
 
 /// Runs the migrations that this database has not seen yet, and creates its file if it is not

@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 

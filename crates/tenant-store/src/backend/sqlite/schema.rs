@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
+use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::schema::{FoundColumn, FoundTable, differences, outcome};
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::ColumnType;
 
 mod isolation;

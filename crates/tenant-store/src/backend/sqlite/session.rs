@@ -11,6 +11,7 @@ use sqlx::{
     Arguments as _, AssertSqlSafe, Executor as _, SqlSafeStr as _, Sqlite, SqliteConnection,
     Transaction,
 };
+use tenantry_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 
 use super::arguments::Arguments;
@@ -19,7 +20,6 @@ use super::row::SqliteRow;
 use super::{SHORTEST, STEPS_PER_LOOK, schema};
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::{Each, RowStream, SavepointAction, Session, Statement};
-use crate::error::{Error, ErrorKind, Result};
 use crate::value::Row;
 
 /// The most arguments of a statement that stays prepared.

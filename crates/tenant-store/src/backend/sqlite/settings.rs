@@ -7,11 +7,10 @@ use parking_lot::Mutex;
 use rust_decimal::Decimal;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use tenantry_core::{SharedClock, SystemClock};
+use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
 use uuid::Uuid;
 
 use super::LONGEST;
-use crate::error::{Error, ErrorKind, Result};
 use crate::statement::DECIMAL_COLLATION;
 
 /// Where an SQLite database lies, and how to use it.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use sqlx::{Connection as _, PgConnection, Row as _};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::bootstrap::{
     MINIMUM_SERVER_VERSION, SCHEMA_VERSION, database_error, newer_schema, schema_version,
@@ -10,7 +11,6 @@ use super::bootstrap::{
 };
 use super::connect::connect;
 use super::settings::PostgresSettings;
-use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "check database";
 

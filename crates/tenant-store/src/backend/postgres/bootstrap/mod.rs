@@ -9,12 +9,11 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{Connection as _, PgConnection};
-use tenantry_core::Secret;
+use tenantry_core::{Error, ErrorKind, Result, Secret};
 
 use super::connect::connect;
 use super::error::driver_error;
 use super::settings::PostgresSettings;
-use crate::error::{Error, ErrorKind, Result};
 
 /// What `tenantry.schema_version()` returns after the bootstrap of this version of Tenantry.
 pub(super) const SCHEMA_VERSION: i32 = 2;

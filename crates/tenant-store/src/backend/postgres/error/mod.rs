@@ -5,9 +5,9 @@ use std::fmt;
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
+use tenantry_core::{Error, ErrorKind};
 
 use crate::backend::Statement;
-use crate::error::{Error, ErrorKind};
 
 /// Turns an error outside any statement of a repository into ours.
 pub(crate) fn driver_error(operation: &'static str, error: sqlx::Error) -> Error {

@@ -2,11 +2,11 @@
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgDatabaseError;
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::bootstrap::database_error;
 use super::connect::connect;
 use super::settings::PostgresSettings;
-use crate::error::{Error, ErrorKind, Result};
 use crate::migrations::Migrations;
 
 const OPERATION: &str = "migrate";
