@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tenantry_core::TenantId;
 use tenantry_store::{Repository as _, RepositoryExt as _, TenantStore};
 
 use super::{Bench, Ping, settle};
-use crate::database::{Fixture, Tenants};
+use crate::database::{Fixture, Tenants, Twin};
 use crate::error::Result;
 use crate::model::{COLUMNS, Key, Order, PlainOrder};
 use crate::network::Link;
@@ -16,6 +17,9 @@ use crate::runner::{Operation, Side};
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let fixture = Fixture::new("work", 100_000, Tenants::Even(100));
     bench.database.load(&fixture).await?;
+    // The walls apart from the tenant in the key: the same rows in a table that has the column.
+    let keyed = Fixture::new("work_keyed", 100_000, Tenants::Even(100)).with_twin(Twin::WithTenant);
+    bench.database.load(&keyed).await?;
     let keys: Arc<[Key]> = bench.database.keys(&fixture, 50_000).await?.into();
     for link in Link::ALL {
         let sides = [
@@ -28,9 +32,13 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
                 "plain-transaction-without-ping",
                 Plain::open(bench, link, Ping::No, &fixture, &keys).await?,
             ),
+            Side::new(
+                "plain-transaction-with-tenant",
+                Plain::open(bench, link, Ping::Yes, &keyed, &keys).await?,
+            ),
         ];
         settle().await;
-        let targets = [Target::Times(1.05), Target::None];
+        let targets = [Target::Times(1.05), Target::None, Target::None];
         bench
             .compare(report, "work", link, &sides, &targets)
             .await?;
@@ -90,7 +98,7 @@ impl Plain {
         fixture: &Fixture,
         keys: &Arc<[Key]>,
     ) -> Result<Self> {
-        let statements = Statements::on(&fixture.twin_schema());
+        let statements = Statements::on(&fixture.twin_schema(), fixture.twin);
         let pool = bench.twin_pool(link, ping).await?;
         Ok(Self {
             pool,
@@ -101,30 +109,62 @@ impl Plain {
 }
 
 struct Statements {
+    /// Whether the tenant comes after all other arguments.
+    has_tenant: bool,
     read: Arc<str>,
     update: Arc<str>,
     insert: Arc<str>,
 }
 
 impl Statements {
-    fn on(schema: &str) -> Self {
+    fn on(schema: &str, twin: Twin) -> Self {
+        let has_tenant = twin == Twin::WithTenant;
+        let owned = |number: u8| match has_tenant {
+            true => format!("tenant_id = ${number} and "),
+            false => String::new(),
+        };
+        let [name, value] = if has_tenant {
+            [", tenant_id", ", $9"]
+        } else {
+            ["", ""]
+        };
         Self {
-            read: format!("select {COLUMNS} from {schema}.orders where id = $1").into(),
+            has_tenant,
+            read: format!(
+                "select {COLUMNS} from {schema}.orders where {}id = $1",
+                owned(2)
+            )
+            .into(),
             update: format!(
                 "update {schema}.orders set customer = $3, reference = $4, total_cents = $5, \
                  lines = $6, placed_at = $7, note = $8, version = version + 1 \
-                 where id = $1 and version = $2"
+                 where {}id = $1 and version = $2",
+                owned(9)
             )
             .into(),
             insert: format!(
-                "insert into {schema}.orders ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8)"
+                "insert into {schema}.orders ({COLUMNS}{name}) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8{value})"
             )
             .into(),
         }
     }
 
-    async fn update(&self, connection: &mut PgConnection, order: &PlainOrder) -> Result<()> {
-        let updated = sqlx::query(AssertSqlSafe(Arc::clone(&self.update)))
+    async fn read(&self, connection: &mut PgConnection, key: Key) -> Result<PlainOrder> {
+        let mut read = sqlx::query_as(AssertSqlSafe(Arc::clone(&self.read))).bind(key.id);
+        if self.has_tenant {
+            read = read.bind(key.tenant.as_uuid());
+        }
+        Ok(read.fetch_one(connection).await?)
+    }
+
+    async fn update(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        order: &PlainOrder,
+    ) -> Result<()> {
+        let mut update = sqlx::query(AssertSqlSafe(Arc::clone(&self.update)))
             .bind(order.id)
             .bind(order.version)
             .bind(&order.customer)
@@ -132,9 +172,11 @@ impl Statements {
             .bind(order.total_cents)
             .bind(order.lines)
             .bind(order.placed_at)
-            .bind(&order.note)
-            .execute(connection)
-            .await?;
+            .bind(&order.note);
+        if self.has_tenant {
+            update = update.bind(tenant.as_uuid());
+        }
+        let updated = update.execute(connection).await?;
         if updated.rows_affected() == 1 {
             Ok(())
         } else {
@@ -142,8 +184,13 @@ impl Statements {
         }
     }
 
-    async fn insert(&self, connection: &mut PgConnection, order: &Order) -> Result<()> {
-        sqlx::query(AssertSqlSafe(Arc::clone(&self.insert)))
+    async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        order: &Order,
+    ) -> Result<()> {
+        let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(&self.insert)))
             .bind(order.id)
             .bind(&order.customer)
             .bind(&order.reference)
@@ -151,9 +198,11 @@ impl Statements {
             .bind(order.lines)
             .bind(order.placed_at)
             .bind(&order.note)
-            .bind(1_i64)
-            .execute(connection)
-            .await?;
+            .bind(1_i64);
+        if self.has_tenant {
+            insert = insert.bind(tenant.as_uuid());
+        }
+        insert.execute(connection).await?;
         Ok(())
     }
 }
@@ -167,14 +216,14 @@ impl Operation for Plain {
 
     async fn run(&self, (key, fresh): (Key, Order)) -> Result<()> {
         let mut transaction = self.pool.begin().await?;
-        let mut order: PlainOrder =
-            sqlx::query_as(AssertSqlSafe(Arc::clone(&self.statements.read)))
-                .bind(key.id)
-                .fetch_one(&mut *transaction)
-                .await?;
+        let mut order = self.statements.read(&mut transaction, key).await?;
         order.total_cents += 1;
-        self.statements.update(&mut transaction, &order).await?;
-        self.statements.insert(&mut transaction, &fresh).await?;
+        self.statements
+            .update(&mut transaction, key.tenant, &order)
+            .await?;
+        self.statements
+            .insert(&mut transaction, key.tenant, &fresh)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
