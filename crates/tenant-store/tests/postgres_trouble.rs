@@ -315,6 +315,45 @@ async fn network_that_swallows_everything_holds_nobody_for_long() {
 }
 
 #[tokio::test]
+async fn calls_that_are_dropped_in_a_silent_network_keep_no_connection() {
+    let server = PostgresServer::shared().await.unwrap();
+    let fixture = Fixture::with(server, ProxyOptions::default(), |settings| {
+        settings
+            .with_max_connections(3)
+            .with_acquire_timeout(PATIENCE)
+            .with_statement_timeout(Some(PATIENCE))
+            .with_silence_limit(Some(PATIENCE))
+    })
+    .await;
+    let one = &fixture.tenants.one;
+    let kept = customer(one).await;
+    let customers_of_one = one.repository::<Customer>();
+    customers_of_one.get(kept.id).await.unwrap();
+    warm(&fixture.tenants, 3).await;
+    let [reading, committing] = [one.begin().await.unwrap(), one.begin().await.unwrap()];
+
+    fixture.proxy.pause();
+    // Their callers have limits of their own, shorter than those of the store.
+    let inside = reading.repository::<Customer>();
+    assert!(
+        poll_times(customers_of_one.find(&kept.id), 1)
+            .await
+            .is_none()
+    );
+    assert!(poll_times(inside.find(&kept.id), 1).await.is_none());
+    drop(inside);
+    drop(reading);
+    assert!(poll_times(committing.commit(), 1).await.is_none());
+    eventually("the three connections are given up", async || {
+        let begun = one.begin().await;
+        begun.unwrap_err().kind() == ErrorKind::Unavailable
+    })
+    .await;
+    fixture.proxy.resume();
+    fixture.tenants.go_on().await;
+}
+
+#[tokio::test]
 async fn stopped_server_is_unavailable_for_all_who_wait() {
     let server = PostgresServer::start().await.unwrap();
     let fixture = Fixture::on(&server).await;

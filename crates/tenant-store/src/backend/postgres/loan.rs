@@ -2,21 +2,23 @@ use std::io;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres, SqlSafeStr as _, SqlStr};
+use sqlx::{Connection as _, PgConnection, Postgres, SqlStr};
 use tokio::runtime::Handle;
 
 use super::error::is_connection_loss;
 
 /// A connection on loan from the pool, maybe inside a transaction.
 ///
-/// Dropped inside one, it is rolled back off the caller's path and goes back to the pool after
-/// that; dropped outside any runtime, it is closed, and the server rolls back. The driver's own
+/// Dropped inside one, or before its server has answered, it is rolled back and waited for off the
+/// caller's path, and goes back to the pool after that; dropped outside any runtime, it is closed, and the server rolls back. The driver's own
 /// transaction panics there, and hands a connection on as it is when the server has refused the
 /// message that begins it half way.
 pub(super) struct Loan {
     /// `None` once it was given back.
     connection: Option<PoolConnection<Postgres>>,
     in_transaction: bool,
+    /// True while the server owes an answer.
+    busy: bool,
     patience: Patience,
 }
 
@@ -25,6 +27,7 @@ impl Loan {
         Self {
             connection: Some(connection),
             in_transaction: false,
+            busy: false,
             patience,
         }
     }
@@ -33,11 +36,20 @@ impl Loan {
         self.patience
     }
 
-    /// Returns the connection; an error once it was given back.
-    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+    /// Returns the connection, to ask the server something; an error once it was given back.
+    pub(super) fn ask(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.busy = true;
         self.connection
             .as_deref_mut()
             .ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Says that the server has answered, and with what.
+    pub(super) fn answered<T>(&mut self, answer: &Result<T, sqlx::Error>) {
+        self.busy = false;
+        if let Err(error) = answer {
+            self.take_note(error);
+        }
     }
 
     /// Begins a transaction with one message; if that fails, the connection is closed.
@@ -55,11 +67,9 @@ impl Loan {
     /// Runs a statement that the server answers at once.
     pub(super) async fn short(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
         let patience = self.patience;
-        let answer = sqlx::raw_sql(statement).execute(self.connection()?);
+        let answer = sqlx::raw_sql(statement).execute(self.ask()?);
         let outcome = patience.short(answer).await;
-        if let Err(error) = &outcome {
-            self.take_note(error);
-        }
+        self.answered(&outcome);
         outcome.map(drop)
     }
 
@@ -68,22 +78,34 @@ impl Loan {
         // A roll-back could only follow the commit.
         self.in_transaction = false;
         let patience = self.patience;
-        let answer = sqlx::raw_sql("COMMIT").execute(self.connection()?);
+        let answer = sqlx::raw_sql("COMMIT").execute(self.ask()?);
         let outcome = patience.statement(answer).await;
-        if let Err(error) = &outcome {
-            self.take_note(error);
-        }
+        self.answered(&outcome);
         outcome.map(drop)
     }
 
     /// Rolls back and waits for it.
     pub(super) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        let outcome = self.short("ROLLBACK".into_sql_str()).await;
+        let (patience, behind_a_statement) = (self.patience, self.busy);
+        let answer = sqlx::raw_sql("ROLLBACK").execute(self.ask()?);
+        let outcome = match behind_a_statement {
+            true => patience.statement(answer).await,
+            false => patience.short(answer).await,
+        };
+        self.answered(&outcome);
         // Even if it was refused: then nobody knows what state the connection is in.
         self.in_transaction = false;
         if outcome.is_err() {
             self.close();
         }
+        outcome.map(drop)
+    }
+
+    /// Waits for the answers that nobody waits for any more.
+    async fn come_to_rest(mut self) -> Result<(), sqlx::Error> {
+        let patience = self.patience;
+        let outcome = patience.statement(self.ask()?.ping()).await;
+        self.answered(&outcome);
         outcome
     }
 
@@ -113,13 +135,19 @@ impl Drop for Loan {
             drop(connection.detach());
             return;
         };
-        if self.in_transaction {
-            let patience = self.patience;
-            runtime.spawn(async move {
-                // Whatever comes of it, the connection is closed if it failed.
-                let _ = Self::new(connection, patience).rollback().await;
-            });
+        if !self.in_transaction && !self.busy {
+            return;
         }
+        let (in_transaction, busy) = (self.in_transaction, self.busy);
+        let mut left = Self::new(connection, self.patience);
+        left.busy = busy;
+        runtime.spawn(async move {
+            // Whatever comes of it, the connection is closed if it failed.
+            let _ = match in_transaction {
+                true => left.rollback().await,
+                false => left.come_to_rest().await,
+            };
+        });
     }
 }
 

@@ -274,7 +274,6 @@ impl Backend for PostgresBackend {
                 Err(FetchError::Driver(cause)) if rows == 0 => cause,
                 outcome => return outcome.map_err(|error| error.of(statement)),
             };
-            loan.take_note(&cause);
             if error::is_stale_plan(&cause) && attempts_left > 0 {
                 attempts_left -= 1;
                 forget_statements(&mut loan, &self.pool).await;

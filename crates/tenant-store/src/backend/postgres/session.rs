@@ -99,7 +99,7 @@ pub(super) async fn fetch(
     each: &mut Each<'_>,
 ) -> Result<(), FetchError> {
     let patience = loan.patience();
-    let mut rows = query.fetch(loan.connection().map_err(FetchError::Driver)?);
+    let mut rows = query.fetch(loan.ask().map_err(FetchError::Driver)?);
     let all = async {
         while let Some(row) = rows.try_next().await? {
             if let Err(error) = each(&PostgresRow(row)) {
@@ -108,10 +108,15 @@ pub(super) async fn fetch(
         }
         Ok(Ok(()))
     };
-    match patience.statement(all).await {
-        Ok(Ok(())) => Ok(()),
+    let outcome = patience.statement(all).await;
+    drop(rows);
+    match outcome {
+        // The rows behind this one are still to come.
         Ok(Err(error)) => Err(FetchError::Value(error)),
-        Err(error) => Err(FetchError::Driver(error)),
+        outcome => {
+            loan.answered(&outcome);
+            outcome.map(drop).map_err(FetchError::Driver)
+        }
     }
 }
 
@@ -130,10 +135,11 @@ impl Session for PostgresSession {
         let query = query(statement, statement.sql, self.persistent)?;
         let transaction = self.transaction(statement.operation)?;
         let patience = transaction.patience();
-        let outcome = match transaction.connection() {
+        let outcome = match transaction.ask() {
             Ok(connection) => patience.statement(query.execute(connection)).await,
             Err(error) => Err(error),
         };
+        transaction.answered(&outcome);
         outcome.map(|done| done.rows_affected()).map_err(|error| {
             self.failed(&error);
             statement_error(statement, error)
@@ -152,7 +158,7 @@ impl Session for PostgresSession {
             {
                 let transaction = self.transaction(statement.operation)?;
                 let connection = transaction
-                    .connection()
+                    .ask()
                     .map_err(|error| statement_error(statement, error))?;
                 let mut rows = query.fetch(connection);
                 loop {
@@ -166,9 +172,12 @@ impl Session for PostgresSession {
                     }
                 }
             }
-            if let Some(error) = broken {
-                self.failed(&error);
-                Err(statement_error(statement, error))?;
+            match broken {
+                None => self.transaction(statement.operation)?.answered(&Ok(())),
+                Some(error) => {
+                    self.failed(&error);
+                    Err(statement_error(statement, error))?;
+                }
             }
         })
     }
@@ -181,13 +190,14 @@ impl Session for PostgresSession {
         let schema = Arc::clone(&self.schema);
         let transaction = self.transaction("verify")?;
         let patience = transaction.patience();
-        let outcome = match transaction.connection() {
+        let outcome = match transaction.ask() {
             Ok(connection) => {
                 let found = schema::verify(connection, &schema, descriptor);
                 patience.statement(found).await
             }
             Err(error) => Err(error),
         };
+        transaction.answered(&outcome);
         outcome.unwrap_or_else(|error| {
             self.failed(&error);
             Err(driver_error("verify", error))
@@ -252,12 +262,10 @@ pub(super) async fn forget_statements(loan: &mut Loan, pool: &PgPool) {
     // Those in use find out by themselves, as this one did.
     close_idle(pool);
     let patience = loan.patience();
-    if let Ok(connection) = loan.connection() {
-        let cleared = connection.clear_cached_statements();
-        if let Err(error) = patience.short(cleared).await {
-            // If the connection is lost, so are its statements.
-            loan.take_note(&error);
-        }
+    if let Ok(connection) = loan.ask() {
+        let cleared = patience.short(connection.clear_cached_statements()).await;
+        // If the connection is lost, so are its statements.
+        loan.answered(&cleared);
     }
 }
 
