@@ -214,6 +214,47 @@ fn unit_of_work_may_be_dropped_outside_its_runtime() {
     drop(fixture);
 }
 
+#[test]
+fn runtime_may_end_while_answers_are_owed() {
+    let outside = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let fixture = outside.block_on(fixture());
+    let url = fixture.walled.app.url();
+    let proxied = fixture.proxy.url(url).unwrap();
+    for threads in [1, 2] {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .unwrap();
+        let tenant = fixture.tenants.one.tenant();
+        let (store, work) = runtime.block_on(async {
+            let settings = PostgresSettings::new(&*proxied).with_max_connections(4);
+            let store = TenantStore::postgres(settings).await.unwrap();
+            let customers = store.tenant(tenant).repository::<Customer>();
+            customers.find(&uuid::Uuid::nil()).await.unwrap();
+            let work = store.tenant(tenant).begin().await.unwrap();
+            fixture.proxy.pause();
+            poll_times(customers.find(&uuid::Uuid::nil()), 1).await;
+            poll_times(work.repository::<Customer>().count(Filter::all()), 1).await;
+            let other = store.tenant(tenant);
+            tokio::spawn(async move { other.begin().await.map(drop) });
+            tokio::task::yield_now().await;
+            (store, work)
+        });
+        let entered = runtime.enter();
+        drop(work);
+        drop(entered);
+        runtime.shutdown_background();
+        drop(store);
+        fixture.proxy.resume();
+        outside.block_on(fixture.comes_to_rest());
+    }
+    outside.block_on(async { drop(fixture) });
+}
+
 #[tokio::test]
 async fn connection_remembers_neither_tenant_nor_timeout() {
     let server = PostgresServer::shared().await.unwrap();

@@ -138,10 +138,17 @@ impl Drop for Loan {
         if !self.in_transaction && !self.busy {
             return;
         }
-        let (in_transaction, busy) = (self.in_transaction, self.busy);
-        let mut left = Self::new(connection, self.patience);
-        left.busy = busy;
+        let Self {
+            in_transaction,
+            busy,
+            patience,
+            ..
+        } = *self;
         runtime.spawn(async move {
+            // A loan from here on only: a runtime that is shutting down drops this unrun, and the
+            // loan would come here again.
+            let mut left = Self::new(connection, patience);
+            left.busy = busy;
             // Whatever comes of it, the connection is closed if it failed.
             let _ = match in_transaction {
                 true => left.rollback().await,
