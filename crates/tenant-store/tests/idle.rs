@@ -15,8 +15,8 @@ use futures_util::StreamExt as _;
 use postgres::{Fixture, connect};
 use sqlx::Row as _;
 use tenantry_store::{
-    Changes, Filter, Pooler, PostgresSettings, Query, Repository, RepositoryExt as _, TenantScope,
-    TenantStore,
+    Changes, Filter, Isolation, Pooler, PostgresSettings, Query, Repository, RepositoryExt as _,
+    TenantScope, TenantStore, WorkOptions,
 };
 use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer, ProxyOptions};
 use trouble::{Customer, Invoice, Tenants, customer, customers, eventually, poll_times};
@@ -136,6 +136,53 @@ async fn dropped_commits_leave_no_transaction() {
         stored.is_multiple_of(2) && stored > 0,
         "{stored} rows of whole pairs"
     );
+}
+
+/// A read is dropped, and then the commit that would have to wait for its answer: COMMIT may not
+/// have been sent at all.
+#[tokio::test]
+async fn commit_dropped_behind_a_dropped_read_leaves_no_transaction() {
+    let server = PostgresServer::shared().await.unwrap();
+    let slow = ProxyOptions::default().with_delay(Duration::from_millis(2));
+    let fixture = Fixture::with(server, slow, |settings| settings.with_max_connections(1)).await;
+    let (one, two) = (&fixture.tenants.one, &fixture.tenants.two);
+    let mut invoices: Vec<_> = (0..5_000).map(Invoice::over).collect();
+    one.repository().insert_many(&mut invoices).await.unwrap();
+    let kept = customer(one).await;
+    for polls in 1..12 {
+        let options = if polls % 2 == 0 {
+            WorkOptions::default()
+        } else {
+            WorkOptions::default().with_isolation(Isolation::RepeatableRead)
+        };
+        let work = one.begin_with(options).await.unwrap();
+        let name = format!("abandoned {polls}");
+        work.repository()
+            .insert(&mut Customer::named(&name))
+            .await
+            .unwrap();
+        if polls % 3 == 0 {
+            let inside = work.repository::<Invoice>();
+            let mut stream = inside.stream(Query::new());
+            stream.next().await.unwrap().unwrap();
+        } else {
+            poll_times(work.repository::<Customer>().find(&kept.id), 1).await;
+        }
+        let committed = poll_times(work.commit(), polls).await;
+        // Whoever comes next is alone, sees what is there, and stores what is theirs.
+        let theirs = customer(two).await;
+        assert_eq!(
+            two.repository::<Customer>().get(theirs.id).await.unwrap(),
+            theirs
+        );
+        two.repository().delete(&theirs).await.unwrap();
+        fixture.until_connections(0, "xact_start is not null").await;
+        if committed.is_none() {
+            let stored = format!("select count(*) from customers where name = '{name}'");
+            let stored = fixture.count(&stored).await;
+            assert!(stored == 0 || polls > 1, "stored by the commit of another");
+        }
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use postgres::{Fixture, PATIENCE, connect, run};
+use rust_decimal::Decimal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tenantry_core::{Secret, TenantId};
 use tenantry_store::conformance;
@@ -443,6 +444,78 @@ async fn row_that_is_restored_meanwhile_is_not_purged() {
     let (purged, ()) = futures_util::join!(purge, restore);
     assert_eq!(purged.unwrap(), 0);
     assert!(tracked.exists(&row.id).await.unwrap());
+}
+
+/// A caller with a time-out of its own gives up a read that waits for a lock; the server ends it
+/// later, and the transaction with it.
+#[tokio::test]
+async fn dropped_read_that_fails_later_ends_its_unit_of_work_alone() {
+    let fixture = Fixture::open().await;
+    let store = fixture
+        .another(|settings| {
+            settings
+                .with_max_connections(1)
+                .with_statement_timeout(Some(PATIENCE))
+        })
+        .await
+        .unwrap();
+    let tenants = Tenants::of(&store);
+    let (one, two) = (&tenants.one, &tenants.two);
+    let id = Uuid::now_v7();
+    assert_eq!(one.repository::<Invoice>().find(&id).await.unwrap(), None);
+    assert_eq!(one.repository::<Customer>().find(&id).await.unwrap(), None);
+    for end in ["commit", "rollback", "rollback_to", "insert", "drop"] {
+        let work = one.begin().await.unwrap();
+        let savepoint = work.savepoint().await.unwrap();
+        work.repository()
+            .insert(&mut Customer::named("abandoned"))
+            .await
+            .unwrap();
+        let mut locker = connect(fixture.walled.owner.url()).await;
+        let mut lock = locker.begin().await.unwrap();
+        sqlx::query("lock table invoices in access exclusive mode")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        assert!(
+            poll_times(work.repository::<Invoice>().find(&id), 1)
+                .await
+                .is_none()
+        );
+        fixture
+            .until_connections(1, "state = 'idle in transaction (aborted)'")
+            .await;
+        lock.rollback().await.unwrap();
+        let advice = ["a call whose future was dropped has failed since"];
+        match end {
+            "commit" => drop(fixture.trouble(work.commit().await, ErrorKind::WorkAborted, &advice)),
+            "rollback" => work.rollback().await.unwrap(),
+            "rollback_to" => {
+                work.rollback_to(&savepoint).await.unwrap();
+                work.repository()
+                    .insert(&mut Customer::named("kept"))
+                    .await
+                    .unwrap();
+                work.commit().await.unwrap();
+            }
+            "insert" => {
+                let mut more = Customer::named("more");
+                let outcome = work.repository().insert(&mut more).await;
+                fixture.trouble(outcome, ErrorKind::WorkAborted, &advice);
+                fixture.trouble(work.commit().await, ErrorKind::WorkAborted, &[]);
+            }
+            _ => drop(work),
+        }
+        // The one connection serves the other tenant.
+        for _ in 0..3 {
+            assert_eq!(two.repository::<Customer>().find(&id).await.unwrap(), None);
+            assert_eq!(customers(two).await, 0);
+        }
+        fixture
+            .until_connections(0, "state like 'idle in transaction%'")
+            .await;
+    }
+    assert_eq!(customers(one).await, 1, "what was kept after rollback_to");
 }
 
 #[tokio::test]
@@ -958,6 +1031,33 @@ async fn check_names_the_constraint_and_no_value() {
     fixture.tenants.go_on().await;
 }
 
+/// Whatever state a trigger chooses, its text is its own and may quote the row.
+#[tokio::test]
+async fn what_a_trigger_raises_is_not_shown() {
+    let fixture = Fixture::open().await;
+    for state in [
+        "P0001", "23514", "23505", "23503", "42501", "40001", "55000", "XX000", "53100", "57014",
+        "0A000", "42P01", "TN123",
+    ] {
+        fixture
+            .owner_runs(&format!(
+                "create or replace function say() returns trigger language plpgsql as $$ begin
+                     raise exception using errcode = '{state}', message = 'bad ' || new.name,
+                         constraint = 'c ' || new.name, column = new.name;
+                 end $$;
+                 create or replace trigger say before insert on customers
+                     for each row execute function say()"
+            ))
+            .await;
+        let mut row = Customer::named(trouble::VALUE);
+        let outcome = fixture.tenants.one.repository().insert(&mut row).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.constraint(), None);
+        let kind = error.kind();
+        fixture.trouble(Err::<(), _>(error), kind, &[]);
+    }
+}
+
 #[tokio::test]
 async fn missing_value_names_the_column() {
     let fixture = Fixture::open().await;
@@ -1304,6 +1404,105 @@ async fn days_and_times_that_no_struct_can_hold_are_told_by_column() {
         fixture.trouble(found, ErrorKind::InvalidValue, &[&advice]);
         run(admin, back).await;
         assert!(specimens.find(&specimen.id).await.unwrap().is_some());
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Aggregate)]
+#[aggregate(table = "set_config")]
+struct Oddity {
+    #[aggregate(id)]
+    id: Uuid,
+    entered: Option<String>,
+    own: Option<String>,
+    read: Option<String>,
+    tenant: Option<String>,
+    set_config: Decimal,
+}
+
+/// A single read puts names of its own around the statement.
+#[tokio::test]
+async fn names_that_the_store_uses_itself_are_free_for_tables_and_columns() {
+    let fixture = Fixture::open().await;
+    fixture
+        .owner_runs(
+            "create table set_config (
+                 tenant_id uuid not null, id uuid not null, entered text, own text, read text,
+                 tenant text, set_config numeric not null, primary key (tenant_id, id)
+             );
+             select tenantry.protect('set_config')",
+        )
+        .await;
+    let oddities = fixture.tenants.one.repository::<Oddity>();
+    let filled = |id, text: Option<&str>| Oddity {
+        id,
+        entered: text.map(str::to_owned),
+        own: text.map(str::to_owned),
+        read: text.map(str::to_owned),
+        tenant: text.map(str::to_owned),
+        set_config: Decimal::ONE,
+    };
+    let mut rows = [
+        filled(Uuid::now_v7(), None),
+        filled(Uuid::now_v7(), Some("x")),
+    ];
+    oddities.insert_many(&mut rows).await.unwrap();
+    let ids = rows.each_ref().map(|row| row.id);
+    for row in &rows {
+        assert_eq!(oddities.find(&row.id).await.unwrap().as_ref(), Some(row));
+        assert!(oddities.exists(&row.id).await.unwrap());
+    }
+    assert_eq!(oddities.get_many(&ids).await.unwrap(), rows);
+    assert_eq!(oddities.list(Query::new()).await.unwrap().items, rows);
+}
+
+/// Whatever places a column shows, a value that was taken is given back.
+#[tokio::test]
+async fn decimals_come_back_from_columns_of_every_scale() {
+    let fixture = Fixture::open().await;
+    let mut values = vec![Decimal::MAX, Decimal::MIN, Decimal::ZERO];
+    for scale in 0..=Decimal::MAX_SCALE {
+        for mantissa in [
+            1,
+            5_000,
+            12_345_678_901_234_567_890_123_456_789,
+            1_i128 << 95,
+        ] {
+            values.push(Decimal::from_i128_with_scale(mantissa, scale));
+            values.push(Decimal::from_i128_with_scale(-mantissa, scale));
+        }
+    }
+    for column in [
+        "numeric",
+        "numeric(60,28)",
+        "numeric(57,28)",
+        "numeric(60,30)",
+    ] {
+        fixture
+            .owner_runs(&format!(
+                "drop table if exists set_config;
+                 create table set_config (
+                     tenant_id uuid not null, id uuid not null, entered text, own text, read text,
+                     tenant text, set_config {column} not null, primary key (tenant_id, id)
+                 );
+                 select tenantry.protect('set_config')"
+            ))
+            .await;
+        let store = fixture.another(|settings| settings).await.unwrap();
+        let oddities = store.tenant(TenantId::generate()).repository::<Oddity>();
+        let mut rows: Vec<_> = values
+            .iter()
+            .map(|value| Oddity {
+                id: Uuid::now_v7(),
+                entered: None,
+                own: None,
+                read: None,
+                tenant: None,
+                set_config: *value,
+            })
+            .collect();
+        oddities.insert_many(&mut rows).await.unwrap();
+        let found = oddities.list(Query::new().limit(1_000)).await.unwrap();
+        assert_eq!(found.items, rows, "{column}");
     }
 }
 

@@ -548,6 +548,21 @@ async fn two_stores_on_one_file_lose_no_update() {
 // --- Constraints ---------------------------------------------------------------------------------
 
 #[tokio::test]
+async fn what_a_trigger_raises_is_not_shown() {
+    let fixture = Fixture::open().await;
+    fixture
+        .run(
+            "create trigger say before insert on customers
+             begin select raise(abort, 'bad ' || new.name); end",
+        )
+        .await;
+    let mut row = Customer::named(trouble::VALUE);
+    let outcome = fixture.tenants.one.repository().insert(&mut row).await;
+    fixture.trouble(outcome, ErrorKind::ConstraintViolated, &[]);
+    assert_eq!(customers(&fixture.tenants.one).await, 0);
+}
+
+#[tokio::test]
 async fn constraints_are_told_apart_and_show_no_value() {
     let fixture = Fixture::open().await;
     let tenant = &fixture.tenants.one;

@@ -119,7 +119,9 @@ enum Leak {
     Update,
     Delete,
     Upsert,
+    UpsertNew,
     Restore,
+    RestoreNothing,
     DeleteWhere,
     Purge,
 }
@@ -245,6 +247,14 @@ impl Repository<Note> for Leaky {
     }
 
     async fn upsert(&self, note: &mut Note) -> Result<()> {
+        if self.leak == Leak::UpsertNew && note.version.is_new() {
+            // As `on conflict (id) do update` without the tenant in the key.
+            for repository in self.seen(Leak::UpsertNew) {
+                if repository.exists(&note.id).await? {
+                    return repository.upsert(note).await;
+                }
+            }
+        }
         let mut answer = self.own.upsert(note).await;
         for repository in self.seen(Leak::Upsert) {
             if answer.is_err() {
@@ -272,11 +282,16 @@ impl Repository<Note> for Leaky {
     }
 
     async fn restore(&self, id: &NoteId) -> Result<()> {
-        if self.leak == Leak::Restore {
-            Ok(())
-        } else {
-            self.own.restore(id).await
+        if self.leak == Leak::RestoreNothing {
+            return Ok(());
         }
+        let mut answer = self.own.restore(id).await;
+        for repository in self.seen(Leak::Restore) {
+            if answer.is_err() {
+                answer = repository.restore(id).await;
+            }
+        }
+        answer
     }
 
     async fn purge(&self, deleted_before: DateTime<Utc>, limit: u32) -> Result<u64> {
@@ -301,7 +316,9 @@ async fn every_leak_is_found() {
         Leak::Update,
         Leak::Delete,
         Leak::Upsert,
+        Leak::UpsertNew,
         Leak::Restore,
+        Leak::RestoreNothing,
         Leak::DeleteWhere,
         Leak::Purge,
     ] {

@@ -63,9 +63,9 @@ pub(crate) fn store_columns(
 pub(crate) fn entering(sql: &str) -> Arc<str> {
     format!(
         "SELECT read.* \
-         FROM pg_catalog.set_config('tenantry.tenant_id', $1::text, true) AS entered \
+         FROM pg_catalog.set_config('tenantry.tenant_id', $1::text, true) AS entered (tenant) \
          CROSS JOIN LATERAL (\
-         SELECT own.* FROM ({sql}) AS own WHERE entered IS NOT NULL OFFSET 0\
+         SELECT own.* FROM ({sql}) AS own WHERE entered.tenant IS NOT NULL OFFSET 0\
          ) AS read"
     )
     .into()

@@ -71,6 +71,7 @@ impl<R> Trial<R> {
             .await
             .unwrap_or_else(|error| panic!("delete_where: {error}"));
         self.unharmed("delete_where of everything", &foreign).await;
+        self.upserts(sample).await;
         self.report.writes += 3;
         self.report
     }
@@ -141,7 +142,7 @@ impl<R> Trial<R> {
         if A::DESCRIPTOR.is_soft_deleted() {
             let answer = self.ours.restore(foreign.id()).await;
             self.refused("restore", answer, foreign).await;
-            self.purges(sample).await;
+            self.marked(sample).await;
         }
         let mut more = [sample(), sample()];
         self.ours
@@ -157,10 +158,35 @@ impl<R> Trial<R> {
         self.report.reads += 1;
     }
 
-    /// Marks a row of the other tenant, which a purge must leave there to be restored.
-    async fn purges<A>(&mut self, sample: &(impl Fn() -> A + Sync))
+    /// Upserts a new aggregate under an identifier that the other tenant uses.
+    async fn upserts<A>(&mut self, sample: &(impl Fn() -> A + Sync))
     where
-        A: Aggregate,
+        A: Aggregate + Clone + PartialEq + Debug,
+        R: Repository<A>,
+    {
+        let mut foreign = sample();
+        let mut shared = foreign.clone();
+        self.theirs
+            .insert(&mut foreign)
+            .await
+            .unwrap_or_else(|error| panic!("insert: {error}"));
+        self.ours.upsert(&mut shared).await.unwrap_or_else(|error| {
+            panic!("upsert of an identifier that another tenant uses: {error}")
+        });
+        self.unharmed("upsert of the same identifier", &foreign)
+            .await;
+        let own = self.ours.find(shared.id()).await;
+        assert!(
+            matches!(&own, Ok(Some(_))),
+            "upsert stored no row of the tenant's own: {own:?}"
+        );
+        self.report.writes += 1;
+    }
+
+    /// Marks a row of the other tenant, which nobody else may restore, and a purge must leave there.
+    async fn marked<A>(&mut self, sample: &(impl Fn() -> A + Sync))
+    where
+        A: Aggregate + Debug,
         R: Repository<A>,
     {
         let mut marked = sample();
@@ -172,6 +198,17 @@ impl<R> Trial<R> {
             .delete(&marked)
             .await
             .unwrap_or_else(|error| panic!("delete: {error}"));
+        let kind = self.ours.restore(marked.id()).await.err();
+        assert_eq!(
+            kind.map(|error| error.kind()),
+            Some(ErrorKind::NotFound),
+            "restore of a foreign row that is marked"
+        );
+        let seen = self.theirs.find(marked.id()).await;
+        assert!(
+            matches!(seen, Ok(None)),
+            "restore by another tenant brought a row back: {seen:?}"
+        );
         let purged = self.ours.purge(LAST_SECOND, 10_000).await;
         assert!(
             matches!(purged, Ok(0)),
@@ -187,7 +224,7 @@ impl<R> Trial<R> {
             .delete_by_id(marked.id(), None)
             .await
             .unwrap_or_else(|error| panic!("delete: {error}"));
-        self.report.writes += 1;
+        self.report.writes += 2;
     }
 
     async fn refused<A>(&mut self, operation: &str, answer: tenantry_store::Result<()>, foreign: &A)

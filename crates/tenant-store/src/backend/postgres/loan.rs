@@ -5,7 +5,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres, SqlStr};
 use tokio::runtime::Handle;
 
-use super::error::is_connection_loss;
+use super::error::{is_connection_loss, is_failed_transaction};
 
 /// A connection on loan from the pool, maybe inside a transaction.
 ///
@@ -74,35 +74,44 @@ impl Loan {
     }
 
     /// Commits. Dropped half way, what becomes of the transaction is not known.
+    ///
+    /// Until the server says that it is done, the transaction may be open: COMMIT may not have been
+    /// sent. So whatever else happens a ROLLBACK follows, of which a server that has committed takes
+    /// no more notice than a warning in its log.
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        // A roll-back could only follow the commit.
-        self.in_transaction = false;
         let patience = self.patience;
         let answer = sqlx::raw_sql("COMMIT").execute(self.ask()?);
         let outcome = patience.statement(answer).await;
         self.answered(&outcome);
+        if outcome.is_ok() {
+            self.in_transaction = false;
+        }
         outcome.map(drop)
     }
 
     /// Rolls back and waits for it.
     pub(super) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        let (patience, behind_a_statement) = (self.patience, self.busy);
-        let answer = sqlx::raw_sql("ROLLBACK").execute(self.ask()?);
-        let outcome = match behind_a_statement {
-            true => patience.statement(answer).await,
-            false => patience.short(answer).await,
-        };
-        self.answered(&outcome);
+        // What a statement still had to say whose caller is gone is of no interest any more, and
+        // must not be taken for the answer to this one.
+        if let Err(error) = self.settle().await
+            && is_connection_loss(&error)
+        {
+            return Err(error);
+        }
+        let outcome = self.short(SqlStr::from_static("ROLLBACK")).await;
         // Even if it was refused: then nobody knows what state the connection is in.
         self.in_transaction = false;
         if outcome.is_err() {
             self.close();
         }
-        outcome.map(drop)
+        outcome
     }
 
-    /// Waits for the answers that nobody waits for any more.
-    async fn come_to_rest(mut self) -> Result<(), sqlx::Error> {
+    /// Waits for the answer that a dropped caller no longer waits for; an error is its statement's.
+    pub(super) async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        if !self.busy {
+            return Ok(());
+        }
         let patience = self.patience;
         let outcome = patience.statement(self.ask()?.ping()).await;
         self.answered(&outcome);
@@ -112,7 +121,7 @@ impl Loan {
     /// Closes the connection if an error says that it is of no more use: the pool would ask it
     /// whether it lives, and wait for the answer.
     pub(super) fn take_note(&mut self, error: &sqlx::Error) {
-        if is_connection_loss(error) {
+        if is_connection_loss(error) || !self.in_transaction && is_failed_transaction(error) {
             self.close();
         }
     }
@@ -148,11 +157,11 @@ impl Drop for Loan {
             // A loan from here on only: a runtime that is shutting down drops this unrun, and the
             // loan would come here again.
             let mut left = Self::new(connection, patience);
-            left.busy = busy;
+            (left.in_transaction, left.busy) = (in_transaction, busy);
             // Whatever comes of it, the connection is closed if it failed.
             let _ = match in_transaction {
                 true => left.rollback().await,
-                false => left.come_to_rest().await,
+                false => left.settle().await,
             };
         });
     }

@@ -183,7 +183,8 @@ impl PostgresBackend {
     /// After a restart of the server every idle connection is dead, and one that has just been
     /// opened is not: so many failures in a row mean that the server is gone.
     fn may_try_again(&self, cause: &sqlx::Error, attempts_left: &mut u32) -> bool {
-        if !error::is_connection_loss(cause) || *attempts_left == 0 {
+        let is_of_no_use = error::is_connection_loss(cause) || error::is_failed_transaction(cause);
+        if !is_of_no_use || *attempts_left == 0 {
             return false;
         }
         *attempts_left -= 1;

@@ -27,7 +27,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Decimal> {
     let weight = i64::from(weight.cast_signed());
     let mut places = 4 * (i64::from(digits) - 1 - weight);
     let shown = i64::from(shown);
-    while mantissa != 0 && places > shown && mantissa % 10 == 0 {
+    // What is behind the places that are shown is nothing but zeros, and so may be what is before.
+    let is_too_long = |mantissa: i128| mantissa.unsigned_abs() >= 1 << 96;
+    while mantissa != 0
+        && (places > shown || places > 0 && is_too_long(mantissa))
+        && mantissa % 10 == 0
+    {
         mantissa /= 10;
         places -= 1;
     }
@@ -76,6 +81,12 @@ mod tests {
             format!("-1.5{}", "0".repeat(27))
         );
         assert_eq!(read(&[12], 1, 0, 0).unwrap(), "120000");
+        // 123456789012.123456789012345670 has thirty digits, of which one is a zero too many.
+        let padded = [1234, 5678, 9012, 1234, 5678, 9012, 3456, 7000];
+        assert_eq!(
+            read(&padded, 2, 0, 18).unwrap(),
+            "123456789012.12345678901234567"
+        );
         assert_eq!(
             read(&[1], -7, 0, 28).unwrap(),
             format!("0.{}1", "0".repeat(27))

@@ -8,7 +8,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _};
 use tenantry_core::{Error, ErrorKind, Result};
 
 use super::arguments::Arguments;
-use super::error::{commit_error, driver_error, is_stale_plan, statement_error};
+use super::error::{
+    commit_error, driver_error, is_connection_loss, is_stale_plan, late_error, statement_error,
+};
 use super::loan::Loan;
 use super::row::PostgresRow;
 use super::schema;
@@ -51,6 +53,15 @@ impl PostgresSession {
         self.transaction
             .as_mut()
             .ok_or_else(|| Error::new(ErrorKind::WorkAborted, operation))
+    }
+
+    /// Waits for the answer to a read that was dropped. If it failed, it has ended the transaction.
+    async fn settle(&mut self, operation: &'static str) -> Result<()> {
+        let settled = self.transaction(operation)?.settle().await;
+        settled.map_err(|error| {
+            self.failed(&error);
+            late_error(operation, error)
+        })
     }
 
     /// Takes note of an error: nothing but a rollback is left.
@@ -123,6 +134,7 @@ pub(super) async fn fetch(
 #[async_trait]
 impl Session for PostgresSession {
     async fn fetch(&mut self, statement: &Statement<'_>, each: &mut Each<'_>) -> Result<()> {
+        self.settle(statement.operation).await?;
         let query = query(statement, statement.sql, self.persistent)?;
         let outcome = fetch(self.transaction(statement.operation)?, query, each).await;
         if let Err(FetchError::Driver(error)) = &outcome {
@@ -132,6 +144,7 @@ impl Session for PostgresSession {
     }
 
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<u64> {
+        self.settle(statement.operation).await?;
         let query = query(statement, statement.sql, self.persistent)?;
         let transaction = self.transaction(statement.operation)?;
         let patience = transaction.patience();
@@ -153,6 +166,7 @@ impl Session for PostgresSession {
             Err(error) => return failure(error),
         };
         Box::pin(async_stream::try_stream! {
+            self.settle(statement.operation).await?;
             let patience = self.transaction(statement.operation)?.patience();
             let mut broken = None;
             {
@@ -187,6 +201,7 @@ impl Session for PostgresSession {
     }
 
     async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()> {
+        self.settle("verify").await?;
         let schema = Arc::clone(&self.schema);
         let transaction = self.transaction("verify")?;
         let patience = transaction.patience();
@@ -207,6 +222,18 @@ impl Session for PostgresSession {
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()> {
         let (operation, text) = action.statement(number);
         let statement = AssertSqlSafe(text).into_sql_str();
+        if action == SavepointAction::RollbackTo {
+            // Whatever it failed with is undone.
+            let settled = self.transaction(operation)?.settle().await;
+            if let Err(error) = settled
+                && is_connection_loss(&error)
+            {
+                self.failed(&error);
+                return Err(driver_error(operation, error));
+            }
+        } else {
+            self.settle(operation).await?;
+        }
         match self.transaction(operation)?.short(statement).await {
             Ok(()) => {
                 self.usable = true;
@@ -224,6 +251,7 @@ impl Session for PostgresSession {
         if !self.usable {
             return Err(Error::new(ErrorKind::WorkAborted, "commit"));
         }
+        self.settle("commit").await?;
         match self.transaction.take() {
             Some(transaction) => transaction.commit().await.map_err(commit_error),
             None => Err(Error::new(ErrorKind::WorkAborted, "commit")),

@@ -33,6 +33,24 @@ pub(super) fn commit_error(error: sqlx::Error) -> Error {
     )
 }
 
+/// Turns what a statement failed with after its caller was gone into the error of the next call.
+pub(super) fn late_error(operation: &'static str, error: sqlx::Error) -> Error {
+    if is_connection_loss(&error) {
+        return driver_error(operation, error);
+    }
+    let aborted = Error::new(ErrorKind::WorkAborted, operation).with_detail(
+        "a call whose future was dropped has failed since, and ended this unit of work: run it again",
+    );
+    finish(aborted, error)
+}
+
+/// Returns whether the server is inside a transaction that has failed.
+pub(super) fn is_failed_transaction(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("25P02"))
+}
+
 /// Returns whether the connection is gone, and not only the statement.
 pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     match error {
@@ -156,18 +174,22 @@ struct ServerError {
 impl ServerError {
     fn new(error: &dyn DatabaseError) -> Self {
         let state = error.code().map_or_else(String::new, Cow::into_owned);
-        // Class 22 quotes the input that it could not take, and P0 what somebody's function says.
-        let quotes_values = state.starts_with("22") || state.starts_with("P0");
-        let message = (!quotes_values).then(|| error.message().to_owned());
-        let column = error
-            .try_downcast_ref::<PgDatabaseError>()
-            .and_then(PgDatabaseError::column)
-            .map(str::to_owned);
+        let details = error.try_downcast_ref::<PgDatabaseError>();
+        if details.is_some_and(is_raised) {
+            return Self {
+                state,
+                message: None,
+                constraint: None,
+                column: None,
+            };
+        }
+        // Class 22 quotes the input that it could not take.
+        let quotes_values = state.starts_with("22");
         Self {
             state,
-            message,
+            message: (!quotes_values).then(|| error.message().to_owned()),
             constraint: error.constraint().map(str::to_owned),
-            column,
+            column: details.and_then(PgDatabaseError::column).map(str::to_owned),
         }
     }
 
@@ -203,6 +225,17 @@ impl ServerError {
             _ => return None,
         })
     }
+}
+
+/// Returns whether a function or a trigger raised the error: then all of its text is that
+/// function's own, under whatever state, and may quote what it was given.
+fn is_raised(error: &PgDatabaseError) -> bool {
+    // The files of the languages that come with the server.
+    let by_language = error.file().is_some_and(|file| {
+        let languages = ["pl_exec.", "plpy_", "plperl", "pltcl"];
+        languages.iter().any(|language| file.starts_with(language))
+    });
+    by_language || error.code().starts_with("P0")
 }
 
 /// Returns what to do, where the kind alone tells.

@@ -102,7 +102,12 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
         error.with_detail(advice)
     };
     match cause {
-        // SQLite names tables, columns and constraints, and quotes no value.
+        // The text is that of a trigger (SQLITE_CONSTRAINT_TRIGGER), and may quote what it was given.
+        sqlx::Error::Database(database) if database.code().as_deref() == Some("1811") => error
+            .with_source(SqliteCause(
+                "a trigger refused it (result code 1811)".to_owned(),
+            )),
+        // SQLite itself names tables, columns and constraints, and quotes no value.
         sqlx::Error::Database(database) => {
             let error = match constraint(database.message()) {
                 Some(name) => error.with_constraint(name),
