@@ -1550,6 +1550,16 @@ async fn a_migration_that_fails_tells_why_and_leaves_nothing() {
             ],
         ),
         (
+            "create table t (tenant_id uuid, amount decimall)",
+            ErrorKind::InvalidInput,
+            ["type \"decimall\" does not exist", "correct the migration"],
+        ),
+        (
+            "select tenantry.protect('nope')",
+            ErrorKind::InvalidInput,
+            ["relation \"nope\" does not exist", "correct the migration"],
+        ),
+        (
             "do $$ begin raise exception 'invoices of 2012 are missing'; end $$",
             ErrorKind::ConstraintViolated,
             ["migrate 3 (next)", "invoices of 2012 are missing"],
@@ -1574,6 +1584,33 @@ async fn a_migration_that_fails_tells_why_and_leaves_nothing() {
         ErrorKind::SchemaMismatch,
         &["run the bootstrap first"],
     );
+}
+
+#[tokio::test]
+async fn migrations_by_another_role_leave_nothing_that_the_owner_cannot_touch() {
+    let walled = Walled::empty().await;
+    let migrations = Migrations::embedded(&[CUSTOMERS]);
+    for other in [walled.database.admin_url(), walled.app.url()] {
+        let named = walled.named("connect as {owner}");
+        refuses(
+            migrate(other, &migrations).await,
+            ErrorKind::InvalidSettings,
+            &["migrations run as the owner role", &named],
+        );
+    }
+    migrate(walled.owner.url(), &migrations).await.unwrap();
+    // As another tool might have left it.
+    walled
+        .admin_runs("alter table _sqlx_migrations owner to current_user")
+        .await;
+    let mend = walled.named("alter table _sqlx_migrations owner to {owner}");
+    refuses(
+        migrate(walled.owner.url(), &migrations).await,
+        ErrorKind::PermissionDenied,
+        &[&*mend],
+    );
+    walled.admin_runs(&mend).await;
+    migrate(walled.owner.url(), &migrations).await.unwrap();
 }
 
 #[tokio::test]

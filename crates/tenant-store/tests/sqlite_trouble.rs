@@ -571,7 +571,7 @@ async fn constraints_are_told_apart_and_show_no_value() {
         .repository()
         .insert(&mut Customer::named(trouble::VALUE))
         .await;
-    let advice = ["the tenant has a row with this key"];
+    let advice = ["the tenant has a row with this key", "customers.name"];
     let error = fixture.trouble(unique, ErrorKind::AlreadyExists, &advice);
     assert_eq!(error.constraint(), None, "SQLite names its columns");
 

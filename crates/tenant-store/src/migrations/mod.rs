@@ -67,11 +67,14 @@ impl Migrations {
         let folder = folder.as_ref().to_owned();
         let invalid = Error::new(ErrorKind::InvalidSettings, "read migrations")
             .with_subject(folder.display().to_string());
-        match folder.resolve().await {
+        match folder.clone().resolve().await {
             Ok(found) if found.is_empty() => {
                 Err(invalid.with_detail("no file here is named like 0001_customers.sql"))
             }
             Ok(found) => Ok(Self::in_order(found)),
+            Err(error) if !folder.is_dir() => {
+                Err(invalid.with_detail(format!("there is no such folder: {error}")))
+            }
             Err(error) => Err(invalid.with_detail(error.to_string())),
         }
     }

@@ -41,11 +41,11 @@ impl<R> Trial<R> {
         self.ours
             .insert(&mut own)
             .await
-            .unwrap_or_else(|error| panic!("insert: {error}"));
+            .unwrap_or_else(|error| panic!("{}", not_inserted(&error)));
         self.theirs
             .insert(&mut foreign)
             .await
-            .unwrap_or_else(|error| panic!("insert: {error}"));
+            .unwrap_or_else(|error| panic!("{}", not_inserted(&error)));
 
         self.reads(&own, &foreign).await;
         self.writes(&foreign, sample).await;
@@ -169,7 +169,7 @@ impl<R> Trial<R> {
         self.theirs
             .insert(&mut foreign)
             .await
-            .unwrap_or_else(|error| panic!("insert: {error}"));
+            .unwrap_or_else(|error| panic!("{}", not_inserted(&error)));
         self.ours.upsert(&mut shared).await.unwrap_or_else(|error| {
             panic!("upsert of an identifier that another tenant uses: {error}")
         });
@@ -193,7 +193,7 @@ impl<R> Trial<R> {
         self.theirs
             .insert(&mut marked)
             .await
-            .unwrap_or_else(|error| panic!("insert: {error}"));
+            .unwrap_or_else(|error| panic!("{}", not_inserted(&error)));
         self.theirs
             .delete(&marked)
             .await
@@ -252,6 +252,16 @@ impl<R> Trial<R> {
             matches!(&row, Ok(row) if row == foreign),
             "{operation} by another tenant changed a row: it was {foreign:?}, and is {row:?}"
         );
+    }
+}
+
+/// Says why a sample could not be stored.
+fn not_inserted(error: &tenantry_store::Error) -> String {
+    match error.kind() {
+        ErrorKind::AlreadyExists => format!(
+            "insert: {error}; `sample` must give other values for every unique key at every call"
+        ),
+        _ => format!("insert: {error}"),
     }
 }
 

@@ -1,7 +1,7 @@
 use sqlx::{ConnectOptions as _, Connection as _};
 use tenantry_core::Result;
 
-use super::error::driver_error;
+use super::error::{driver_error, migration_error};
 use super::settings::SqliteSettings;
 use crate::migrations::Migrations;
 
@@ -10,7 +10,7 @@ use crate::migrations::Migrations;
 ///
 /// # Errors
 ///
-/// `SchemaMismatch` if a migration was changed after it had been run, or the database has run one
+/// `InvalidInput` if a migration is no SQL, or names what is not there; `SchemaMismatch` if a migration was changed after it had been run, or the database has run one
 /// that is not among these; `InvalidSettings` if two have one number, or the file's name is
 /// none; the kinds of opening a file
 /// and of a statement that fails.
@@ -24,7 +24,7 @@ pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Resu
         .await
         .map_err(|error| driver_error("migrate", &error))?;
     let outcome = migrations
-        .run(&mut connection, |error| driver_error("migrate", &error))
+        .run(&mut connection, |error| migration_error("migrate", &error))
         .await;
     let closed = connection
         .close()

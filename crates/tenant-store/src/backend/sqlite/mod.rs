@@ -84,7 +84,10 @@ impl SqliteBackend {
         }
         settings.check("open")?;
         let created = settings.create().await;
-        created.map_err(|cause| error::driver_error("open", &cause))?;
+        created.map_err(|cause| {
+            error::driver_error("open", &cause)
+                .with_subject(settings.location().display().to_string())
+        })?;
         let write = settings.connect_options();
         let read = write.clone().pragma("query_only", "ON");
         let pool = |connections: u32| {
@@ -127,7 +130,8 @@ impl SqliteBackend {
                     "waited {} ms; {what} in use ({size} of {size}): end units of work sooner",
                     started.elapsed().as_millis()
                 ))),
-            Err(cause) => Err(error::driver_error(operation, &cause)),
+            Err(cause) => Err(error::driver_error(operation, &cause)
+                .with_subject(self.settings.location().display().to_string())),
         }
     }
 }

@@ -222,7 +222,9 @@ impl Session {
             problems.push(Problem::new(
                 ErrorKind::UnsafeRole,
                 format!("role {role} is a superuser or bypasses row-level security"),
-                "connect as tenantry_app, or the app role that the bootstrap was given".to_owned(),
+                "connect as tenantry_app, or the app role that the bootstrap was given; where there \
+                 has been no bootstrap, run that first"
+                    .to_owned(),
             ));
         }
         if self.has_tenant {

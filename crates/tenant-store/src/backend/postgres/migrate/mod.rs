@@ -1,7 +1,7 @@
 //! Migrations on PostgreSQL: run by the owner role, who is under the wall as well.
 
-use sqlx::Connection as _;
 use sqlx::postgres::PgDatabaseError;
+use sqlx::{Connection as _, PgConnection};
 use tenantry_core::{Error, ErrorKind, Result};
 
 use super::bootstrap::database_error;
@@ -27,8 +27,11 @@ const OPERATION: &str = "migrate";
 ///   and the statement that mends it.
 /// - [`ErrorKind::PermissionDenied`]: a statement needs the rows of a protected table, which the
 ///   owner does not see, or a right that the owner does not have.
-/// - [`ErrorKind::InvalidSettings`]: two migrations have one number.
-/// - [`ErrorKind::InvalidInput`]: a migration is no SQL; the text is the server's.
+///   Also when the bootstrap has not been run.
+/// - [`ErrorKind::InvalidSettings`]: two migrations have one number, or the role is not the owner
+///   role.
+/// - [`ErrorKind::InvalidInput`]: a migration is no SQL, or names what is not there; the text is
+///   the server's.
 /// - [`ErrorKind::ConstraintViolated`]: a migration raised an exception of its own, whose text is
 ///   shown, or stored rows do not meet a new constraint.
 /// - the kinds of a connection or a statement that fails.
@@ -37,6 +40,11 @@ pub async fn migrate(
     migrations: &Migrations,
 ) -> Result<Vec<i64>> {
     let mut connection = connect(OPERATION, &owner.into()).await?;
+    // Before anything is created: what another role creates, the owner could not touch again.
+    if let Err(refused) = check_owner(&mut connection).await {
+        let _ = connection.close().await;
+        return Err(refused);
+    }
     // The bootstrap made this the default of the role; a role of another making gets it here. A
     // statement that the wall would leave without rows becomes an error instead.
     let outcome = match sqlx::raw_sql("set row_security = off")
@@ -49,6 +57,41 @@ pub async fn migrate(
     // This also gives back the lock of a migration that failed.
     let _ = connection.close().await;
     outcome
+}
+
+async fn check_owner(connection: &mut PgConnection) -> Result<()> {
+    let (user, owner, history): (String, Option<String>, Option<String>) = sqlx::query_as(
+        "select current_user::text, \
+             (select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'tenantry'), \
+             (select pg_get_userbyid(relowner)::text from pg_class \
+              where oid = to_regclass('_sqlx_migrations'))",
+    )
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+    .map_err(|error| database_error(OPERATION, error))?;
+    let Some(owner) = owner else {
+        return Err(
+            Error::new(ErrorKind::SchemaMismatch, OPERATION).with_detail(
+                "the schema tenantry is missing: run the bootstrap first, as administrator",
+            ),
+        );
+    };
+    if user != owner {
+        return Err(
+            Error::new(ErrorKind::InvalidSettings, OPERATION).with_detail(format!(
+                "connected as {user}, and migrations run as the owner role: connect as {owner}"
+            )),
+        );
+    }
+    match history {
+        Some(other) if other != owner => Err(Error::new(ErrorKind::PermissionDenied, OPERATION)
+            .with_detail(format!(
+                "the table _sqlx_migrations belongs to {other}: alter table _sqlx_migrations owner \
+                 to {owner}, as {other} or as administrator"
+            ))),
+        _ => Ok(()),
+    }
 }
 
 fn statement_error(error: sqlx::Error) -> Error {
@@ -67,12 +110,12 @@ fn statement_error(error: sqlx::Error) -> Error {
             "the role may not do this: migrations run as the owner role, and after `select \
              tenantry.as_platform();` end with `select tenantry.as_owner();`"
         }
-        Some(("3F000" | "42883", _)) => {
-            "if it is tenantry.protect that is not there, run the bootstrap first"
-        }
-        Some(("42601", _)) => "correct the migration, of which nothing was run",
         // Whoever writes the migrations reads what they raise.
         Some((code, _)) if code.starts_with("P0") => "the migration itself raised this",
+        // A syntax error, or a name or a type that is not there.
+        Some((code, _)) if code.starts_with("42") || code.starts_with("3F") => {
+            "correct the migration, of which nothing was run"
+        }
         _ => return database_error(OPERATION, error),
     };
     let message = refused
@@ -80,9 +123,8 @@ fn statement_error(error: sqlx::Error) -> Error {
         .unwrap_or_default();
     let kind = match refused.map(PgDatabaseError::code) {
         Some("42501") => ErrorKind::PermissionDenied,
-        Some("42601") => ErrorKind::InvalidInput,
         Some(code) if code.starts_with("P0") => ErrorKind::ConstraintViolated,
-        _ => ErrorKind::SchemaMismatch,
+        _ => ErrorKind::InvalidInput,
     };
     Error::new(kind, OPERATION).with_detail(format!("{message}: {advice}"))
 }

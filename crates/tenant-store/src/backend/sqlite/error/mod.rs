@@ -68,6 +68,7 @@ fn kind_of_code(code: i32, message: &str) -> ErrorKind {
 
 fn finish(error: Error, cause: &sqlx::Error) -> Error {
     let advice = match error.kind() {
+        _ if matches!(cause, sqlx::Error::PoolClosed) => "the store was closed: open it anew",
         ErrorKind::UnknownTable => "run the migrations",
         ErrorKind::SchemaMismatch => {
             "the table differs from the struct: run the migrations of this release"
@@ -80,8 +81,8 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
             "another process holds the lock of the file: try again, or allow a longer busy time-out"
         }
         ErrorKind::ReadOnly => {
-            "the file is read-only, or the unit of work is: let the process write to the file and \
-             its folder"
+            "the file is read-only, or the unit of work is: write in a unit of work that writes, \
+             and let the process write to the file and its folder"
         }
         ErrorKind::StatementTimeout => {
             "the statement ran longer than its time-out allows: make it touch fewer rows, or allow \
@@ -109,9 +110,15 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
             )),
         // SQLite itself names tables, columns and constraints, and quotes no value.
         sqlx::Error::Database(database) => {
-            let error = match constraint(database.message()) {
-                Some(name) => error.with_constraint(name),
-                None => error,
+            let error = match (
+                constraint(database.message()),
+                key_columns(database.message()),
+            ) {
+                (Some(name), _) => error
+                    .with_detail(format!("constraint {name}: {advice}"))
+                    .with_constraint(name),
+                (None, Some(columns)) => error.with_detail(format!("{columns}: {advice}")),
+                (None, None) => error,
             };
             error.with_source(SqliteCause(format!(
                 "{} (result code {})",
@@ -137,6 +144,29 @@ fn constraint(message: &str) -> Option<String> {
     is_name.then(|| check.to_owned())
 }
 
+/// Returns the columns of a unique key that SQLite tells, without the tenant.
+fn key_columns(message: &str) -> Option<String> {
+    let columns = message.strip_prefix("UNIQUE constraint failed: ")?;
+    let columns: Vec<_> = columns
+        .split(", ")
+        .filter(|column| !column.ends_with(".tenant_id"))
+        .collect();
+    (!columns.is_empty()).then(|| columns.join(", "))
+}
+
+/// Turns the error of a migration into ours: whoever writes the SQL reads what SQLite says of it.
+pub(super) fn migration_error(operation: &'static str, error: &sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Database(database) if database.code().as_deref() == Some("1") => {
+            Error::new(ErrorKind::InvalidInput, operation).with_detail(format!(
+                "{}: correct the migration, of which nothing was run",
+                database.message()
+            ))
+        }
+        error => driver_error(operation, error),
+    }
+}
+
 /// What SQLite said, as text: the driver's types are no part of our interface.
 #[derive(Debug)]
 struct SqliteCause(String);
@@ -151,7 +181,7 @@ impl std::error::Error for SqliteCause {}
 
 #[cfg(test)]
 mod tests {
-    use super::constraint;
+    use super::{constraint, key_columns};
 
     #[test]
     fn only_names_are_taken_for_names() {
@@ -171,5 +201,18 @@ mod tests {
         ] {
             assert_eq!(constraint(message).as_deref(), name, "{message}");
         }
+    }
+
+    #[test]
+    fn columns_of_a_unique_key_are_told_without_the_tenant() {
+        let message = "UNIQUE constraint failed: tickets.tenant_id, tickets.kind, tickets.number";
+        assert_eq!(
+            key_columns(message).as_deref(),
+            Some("tickets.kind, tickets.number")
+        );
+        assert_eq!(
+            key_columns("NOT NULL constraint failed: tickets.kind"),
+            None
+        );
     }
 }
