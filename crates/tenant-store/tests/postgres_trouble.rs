@@ -320,7 +320,7 @@ async fn calls_that_are_dropped_in_a_silent_network_keep_no_connection() {
     let server = PostgresServer::shared().await.unwrap();
     let fixture = Fixture::with(server, ProxyOptions::default(), |settings| {
         settings
-            .with_max_connections(3)
+            .with_max_connections(5)
             .with_acquire_timeout(PATIENCE)
             .with_statement_timeout(Some(PATIENCE))
             .with_silence_limit(Some(PATIENCE))
@@ -330,9 +330,13 @@ async fn calls_that_are_dropped_in_a_silent_network_keep_no_connection() {
     let kept = customer(one).await;
     let customers_of_one = one.repository::<Customer>();
     customers_of_one.get(kept.id).await.unwrap();
-    warm(&fixture.tenants, 3).await;
+    warm(&fixture.tenants, 5).await;
     let [reading, committing] = [one.begin().await.unwrap(), one.begin().await.unwrap()];
 
+    // On their way back to the pool when it happens.
+    for read in join_all((0..2).map(|_| customers_of_one.get(kept.id))).await {
+        read.unwrap();
+    }
     fixture.proxy.pause();
     // Their callers have limits of their own, shorter than those of the store.
     let inside = reading.repository::<Customer>();

@@ -19,6 +19,8 @@ pub(super) struct Loan {
     in_transaction: bool,
     /// True while the server owes an answer.
     busy: bool,
+    /// True once the connection is to be closed.
+    closing: bool,
     patience: Patience,
 }
 
@@ -28,6 +30,7 @@ impl Loan {
             connection: Some(connection),
             in_transaction: false,
             busy: false,
+            closing: false,
             patience,
         }
     }
@@ -128,6 +131,7 @@ impl Loan {
 
     fn close(&mut self) {
         self.in_transaction = false;
+        self.closing = true;
         if let Some(connection) = &mut self.connection {
             connection.close_on_drop();
         }
@@ -136,7 +140,7 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
+        let Some(mut connection) = self.connection.take() else {
             return;
         };
         let Ok(runtime) = Handle::try_current() else {
@@ -144,7 +148,18 @@ impl Drop for Loan {
             drop(connection.detach());
             return;
         };
+        if self.closing {
+            // By the driver, which gives it five seconds.
+            return;
+        }
         if !self.in_transaction && !self.busy {
+            // Left to itself the driver asks the connection whether it lives, and waits for the
+            // answer without a limit: whatever is on its way back when a network falls silent would
+            // be missing from the pool until TCP gives up.
+            if let Some(limit) = self.patience.short {
+                let returned = connection.return_to_pool();
+                runtime.spawn(async move { drop(tokio::time::timeout(limit, returned).await) });
+            }
             return;
         }
         let Self {
