@@ -24,8 +24,8 @@ use crate::value::{ColumnType, Value};
 /// ```
 /// use tenantry_store::Cursor;
 ///
-/// let from_client = Cursor::new("AQAx");
-/// assert_eq!(from_client.as_str(), "AQAx");
+/// let from_client = Cursor::from("AQAx");
+/// assert_eq!(from_client.to_string(), "AQAx");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
@@ -47,6 +47,18 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<String> for Cursor {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Cursor {
+    fn from(text: &str) -> Self {
+        Self::new(text)
     }
 }
 

@@ -105,9 +105,10 @@ impl<A: Aggregate> Query<A> {
         self
     }
 
-    /// Continues at a cursor that an earlier page of the same query gave.
-    pub fn cursor(mut self, cursor: Cursor) -> Self {
-        self.cursor = Some(cursor);
+    /// Continues at a cursor that an earlier page of the same query gave, or at its text as a
+    /// client sent it back.
+    pub fn cursor(mut self, cursor: impl Into<Cursor>) -> Self {
+        self.cursor = Some(cursor.into());
         self
     }
 
