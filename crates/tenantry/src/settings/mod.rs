@@ -26,8 +26,11 @@ pub(crate) enum Database {
 }
 
 impl Settings {
-    /// Chooses the database by a URL: `postgres://role@host/database`, `sqlite:path` or
-    /// `sqlite::memory:`.
+    /// Chooses the database by a URL: `postgres://role@host/database`, `sqlite:///absolute/path`,
+    /// `sqlite:relative/path` or `sqlite::memory:`.
+    ///
+    /// The path of SQLite is taken as it stands, without parameters and escapes. All other
+    /// settings are the defaults; for others, make the backend's settings and turn them into these.
     ///
     /// # Errors
     ///
