@@ -78,8 +78,8 @@
 //!
 //! | part | where |
 //! |---|---|
-//! | repositories, units of work, filters, pages | [`store`] |
-//! | tenants, request context, clock, keys, secret references, storage map | [`core`] |
+//! | repositories, units of work, filters, pages | `store`, which is `tenantry_store` |
+//! | tenants, request context, clock, keys, secret references, storage map | `core`, which is `tenantry_core` |
 //! | what a service imports | [`prelude`] |
 //! | opening everything from settings | [`Storage`], [`Settings`] |
 //!

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::value::ColumnValue;
 
-/// The identifier of an aggregate: a newtype over [`Uuid`], `i64` or `String`, or one of these.
+/// The identifier of an aggregate: a newtype over `Uuid`, `i64` or `String`, or one of these.
 ///
 /// Unique within its tenant, not across tenants: two tenants may hold the same identifier and
 /// never meet. `Display` is what error messages and cache keys show, so an identifier is not the

@@ -149,7 +149,7 @@ impl Value {
 /// A type that a column can hold.
 ///
 /// Implemented for `bool`, the integers up to 64 bits (`u64` excepted), `f64`, `String`, `Vec<u8>`,
-/// [`Uuid`], [`DateTime<Utc>`], [`NaiveDate`], [`Decimal`], [`Json`], and `Option` of each. For
+/// `Uuid`, `DateTime<Utc>`, `NaiveDate`, `Decimal`, [`Json`], and `Option` of each. For
 /// newtypes and enums use `#[derive(ColumnValue)]`, for identifiers `#[derive(AggregateId)]`.
 ///
 /// # Contract
@@ -359,7 +359,7 @@ pub trait Row {
     ///
     /// # Errors
     ///
-    /// The column has another type, or more digits than a [`Decimal`] holds.
+    /// The column has another type, or more digits than a `Decimal` holds.
     fn decimal(&self, index: usize) -> Result<Option<Decimal>, ValueError>;
     /// Reads a JSON document as text.
     ///
