@@ -128,7 +128,7 @@ pub mod prelude {
     pub use tenantry_core::{Actor, RequestContext, TenantId, TraceParent};
     pub use tenantry_store::{
         Aggregate, AggregateId, Changes, Column, ColumnValue, Cursor, Deleted, Error, ErrorKind,
-        Filter, Isolation, Json, Page, Query, Repository, RepositoryExt, Result, RetryPolicy,
+        Filter, Isolation, Json, Page, Query, Repository, RepositoryExt, Result, RetryPolicy, Sort,
         SqlRepository, TenantScope, UnitOfWork, Version, WorkOptions, async_trait,
     };
 
