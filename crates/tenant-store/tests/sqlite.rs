@@ -43,3 +43,28 @@ async fn run_can_be_spawned() {
     let count: Result<u64, Error> = task.await.unwrap();
     assert_eq!(count.unwrap(), 1);
 }
+
+/// Closing refuses new work at once, even if nobody waits for it to end, and waits for what is open.
+#[tokio::test]
+async fn close_waits_for_the_open_unit_of_work_and_refuses_others() {
+    use futures_util::FutureExt as _;
+    use tenantry_core::{ErrorKind, TenantId};
+    use tenantry_store::conformance::Specimen;
+    use tenantry_store::{Filter, Repository as _};
+
+    let store = open().await;
+    let scope = store.tenant(TenantId::generate());
+    let work = scope.begin().await.unwrap();
+
+    assert!(store.close().now_or_never().is_none());
+    assert!(store.close().now_or_never().is_none());
+    let refused = scope.begin().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    let refused = scope.repository::<Specimen>().count(Filter::all()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+
+    let mut specimen = Specimen::named("last");
+    work.repository().insert(&mut specimen).await.unwrap();
+    work.commit().await.unwrap();
+    store.close().await;
+}

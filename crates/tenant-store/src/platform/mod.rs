@@ -93,7 +93,7 @@ impl PlatformStore {
         })
     }
 
-    /// Closes the connections; waits for those in use.
+    /// Closes the connections, as [`TenantStore::close`].
     pub async fn close(&self) {
         self.inner.backend.close().await;
     }

@@ -125,7 +125,18 @@ impl TenantStore {
         self.inner
     }
 
-    /// Closes the connections; waits for those in use.
+    /// Closes the connections, and waits without limit for those in use.
+    ///
+    /// New work is refused, as `Unavailable`. What is open goes on to its end and is waited for:
+    /// streams, and units of work, one whose handle was kept beyond the closure of
+    /// [`run`](TenantScope::run) among them. Bound the wait by
+    /// `tokio::time::timeout(limit, store.close())`. It may be called again.
+    ///
+    /// # Cancel safety
+    ///
+    /// New work is refused from the first poll on, and stays so if the future is dropped; what was
+    /// in use is closed as it comes back. On SQLite the writer is closed after the readers: a
+    /// future that is dropped before these are closed leaves the writer open to new work.
     pub async fn close(&self) {
         self.inner.backend.close().await;
     }

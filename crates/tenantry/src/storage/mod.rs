@@ -129,7 +129,11 @@ impl Storage {
         &self.store
     }
 
-    /// Closes all connections; waits for those in use.
+    /// Closes all connections, and waits without limit for those in use.
+    ///
+    /// New work is refused, as `Unavailable`; units of work and streams that are open go on to
+    /// their end. Bound the wait by `tokio::time::timeout(limit, storage.close())`; what a dropped
+    /// future leaves behind is told at [`TenantStore::close`].
     pub async fn close(&self) {
         self.store.close().await;
     }
