@@ -15,6 +15,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, in terms a caller can act on.
 ///
 /// The kind decides; messages are for people and may change in any release.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_core::{Error, ErrorKind};
+///
+/// /// The HTTP status of an answer.
+/// fn status(error: &Error) -> u16 {
+///     match error.kind() {
+///         ErrorKind::NotFound => 404,
+///         ErrorKind::Conflict | ErrorKind::AlreadyExists => 409,
+///         ErrorKind::InvalidInput | ErrorKind::InvalidValue | ErrorKind::InvalidCursor => 400,
+///         kind if kind.is_retryable() => 503,
+///         _ => 500,
+///     }
+/// }
+///
+/// let stale = Error::new(ErrorKind::Conflict, "update").with_subject("invoices 17");
+/// assert_eq!(status(&stale), 409);
+/// assert_eq!(ErrorKind::Conflict.as_str(), "conflict");       // for logs and metrics
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
