@@ -8,6 +8,46 @@ use crate::settings::{Database, Settings};
 /// All stores of a service, opened once and closed together; cheap to clone.
 ///
 /// For now that is the tenant store; cache, blobs, secrets and outbox join it here.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # mod example {
+/// use tenantry::prelude::*;
+/// use tenantry::{Migrations, Settings, SqliteSettings};
+///
+/// #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// #[aggregate(table = "tags")]
+/// pub struct Tag {
+///     #[aggregate(id)]
+///     pub name: String,
+/// }
+///
+/// const TAGS: &str = "create table tags (
+///     tenant_id blob not null, name text not null, primary key (tenant_id, name)
+/// ) strict";
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # pub async fn main() -> Result<()> {
+/// // At start: the tables, the database, and whether both fit the structs.
+/// let settings = Settings::from(SqliteSettings::temporary());
+/// Storage::migrate(&settings, &Migrations::embedded(&[(1, "tags", TAGS)])).await?;
+/// let storage = Storage::open(&settings).await?;
+/// storage.verify::<Tag>().await?;
+///
+/// // For each request: its tenant.
+/// let tags = storage.tenant(TenantId::generate()).repository::<Tag>();
+/// tags.insert(&mut Tag { name: "urgent".to_owned() }).await?;
+///
+/// // At the end: what is open may end first.
+/// storage.close().await;
+/// # Ok(())
+/// # }
+/// # }
+/// # #[cfg(feature = "sqlite")]
+/// # example::main().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Storage {
     store: TenantStore,
