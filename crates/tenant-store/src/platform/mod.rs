@@ -56,6 +56,29 @@ pub struct PlatformStore {
 /// Sight of all tenants, for a reason that stands in every trace event.
 ///
 /// It reads; to write, name the tenant by [`PlatformScope::tenant`].
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use futures_util::TryStreamExt as _;
+/// use tenantry_core::RequestContext;
+/// use tenantry_store::{Filter, PlatformStore};
+///
+/// let mut ada = invoice("Ada", 12_000);
+/// tenant.repository().insert(&mut ada).await?;
+///
+/// let platform = PlatformStore::sqlite(settings).await?;
+/// let scope = platform.scope("monthly late fees", RequestContext::system())?;
+/// assert_eq!(scope.count(Filter::<Invoice>::all()).await?, 1);
+///
+/// // Read all tenants, write to one.
+/// let (owner, mut invoice) = scope.stream(Invoice::TOTAL_CENTS.gt(0)).try_next().await?.expect("one");
+/// assert_eq!(owner, tenant.tenant());
+/// invoice.total_cents += 500;
+/// scope.tenant(owner).repository().update(&mut invoice).await?;
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Clone)]
 pub struct PlatformScope {
     store: Arc<StoreInner>,

@@ -18,6 +18,25 @@ const NO_ORDER: ValueError =
 /// and the opposite of a filter holds exactly where the filter does not. Text is ordered by code
 /// point, and NULL comes after every value. JSON has no order: to compare it by less or greater
 /// answers `InvalidValue`.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::{Changes, Query};
+///
+/// let invoices = tenant.repository::<Invoice>();
+/// invoices.insert_many(&mut [invoice("Ada", 12_000), invoice("Zoë", 500)]).await?;
+///
+/// // The same constant filters, sorts and changes.
+/// let total = Invoice::TOTAL_CENTS;
+/// let page = invoices.list(Query::new().filter(total.gt(0)).sort(total.desc())).await?;
+/// assert_eq!(page.items[0].customer, "Ada");
+/// let fee = Changes::new().add(total, 100);
+/// assert_eq!(invoices.update_where(total.lt(1_000), fee, 10).await?, 1);
+/// assert_eq!(total.name(), "total_cents");
+#[doc = include_str!("../examples/close.md")]
+/// ```
 pub struct Column<A, T> {
     index: usize,
     marker: PhantomData<fn() -> (A, T)>,

@@ -9,6 +9,29 @@ use crate::value::{Value, ValueError};
 ///
 /// Built from [`Column`](super::Column) constants and combined with [`and`](Self::and),
 /// [`or`](Self::or) and `!`. The tenant is no part of it: the repository adds that, always.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::{Filter, Query};
+///
+/// /// What a search form asks for: parts that are empty ask for nothing.
+/// fn search(customer: Option<&str>, at_least: i64) -> Filter<Invoice> {
+///     let mut filter = Invoice::TOTAL_CENTS.ge(at_least);
+///     if let Some(begin) = customer {
+///         filter = filter.and(Invoice::CUSTOMER.starts_with(begin));
+///     }
+///     filter
+/// }
+///
+/// let invoices = tenant.repository::<Invoice>();
+/// invoices.insert_many(&mut [invoice("Ada", 12_000), invoice("Zoë", 500)]).await?;
+/// let found = invoices.list(Query::new().filter(search(Some("A"), 1_000))).await?.items;
+/// assert_eq!(found.len(), 1);
+/// assert_eq!(invoices.count(!search(None, 1_000)).await?, 1);
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[must_use]
 pub struct Filter<A> {
     /// A value that cannot be stored is reported when the filter is used.

@@ -21,6 +21,26 @@ pub(crate) use filter::{Comparison, Expression, TOO_MANY_CONDITIONS};
 use crate::aggregate::Aggregate;
 
 /// Which rows of an aggregate with soft delete a query sees.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::{Deleted, Query};
+///
+/// let invoices = tenant.repository::<Invoice>();              // of an aggregate with `soft_delete`
+/// let mut ada = invoice("Ada", 12_000);
+/// invoices.insert(&mut ada).await?;
+/// invoices.delete(&ada).await?;
+/// assert!(invoices.list(Query::new()).await?.items.is_empty());
+///
+/// let bin = invoices.list(Query::new().deleted(Deleted::Only)).await?;
+/// for invoice in &bin.items {
+///     invoices.restore(&invoice.id).await?;
+/// }
+/// assert!(invoices.exists(&ada.id).await?);
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deleted {

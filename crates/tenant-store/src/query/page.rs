@@ -1,6 +1,26 @@
 use super::Cursor;
 
 /// One page of a list.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::Query;
+///
+/// let invoices = tenant.repository::<Invoice>();
+/// invoices.insert_many(&mut [invoice("Ada", 12_000), invoice("Zoë", 500)]).await?;
+///
+/// let query = Query::new().sort(Invoice::CUSTOMER.asc()).limit(1);
+/// let first = invoices.list(query.clone()).await?;
+/// assert_eq!(first.items[0].customer, "Ada");
+/// let next = first.next.expect("one more").to_string();       // to the client, and back
+///
+/// let last = invoices.list(query.cursor(next)).await?;
+/// assert_eq!(last.items[0].customer, "Zoë");
+/// assert!(last.next.is_none() && last.previous.is_some());
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Page<A> {

@@ -8,6 +8,23 @@ use crate::aggregate::Aggregate;
 use crate::query::{Page, Query};
 
 /// What callers of a [`Repository`] use besides; implemented once, for every repository.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::{ErrorKind, Query, RepositoryExt};
+///
+/// let invoices = tenant.repository::<Invoice>();
+/// invoices.insert_many(&mut [invoice("Ada", 12_000), invoice("Zoë", 500)]).await?;
+///
+/// let smallest = Query::new().sort(Invoice::TOTAL_CENTS.asc());
+/// let zoe = invoices.first(smallest).await?.expect("two invoices");
+/// assert_eq!(invoices.get(zoe.id).await?, zoe);               // by value or by reference
+/// invoices.delete(&zoe).await?;                               // if it still has this version
+/// assert_eq!(invoices.get(&zoe.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[async_trait]
 pub trait RepositoryExt<A: Aggregate>: Repository<A> {
     /// Reads the aggregate with an identifier.

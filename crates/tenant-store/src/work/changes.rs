@@ -84,6 +84,40 @@ pub struct CommittedChanges {
 /// What derives from rows, such as a cache, brings itself up to date here. A listener is called in
 /// a task of its own, so that a caller who drops its future cannot keep it from running; a call
 /// that panics is logged and harms nobody.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+/// use tenantry_store::{CommitListener, CommittedChanges, async_trait};
+///
+/// #[derive(Debug, Default)]
+/// struct Cache {
+///     names: Mutex<HashMap<String, String>>,
+/// }
+///
+/// #[async_trait]
+/// impl CommitListener for Cache {
+///     async fn committed(&self, changes: &CommittedChanges) {
+///         // Whether they are stored or may be: what is forgotten is read again.
+///         let mut names = self.names.lock().unwrap();
+///         for row in changes.rows.iter().filter(|row| row.table == "invoices") {
+///             names.remove(&row.id);
+///         }
+///     }
+/// }
+///
+/// let cache = Arc::new(Cache::default());
+/// store.on_commit(Arc::clone(&cache) as Arc<dyn CommitListener>);
+///
+/// let mut ada = invoice("Ada", 12_000);
+/// cache.names.lock().unwrap().insert(ada.id.to_string(), "of yesterday".to_owned());
+/// tenant.repository().insert(&mut ada).await?;
+/// assert!(cache.names.lock().unwrap().is_empty());
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[async_trait]
 pub trait CommitListener: fmt::Debug + Send + Sync {
     /// Takes note of the changes. With [`CommitOutcome::Unknown`] they may or may not be stored.

@@ -17,6 +17,26 @@ use std::time::Duration;
 ///
 /// SQLite has one writer at a time and is always serialisable; there the level changes nothing.
 /// See <https://www.postgresql.org/docs/current/transaction-iso.html>.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use tenantry_store::{Isolation, RetryPolicy, WorkOptions};
+///
+/// // No two of these can both find room for the last invoice.
+/// let options = WorkOptions::default().with_isolation(Isolation::Serializable);
+/// tenant
+///     .run(RetryPolicy::new(), options, |work| async move {
+///         let invoices = work.repository::<Invoice>();
+///         if invoices.count(Invoice::CUSTOMER.eq("Ada")).await? < 10 {
+///             invoices.insert(&mut invoice("Ada", 12_000)).await?;
+///         }
+///         Result::Ok(())
+///     })
+///     .await?;
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {

@@ -7,6 +7,32 @@ use tenantry_core::Error;
 ///
 /// Waits grow by doubling, with full jitter
 /// (<https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>).
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use std::time::Duration;
+/// use tenantry_store::{RetryPolicy, WorkOptions};
+///
+/// let mut ada = invoice("Ada", 12_000);
+/// tenant.repository().insert(&mut ada).await?;
+///
+/// let policy = RetryPolicy::new()
+///     .with_attempts(3)
+///     .with_waits(Duration::from_millis(10), Duration::from_millis(200));
+/// let total = tenant
+///     .run(policy, WorkOptions::default(), |work| async move {
+///         let invoices = work.repository::<Invoice>();
+///         let mut invoice = invoices.get(ada.id).await?;      // read anew in each attempt
+///         invoice.total_cents += 500;
+///         invoices.update(&mut invoice).await?;
+///         Result::Ok(invoice.total_cents)
+///     })
+///     .await?;
+/// assert_eq!(total, 12_500);
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
@@ -59,6 +85,37 @@ impl Default for RetryPolicy {
 }
 
 /// An error of a service that can tell whether trying again helps.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_store::{Error, ErrorKind, Retryable};
+///
+/// #[derive(Debug)]
+/// enum BillingError {
+///     LimitReached,
+///     Store(Error),
+/// }
+///
+/// impl From<Error> for BillingError {
+///     fn from(error: Error) -> Self {
+///         Self::Store(error)
+///     }
+/// }
+///
+/// impl Retryable for BillingError {
+///     fn is_retryable(&self) -> bool {
+///         match self {
+///             Self::LimitReached => false,
+///             Self::Store(error) => error.is_retryable(),
+///         }
+///     }
+/// }
+///
+/// let deadlock = Error::new(ErrorKind::Deadlock, "update");
+/// assert!(BillingError::from(deadlock).is_retryable());       // `run` tries again
+/// assert!(!BillingError::LimitReached.is_retryable());        // and here it does not
+/// ```
 pub trait Retryable {
     /// Returns whether the same work can succeed when it is run again from its start.
     fn is_retryable(&self) -> bool;

@@ -68,6 +68,25 @@ pub(crate) struct WorkState {
 static NEXT_WORK: AtomicU64 = AtomicU64::new(0);
 
 /// A place inside a unit of work to go back to.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// let mut ada = invoice("Ada", 12_000);
+/// let work = tenant.begin().await?;
+/// let invoices = work.repository::<Invoice>();
+/// invoices.insert(&mut ada).await?;
+///
+/// let before = work.savepoint().await?;
+/// let mut same_id = Invoice { id: ada.id, ..invoice("Zoë", 500) };
+/// if invoices.insert(&mut same_id).await.is_err() {
+///     work.rollback_to(&before).await?;                       // the first insert stays
+/// }
+/// work.commit().await?;
+/// assert_eq!(tenant.repository::<Invoice>().get(ada.id).await?, ada);
+#[doc = include_str!("../examples/close.md")]
+/// ```
 #[derive(Debug)]
 pub struct Savepoint {
     work: u64,
