@@ -68,3 +68,31 @@ async fn close_waits_for_the_open_unit_of_work_and_refuses_others() {
     work.commit().await.unwrap();
     store.close().await;
 }
+
+/// A reader that is still open keeps no writer open.
+#[tokio::test]
+async fn close_beside_an_open_stream_refuses_writes() {
+    use futures_util::{FutureExt as _, StreamExt as _};
+    use tenantry_core::{ErrorKind, TenantId};
+    use tenantry_store::conformance::Specimen;
+    use tenantry_store::{Query, Repository as _};
+
+    let store = open().await;
+    let scope = store.tenant(TenantId::generate());
+    let specimens = scope.repository::<Specimen>();
+    let mut rows: Vec<_> = (0..500).map(|_| Specimen::named("row")).collect();
+    specimens.insert_many(&mut rows).await.unwrap();
+    let mut stream = specimens.stream(Query::new());
+    stream.next().await.unwrap().unwrap();
+
+    assert!(store.close().now_or_never().is_none());
+    let refused = scope.begin().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(
+        refused
+            .to_string()
+            .contains("the store was closed: open it anew")
+    );
+    drop(stream);
+    store.close().await;
+}

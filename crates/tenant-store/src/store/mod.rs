@@ -135,8 +135,7 @@ impl TenantStore {
     /// # Cancel safety
     ///
     /// New work is refused from the first poll on, and stays so if the future is dropped; what was
-    /// in use is closed as it comes back. On SQLite the writer is closed after the readers: a
-    /// future that is dropped before these are closed leaves the writer open to new work.
+    /// in use is closed as it comes back.
     pub async fn close(&self) {
         self.inner.backend.close().await;
     }

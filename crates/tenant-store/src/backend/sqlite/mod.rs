@@ -181,8 +181,8 @@ impl Backend for SqliteBackend {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        // Together: either refuses new work from its first poll on.
+        tokio::join!(self.readers.close(), self.writer.close());
     }
 }
 
