@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`stream`](suites::stream) | `stream` over a million rows | `query_as().fetch()` |
 //! | [`read`](suites::read) | `find` by identifier | a plain pool, set_config by hand, tenaxum |
-//! | [`work`](suites::work) | a unit of work: one read, two writes | a plain transaction, without a tenant and with it in the key |
+//! | [`work`](suites::work) | a unit of work: one read, two writes | a plain transaction, without a tenant and with it in the key; both walls by hand |
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use tenantry_core::TenantId;
 use tenantry_store::{Repository as _, RepositoryExt as _, TenantStore};
 
@@ -36,9 +36,18 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
                 "plain-transaction-with-tenant",
                 Plain::open(bench, link, Ping::Yes, &keyed, &keys).await?,
             ),
+            Side::new(
+                "walled-by-hand",
+                Plain::walled(bench, link, &keyed, &keys).await?,
+            ),
         ];
         settle().await;
-        let targets = [Target::Times(1.05), Target::None, Target::None];
+        let targets = [
+            Target::Times(1.05),
+            Target::None,
+            Target::None,
+            Target::None,
+        ];
         bench
             .compare(report, "work", link, &sides, &targets)
             .await?;
@@ -83,8 +92,10 @@ impl Operation for Ours {
     }
 }
 
-/// The same statements in a transaction on the twin.
+/// The same statements in a transaction on the twin, or on the table behind the walls.
 struct Plain {
+    /// Whether the message that begins the transaction names the tenant.
+    is_walled: bool,
     pool: PgPool,
     statements: Statements,
     keys: Arc<[Key]>,
@@ -98,13 +109,37 @@ impl Plain {
         fixture: &Fixture,
         keys: &Arc<[Key]>,
     ) -> Result<Self> {
-        let statements = Statements::on(&fixture.twin_schema(), fixture.twin);
+        let statements = Statements::on(&fixture.twin_schema(), fixture.twin == Twin::WithTenant);
         let pool = bench.twin_pool(link, ping).await?;
         Ok(Self {
+            is_walled: false,
             pool,
             statements,
             keys: Arc::clone(keys),
         })
+    }
+
+    /// What we do, done by hand: no library but the driver.
+    async fn walled(
+        bench: &Bench,
+        link: Link,
+        fixture: &Fixture,
+        keys: &Arc<[Key]>,
+    ) -> Result<Self> {
+        Ok(Self {
+            is_walled: true,
+            pool: bench.walled_pool(link, Ping::No).await?,
+            statements: Statements::on(&fixture.schema, true),
+            keys: Arc::clone(keys),
+        })
+    }
+
+    async fn begin(&self, tenant: TenantId) -> Result<Transaction<'static, Postgres>> {
+        if !self.is_walled {
+            return Ok(self.pool.begin().await?);
+        }
+        let begin = format!("BEGIN; SET LOCAL tenantry.tenant_id = '{tenant}'");
+        Ok(self.pool.begin_with(AssertSqlSafe(begin)).await?)
     }
 }
 
@@ -117,8 +152,7 @@ struct Statements {
 }
 
 impl Statements {
-    fn on(schema: &str, twin: Twin) -> Self {
-        let has_tenant = twin == Twin::WithTenant;
+    fn on(schema: &str, has_tenant: bool) -> Self {
         let owned = |number: u8| match has_tenant {
             true => format!("tenant_id = ${number} and "),
             false => String::new(),
@@ -215,7 +249,7 @@ impl Operation for Plain {
     }
 
     async fn run(&self, (key, fresh): (Key, Order)) -> Result<()> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin(key.tenant).await?;
         let mut order = self.statements.read(&mut transaction, key).await?;
         order.total_cents += 1;
         self.statements

