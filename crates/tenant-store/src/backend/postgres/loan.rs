@@ -10,9 +10,9 @@ use super::error::{is_connection_loss, is_failed_transaction};
 /// A connection on loan from the pool, maybe inside a transaction.
 ///
 /// Dropped inside one, or before its server has answered, it is rolled back and waited for off the
-/// caller's path, and goes back to the pool after that; dropped outside any runtime, it is closed, and the server rolls back. The driver's own
-/// transaction panics there, and hands a connection on as it is when the server has refused the
-/// message that begins it half way.
+/// caller's path, and goes back to the pool after that; dropped outside any runtime, it is closed,
+/// and the server rolls back. The driver's own transaction panics there, and hands a connection on
+/// as it is when the server has refused the message that begins it half way.
 pub(super) struct Loan {
     /// `None` once it was given back.
     connection: Option<PoolConnection<Postgres>>,
