@@ -121,11 +121,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         id: &A::Id,
         each: &mut crate::backend::Each<'_>,
     ) -> Result<()> {
-        let tenant = self.tenant();
-        let bind = |sink: &mut dyn ArgumentSink| {
-            sink.uuid(tenant.as_uuid())?;
-            id.write(sink)
-        };
+        let bind = self.bind_id(id);
         let statement = Statement {
             entering: reading.entering.as_ref(),
             ..Self::statement(operation, Some(id), &reading.sql, &bind)
@@ -214,23 +210,16 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         }
     }
 
-    /// Runs one of the statements whose only arguments are the tenant and the identifier.
-    async fn fetch_by_id(
+    /// Writes the arguments of the statements that have no others: the tenant and the identifier.
+    fn bind_id<'a>(
         &self,
-        session: &mut dyn Session,
-        operation: &'static str,
-        sql: &Arc<str>,
-        id: &A::Id,
-        each: &mut crate::backend::Each<'_>,
-    ) -> Result<()> {
+        id: &'a A::Id,
+    ) -> impl Fn(&mut dyn ArgumentSink) -> Result<(), ValueError> + Send + Sync + use<'a, A> {
         let tenant = self.tenant();
-        let bind = move |sink: &mut dyn ArgumentSink| {
+        move |sink| {
             sink.uuid(tenant.as_uuid())?;
             id.write(sink)
-        };
-        session
-            .fetch(&Self::statement(operation, Some(id), sql, &bind), each)
-            .await
+        }
     }
 
     /// Runs a statement that was written for this call.
@@ -256,12 +245,14 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         expected: Option<Version>,
     ) -> Result<Error> {
         let mut found = None;
-        let probe = &self.plan().probe;
-        self.fetch_by_id(session, operation, probe, id, &mut |row| {
-            found = Some((row.integer(0)?.unwrap_or(0), row.integer(1)? == Some(1)));
-            Ok(())
-        })
-        .await?;
+        let bind = self.bind_id(id);
+        let probe = Self::statement(operation, Some(id), &self.plan().probe, &bind);
+        session
+            .fetch(&probe, &mut |row| {
+                found = Some((row.integer(0)?.unwrap_or(0), row.integer(1)? == Some(1)));
+                Ok(())
+            })
+            .await?;
         Ok(match found {
             None => not_found::<A>(operation, id),
             Some((_, true)) if expected.is_none() => not_found::<A>(operation, id),
