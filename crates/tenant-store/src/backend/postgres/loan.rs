@@ -123,7 +123,7 @@ impl Loan {
 
     /// Closes the connection if an error says that it is of no more use: the pool would ask it
     /// whether it lives, and wait for the answer.
-    pub(super) fn take_note(&mut self, error: &sqlx::Error) {
+    fn take_note(&mut self, error: &sqlx::Error) {
         if is_connection_loss(error) || !self.in_transaction && is_failed_transaction(error) {
             self.close();
         }

@@ -143,6 +143,11 @@ impl PostgresBackend {
         outcome
     }
 
+    /// Returns whether every connection has the time-out of a statement set already.
+    fn has_its_timeout(&self, begin: &Begin) -> bool {
+        self.direct && begin.statement_timeout == self.statement_timeout
+    }
+
     /// Writes the one message that begins a transaction and names its tenant.
     ///
     /// A UUID formatted by us holds nothing but hexadecimal digits and hyphens.
@@ -162,7 +167,7 @@ impl PostgresBackend {
             let _ = write!(text, "; SET LOCAL tenantry.tenant_id = '{tenant}'");
         }
         if let Some(timeout) = begin.statement_timeout
-            && !(self.direct && begin.statement_timeout == self.statement_timeout)
+            && !self.has_its_timeout(begin)
         {
             let _ = write!(text, "; SET LOCAL statement_timeout = {}", millis(timeout));
         }
@@ -254,7 +259,7 @@ impl Backend for PostgresBackend {
         statement: &Statement<'_>,
         each: &mut Each<'_>,
     ) -> Result<()> {
-        if !self.direct || begin.statement_timeout != self.statement_timeout {
+        if !self.has_its_timeout(begin) {
             return self.begin(begin).await?.fetch(statement, each).await;
         }
         let patience = Patience::new(self.silence, begin.statement_timeout);

@@ -68,9 +68,6 @@ impl PostgresSession {
     fn failed(&mut self, error: &sqlx::Error) {
         self.usable = false;
         self.stale |= is_stale_plan(error);
-        if let Some(transaction) = &mut self.transaction {
-            transaction.take_note(error);
-        }
     }
 }
 
@@ -168,8 +165,7 @@ impl Session for PostgresSession {
         Box::pin(async_stream::try_stream! {
             self.settle(statement.operation).await?;
             let patience = self.transaction(statement.operation)?.patience();
-            let mut broken = None;
-            {
+            let outcome = {
                 let transaction = self.transaction(statement.operation)?;
                 let connection = transaction
                     .ask()
@@ -178,20 +174,15 @@ impl Session for PostgresSession {
                 loop {
                     match patience.statement(rows.try_next()).await {
                         Ok(Some(row)) => yield Box::new(PostgresRow(row)) as Box<dyn Row + Send>,
-                        Ok(None) => break,
-                        Err(error) => {
-                            broken = Some(error);
-                            break;
-                        }
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
                     }
                 }
-            }
-            match broken {
-                None => self.transaction(statement.operation)?.answered(&Ok(())),
-                Some(error) => {
-                    self.failed(&error);
-                    Err(statement_error(statement, error))?;
-                }
+            };
+            self.transaction(statement.operation)?.answered(&outcome);
+            if let Err(error) = outcome {
+                self.failed(&error);
+                Err(statement_error(statement, error))?;
             }
         })
     }
