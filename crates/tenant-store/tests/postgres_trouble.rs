@@ -262,15 +262,7 @@ async fn network_that_is_gone_is_unavailable_until_it_is_back() {
 
 #[tokio::test]
 async fn network_that_swallows_everything_holds_nobody_for_long() {
-    let server = PostgresServer::shared().await.unwrap();
-    let fixture = Fixture::with(server, ProxyOptions::default(), |settings| {
-        settings
-            .with_max_connections(3)
-            .with_acquire_timeout(PATIENCE)
-            .with_statement_timeout(Some(PATIENCE))
-            .with_silence_limit(Some(PATIENCE))
-    })
-    .await;
+    let fixture = impatient(3).await;
     let (one, two) = (&fixture.tenants.one, &fixture.tenants.two);
     let kept = customer(one).await;
     let customers_of_one = one.repository::<Customer>();
@@ -317,15 +309,7 @@ async fn network_that_swallows_everything_holds_nobody_for_long() {
 
 #[tokio::test]
 async fn calls_that_are_dropped_in_a_silent_network_keep_no_connection() {
-    let server = PostgresServer::shared().await.unwrap();
-    let fixture = Fixture::with(server, ProxyOptions::default(), |settings| {
-        settings
-            .with_max_connections(5)
-            .with_acquire_timeout(PATIENCE)
-            .with_statement_timeout(Some(PATIENCE))
-            .with_silence_limit(Some(PATIENCE))
-    })
-    .await;
+    let fixture = impatient(5).await;
     let one = &fixture.tenants.one;
     let kept = customer(one).await;
     let customers_of_one = one.repository::<Customer>();
@@ -1682,6 +1666,19 @@ async fn sets_the_tenant_first(app: &mut PgConnection, statement: &str) {
             "{plan:#?}"
         );
     }
+}
+
+/// Opens a store of so many connections that waits for nothing longer than a test can bear.
+async fn impatient(connections: u32) -> Fixture {
+    let server = PostgresServer::shared().await.unwrap();
+    Fixture::with(server, ProxyOptions::default(), |settings| {
+        settings
+            .with_max_connections(connections)
+            .with_acquire_timeout(PATIENCE)
+            .with_statement_timeout(Some(PATIENCE))
+            .with_silence_limit(Some(PATIENCE))
+    })
+    .await
 }
 
 /// Opens so many connections, which then rest in the pool.
