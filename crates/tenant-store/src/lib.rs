@@ -199,6 +199,8 @@ mod backend;
     reason = "a suite of tests, which shows each condition as it is meant"
 )]
 pub mod conformance;
+#[cfg(all(feature = "guard", any(feature = "postgres", feature = "sqlite")))]
+pub mod guard;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
 mod platform;

@@ -54,6 +54,9 @@ pub enum ErrorKind {
     InvalidInput,
     /// The cursor was altered, or belongs to another tenant, filter or sort.
     InvalidCursor,
+    /// The SQL guard does not run this statement: the error names the construct and what to write
+    /// instead.
+    RefusedStatement,
     /// The table is not in the database, or this role may not see it.
     UnknownTable,
     /// The table is there, but the wall of row-level security is missing or incomplete.
@@ -127,6 +130,7 @@ impl ErrorKind {
             Self::InvalidValue => "invalid_value",
             Self::InvalidInput => "invalid_input",
             Self::InvalidCursor => "invalid_cursor",
+            Self::RefusedStatement => "refused_statement",
             Self::UnknownTable => "unknown_table",
             Self::UnprotectedTable => "unprotected_table",
             Self::UnsafeRole => "unsafe_role",

@@ -1,0 +1,206 @@
+//! What the database says of its relations and functions.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+
+use super::refusal::Refusal;
+use crate::backend::Dialect;
+use crate::statement::TENANT;
+
+/// The relations and functions that statements may name.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(crate) database: Dialect,
+    /// What a name without a schema means.
+    visible: HashMap<Box<str>, Arc<Relation>>,
+    qualified: HashMap<Box<str>, HashMap<Box<str>, Arc<Relation>>>,
+    /// The functions that read no table and change nothing but their answer; by name, and by
+    /// schema and name.
+    functions: HashSet<Box<str>>,
+    qualified_functions: HashMap<Box<str>, HashSet<Box<str>>>,
+}
+
+/// What a table is to the guard.
+#[derive(Debug)]
+pub(crate) struct Relation {
+    /// As the catalog spells it, with its schema where it is not the usual one.
+    pub(crate) name: Arc<str>,
+    pub(crate) ownership: Ownership,
+}
+
+#[derive(Debug)]
+pub(crate) enum Ownership {
+    /// Each row belongs to a tenant.
+    Tenant(Keys),
+    /// Rows of the platform, which tenants read.
+    Shared,
+    /// A view; its text is guarded like the statement around it.
+    View(Arc<str>),
+    /// Not within reach of a tenant's statement.
+    Closed(Closed),
+}
+
+/// The unique keys of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    /// The constraints whose columns include the tenant.
+    pub(crate) with_tenant: HashSet<Box<str>>,
+    /// Whether there is one without it: a conflict could be with another tenant's row.
+    pub(crate) any_without: bool,
+}
+
+/// Why a relation is out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Neither protected nor shared.
+    Undeclared,
+    /// A partition, which is read past its table.
+    Partition,
+    /// It keeps rows of all tenants.
+    MaterializedView,
+    /// Its rows are elsewhere.
+    Foreign,
+    /// The view runs with its owner's rights, or has columns named outside its query.
+    View,
+}
+
+impl Catalog {
+    pub(crate) fn new(database: Dialect) -> Self {
+        Self {
+            database,
+            visible: HashMap::new(),
+            qualified: HashMap::new(),
+            functions: HashSet::new(),
+            qualified_functions: HashMap::new(),
+        }
+    }
+
+    /// Adds a relation; `visible` says whether its name without the schema means it.
+    pub(crate) fn add(&mut self, schema: &str, name: &str, visible: bool, ownership: Ownership) {
+        let (schema, name) = (self.folded(schema), self.folded(name));
+        let shown: Arc<str> = match visible {
+            true => Arc::from(&*name),
+            false => format!("{schema}.{name}").into(),
+        };
+        let relation = Arc::new(Relation {
+            name: shown,
+            ownership,
+        });
+        if visible {
+            self.visible
+                .insert(name.clone().into(), Arc::clone(&relation));
+        }
+        self.qualified
+            .entry(schema.into())
+            .or_default()
+            .insert(name.into(), relation);
+    }
+
+    /// Adds a function; `visible` as in [`add`](Self::add).
+    pub(crate) fn add_function(&mut self, schema: &str, name: &str, visible: bool) {
+        let (schema, name) = (self.folded(schema), self.folded(name));
+        if visible {
+            self.functions.insert(name.clone().into());
+        }
+        self.qualified_functions
+            .entry(schema.into())
+            .or_default()
+            .insert(name.into());
+    }
+
+    fn folded(&self, name: &str) -> String {
+        match self.database {
+            Dialect::Postgres => name.to_owned(),
+            Dialect::Sqlite => name.to_ascii_lowercase(),
+        }
+    }
+
+    /// Returns the name that an identifier means.
+    pub(super) fn identifier<'i>(&self, ident: &'i Ident) -> Result<Cow<'i, str>, Refusal> {
+        if self.database == Dialect::Postgres && ident.value.len() > LONGEST_NAME {
+            return Err(Refusal::new(
+                "a name of more than 63 bytes",
+                "PostgreSQL would cut it: write the shorter name",
+            ));
+        }
+        let keeps_case = self.database == Dialect::Postgres && ident.quote_style.is_some();
+        let is_lower = !ident.value.bytes().any(|byte| byte.is_ascii_uppercase());
+        Ok(match keeps_case || is_lower {
+            true => Cow::Borrowed(&ident.value),
+            false => Cow::Owned(ident.value.to_ascii_lowercase()),
+        })
+    }
+
+    pub(super) fn is_tenant(&self, ident: &Ident) -> Result<bool, Refusal> {
+        Ok(self.identifier(ident)? == TENANT)
+    }
+
+    /// Returns the schema and the name in a name of one or two parts.
+    pub(super) fn parts<'n>(
+        &self,
+        name: &'n ObjectName,
+    ) -> Result<(Option<Cow<'n, str>>, Cow<'n, str>), Refusal> {
+        match &name.0[..] {
+            [ObjectNamePart::Identifier(name)] => Ok((None, self.identifier(name)?)),
+            [
+                ObjectNamePart::Identifier(schema),
+                ObjectNamePart::Identifier(name),
+            ] => Ok((Some(self.identifier(schema)?), self.identifier(name)?)),
+            _ => Err(Refusal::new(
+                "a name of more than two parts",
+                "name the schema and the relation, and no database",
+            )),
+        }
+    }
+
+    pub(super) fn relation(&self, name: &ObjectName) -> Result<&Arc<Relation>, Refusal> {
+        let (schema, name) = self.parts(name)?;
+        let found = match &schema {
+            None => self.visible.get(&*name),
+            Some(schema) => self
+                .qualified
+                .get(&**schema)
+                .and_then(|relations| relations.get(&*name)),
+        };
+        found.ok_or_else(|| {
+            let shown = match &schema {
+                Some(schema) => format!("{schema}.{name}"),
+                None => name.clone().into_owned(),
+            };
+            if is_of_the_system(schema.as_deref(), &name) {
+                return Refusal::new(
+                    format!("the system catalog {shown}"),
+                    "it tells of all tenants: use PlatformScope",
+                );
+            }
+            Refusal::unknown(
+                format!("the unknown table {shown}"),
+                "run the migrations, and name it as the catalog does",
+            )
+        })
+    }
+
+    pub(super) fn allows_function(&self, name: &ObjectName) -> Result<bool, Refusal> {
+        let (schema, name) = self.parts(name)?;
+        Ok(match schema {
+            None => self.functions.contains(&*name),
+            Some(schema) => self
+                .qualified_functions
+                .get(&*schema)
+                .is_some_and(|functions| functions.contains(&*name)),
+        })
+    }
+}
+
+fn is_of_the_system(schema: Option<&str>, name: &str) -> bool {
+    matches!(schema, Some("pg_catalog" | "information_schema"))
+        || schema.is_none_or(|schema| schema.starts_with("pg_"))
+            && (name.starts_with("pg_") || name.starts_with("sqlite_"))
+}
+
+/// PostgreSQL cuts longer names
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
+const LONGEST_NAME: usize = 63;

@@ -1,0 +1,208 @@
+//! Hand-written SQL, made safe: the tenant is put into each statement, or the statement is refused.
+//!
+//! A service writes plain `sqlx::query*` and runs it on [`UnitOfWork::sqlx_postgres`] or
+//! [`TenantScope::sqlx_postgres`] (`sqlx_sqlite` likewise). Each table that belongs to tenants gets
+//! `tenant_id = $n`, wherever it stands, new rows are stamped, and the tenant is bound as the last
+//! argument. What is not proven to be safe is refused with [`ErrorKind::RefusedStatement`], which
+//! names the construct and what to write instead.
+//!
+//! [`UnitOfWork::sqlx_postgres`]: crate::UnitOfWork::sqlx_postgres
+//! [`TenantScope::sqlx_postgres`]: crate::TenantScope::sqlx_postgres
+//! [`ErrorKind::RefusedStatement`]: crate::ErrorKind::RefusedStatement
+
+mod catalog;
+mod refusal;
+mod rewrite;
+mod source;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tenantry_core::Result;
+
+pub(crate) use catalog::{Catalog, Closed, Keys, Ownership};
+
+/// Puts the tenant into statements, by the catalog of one database.
+///
+/// It keeps what it has rewritten, up to [`SqlGuard::MOST_BYTES`] in all; the least used goes
+/// first. Made by [`TenantStore::sql_guard`](crate::TenantStore::sql_guard) to look at what becomes
+/// of a statement; to run one, no guard has to be asked for.
+pub struct SqlGuard {
+    known: RwLock<Arc<Known>>,
+    /// When the catalog was last read.
+    read: Mutex<Instant>,
+}
+
+/// What is known of one reading of the catalog.
+struct Known {
+    catalog: Catalog,
+    statements: Cache<Box<str>, Arc<GuardedStatement>, Bytes>,
+}
+
+/// A statement with the tenant in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardedStatement {
+    sql: Arc<str>,
+    arguments: usize,
+    binds_tenant: bool,
+    written: Vec<Arc<str>>,
+}
+
+impl GuardedStatement {
+    /// Returns the text that the database gets.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Returns how many arguments the caller binds; the tenant, if it is bound, comes after them.
+    #[must_use]
+    pub const fn arguments(&self) -> usize {
+        self.arguments
+    }
+
+    /// Returns whether the tenant is an argument: a statement without any table of tenants has
+    /// none.
+    #[must_use]
+    pub const fn binds_tenant(&self) -> bool {
+        self.binds_tenant
+    }
+
+    /// Returns whether the statement changes rows.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// Returns the tables whose rows the statement changes.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        self.written.iter().map(|table| &**table)
+    }
+
+    pub(crate) const fn text(&self) -> &Arc<str> {
+        &self.sql
+    }
+
+    pub(crate) fn written_tables(&self) -> &[Arc<str>] {
+        &self.written
+    }
+}
+
+impl SqlGuard {
+    /// The most memory that the statements it keeps may take, in bytes: 8 MiB.
+    pub const MOST_BYTES: u64 = 8 << 20;
+
+    pub(crate) fn new(catalog: Catalog) -> Self {
+        Self {
+            known: RwLock::new(Arc::new(Known::new(catalog))),
+            read: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Returns the statement with the tenant in it.
+    ///
+    /// A statement that was seen before is looked up, in less than a microsecond.
+    ///
+    /// # Errors
+    ///
+    /// `RefusedStatement` names what is not proven to be safe, and what to write instead.
+    pub fn rewrite(&self, sql: &str) -> Result<Arc<GuardedStatement>> {
+        match self.seen(sql) {
+            Some(statement) => Ok(statement),
+            None => self.first_sight(sql).map_err(refusal::Refusal::into_error),
+        }
+    }
+
+    /// Returns a statement that was rewritten before.
+    pub(crate) fn seen(&self, sql: &str) -> Option<Arc<GuardedStatement>> {
+        self.known.read().statements.get(sql)
+    }
+
+    /// Returns the statement with the tenant in it, or else whether a newer catalog might help.
+    pub(crate) fn try_rewrite(&self, sql: &str) -> Result<Arc<GuardedStatement>, Stale> {
+        self.first_sight(sql).map_err(|refusal| Stale {
+            may_be: refusal.unknown_name,
+            error: refusal.into_error(),
+        })
+    }
+
+    fn first_sight(&self, sql: &str) -> Result<Arc<GuardedStatement>, refusal::Refusal> {
+        let known = Arc::clone(&self.known.read());
+        let rewritten = rewrite::rewrite(&known.catalog, sql)?;
+        let statement = Arc::new(GuardedStatement {
+            sql: rewritten.text.into(),
+            arguments: rewritten.arguments,
+            binds_tenant: rewritten.binds_tenant,
+            written: rewritten.written,
+        });
+        // Of the catalog that it was rewritten by, whatever has become of that.
+        known.statements.insert(sql.into(), Arc::clone(&statement));
+        Ok(statement)
+    }
+
+    /// Returns whether the catalog may be read again: not more than once a second, for whoever can
+    /// choose names could keep the database busy.
+    pub(crate) fn may_read_again(&self) -> bool {
+        let mut read = self.read.lock();
+        let old = read.elapsed() >= SHORTEST_AGE;
+        if old {
+            *read = Instant::now();
+        }
+        old
+    }
+
+    /// Takes a newer catalog, and forgets what was rewritten by the old one.
+    pub(crate) fn replace(&self, catalog: Catalog) {
+        *self.known.write() = Arc::new(Known::new(catalog));
+    }
+}
+
+impl fmt::Debug for SqlGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlGuard")
+            .field("statements", &self.known.read().statements.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Known {
+    fn new(catalog: Catalog) -> Self {
+        Self {
+            catalog,
+            statements: Cache::with_weighter(EXPECTED, SqlGuard::MOST_BYTES, Bytes),
+        }
+    }
+}
+
+/// A refusal, and whether it may come from an old catalog.
+pub(crate) struct Stale {
+    pub(crate) may_be: bool,
+    pub(crate) error: tenantry_core::Error,
+}
+
+/// Reckons with what a statement takes in memory.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Box<str>, Arc<GuardedStatement>> for Bytes {
+    fn weight(&self, sql: &Box<str>, statement: &Arc<GuardedStatement>) -> u64 {
+        let bytes = sql.len() + statement.sql.len() + 16 * statement.written.len() + OVERHEAD;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a statement takes beside its two texts: the entry, the two counts, the allocator's share.
+const OVERHEAD: usize = 256;
+
+/// How many statements a service has, for the first size of the table.
+const EXPECTED: usize = 1_000;
+
+/// How old the catalog is at least when it is read again.
+const SHORTEST_AGE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

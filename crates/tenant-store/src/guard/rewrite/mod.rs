@@ -1,0 +1,405 @@
+//! Puts the tenant into a statement.
+//!
+//! The tree is walked and changed; beside it the same changes are made to the text, at the places
+//! of the tokens, so that the database gets the statement as its author wrote it. In the end the
+//! new text is parsed again and has to be the changed tree: where the two differ, the statement is
+//! refused.
+
+mod expression;
+mod from;
+mod query;
+mod write;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, Value, Visit, Visitor};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+
+use super::catalog::Catalog;
+use super::refusal::Refusal;
+use super::source::{Kind, Source, dialect};
+use crate::backend::Dialect;
+use crate::statement::TENANT;
+
+/// How many brackets may stand in each other.
+const DEEPEST_NESTING: usize = 100;
+
+/// How many views may stand in each other.
+const DEEPEST_VIEW: usize = 16;
+
+/// A statement with its tenant.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    pub(super) text: String,
+    /// The arguments that the caller gives; the tenant comes after them.
+    pub(super) arguments: usize,
+    pub(super) binds_tenant: bool,
+    /// The tables that it writes to; empty for one that reads.
+    pub(super) written: Vec<Arc<str>>,
+}
+
+/// Rewrites a statement, or says why not.
+pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal> {
+    let source = Source::read(catalog.database, sql)?;
+    // Trees are walked and dropped by recursion, and a worker's stack is small.
+    stacker::maybe_grow(STACK + source.depth() * FRAME, LARGE_STACK, || {
+        let arguments = count_arguments(&source)?;
+        let mut rewriter = Rewriter::new(catalog, source, arguments + 1);
+        let (text, _) = rewriter.run()?;
+        Ok(Rewritten {
+            text,
+            arguments,
+            binds_tenant: rewriter.binds_tenant,
+            written: rewriter.written,
+        })
+    })
+}
+
+/// What a statement takes of the stack, in bytes: in any case, and for each step into its tree.
+const STACK: usize = 256 << 10;
+const FRAME: usize = 4 << 10;
+
+/// The stack for statements that need more than is left, of which only what is used takes memory.
+const LARGE_STACK: usize = 96 << 20;
+
+/// Returns how many arguments a statement takes; numbers `?` from left to right.
+fn count_arguments(source: &Source) -> Result<usize, Refusal> {
+    let (mut most, mut unnumbered) = (0, 0);
+    for place in &source.tokens {
+        match place.kind {
+            Kind::Argument(0) => unnumbered += 1,
+            Kind::Argument(number) => most = most.max(number),
+            _ => {}
+        }
+    }
+    match (most, unnumbered) {
+        (most, 0) => Ok(most),
+        (0, unnumbered) => Ok(unnumbered),
+        _ => Err(Refusal::new(
+            "arguments with and without numbers",
+            "number all of them: $1, $2",
+        )),
+    }
+}
+
+struct Rewriter<'c> {
+    catalog: &'c Catalog,
+    source: Source,
+    /// The argument that will be the tenant, as it is written.
+    tenant: String,
+    splices: Vec<Splice>,
+    /// The names of common table expressions that can be seen, innermost last.
+    ctes: Vec<String>,
+    /// How many relations of the tree were looked at.
+    relations: usize,
+    binds_tenant: bool,
+    written: Vec<Arc<str>>,
+    /// The views around this text, outermost first.
+    views: Vec<Arc<str>>,
+}
+
+/// Text that takes the place of other text, or goes in between.
+struct Splice {
+    from: usize,
+    until: usize,
+    text: String,
+}
+
+impl<'c> Rewriter<'c> {
+    fn new(catalog: &'c Catalog, source: Source, tenant: usize) -> Self {
+        // The forms that each driver takes, beside those the author may use.
+        let tenant = match catalog.database {
+            Dialect::Postgres => format!("${tenant}"),
+            Dialect::Sqlite => format!("?{tenant}"),
+        };
+        Self {
+            catalog,
+            source,
+            tenant,
+            splices: Vec::new(),
+            ctes: Vec::new(),
+            relations: 0,
+            binds_tenant: false,
+            written: Vec::new(),
+            views: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(String, Statement), Refusal> {
+        self.check_first_word()?;
+        let tokens = self.source.for_parser();
+        let statements = Parser::new(dialect(self.catalog.database))
+            .with_recursion_limit(DEEPEST_NESTING)
+            .with_tokens_with_locations(tokens)
+            .parse_statements()
+            .map_err(|error| unreadable(&error))?;
+        let several = || {
+            Refusal::new(
+                "several statements in one string",
+                "run each by itself, in one unit of work",
+            )
+        };
+        let Ok([mut statement]) = <[Statement; 1]>::try_from(statements) else {
+            return Err(several());
+        };
+        let ends = self.source.tokens.iter();
+        if ends
+            .rev()
+            .skip_while(|place| place.kind == Kind::Semicolon)
+            .any(|place| place.kind == Kind::Semicolon)
+        {
+            return Err(several());
+        }
+        let expected = count_relations(&statement);
+        self.statement(&mut statement)?;
+        if self.relations != expected {
+            return Err(Refusal::unplaced());
+        }
+        let text = self.splice();
+        self.check(&text, &statement)?;
+        Ok((text, statement))
+    }
+
+    /// Names what is refused by its first word, which the parser need not know.
+    fn check_first_word(&self) -> Result<(), Refusal> {
+        let Some(first) = self.source.tokens.first() else {
+            return Err(Refusal::new("an empty statement", "write one"));
+        };
+        if first.kind == Kind::Open {
+            return Ok(());
+        }
+        let word = self.source.text[first.start..first.end].to_ascii_uppercase();
+        let advice = match &*word {
+            "SELECT" | "WITH" | "VALUES" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" => {
+                return Ok(());
+            }
+            "REPLACE" => "write INSERT … ON CONFLICT (tenant_id, …) DO UPDATE",
+            "TABLE" => "write SELECT * FROM",
+            "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT"
+            | "RELEASE" | "PREPARE" => {
+                "the unit of work owns the transaction: use its commit, rollback and savepoint"
+            }
+            "SET" | "RESET" | "DISCARD" | "PRAGMA" | "SHOW" => {
+                "what a statement sets stays on a connection that others use: take WorkOptions or \
+                 the settings of the store"
+            }
+            "COPY" => "it goes past row-level security: use insert_many, and stream for reading",
+            "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "COMMENT" | "GRANT" | "REVOKE"
+            | "REINDEX" | "VACUUM" | "ANALYZE" | "CLUSTER" | "REFRESH" | "SECURITY"
+            | "REASSIGN" | "IMPORT" => "change the schema in a migration, as the owner role",
+            "DO" | "CALL" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => {
+                "what it runs cannot be seen: write the statements themselves"
+            }
+            "LISTEN" | "UNLISTEN" | "NOTIFY" => "a channel is open to all tenants: use the outbox",
+            "LOCK" => "lock rows by SELECT … FOR UPDATE",
+            "ATTACH" | "DETACH" => "a store is one database",
+            "EXPLAIN" => "a plan tells of the rows of all tenants: explain as the owner role",
+            _ => "write a SELECT, INSERT, UPDATE, DELETE or MERGE, or use PlatformScope",
+        };
+        let is_word = first.kind == Kind::Word && word.len() <= 24;
+        Err(Refusal::new(
+            match is_word {
+                true => format!("the statement {word}"),
+                false => "a statement of another kind".to_owned(),
+            },
+            advice,
+        ))
+    }
+
+    fn statement(&mut self, statement: &mut Statement) -> Result<(), Refusal> {
+        match statement {
+            Statement::Query(query) => self.query(query),
+            Statement::Insert(insert) => self.insert(insert),
+            Statement::Update(update) => self.update(update),
+            Statement::Delete(delete) => self.delete(delete),
+            Statement::Merge(merge) => self.merge(merge),
+            _ => Err(Refusal::new(
+                "a statement of another kind",
+                "write a SELECT, INSERT, UPDATE, DELETE or MERGE, or use PlatformScope",
+            )),
+        }
+    }
+
+    /// Returns the text with all splices, without what ends it.
+    fn splice(&mut self) -> String {
+        // In the order in which they were made where they meet.
+        self.splices
+            .sort_by_key(|splice| (splice.from, splice.from < splice.until));
+        let end = self
+            .source
+            .tokens
+            .iter()
+            .rev()
+            .find(|place| place.kind != Kind::Semicolon)
+            .map_or(0, |place| place.end);
+        let added: usize = self.splices.iter().map(|splice| splice.text.len()).sum();
+        let mut text = String::with_capacity(end + added);
+        let mut at = 0;
+        for splice in &self.splices {
+            text.push_str(&self.source.text[at..splice.from]);
+            text.push_str(&splice.text);
+            at = splice.until;
+        }
+        text.push_str(&self.source.text[at..end]);
+        text
+    }
+
+    /// Refuses a text that does not parse to the tree.
+    fn check(&self, text: &str, statement: &Statement) -> Result<(), Refusal> {
+        let parsed = Parser::new(dialect(self.catalog.database))
+            .with_recursion_limit(2 * DEEPEST_NESTING)
+            .try_with_sql(text)
+            .and_then(|mut parser| parser.parse_statements())
+            .map_err(|_| Refusal::unplaced())?;
+        match &parsed[..] {
+            [parsed] if parsed == statement => Ok(()),
+            _ => Err(Refusal::unplaced()),
+        }
+    }
+
+    /// Inserts text behind a token.
+    fn after(&mut self, token: usize, text: impl Into<String>) -> Result<(), Refusal> {
+        let at = self.source.place(token)?.end;
+        self.splices.push(Splice {
+            from: at,
+            until: at,
+            text: text.into(),
+        });
+        Ok(())
+    }
+
+    /// Inserts text in front of a token.
+    fn before(&mut self, token: usize, text: impl Into<String>) -> Result<(), Refusal> {
+        let at = self.source.place(token)?.start;
+        self.splices.push(Splice {
+            from: at,
+            until: at,
+            text: text.into(),
+        });
+        Ok(())
+    }
+
+    /// Puts text in the place of some tokens.
+    fn replace(
+        &mut self,
+        first: usize,
+        last: usize,
+        text: impl Into<String>,
+    ) -> Result<(), Refusal> {
+        let (from, until) = (
+            self.source.place(first)?.start,
+            self.source.place(last)?.end,
+        );
+        self.splices.push(Splice {
+            from,
+            until,
+            text: text.into(),
+        });
+        Ok(())
+    }
+
+    /// Returns the argument that is the tenant, for the tree; the text has it in `self.tenant`.
+    fn tenant(&mut self) -> Expr {
+        self.binds_tenant = true;
+        Expr::Value(Value::Placeholder(self.tenant.clone()).into())
+    }
+
+    /// Takes note that a relation of the tree was looked at.
+    const fn saw_relation(&mut self) {
+        self.relations += 1;
+    }
+
+    fn view(
+        &self,
+        name: &Arc<str>,
+        definition: &str,
+    ) -> Result<(String, Box<Query>, Vec<Arc<str>>), Refusal> {
+        if self.views.len() >= DEEPEST_VIEW || self.views.contains(name) {
+            return Err(Refusal::new(
+                format!("the view {name}"),
+                "it stands on too many others: name the tables",
+            ));
+        }
+        let unfit = |refusal: Refusal| refusal.inside(&format!("the view {name}"));
+        let source = Source::read(self.catalog.database, definition).map_err(unfit)?;
+        let tenant = self.tenant[1..].parse().map_err(|_| Refusal::unplaced())?;
+        let mut inner = Rewriter::new(self.catalog, source, tenant);
+        inner.views.clone_from(&self.views);
+        inner.views.push(Arc::clone(name));
+        if count_arguments(&inner.source)? > 0 {
+            return Err(Refusal::unplaced());
+        }
+        let (text, statement) = inner.run().map_err(unfit)?;
+        match statement {
+            Statement::Query(query) if inner.written.is_empty() => {
+                let bound = match inner.binds_tenant {
+                    true => vec![Arc::clone(name)],
+                    false => Vec::new(),
+                };
+                Ok((text, query, bound))
+            }
+            _ => Err(Refusal::unplaced()),
+        }
+    }
+}
+
+/// Says where the parser stopped; its own words may quote what was written.
+fn unreadable(error: &ParserError) -> Refusal {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+        ParserError::RecursionLimitExceeded => {
+            return Refusal::new(
+                "a statement of more than a hundred brackets in each other",
+                "write it with common table expressions",
+            );
+        }
+    };
+    let place = message
+        .rfind(" at Line: ")
+        .map(|at| message[at + 4..].to_ascii_lowercase().replace(':', ""));
+    match place {
+        Some(place) => Refusal::unreadable(&place),
+        None => Refusal::unreadable("its end"),
+    }
+}
+
+/// Counts the relations that a tree names, by the parser's own account.
+fn count_relations(statement: &Statement) -> usize {
+    struct Count(usize);
+    impl Visitor for Count {
+        type Break = ();
+        fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+    }
+    let mut count = Count(0);
+    // It never breaks off.
+    let _ = statement.visit(&mut count);
+    count.0
+}
+
+fn tenant_column() -> Ident {
+    Ident::new(TENANT)
+}
+
+const fn ends_from(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::WHERE
+            | Keyword::GROUP
+            | Keyword::HAVING
+            | Keyword::WINDOW
+            | Keyword::UNION
+            | Keyword::INTERSECT
+            | Keyword::EXCEPT
+            | Keyword::ORDER
+            | Keyword::LIMIT
+            | Keyword::OFFSET
+            | Keyword::FETCH
+            | Keyword::FOR
+            | Keyword::RETURNING
+    )
+}

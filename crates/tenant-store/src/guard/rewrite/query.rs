@@ -1,0 +1,385 @@
+//! Queries: common table expressions, set operations, SELECT.
+
+use sqlparser::ast::{
+    Distinct, GroupByExpr, LimitClause, LockClause, NamedWindowExpr, ObjectName, OrderBy,
+    OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, Values,
+    WildcardAdditionalOptions, With,
+};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+
+use super::from::{Clause, Condition};
+use super::{Rewriter, ends_from};
+use crate::backend::Dialect;
+use crate::guard::refusal::Refusal;
+use crate::guard::source::dialect;
+
+/// How a table is called that a sub-query takes the place of.
+pub(super) struct Named {
+    /// What has to be added to the text.
+    pub(super) text: String,
+    pub(super) tree: Option<TableAlias>,
+}
+
+impl Rewriter<'_> {
+    pub(super) fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
+        let Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        if for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty()
+        {
+            return Err(other_clause());
+        }
+        let seen = self.ctes.len();
+        if let Some(with) = with {
+            self.with(with)?;
+        }
+        self.set_expr(body, !locks.is_empty())?;
+        if let Some(order_by) = order_by {
+            self.order_by(order_by)?;
+        }
+        match limit_clause {
+            None => {}
+            Some(LimitClause::LimitOffset {
+                limit,
+                offset,
+                limit_by,
+            }) if limit_by.is_empty() => {
+                if let Some(limit) = limit {
+                    self.expression(limit)?;
+                }
+                if let Some(offset) = offset {
+                    self.expression(&mut offset.value)?;
+                }
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                self.expression(offset)?;
+                self.expression(limit)?;
+            }
+            Some(LimitClause::LimitOffset { .. }) => return Err(other_clause()),
+        }
+        if let Some(quantity) = fetch.as_mut().and_then(|fetch| fetch.quantity.as_mut()) {
+            self.expression(quantity)?;
+        }
+        for LockClause { of, .. } in locks {
+            if of.as_ref().is_some_and(|of: &ObjectName| of.0.len() != 1) {
+                return Err(Refusal::new(
+                    "a locking clause that names a schema",
+                    "name the alias of the table: FOR UPDATE OF i",
+                ));
+            }
+        }
+        self.ctes.truncate(seen);
+        Ok(())
+    }
+
+    /// Makes the names of common table expressions known, and no earlier than the database does:
+    /// what it takes for a table must not be taken for one of them.
+    fn with(&mut self, with: &mut With) -> Result<(), Refusal> {
+        let mut names = Vec::with_capacity(with.cte_tables.len());
+        for cte in &with.cte_tables {
+            names.push(self.catalog.identifier(&cte.alias.name)?.into_owned());
+        }
+        // SQLite shows each to all others, and knows recursion without the word.
+        let all_at_once = with.recursive || self.catalog.database == Dialect::Sqlite;
+        if all_at_once {
+            self.ctes.extend(names.iter().cloned());
+        }
+        for (cte, name) in with.cte_tables.iter_mut().zip(names) {
+            if cte.from.is_some() {
+                return Err(other_clause());
+            }
+            self.query(&mut cte.query)?;
+            if !all_at_once {
+                self.ctes.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_expr(&mut self, body: &mut SetExpr, locks: bool) -> Result<(), Refusal> {
+        match body {
+            SetExpr::Select(select) => self.select(select, locks),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.set_expr(left, locks)?;
+                self.set_expr(right, locks)
+            }
+            SetExpr::Values(values) => self.values(values),
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
+            | SetExpr::Merge(statement) => match statement {
+                Statement::Insert(_)
+                | Statement::Update(_)
+                | Statement::Delete(_)
+                | Statement::Merge(_) => self.statement(statement),
+                _ => Err(other_clause()),
+            },
+            SetExpr::Table(_) => Err(Refusal::new("TABLE", "write SELECT * FROM")),
+        }
+    }
+
+    pub(super) fn values(&mut self, values: &mut Values) -> Result<(), Refusal> {
+        if values.explicit_row || values.value_keyword {
+            return Err(other_clause());
+        }
+        for row in &mut values.rows {
+            for value in &mut row.content {
+                self.expression(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn select(&mut self, select: &mut Select, locks: bool) -> Result<(), Refusal> {
+        let Select {
+            select_token,
+            optimizer_hints,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        if into.is_some() {
+            return Err(Refusal::new(
+                "SELECT INTO",
+                "it makes a table: write INSERT INTO … SELECT",
+            ));
+        }
+        let is_plain = optimizer_hints.is_empty()
+            && select_modifiers.is_none()
+            && top.is_none()
+            && exclude.is_none()
+            && lateral_views.is_empty()
+            && prewhere.is_none()
+            && connect_by.is_empty()
+            && cluster_by.is_empty()
+            && distribute_by.is_empty()
+            && sort_by.is_empty()
+            && qualify.is_none()
+            && value_table_mode.is_none()
+            && *flavor == SelectFlavor::Standard;
+        if !is_plain {
+            return Err(other_clause());
+        }
+        if let Some(Distinct::On(expressions)) = distinct {
+            self.expressions(expressions)?;
+        }
+        self.projection(projection)?;
+        let start = self.source.at(select_token.0.span.start)?;
+        if !from.is_empty() {
+            let keyword = self.from_of(start)?;
+            let mut clause = Clause::new(keyword + 1, locks);
+            let conditions = self.from(&mut clause, from)?;
+            if let Some(selection) = selection {
+                self.expression(selection)?;
+            }
+            self.add_where(keyword + 1, conditions, selection)?;
+        } else if let Some(selection) = selection {
+            self.expression(selection)?;
+        }
+        match group_by {
+            GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => {
+                self.expressions(expressions)?;
+            }
+            _ => return Err(other_clause()),
+        }
+        if let Some(having) = having {
+            self.expression(having)?;
+        }
+        for window in named_window {
+            match &mut window.1 {
+                NamedWindowExpr::NamedWindow(_) => {}
+                NamedWindowExpr::WindowSpec(window) => self.window(window)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the FROM of the SELECT at a token.
+    fn from_of(&self, select: usize) -> Result<usize, Refusal> {
+        let found = self.source.find(select, |index, place| {
+            place.keyword == Keyword::FROM
+                // `a IS [NOT] DISTINCT FROM b`
+                && !(self.source.keyword(index - 1) == Keyword::DISTINCT
+                    && index >= 2
+                    && matches!(
+                        self.source.keyword(index - 2),
+                        Keyword::IS | Keyword::NOT
+                    ))
+        });
+        Ok(found.index())
+    }
+
+    pub(super) fn projection(&mut self, items: &mut [SelectItem]) -> Result<(), Refusal> {
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expression)
+                | SelectItem::ExprWithAlias {
+                    expr: expression, ..
+                } => self.expression(expression)?,
+                SelectItem::Wildcard(options) => check_wildcard(options)?,
+                SelectItem::QualifiedWildcard(kind, options) => {
+                    check_wildcard(options)?;
+                    match kind {
+                        SelectItemQualifiedWildcardKind::ObjectName(_) => {}
+                        SelectItemQualifiedWildcardKind::Expr(expression) => {
+                            self.expression(expression)?;
+                        }
+                    }
+                }
+                SelectItem::ExprWithAliases { .. } => return Err(other_clause()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn order_by(&mut self, order_by: &mut OrderBy) -> Result<(), Refusal> {
+        match (&mut order_by.kind, &order_by.interpolate) {
+            (OrderByKind::Expressions(expressions), None) => self.sorts(expressions),
+            _ => Err(other_clause()),
+        }
+    }
+
+    pub(super) fn sorts(&mut self, expressions: &mut [OrderByExpr]) -> Result<(), Refusal> {
+        for expression in expressions {
+            if expression.with_fill.is_some() {
+                return Err(other_clause());
+            }
+            self.expression(&mut expression.expr)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tenant behind the columns of each row that a query makes.
+    pub(super) fn stamp_rows(&mut self, query: &mut Query) -> Result<(), Refusal> {
+        self.stamp_set_expr(&mut query.body)
+    }
+
+    fn stamp_set_expr(&mut self, body: &mut SetExpr) -> Result<(), Refusal> {
+        match body {
+            SetExpr::Select(select) => {
+                let start = self.source.at(select.select_token.0.span.start)?;
+                let end = match select.from.is_empty() {
+                    false => self.from_of(start)?,
+                    true => self
+                        .source
+                        .find(start, |index, place| {
+                            ends_from(place.keyword)
+                                || place.keyword == Keyword::ON
+                                    && self.source.keyword(index + 1) == Keyword::CONFLICT
+                        })
+                        .index(),
+                };
+                if select.projection.is_empty() {
+                    return Err(other_clause());
+                }
+                self.after(end - 1, format!(", {}", self.tenant))?;
+                let tenant = self.tenant();
+                select.projection.push(SelectItem::UnnamedExpr(tenant));
+                Ok(())
+            }
+            SetExpr::Query(query) => self.stamp_set_expr(&mut query.body),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.stamp_set_expr(left)?;
+                self.stamp_set_expr(right)
+            }
+            SetExpr::Values(values) => self.stamp_values(values),
+            SetExpr::Insert(_)
+            | SetExpr::Update(_)
+            | SetExpr::Delete(_)
+            | SetExpr::Merge(_)
+            | SetExpr::Table(_) => Err(other_clause()),
+        }
+    }
+
+    pub(super) fn stamp_values(&mut self, values: &mut Values) -> Result<(), Refusal> {
+        for row in &mut values.rows {
+            let close = self.source.at(row.closing_token.0.span.start)?;
+            self.before(close, format!(", {}", self.tenant))?;
+            let tenant = self.tenant();
+            row.content.push(tenant);
+        }
+        Ok(())
+    }
+
+    /// Makes the tree of a query that is written here, over one table.
+    pub(super) fn template(&self, sql: &str, condition: Condition) -> Result<Box<Query>, Refusal> {
+        let mut query = self.parse_query(sql)?;
+        match &mut *query.body {
+            SetExpr::Select(select) => select.selection = Some(condition.into_tree()),
+            _ => return Err(Refusal::unplaced()),
+        }
+        Ok(query)
+    }
+
+    pub(super) fn parse_query(&self, sql: &str) -> Result<Box<Query>, Refusal> {
+        Parser::new(dialect(self.catalog.database))
+            .try_with_sql(sql)
+            .and_then(|mut parser| parser.parse_query())
+            .map_err(|_| Refusal::unplaced())
+    }
+}
+
+fn check_wildcard(options: &WildcardAdditionalOptions) -> Result<(), Refusal> {
+    match options {
+        WildcardAdditionalOptions {
+            wildcard_token: _,
+            opt_ilike: None,
+            opt_exclude: None,
+            opt_except: None,
+            opt_replace: None,
+            opt_rename: None,
+            opt_alias: None,
+        } => Ok(()),
+        _ => Err(other_clause()),
+    }
+}
+
+pub(super) fn derived(subquery: Box<Query>, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias,
+        sample: None,
+    }
+}
+
+pub(super) fn other_clause() -> Refusal {
+    Refusal::new(
+        "a clause of another dialect",
+        "write it as this database does",
+    )
+}

@@ -1,0 +1,379 @@
+use super::*;
+use crate::backend::Dialect;
+
+fn postgres() -> SqlGuard {
+    SqlGuard::new(catalog(Dialect::Postgres, "public"))
+}
+
+fn sqlite() -> SqlGuard {
+    SqlGuard::new(catalog(Dialect::Sqlite, "main"))
+}
+
+fn catalog(database: Dialect, schema: &str) -> Catalog {
+    let mut catalog = Catalog::new(database);
+    for name in ["a", "b", "c", "invoices", "customers", "Odd \"Name"] {
+        let keys = Keys {
+            with_tenant: [format!("{name}_pkey").into()].into(),
+            any_without: name == "c",
+        };
+        catalog.add(schema, name, true, Ownership::Tenant(keys));
+    }
+    catalog.add(schema, "editions", true, Ownership::Shared);
+    catalog.add("billing", "a", false, Ownership::Tenant(Keys::default()));
+    let view = "select i.id, c.name from invoices i left join customers c on c.id = i.customer";
+    catalog.add(schema, "named", true, Ownership::View(view.into()));
+    catalog.add(schema, "loose", true, Ownership::Closed(Closed::Undeclared));
+    for name in [
+        "count",
+        "sum",
+        "lower",
+        "coalesce",
+        "now",
+        "generate_series",
+        "unnest",
+        "row_number",
+    ] {
+        catalog.add_function("pg_catalog", name, true);
+    }
+    catalog
+}
+
+fn becomes(guard: &SqlGuard, sql: &str, expected: &str) {
+    match guard.rewrite(sql) {
+        Ok(statement) => assert_eq!(statement.sql(), expected, "from: {sql}"),
+        Err(error) => panic!("{error}\nfrom: {sql}"),
+    }
+}
+
+fn is_refused(guard: &SqlGuard, sql: &str, because: &str) {
+    match guard.rewrite(sql) {
+        Ok(statement) => panic!("{sql}\nbecame: {}", statement.sql()),
+        Err(error) => assert!(error.to_string().contains(because), "{error}\nfrom: {sql}"),
+    }
+}
+
+#[test]
+fn every_table_gets_its_condition() {
+    let guard = postgres();
+    for (sql, expected) in [
+        ("select 1", "select 1"),
+        ("select * from a", "select * from a where a.tenant_id = $1"),
+        (
+            "SELECT x.id\nFROM a AS x WHERE x.n = $1 OR x.n = $2 ORDER BY 1;",
+            "SELECT x.id\nFROM a AS x WHERE x.tenant_id = $3 and (x.n = $1 OR x.n = $2) ORDER BY 1",
+        ),
+        (
+            "select * from a, billing.a b2 limit 3",
+            "select * from a, billing.a b2 where a.tenant_id = $1 and b2.tenant_id = $1 limit 3",
+        ),
+        (
+            "select * from a left join b on a.id = b.id or true where a.n is distinct from 3",
+            "select * from a left join b on b.tenant_id = $1 and (a.id = b.id or true) where \
+             a.tenant_id = $1 and (a.n is distinct from 3)",
+        ),
+        (
+            "select * from a right join b on a.id = b.id",
+            "select * from a right join b on a.tenant_id = $1 and (a.id = b.id) where b.tenant_id = $1",
+        ),
+        (
+            "select * from a full join b on a.id = b.id",
+            "select * from (select * from a where a.tenant_id = $1) as a full join \
+             (select * from b where b.tenant_id = $1) as b on a.id = b.id",
+        ),
+        (
+            "select * from a left join b using (id) join c using (id)",
+            "select * from a left join (select * from b where b.tenant_id = $1) as b using (id) \
+             join c using (id) where a.tenant_id = $1 and c.tenant_id = $1",
+        ),
+        (
+            "select * from a left join (b join c on b.id = c.id) on a.id = b.id",
+            "select * from a left join (b join c on b.id = c.id) on b.tenant_id = $1 and \
+             c.tenant_id = $1 and (a.id = b.id) where a.tenant_id = $1",
+        ),
+        (
+            "select * from (a join b on a.id = b.id) as j",
+            "select * from ((select * from a where a.tenant_id = $1) as a join (select * from b \
+             where b.tenant_id = $1) as b on a.id = b.id) as j",
+        ),
+        (
+            "select * from a as x (i, j)",
+            "select * from (select * from a where a.tenant_id = $1) as x (i, j)",
+        ),
+        (
+            "select (select count(*) from b where b.id = a.id) from a where exists (select from c) \
+             and a.id in (select id from b union select id from c) group by 1 having count(*) > (select 1)",
+            "select (select count(*) from b where b.tenant_id = $1 and (b.id = a.id)) from a where \
+             a.tenant_id = $1 and (exists (select from c where c.tenant_id = $1) and a.id in (select \
+             id from b where b.tenant_id = $1 union select id from c where c.tenant_id = $1)) group by \
+             1 having count(*) > (select 1)",
+        ),
+        (
+            "with a as (select * from a) select * from a, public.b",
+            "with a as (select * from a where a.tenant_id = $1) select * from a, public.b where \
+             public.b.tenant_id = $1",
+        ),
+        (
+            "with recursive t as (select id from a union all select a.id from a join t on t.id = a.parent) \
+             select * from t",
+            "with recursive t as (select id from a where a.tenant_id = $1 union all select a.id from a \
+             join t on t.id = a.parent where a.tenant_id = $1) select * from t",
+        ),
+        (
+            "select * from a for update skip locked",
+            "select * from a where a.tenant_id = $1 for update skip locked",
+        ),
+        (
+            "select * from editions e join a on a.edition = e.id",
+            "select * from editions e join a on a.edition = e.id where a.tenant_id = $1",
+        ),
+        (
+            "select * from \"Odd \"\"Name\" where x = 'it''s -- no comment' /* from b */ -- or this\n",
+            "select * from \"Odd \"\"Name\" where \"Odd \"\"Name\".tenant_id = $1 and (x = 'it''s -- no \
+             comment')",
+        ),
+        (
+            "select * from named n where n.id = $1",
+            "select * from (select i.id, c.name from invoices i left join customers c on c.tenant_id = \
+             $2 and (c.id = i.customer) where i.tenant_id = $2) n where n.id = $1",
+        ),
+        (
+            "select * from a, lateral (select * from b where b.id = a.id) l, generate_series(1, 3) g",
+            "select * from a, lateral (select * from b where b.tenant_id = $1 and (b.id = a.id)) l, \
+             generate_series(1, 3) g where a.tenant_id = $1",
+        ),
+        (
+            "select case when a.n > 1 then 2 end from a where case when a.n > 1 then true else false end",
+            "select case when a.n > 1 then 2 end from a where a.tenant_id = $1 and (case when a.n > 1 \
+             then true else false end)",
+        ),
+    ] {
+        becomes(&guard, sql, expected);
+    }
+}
+
+#[test]
+fn every_write_is_held_to_the_tenant() {
+    let guard = postgres();
+    for (sql, expected) in [
+        (
+            "insert into a (id, n) values ($1, 1), (2, $2) returning *",
+            "insert into a (id, n, tenant_id) values ($1, 1, $3), (2, $2, $3) returning *",
+        ),
+        (
+            "insert into a (id) select distinct id from b where n > 1 union select 1",
+            "insert into a (id, tenant_id) select distinct id, $1 from b where b.tenant_id = $1 and \
+             (n > 1) union select 1, $1",
+        ),
+        (
+            "insert into a default values",
+            "insert into a (tenant_id) values ($1)",
+        ),
+        (
+            "insert into a as x (id) values (1) on conflict (tenant_id, id) do update set n = x.n + 1",
+            "insert into a as x (id, tenant_id) values (1, $1) on conflict (tenant_id, id) do update \
+             set n = x.n + 1 where x.tenant_id = $1",
+        ),
+        (
+            "insert into a (id) select id from b on conflict on constraint a_pkey do update set n = \
+             excluded.n where a.n < 3 returning id",
+            "insert into a (id, tenant_id) select id, $1 from b where b.tenant_id = $1 on conflict on \
+             constraint a_pkey do update set n = excluded.n where a.tenant_id = $1 and (a.n < 3) \
+             returning id",
+        ),
+        (
+            "update a set n = n + 1",
+            "update a set n = n + 1 where a.tenant_id = $1",
+        ),
+        (
+            "update a x set n = (select max(n) from b) from b left join c on b.id = c.id where x.id = b.id \
+             returning x.*",
+            "",
+        ),
+        (
+            "update a x set n = (select count(*) from b) from b left join c on b.id = c.id where x.id = \
+             b.id returning x.*",
+            "update a x set n = (select count(*) from b where b.tenant_id = $1) from b left join c on \
+             c.tenant_id = $1 and (b.id = c.id) where x.tenant_id = $1 and b.tenant_id = $1 and (x.id = \
+             b.id) returning x.*",
+        ),
+        (
+            "delete from a using b where a.id = b.id",
+            "delete from a using b where a.tenant_id = $1 and b.tenant_id = $1 and (a.id = b.id)",
+        ),
+        ("delete from a", "delete from a where a.tenant_id = $1"),
+        (
+            "with gone as (delete from a returning *) insert into b (id) select id from gone",
+            "with gone as (delete from a where a.tenant_id = $1 returning *) insert into b (id, \
+             tenant_id) select id, $1 from gone",
+        ),
+        (
+            "merge into a using b on a.id = b.id when matched and a.n > 1 then update set n = b.n \
+             when matched then delete when not matched then insert (id, n) values (b.id, b.n)",
+            "merge into a using (select * from b where b.tenant_id = $1) as b on a.tenant_id = $1 and \
+             (a.id = b.id) when matched and a.n > 1 then update set n = b.n when matched then delete \
+             when not matched then insert (id, n, tenant_id) values (b.id, b.n, $1)",
+        ),
+    ] {
+        if expected.is_empty() {
+            is_refused(&guard, sql, "the function max");
+            continue;
+        }
+        becomes(&guard, sql, expected);
+    }
+}
+
+#[test]
+fn what_is_not_proven_is_refused() {
+    let guard = postgres();
+    for (sql, because) in [
+        ("", "an empty statement"),
+        ("select 1; select 2", "several statements"),
+        ("select 1; select 2;", "several statements"),
+        ("create table x (id int)", "the statement CREATE"),
+        ("set tenantry.tenant_id = 'x'", "the statement SET"),
+        ("copy a to stdout", "the statement COPY"),
+        ("do $$ begin end $$", "the statement DO"),
+        ("begin", "the statement BEGIN"),
+        ("explain select * from a", "the statement EXPLAIN"),
+        ("table a", "the statement TABLE"),
+        (
+            "select set_config('tenantry.tenant_id', 'x', true)",
+            "the function set_config",
+        ),
+        (
+            "select query_to_xml('select * from a', true, true, '')",
+            "the function query_to_xml",
+        ),
+        ("select * from pg_class", "the system catalog pg_class"),
+        (
+            "select * from pg_catalog.pg_class",
+            "the system catalog pg_catalog.pg_class",
+        ),
+        ("select * from nowhere", "the unknown table nowhere"),
+        ("select * from loose", "neither protected nor shared"),
+        ("select * into x from a", "SELECT INTO"),
+        ("insert into a values (1)", "without a list of columns"),
+        (
+            "insert into a (tenant_id, id) values ($1, $2)",
+            "a write to tenant_id",
+        ),
+        (
+            "insert into a (id) values (1) on conflict (id) do nothing",
+            "without the tenant",
+        ),
+        (
+            "insert into c (id) values (1) on conflict do nothing",
+            "without a target",
+        ),
+        ("update a set tenant_id = $1", "a write to tenant_id"),
+        (
+            "update a set (n, \"tenant_id\") = (1, $1)",
+            "a write to tenant_id",
+        ),
+        (
+            "update editions set n = 1",
+            "a write to the shared table editions",
+        ),
+        (
+            "insert into named (id) values (1)",
+            "a write to the view named",
+        ),
+        ("select * from a, a", "two tables of the name a"),
+        ("select * from a x, b X", "two tables of the name x"),
+        ("select * from only a", "unknown table"),
+        (
+            "select * from a #--1\n or true",
+            "an operator that begins a comment",
+        ),
+        ("select * from a where n = 1or 1=1", "a space"),
+        ("select U&'x'", "cannot read"),
+        (
+            "select * from a full join b on true for update",
+            "a locking clause",
+        ),
+        ("select * from a tablesample system (1)", "TABLESAMPLE"),
+        ("listen x", "the statement LISTEN"),
+        (
+            "merge into a using b on true when not matched by source then delete",
+            "NOT MATCHED BY SOURCE",
+        ),
+    ] {
+        is_refused(&guard, sql, because);
+    }
+}
+
+#[test]
+fn sqlite_has_its_own_grammar() {
+    let guard = sqlite();
+    for (sql, expected) in [
+        (
+            "select * from A where n = ? and m = ?",
+            "select * from A where A.tenant_id = ?3 and (n = ?1 and m = ?2)",
+        ),
+        (
+            "select * from [a] where n = ?2 and m = ?1",
+            "select * from [a] where [a].tenant_id = ?3 and (n = ?2 and m = ?1)",
+        ),
+        (
+            "insert into a (id) values (?) on conflict (tenant_id, id) do update set n = excluded.n",
+            "insert into a (id, tenant_id) values (?1, ?2) on conflict (tenant_id, id) do update set n \
+             = excluded.n where a.tenant_id = ?2",
+        ),
+        (
+            "with n(x) as (select 1 union all select x + 1 from n where x < 3) select * from n",
+            "with n(x) as (select 1 union all select x + 1 from n where x < 3) select * from n",
+        ),
+        (
+            "select * from a, b right join c on b.id = c.id",
+            "select * from (select * from a where a.tenant_id = ?1) as a, (select * from b where \
+             b.tenant_id = ?1) as b right join (select * from c where c.tenant_id = ?1) as c on b.id = \
+             c.id",
+        ),
+    ] {
+        becomes(&guard, sql, expected);
+    }
+    for (sql, because) in [
+        ("insert or replace into a (id) values (1)", "INSERT OR"),
+        ("replace into a (id) values (1)", "the statement REPLACE"),
+        ("update or ignore a set n = 1", "UPDATE OR"),
+        ("select * from a where n = :n", "an argument with a name"),
+        (
+            "select * from sqlite_schema",
+            "the system catalog sqlite_schema",
+        ),
+        ("pragma table_info(a)", "the statement PRAGMA"),
+        ("attach 'x' as y", "the statement ATTACH"),
+        (
+            "select * from pragma_table_info('a')",
+            "the function pragma_table_info",
+        ),
+        ("select * from a where n in b", "cannot read"),
+        ("select * from 'a'", "cannot read"),
+    ] {
+        is_refused(&guard, sql, because);
+    }
+}
+
+#[test]
+fn a_deep_statement_neither_overflows_nor_passes() {
+    let guard = postgres();
+    let long = format!("select {}", vec!["1"; 200_000].join("+"));
+    is_refused(&guard, &long, "thousands of terms");
+    let nested = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    is_refused(&guard, &nested, "brackets in each other");
+    let just = format!(
+        "select * from a where {}",
+        vec!["n = 1"; 2_500].join(" or ")
+    );
+    assert!(guard.rewrite(&just).is_ok());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let guard = postgres();
+    for number in 0..20_000 {
+        guard.rewrite(&format!("select {number} from a")).unwrap();
+    }
+    let known = guard.known.read();
+    assert!(known.statements.weight() <= SqlGuard::MOST_BYTES);
+}
