@@ -80,7 +80,7 @@ pub(crate) enum Dialect {
 
 /// One transaction of one tenant.
 #[async_trait]
-pub(crate) trait Session: Send {
+pub(crate) trait Session: Send + std::any::Any {
     /// Runs a statement and hands each row to `each`.
     async fn fetch(&mut self, statement: &Statement<'_>, each: &mut Each<'_>) -> Result<()>;
 
@@ -95,6 +95,11 @@ pub(crate) trait Session: Send {
 
     /// Compares the table with what the code expects.
     async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()>;
+
+    /// Reads what the guard has to know of relations and functions.
+    #[cfg(feature = "guard")]
+    async fn catalog(&mut self, declared: &crate::guard::Declared)
+    -> Result<crate::guard::Catalog>;
 
     /// Sets, releases or rolls back to the savepoint with a number.
     async fn savepoint(&mut self, number: u32, action: SavepointAction) -> Result<()>;

@@ -17,9 +17,9 @@ pub(crate) struct Catalog {
     /// What a name without a schema means.
     visible: HashMap<Box<str>, Arc<Relation>>,
     qualified: HashMap<Box<str>, HashMap<Box<str>, Arc<Relation>>>,
-    /// The functions that read no table and change nothing but their answer; by name, and by
-    /// schema and name.
+    /// The functions that look at nothing but their arguments, by name.
     functions: HashSet<Box<str>>,
+    /// The same by schema and name.
     qualified_functions: HashMap<Box<str>, HashSet<Box<str>>>,
 }
 
@@ -99,16 +99,17 @@ impl Catalog {
             .insert(name.into(), relation);
     }
 
-    /// Adds a function; `visible` as in [`add`](Self::add).
-    pub(crate) fn add_function(&mut self, schema: &str, name: &str, visible: bool) {
-        let (schema, name) = (self.folded(schema), self.folded(name));
-        if visible {
-            self.functions.insert(name.clone().into());
-        }
-        self.qualified_functions
-            .entry(schema.into())
-            .or_default()
-            .insert(name.into());
+    /// Adds a function by its schema and name, or by its name alone.
+    pub(crate) fn add_function(&mut self, schema: Option<&str>, name: &str) {
+        let name = self.folded(name).into();
+        match schema {
+            None => self.functions.insert(name),
+            Some(schema) => self
+                .qualified_functions
+                .entry(self.folded(schema).into())
+                .or_default()
+                .insert(name),
+        };
     }
 
     fn folded(&self, name: &str) -> String {
@@ -120,6 +121,12 @@ impl Catalog {
 
     /// Returns the name that an identifier means.
     pub(super) fn identifier<'i>(&self, ident: &'i Ident) -> Result<Cow<'i, str>, Refusal> {
+        if ident.quote_style == Some('\'') {
+            return Err(Refusal::new(
+                "a name in single quotes",
+                "write it in double quotes, or in none",
+            ));
+        }
         if self.database == Dialect::Postgres && ident.value.len() > LONGEST_NAME {
             return Err(Refusal::new(
                 "a name of more than 63 bytes",

@@ -11,6 +11,9 @@
 //! [`ErrorKind::RefusedStatement`]: crate::ErrorKind::RefusedStatement
 
 mod catalog;
+mod error;
+mod executor;
+mod live;
 mod refusal;
 mod rewrite;
 mod source;
@@ -22,9 +25,17 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tenantry_core::Result;
+use tenantry_core::{Error, ErrorKind, Result};
+
+pub use error::{OrStoreError, store_error};
+pub use executor::{GuardedDatabase, GuardedExecutor};
 
 pub(crate) use catalog::{Catalog, Closed, Keys, Ownership};
+pub(crate) use error::kind_of;
+pub(crate) use executor::{into_driver_error, sealed};
+pub(crate) use live::{Declared, LiveGuard};
+#[cfg(feature = "sqlite")]
+pub(crate) use source::view_query;
 
 /// Puts the tenant into statements, by the catalog of one database.
 ///
@@ -33,8 +44,8 @@ pub(crate) use catalog::{Catalog, Closed, Keys, Ownership};
 /// of a statement; to run one, no guard has to be asked for.
 pub struct SqlGuard {
     known: RwLock<Arc<Known>>,
-    /// When the catalog was last read.
-    read: Mutex<Instant>,
+    /// When the catalog was read again.
+    read_again: Mutex<Option<Instant>>,
 }
 
 /// What is known of one reading of the catalog.
@@ -99,7 +110,7 @@ impl SqlGuard {
     pub(crate) fn new(catalog: Catalog) -> Self {
         Self {
             known: RwLock::new(Arc::new(Known::new(catalog))),
-            read: Mutex::new(Instant::now()),
+            read_again: Mutex::new(None),
         }
     }
 
@@ -147,12 +158,12 @@ impl SqlGuard {
     /// Returns whether the catalog may be read again: not more than once a second, for whoever can
     /// choose names could keep the database busy.
     pub(crate) fn may_read_again(&self) -> bool {
-        let mut read = self.read.lock();
-        let old = read.elapsed() >= SHORTEST_AGE;
-        if old {
-            *read = Instant::now();
+        let mut last = self.read_again.lock();
+        let may = last.is_none_or(|last| last.elapsed() >= SHORTEST_AGE);
+        if may {
+            *last = Some(Instant::now());
         }
-        old
+        may
     }
 
     /// Takes a newer catalog, and forgets what was rewritten by the old one.
@@ -176,6 +187,22 @@ impl Known {
             statements: Cache::with_weighter(EXPECTED, SqlGuard::MOST_BYTES, Bytes),
         }
     }
+}
+
+/// Refuses the executor of a database that the store is not.
+pub(crate) fn another_database(
+    operation: &'static str,
+    database: &'static str,
+    instead: &'static str,
+) -> Error {
+    Error::new(ErrorKind::Unsupported, operation)
+        .with_detail(format!("the store is {database}: use {instead}"))
+}
+
+/// Answers a session of another database, which the checks before do not let come to pass.
+pub(crate) fn no_session<'s, DB: sqlx::Database>() -> sealed::Rows<'s, DB> {
+    let error = into_driver_error(Error::new(ErrorKind::Unsupported, "sqlx"));
+    Box::pin(futures_util::stream::once(async { Err(error) }))
 }
 
 /// A refusal, and whether it may come from an old catalog.

@@ -61,7 +61,7 @@ impl Refusal {
     }
 
     pub(super) fn into_error(self) -> Error {
-        Error::new(ErrorKind::RefusedStatement, "guard statement")
+        Error::new(ErrorKind::RefusedStatement, "guard")
             .with_subject(self.construct)
             .with_detail(self.advice)
     }

@@ -280,6 +280,19 @@ impl Source {
     }
 }
 
+/// Returns the query of a view out of the statement that made it, as SQLite keeps it; `None` if it
+/// names its columns outside the query.
+#[cfg(feature = "sqlite")]
+pub(crate) fn view_query(sql: &str) -> Option<String> {
+    let source = Source::read(Database::Sqlite, sql).ok()?;
+    let is_as = |index: &usize| source.keyword(*index) == Keyword::AS;
+    // CREATE VIEW name AS, or CREATE VIEW schema.name AS
+    let keyword = [3, 5].into_iter().find(is_as)?;
+    let starts = source.keyword(0) == Keyword::CREATE && source.keyword(1) == Keyword::VIEW;
+    let first = source.tokens.get(keyword + 1).filter(|_| starts)?;
+    Some(source.text[first.start..].to_owned())
+}
+
 /// Where a search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -388,6 +401,10 @@ fn classify(database: Database, token: &Token, slice: &str) -> Result<(Kind, Edg
         Token::SemiColon => Ok((Kind::Semicolon, Edge::Plain)),
         Token::Period => Ok((Kind::Other, Edge::Plain)),
         // Neither another kind of text nor a bracket of other dialects.
+        _ if !postgres && slice.starts_with([':', '@']) => Err(Refusal::new(
+            "an argument with a name",
+            "number the arguments: $1, $2",
+        )),
         _ if slice.bytes().all(|byte| is_operator(database, byte)) => {
             Ok((Kind::Other, Edge::Operator))
         }

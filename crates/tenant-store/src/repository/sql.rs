@@ -895,7 +895,13 @@ impl Opened<'_> {
             Self::Own(mut session, scope) => {
                 let (value, rows) = result?;
                 let scope = scope.clone();
-                CommitGuard { scope, rows }.commit(&mut *session).await?;
+                CommitGuard {
+                    scope,
+                    rows,
+                    tables: Vec::new(),
+                }
+                .commit(&mut *session)
+                .await?;
                 Ok(value)
             }
             Self::Work(guard) => match result {

@@ -12,6 +12,8 @@ use tenantry_core::{Error, ErrorKind, RequestContext, Result, SharedClock, Tenan
 
 use crate::aggregate::{Aggregate, AggregateDescriptor};
 use crate::backend::{Access, Backend, Begin, Session};
+#[cfg(feature = "guard")]
+use crate::guard::LiveGuard;
 use crate::scope::TenantScope;
 use crate::statement::{Plan, store_columns};
 use crate::telemetry::Telemetry;
@@ -51,6 +53,8 @@ pub(crate) struct StoreInner {
     schema: Option<String>,
     statement_timeout: Option<Duration>,
     plans: RwLock<HashMap<TypeId, Arc<PlannedAggregate>>>,
+    #[cfg(feature = "guard")]
+    pub(crate) guard: LiveGuard,
 }
 
 /// An aggregate as this process has met it: its statements, and whether its table was compared
@@ -67,6 +71,8 @@ pub(crate) struct StoreSettings {
     pub(crate) schema: Option<String>,
     pub(crate) statement_timeout: Option<Duration>,
     pub(crate) system: &'static str,
+    #[cfg(feature = "guard")]
+    pub(crate) declared: crate::guard::Declared,
 }
 
 impl TenantStore {
@@ -81,6 +87,8 @@ impl TenantStore {
                 schema: settings.schema,
                 statement_timeout: settings.statement_timeout,
                 plans: RwLock::default(),
+                #[cfg(feature = "guard")]
+                guard: LiveGuard::new(settings.declared),
             }),
         }
     }
@@ -119,6 +127,11 @@ impl TenantStore {
             })
             .await?;
         planned.verify(&mut *session).await
+    }
+
+    #[cfg(feature = "guard")]
+    pub(crate) fn inner(&self) -> &StoreInner {
+        &self.inner
     }
 
     pub(crate) fn into_inner(self) -> Arc<StoreInner> {

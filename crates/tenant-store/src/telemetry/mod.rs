@@ -74,6 +74,22 @@ impl Telemetry {
         })
     }
 
+    /// Does the same for what hand-written SQL answers.
+    #[cfg(feature = "guard")]
+    pub(crate) fn observe_rows<'s, T: Send + 's>(
+        &self,
+        operation: &'static str,
+        tenant: Option<TenantId>,
+        stream: BoxStream<'s, Result<T, sqlx::Error>>,
+    ) -> BoxStream<'s, Result<T, sqlx::Error>> {
+        Box::pin(Observed {
+            telemetry: self.clone(),
+            start: (operation, "", tenant),
+            observation: None,
+            stream,
+        })
+    }
+
     fn start(
         &self,
         operation: &'static str,
@@ -129,15 +145,15 @@ impl Drop for Observation {
 }
 
 /// A stream with its observation. Whoever has seen a row and wants no more has seen it succeed.
-struct Observed<'s, T> {
+struct Observed<'s, T, E> {
     telemetry: Telemetry,
     start: (&'static str, &'static str, Option<TenantId>),
     observation: Option<Observation>,
-    stream: BoxStream<'s, Result<T>>,
+    stream: BoxStream<'s, Result<T, E>>,
 }
 
-impl<T> Stream for Observed<'_, T> {
-    type Item = Result<T>;
+impl<T, E: Failure> Stream for Observed<'_, T, E> {
+    type Item = Result<T, E>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self {
@@ -162,6 +178,24 @@ impl<T> Stream for Observed<'_, T> {
     }
 }
 
-fn failure_of<T>(result: &Result<T>) -> Option<&'static str> {
-    result.as_ref().err().map(|error| error.kind().as_str())
+fn failure_of<T, E: Failure>(result: &Result<T, E>) -> Option<&'static str> {
+    result.as_ref().err().map(E::name)
+}
+
+/// An error with a name for metrics.
+trait Failure {
+    fn name(&self) -> &'static str;
+}
+
+impl Failure for tenantry_core::Error {
+    fn name(&self) -> &'static str {
+        self.kind().as_str()
+    }
+}
+
+#[cfg(feature = "guard")]
+impl Failure for sqlx::Error {
+    fn name(&self) -> &'static str {
+        crate::guard::kind_of(self).as_str()
+    }
 }

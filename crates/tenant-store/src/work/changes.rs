@@ -75,8 +75,10 @@ pub struct CommittedChanges {
     pub tenant: TenantId,
     /// Whether the changes are stored.
     pub outcome: CommitOutcome,
-    /// The rows.
+    /// The rows that repositories changed.
     pub rows: Vec<ChangedRow>,
+    /// The tables that hand-written SQL wrote to: which rows is not known, so any may have changed.
+    pub tables: Vec<Arc<str>>,
 }
 
 /// Hears of every transaction that changed something, after its commit.
@@ -144,7 +146,7 @@ impl Listeners {
 
     /// Tells every listener, in a task that goes on if the caller does not.
     pub(crate) fn tell(&self, changes: CommittedChanges) -> Option<tokio::task::JoinHandle<()>> {
-        if changes.rows.is_empty() {
+        if changes.rows.is_empty() && changes.tables.is_empty() {
             return None;
         }
         let all = self.all.read().clone();

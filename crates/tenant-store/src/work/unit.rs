@@ -1,6 +1,5 @@
 use std::fmt;
 use std::mem;
-#[cfg(test)]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -57,6 +56,8 @@ pub struct UnitOfWork {
 pub(crate) struct WorkState {
     session: Box<dyn Session>,
     rows: Vec<ChangedRow>,
+    /// What hand-written SQL wrote to. A rollback to a savepoint leaves it: too much is told then.
+    tables: Vec<Arc<str>>,
     interrupted: bool,
     /// The savepoints that are set, outermost first.
     savepoints: Vec<u32>,
@@ -101,6 +102,7 @@ impl UnitOfWork {
             state: Mutex::new(WorkState {
                 session,
                 rows: Vec::new(),
+                tables: Vec::new(),
                 interrupted: false,
                 savepoints: Vec::new(),
                 next_savepoint: 0,
@@ -158,9 +160,14 @@ impl UnitOfWork {
             return Err(aborted("commit"));
         }
         let rows = mem::take(&mut state.rows);
-        CommitGuard { scope, rows }
-            .commit(&mut *state.session)
-            .await
+        let tables = mem::take(&mut state.tables);
+        CommitGuard {
+            scope,
+            rows,
+            tables,
+        }
+        .commit(&mut *state.session)
+        .await
     }
 
     /// Gives all changes up and waits until the database has done so.
@@ -359,6 +366,17 @@ impl WorkGuard<'_> {
         self.writing = false;
         self.state.rows.extend(rows);
     }
+
+    /// Says that a hand-written statement was answered, and which tables it wrote to.
+    #[cfg(feature = "guard")]
+    pub(crate) fn finish_tables(mut self, tables: &[Arc<str>]) {
+        self.writing = false;
+        for table in tables {
+            if !self.state.tables.contains(table) {
+                self.state.tables.push(Arc::clone(table));
+            }
+        }
+    }
 }
 
 impl Drop for WorkGuard<'_> {
@@ -376,6 +394,7 @@ impl Drop for WorkGuard<'_> {
 pub(crate) struct CommitGuard {
     pub(crate) scope: TenantScope,
     pub(crate) rows: Vec<ChangedRow>,
+    pub(crate) tables: Vec<Arc<str>>,
 }
 
 impl CommitGuard {
@@ -387,7 +406,10 @@ impl CommitGuard {
             Err(error) if error.kind() == ErrorKind::CommitUnknown => {
                 self.tell(CommitOutcome::Unknown).await;
             }
-            Err(_) => self.rows.clear(),
+            Err(_) => {
+                self.rows.clear();
+                self.tables.clear();
+            }
         }
         outcome
     }
@@ -402,10 +424,12 @@ impl CommitGuard {
 
     fn start_telling(&mut self, outcome: CommitOutcome) -> Option<tokio::task::JoinHandle<()>> {
         let rows = mem::take(&mut self.rows);
+        let tables = mem::take(&mut self.tables);
         let changes = CommittedChanges {
             tenant: self.scope.tenant(),
             outcome,
             rows,
+            tables,
         };
         self.scope.store().listeners.tell(changes)
     }

@@ -5,6 +5,8 @@ mod boot_check;
 mod bootstrap;
 mod connect;
 mod error;
+#[cfg(feature = "guard")]
+mod guard;
 mod loan;
 mod migrate;
 mod numeric;
@@ -32,9 +34,13 @@ use crate::work::Isolation;
 
 pub use boot_check::{Role, ServerFacts, verify};
 pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
+#[cfg(feature = "guard")]
+pub use guard::GuardedPostgres;
 pub use migrate::migrate;
 pub use settings::{Pooler, PostgresSettings};
 
+#[cfg(feature = "guard")]
+pub(crate) use error::{driver_error, kind_of};
 use loan::{Loan, Patience, is_silence};
 use session::{FetchError, PostgresSession, close_idle, fetch, forget_statements, query};
 
@@ -75,6 +81,11 @@ async fn open(settings: PostgresSettings, role: Role) -> Result<TenantStore> {
             schema: Some(settings.schema),
             statement_timeout: settings.statement_timeout,
             system: SYSTEM,
+            #[cfg(feature = "guard")]
+            declared: crate::guard::Declared {
+                trusted_functions: settings.trusted_functions,
+                shared_tables: Vec::new(),
+            },
         },
     ))
 }

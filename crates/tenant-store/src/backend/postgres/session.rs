@@ -64,6 +64,39 @@ impl PostgresSession {
         })
     }
 
+    /// Runs a statement of the driver's own, and hands out what it answers as it arrives.
+    #[cfg(feature = "guard")]
+    pub(super) fn run(
+        &mut self,
+        sql: sqlx::SqlStr,
+        arguments: PgArguments,
+        persistent: bool,
+    ) -> crate::guard::sealed::Rows<'_, Postgres> {
+        let query = sqlx::query_with(sql, arguments).persistent(persistent && self.persistent);
+        Box::pin(async_stream::try_stream! {
+            self.settle("sqlx").await.map_err(crate::guard::into_driver_error)?;
+            let transaction = self.transaction("sqlx").map_err(crate::guard::into_driver_error)?;
+            let patience = transaction.patience();
+            let outcome = {
+                let mut rows = sqlx::Executor::fetch_many(transaction.ask()?, query);
+                loop {
+                    match patience.statement(rows.try_next()).await {
+                        Ok(Some(row)) => yield row,
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
+                    }
+                }
+            };
+            self.transaction("sqlx")
+                .map_err(crate::guard::into_driver_error)?
+                .answered(&outcome);
+            if let Err(error) = outcome {
+                self.failed(&error);
+                Err(error)?;
+            }
+        })
+    }
+
     /// Takes note of an error: nothing but a rollback is left.
     fn failed(&mut self, error: &sqlx::Error) {
         self.usable = false;
@@ -207,6 +240,28 @@ impl Session for PostgresSession {
         outcome.unwrap_or_else(|error| {
             self.failed(&error);
             Err(driver_error("verify", error))
+        })
+    }
+
+    #[cfg(feature = "guard")]
+    async fn catalog(
+        &mut self,
+        declared: &crate::guard::Declared,
+    ) -> Result<crate::guard::Catalog> {
+        self.settle("read catalog").await?;
+        let transaction = self.transaction("read catalog")?;
+        let patience = transaction.patience();
+        let outcome = match transaction.ask() {
+            Ok(connection) => {
+                let found = super::guard::catalog(connection, declared);
+                patience.statement(found).await
+            }
+            Err(error) => Err(error),
+        };
+        transaction.answered(&outcome);
+        outcome.unwrap_or_else(|error| {
+            self.failed(&error);
+            Err(driver_error("read catalog", error))
         })
     }
 

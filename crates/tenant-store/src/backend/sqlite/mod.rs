@@ -2,6 +2,8 @@
 
 mod arguments;
 mod error;
+#[cfg(feature = "guard")]
+mod guard;
 mod migrate;
 mod row;
 mod schema;
@@ -21,9 +23,13 @@ use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
 use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 
+#[cfg(feature = "guard")]
+pub use guard::GuardedSqlite;
 pub use migrate::migrate;
 pub use settings::SqliteSettings;
 
+#[cfg(feature = "guard")]
+pub(crate) use error::{driver_error, kind_of};
 use session::{Connection, SqliteSession};
 
 impl TenantStore {
@@ -46,6 +52,11 @@ impl TenantStore {
                 schema: None,
                 statement_timeout: settings.statement_timeout,
                 system: SYSTEM,
+                #[cfg(feature = "guard")]
+                declared: crate::guard::Declared {
+                    trusted_functions: Vec::new(),
+                    shared_tables: settings.shared_tables,
+                },
             },
         ))
     }

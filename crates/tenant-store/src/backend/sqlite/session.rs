@@ -89,6 +89,37 @@ impl SqliteSession {
         Ok(())
     }
 
+    /// Runs a statement of the driver's own, and hands out what it answers as it arrives.
+    #[cfg(feature = "guard")]
+    pub(super) fn run(
+        &mut self,
+        sql: sqlx::SqlStr,
+        arguments: SqliteArguments,
+        persistent: bool,
+    ) -> crate::guard::sealed::Rows<'_, Sqlite> {
+        let persistent = persistent && arguments.len() <= MOST_KEPT;
+        let query = sqlx::query_with(sql, arguments).persistent(persistent);
+        Box::pin(async_stream::try_stream! {
+            if let Some(limit) = &self.limit {
+                limit.start();
+            }
+            let connection = self.connection.get("sqlx").map_err(crate::guard::into_driver_error)?;
+            let mut rows = connection.fetch_many(query);
+            loop {
+                match rows.try_next().await {
+                    Ok(Some(row)) => yield row,
+                    Ok(None) => break,
+                    Err(error) => {
+                        drop(rows);
+                        self.usable = false;
+                        Err(error)?;
+                        break;
+                    }
+                }
+            }
+        })
+    }
+
     fn query<'q>(
         &mut self,
         statement: &Statement<'_>,
@@ -175,6 +206,21 @@ impl Session for SqliteSession {
             Err(error) => {
                 self.usable = false;
                 Err(driver_error("verify", &error))
+            }
+        }
+    }
+
+    #[cfg(feature = "guard")]
+    async fn catalog(
+        &mut self,
+        declared: &crate::guard::Declared,
+    ) -> Result<crate::guard::Catalog> {
+        let connection = self.connection.get("read catalog")?;
+        match super::guard::catalog(connection, declared).await {
+            Ok(catalog) => Ok(catalog),
+            Err(error) => {
+                self.usable = false;
+                Err(driver_error("read catalog", &error))
             }
         }
     }

@@ -35,6 +35,8 @@ pub struct SqliteSettings {
     power_safe: bool,
     pub(super) clock: SharedClock,
     pub(super) cursor_key: Vec<u8>,
+    #[cfg(feature = "guard")]
+    pub(super) shared_tables: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,7 +80,18 @@ impl SqliteSettings {
             power_safe: true,
             clock: Arc::new(SystemClock),
             cursor_key: Vec::new(),
+            #[cfg(feature = "guard")]
+            shared_tables: Vec::new(),
         }
+    }
+
+    /// Lets hand-written SQL read a table without tenants: one of the platform's, such as a list of
+    /// editions. It is not written to through the guard.
+    #[cfg(feature = "guard")]
+    #[must_use]
+    pub fn with_shared_table(mut self, name: impl Into<String>) -> Self {
+        self.shared_tables.push(name.into());
+        self
     }
 
     /// Sets the number of connections that read, 4 by default, at least 1; there is one that

@@ -182,11 +182,11 @@ impl Rewriter<'_> {
                         if clause.locks {
                             return Err(self.locked(&relation.name));
                         }
-                        let (text, query, bound) = self.view(&relation.name, definition)?;
-                        self.binds_tenant |= !bound.is_empty();
+                        let view = self.view(&relation.name, definition)?;
+                        self.binds_tenant |= view.binds_tenant;
                         let named = self.derived_alias(name, alias.as_ref())?;
-                        self.replace(first, last, format!("({text}){}", named.text))?;
-                        *factor = derived(query, named.tree);
+                        self.replace(first, last, format!("({}){}", view.text, named.text))?;
+                        *factor = derived(view.query, named.tree);
                         Ok(Vec::new())
                     }
                     Ownership::Tenant(_) => {

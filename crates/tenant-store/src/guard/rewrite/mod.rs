@@ -100,6 +100,13 @@ struct Rewriter<'c> {
     views: Vec<Arc<str>>,
 }
 
+/// The query of a view, with the tenant in it.
+struct View {
+    text: String,
+    query: Box<Query>,
+    binds_tenant: bool,
+}
+
 /// Text that takes the place of other text, or goes in between.
 struct Splice {
     from: usize,
@@ -311,11 +318,8 @@ impl<'c> Rewriter<'c> {
         self.relations += 1;
     }
 
-    fn view(
-        &self,
-        name: &Arc<str>,
-        definition: &str,
-    ) -> Result<(String, Box<Query>, Vec<Arc<str>>), Refusal> {
+    /// Rewrites the query of a view, which then stands in the place of its name.
+    fn view(&self, name: &Arc<str>, definition: &str) -> Result<View, Refusal> {
         if self.views.len() >= DEEPEST_VIEW || self.views.contains(name) {
             return Err(Refusal::new(
                 format!("the view {name}"),
@@ -333,13 +337,11 @@ impl<'c> Rewriter<'c> {
         }
         let (text, statement) = inner.run().map_err(unfit)?;
         match statement {
-            Statement::Query(query) if inner.written.is_empty() => {
-                let bound = match inner.binds_tenant {
-                    true => vec![Arc::clone(name)],
-                    false => Vec::new(),
-                };
-                Ok((text, query, bound))
-            }
+            Statement::Query(query) if inner.written.is_empty() => Ok(View {
+                text,
+                query,
+                binds_tenant: inner.binds_tenant,
+            }),
             _ => Err(Refusal::unplaced()),
         }
     }

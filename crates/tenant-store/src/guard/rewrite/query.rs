@@ -200,7 +200,7 @@ impl Rewriter<'_> {
         self.projection(projection)?;
         let start = self.source.at(select_token.0.span.start)?;
         if !from.is_empty() {
-            let keyword = self.from_of(start)?;
+            let keyword = self.find_from(start)?;
             let mut clause = Clause::new(keyword + 1, locks);
             let conditions = self.from(&mut clause, from)?;
             if let Some(selection) = selection {
@@ -229,7 +229,7 @@ impl Rewriter<'_> {
     }
 
     /// Returns the FROM of the SELECT at a token.
-    fn from_of(&self, select: usize) -> Result<usize, Refusal> {
+    fn find_from(&self, select: usize) -> Result<usize, Refusal> {
         let found = self.source.find(select, |index, place| {
             place.keyword == Keyword::FROM
                 // `a IS [NOT] DISTINCT FROM b`
@@ -293,7 +293,7 @@ impl Rewriter<'_> {
             SetExpr::Select(select) => {
                 let start = self.source.at(select.select_token.0.span.start)?;
                 let end = match select.from.is_empty() {
-                    false => self.from_of(start)?,
+                    false => self.find_from(start)?,
                     true => self
                         .source
                         .find(start, |index, place| {

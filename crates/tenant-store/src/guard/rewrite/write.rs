@@ -255,7 +255,7 @@ impl Rewriter<'_> {
         match from {
             None => {}
             Some(UpdateTableFromKind::AfterSet(items)) => {
-                let Stop::Found(keyword) = self.from_in(set + 1) else {
+                let Stop::Found(keyword) = self.find_from_of_update(set + 1) else {
                     return Err(Refusal::unplaced());
                 };
                 clause.at = keyword + 1;
@@ -431,7 +431,7 @@ impl Rewriter<'_> {
     }
 
     /// Returns the first FROM of a SET list's level.
-    fn from_in(&self, at: usize) -> Stop {
+    fn find_from_of_update(&self, at: usize) -> Stop {
         self.source.find(at, |index, place| {
             place.keyword == Keyword::FROM
                 && !(index >= 1 && self.source.keyword(index - 1) == Keyword::DISTINCT)

@@ -81,7 +81,7 @@ pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
         })
 }
 
-fn kind_of(error: &sqlx::Error) -> ErrorKind {
+pub(crate) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     if is_connection_loss(error) {
         return ErrorKind::Unavailable;
     }

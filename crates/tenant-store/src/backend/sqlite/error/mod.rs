@@ -18,7 +18,7 @@ pub(super) fn statement_error(statement: &Statement<'_>, error: &sqlx::Error) ->
 
 /// The primary result codes (<https://www.sqlite.org/rescode.html>); extended ones keep them in
 /// their lowest byte.
-fn kind_of(error: &sqlx::Error) -> ErrorKind {
+pub(crate) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     match error {
         sqlx::Error::Database(database) => {
             let Some(code) = database.code().and_then(|code| code.parse::<i32>().ok()) else {

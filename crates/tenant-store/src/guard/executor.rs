@@ -1,0 +1,373 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_stream::try_stream;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use sqlx::error::{DatabaseError, ErrorKind as DriverErrorKind};
+use sqlx::{Arguments as _, Database, Either, Execute, SqlSafeStr as _, SqlStr};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
+
+use super::GuardedStatement;
+use crate::backend::{Access, Begin, Session};
+use crate::scope::TenantScope;
+use crate::work::UnitOfWork;
+
+/// An [`sqlx::Executor`] that puts its tenant into every statement, or refuses it.
+///
+/// Made by `sqlx_postgres` and `sqlx_sqlite` on a [`UnitOfWork`], inside whose transaction it runs
+/// statements that read and write, and on a [`TenantScope`], where each statement that reads is
+/// a transaction by itself. It is copied freely: each query takes one.
+///
+/// Everything that ends in an executor works on it: `sqlx::query`, `query_as`, `query_scalar`, their
+/// macros, `QueryBuilder`. Not so `raw_sql`, texts without arguments passed by themselves, and
+/// `prepare`; sqlx keeps statements prepared without being asked.
+///
+/// # Errors
+///
+/// sqlx's own, as sqlx answers them: [`store_error`](super::store_error) turns one into [`Error`].
+/// What the guard or the unit of work refuses comes as [`sqlx::Error::Database`] with the text of
+/// an [`Error`] of ours, and changes nothing.
+///
+/// # Cancel safety
+///
+/// As a repository: a dropped read does no harm, a dropped write ends the unit of work.
+pub struct GuardedExecutor<'w, DB> {
+    handle: Handle<'w>,
+    database: PhantomData<fn() -> DB>,
+}
+
+#[derive(Clone, Copy)]
+enum Handle<'w> {
+    Work(&'w UnitOfWork),
+    Scope(&'w TenantScope),
+}
+
+/// A database whose statements can be guarded.
+pub trait GuardedDatabase: Database + sealed::Sealed {}
+
+pub(crate) mod sealed {
+    use super::{BoxStream, Database, Either, Session, SqlStr};
+
+    pub(crate) type Rows<'s, DB> = BoxStream<
+        's,
+        Result<Either<<DB as Database>::QueryResult, <DB as Database>::Row>, sqlx::Error>,
+    >;
+
+    #[allow(unnameable_types, reason = "it seals the trait")]
+    pub trait Sealed: Database {
+        /// Runs a statement in a session of this database.
+        #[allow(private_interfaces, reason = "it seals the trait")]
+        fn run(
+            session: &mut dyn Session,
+            sql: SqlStr,
+            arguments: Self::Arguments,
+            persistent: bool,
+        ) -> Rows<'_, Self>;
+    }
+}
+
+use sealed::Rows;
+
+impl<'w, DB> GuardedExecutor<'w, DB> {
+    pub(crate) const fn in_work(work: &'w UnitOfWork) -> Self {
+        Self {
+            handle: Handle::Work(work),
+            database: PhantomData,
+        }
+    }
+
+    pub(crate) const fn in_scope(scope: &'w TenantScope) -> Self {
+        Self {
+            handle: Handle::Scope(scope),
+            database: PhantomData,
+        }
+    }
+
+    /// Returns the tenant that is put into the statements.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.scope().tenant()
+    }
+
+    fn scope(&self) -> &'w TenantScope {
+        match self.handle {
+            Handle::Work(work) => work.scope(),
+            Handle::Scope(scope) => scope,
+        }
+    }
+}
+
+impl<DB> Clone for GuardedExecutor<'_, DB> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<DB> Copy for GuardedExecutor<'_, DB> {}
+
+impl<DB> fmt::Debug for GuardedExecutor<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedExecutor")
+            .field("tenant", &self.tenant())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a caller wants to run.
+struct Call<DB: Database> {
+    sql: SqlStr,
+    arguments: DB::Arguments,
+    persistent: bool,
+}
+
+impl<DB: Database> Call<DB> {
+    fn new<'q>(mut query: impl Execute<'q, DB>) -> Result<Self, sqlx::Error> {
+        if query.statement().is_some() {
+            return Err(refused("a statement that was prepared by hand"));
+        }
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let Some(arguments) = arguments else {
+            return Err(refused("raw_sql, or a text by itself"));
+        };
+        let persistent = query.persistent();
+        Ok(Self {
+            sql: query.sql(),
+            arguments,
+            persistent,
+        })
+    }
+
+    /// Puts the tenant behind the arguments, whose number has to be what the statement says: one
+    /// too many would be taken for the tenant.
+    fn guarded(self, statement: &GuardedStatement, tenant: TenantId) -> Result<Self, sqlx::Error>
+    where
+        uuid::Uuid: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+    {
+        let mut arguments = self.arguments;
+        if arguments.len() != statement.arguments() {
+            let error = Error::new(ErrorKind::InvalidInput, OPERATION).with_detail(format!(
+                "the statement takes {} arguments, and {} are bound",
+                statement.arguments(),
+                arguments.len()
+            ));
+            return Err(into_driver_error(error));
+        }
+        if statement.binds_tenant() {
+            arguments
+                .add(tenant.as_uuid())
+                .map_err(sqlx::Error::Encode)?;
+        }
+        Ok(Self {
+            sql: sqlx::AssertSqlSafe(Arc::clone(statement.text())).into_sql_str(),
+            arguments,
+            persistent: self.persistent,
+        })
+    }
+}
+
+impl<'w, DB: GuardedDatabase> GuardedExecutor<'w, DB>
+where
+    uuid::Uuid: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+{
+    /// Runs a statement; `streams` says that the caller may hold the rows open while it makes
+    /// other calls, which are refused then and do not wait.
+    fn rows(self, call: Result<Call<DB>, sqlx::Error>, streams: bool) -> Rows<'w, DB> {
+        let rows: Rows<'w, DB> = match self.handle {
+            Handle::Work(work) => Box::pin(try_stream! {
+                let call = call?;
+                let locked = match streams {
+                    true => work.lock_for_stream(OPERATION).await,
+                    false => work.lock(OPERATION).await,
+                };
+                let mut guard = locked.map_err(into_driver_error)?;
+                let store = work.scope().store();
+                let statement = store
+                    .guarded(guard.session(), call.sql.as_str())
+                    .await
+                    .map_err(into_driver_error)?;
+                let call = call.guarded(&statement, work.tenant())?;
+                if statement.writes() {
+                    guard.start_writing();
+                }
+                {
+                    let mut rows = DB::run(guard.session(), call.sql, call.arguments, call.persistent);
+                    while let Some(row) = rows.try_next().await? {
+                        yield row;
+                    }
+                }
+                guard.finish_tables(statement.written_tables());
+            }),
+            Handle::Scope(scope) => Box::pin(try_stream! {
+                let call = call?;
+                let store = scope.store();
+                let begin = Begin {
+                    operation: OPERATION,
+                    tenant: Some(scope.tenant()),
+                    access: Access::ReadOne,
+                    isolation: None,
+                    statement_timeout: store.statement_timeout(),
+                };
+                let mut session = store.backend.begin(&begin).await.map_err(into_driver_error)?;
+                let statement = store
+                    .guarded(&mut *session, call.sql.as_str())
+                    .await
+                    .map_err(into_driver_error)?;
+                if statement.writes() {
+                    let error = Error::new(ErrorKind::ReadOnly, OPERATION)
+                        .with_detail("a scope reads: begin a unit of work to write");
+                    Err(into_driver_error(error))?;
+                }
+                let call = call.guarded(&statement, scope.tenant())?;
+                let mut rows = DB::run(&mut *session, call.sql, call.arguments, call.persistent);
+                while let Some(row) = rows.try_next().await? {
+                    yield row;
+                }
+            }),
+        };
+        let scope = self.scope();
+        scope
+            .store()
+            .telemetry
+            .observe_rows(OPERATION, Some(scope.tenant()), rows)
+    }
+}
+
+impl<'w, DB: GuardedDatabase> sqlx::Executor<'w> for GuardedExecutor<'w, DB>
+where
+    uuid::Uuid: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+{
+    type Database = DB;
+
+    fn execute<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<DB::QueryResult, sqlx::Error>>
+    where
+        'w: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let steps = self.rows(Call::new(query), false);
+        steps
+            .try_filter_map(|step| async move { Ok(step.left()) })
+            .try_collect()
+            .boxed()
+    }
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<DB::QueryResult, DB::Row>, sqlx::Error>>
+    where
+        'w: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        self.rows(Call::new(query), true)
+    }
+
+    fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<DB::Row>, sqlx::Error>>
+    where
+        'w: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let steps = self.rows(Call::new(query), false);
+        steps
+            .try_filter_map(|step| async move { Ok(step.right()) })
+            .try_collect()
+            .boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<DB::Row>, sqlx::Error>>
+    where
+        'w: 'e,
+        E: 'q + Execute<'q, DB>,
+    {
+        let mut steps = self.rows(Call::new(query), false);
+        async move {
+            // To the end: a constraint may refuse the statement after its first row.
+            let mut first = None;
+            while let Some(step) = steps.try_next().await? {
+                first = first.or(step.right());
+            }
+            Ok(first)
+        }
+        .boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        _: SqlStr,
+        _: &'e [DB::TypeInfo],
+    ) -> BoxFuture<'e, Result<DB::Statement, sqlx::Error>>
+    where
+        'w: 'e,
+    {
+        async { Err(refused("prepare")) }.boxed()
+    }
+
+    // The trait has it with the feature `offline`, which either driver turns on here.
+    #[doc(hidden)]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
+    where
+        'w: 'e,
+    {
+        async { Err(refused("describe")) }.boxed()
+    }
+}
+
+fn refused(construct: &'static str) -> sqlx::Error {
+    into_driver_error(
+        Error::new(ErrorKind::RefusedStatement, OPERATION)
+            .with_subject(construct)
+            .with_detail("pass sqlx::query, query_as or query_scalar with its arguments"),
+    )
+}
+
+/// An error of ours, as sqlx carries it to the caller.
+#[derive(Debug)]
+pub(super) struct Carried(pub(super) Error);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Carried {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl DatabaseError for Carried {
+    fn message(&self) -> &str {
+        self.0.kind().as_str()
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> DriverErrorKind {
+        DriverErrorKind::Other
+    }
+}
+
+/// Lets sqlx carry an error of ours.
+pub(crate) fn into_driver_error(error: Error) -> sqlx::Error {
+    sqlx::Error::Database(Box::new(Carried(error)))
+}
+
+/// What the spans and errors of hand-written statements call them.
+pub(super) const OPERATION: &str = "sqlx";

@@ -1,0 +1,94 @@
+use crate::suite::Fixture;
+use crate::support::Postgres;
+use tenantry_core::TenantId;
+use tenantry_store::Migrations;
+use tenantry_store::postgres::migrate;
+
+guard_suite!(open, sqlx_postgres, sqlx::Postgres);
+
+const SCHEMA: &str = "
+    create table customers (
+        tenant_id uuid not null, id bigint not null, name text, primary key (tenant_id, id));
+    create table invoices (
+        tenant_id uuid not null, id bigint not null, customer bigint, cents bigint,
+        primary key (tenant_id, id));
+    create table editions (id bigint primary key, name text);
+    create view named with (security_invoker = true) as
+        select i.id, c.name from invoices i left join customers c on c.id = i.customer;
+    select tenantry.protect('customers'), tenantry.protect('invoices'), tenantry.share('editions');
+";
+
+async fn open() -> Fixture<Postgres> {
+    let postgres = Postgres::open().await;
+    let migrations = Migrations::embedded(&[
+        (
+            1,
+            "conformance",
+            tenantry_store::conformance::POSTGRES_SCHEMA,
+        ),
+        (2, "guard", SCHEMA),
+    ]);
+    migrate(postgres.walled.owner.url(), &migrations)
+        .await
+        .unwrap();
+    let grant = format!("grant select on named to {}", postgres.walled.app.user());
+    postgres.walled.database.execute(&grant).await.unwrap();
+    let (ours, theirs) = (TenantId::generate(), TenantId::generate());
+    for (tenant, name) in [(ours, "ours"), (theirs, "theirs")] {
+        for id in 1..=3 {
+            let rows = format!(
+                "insert into invoices values ('{tenant}', {id}, {id}, {id} * 100);
+                 insert into customers select '{tenant}', {id}, '{name} {id}' where {id} < 3 or '{name}' = 'theirs'"
+            );
+            postgres.walled.database.execute(&rows).await.unwrap();
+        }
+    }
+    let store = postgres.store.clone();
+    Fixture {
+        ours: store.tenant(ours),
+        theirs: store.tenant(theirs),
+        store,
+        keeper: postgres,
+    }
+}
+
+#[tokio::test]
+async fn the_executor_of_another_database_is_not_there() {
+    let fixture = open().await;
+    let error = fixture.ours.sqlx_sqlite().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_table_of_a_later_migration_is_found() {
+    let fixture = open().await;
+    let count = || {
+        sqlx::query_scalar::<_, i64>("select count(*) from late")
+            .fetch_one(fixture.ours.sqlx_postgres().unwrap())
+    };
+    let error = count().await.or_store_error();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::RefusedStatement);
+    let fixture = open().await;
+    sqlx::query("select 1")
+        .execute(fixture.ours.sqlx_postgres().unwrap())
+        .await
+        .unwrap();
+    let late = "create table late (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
+         alter table late owner to ";
+    let walled = &fixture.keeper.walled;
+    walled
+        .database
+        .execute(&format!("{late}{}", walled.owner.user()))
+        .await
+        .unwrap();
+    let protect = format!(
+        "set role {}; select tenantry.protect('late')",
+        walled.owner.user()
+    );
+    walled.database.execute(&protect).await.unwrap();
+    let count: i64 = sqlx::query_scalar("select count(*) from late")
+        .fetch_one(fixture.ours.sqlx_postgres().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(count, 0);
+}
