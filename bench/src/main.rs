@@ -13,6 +13,7 @@
 //! | [`work`](suites::work) | a unit of work: one read, two writes | a plain transaction, without a tenant and with it in the key; both walls by hand |
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
+//! | [`guard`](suites::guard) | hand-written SQL through the guard | the same with the predicate by hand |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
 //!
 //! Plain peers have twin tables without row-level security: without a tenant for `read` and `work`,
@@ -94,6 +95,7 @@ async fn measure(bench: &Bench, chosen: &[Suite]) -> Result<Report> {
             Suite::Work => suites::work::run(bench, &mut report).await?,
             Suite::List => suites::list::run(bench, &mut report).await?,
             Suite::Bulk => suites::bulk::run(bench, &mut report).await?,
+            Suite::Guard => suites::guard::run(bench, &mut report).await?,
             Suite::Scale => suites::scale::run(bench, &mut report).await?,
         }
     }

@@ -50,6 +50,7 @@ pub(crate) enum Suite {
     Work,
     List,
     Bulk,
+    Guard,
     Scale,
 }
 
@@ -94,6 +95,7 @@ impl Suite {
             Self::Work => "work",
             Self::List => "list",
             Self::Bulk => "bulk",
+            Self::Guard => "guard",
             Self::Scale => "scale",
         }
     }

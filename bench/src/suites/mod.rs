@@ -1,6 +1,7 @@
 //! What is compared with what.
 
 pub(crate) mod bulk;
+pub(crate) mod guard;
 pub(crate) mod list;
 pub(crate) mod read;
 pub(crate) mod scale;

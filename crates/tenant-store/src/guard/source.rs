@@ -141,6 +141,16 @@ impl Source {
                 (_, Edge::Operator) => check_operator(slice)?,
                 _ => {}
             }
+            // `U&"…"` is a name with escapes to PostgreSQL, and an operator between two to the parser.
+            if touching == Edge::Word
+                && slice.starts_with('&')
+                && self.text[..start].ends_with(['u', 'U'])
+            {
+                return Err(Refusal::new(
+                    "a name or a text with escapes",
+                    "write it without, or a space before &",
+                ));
+            }
             touching = edge;
             if kind == Kind::Close {
                 depth = depth

@@ -19,6 +19,7 @@ impl Rewriter<'_> {
     }
 
     pub(super) fn expression(&mut self, expression: &mut Expr) -> Result<(), Refusal> {
+        self.seen.expressions += 1;
         match expression {
             Expr::Identifier(_)
             | Expr::CompoundIdentifier(_)

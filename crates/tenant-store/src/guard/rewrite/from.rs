@@ -167,6 +167,7 @@ impl Rewriter<'_> {
                         "it takes its sample from the rows of all tenants: write ORDER BY and LIMIT",
                     ));
                 }
+                self.catalog.parts(name)?;
                 let (first, last) = self.source.of_name(name)?;
                 clause.at = last + 1;
                 self.alias(clause, alias.as_ref())?;

@@ -92,8 +92,8 @@ struct Rewriter<'c> {
     splices: Vec<Splice>,
     /// The names of common table expressions that can be seen, innermost last.
     ctes: Vec<String>,
-    /// How many relations of the tree were looked at.
-    relations: usize,
+    /// What of the tree was looked at.
+    seen: Account,
     binds_tenant: bool,
     written: Vec<Arc<str>>,
     /// The views around this text, outermost first.
@@ -127,7 +127,7 @@ impl<'c> Rewriter<'c> {
             tenant,
             splices: Vec::new(),
             ctes: Vec::new(),
-            relations: 0,
+            seen: Account::default(),
             binds_tenant: false,
             written: Vec::new(),
             views: Vec::new(),
@@ -159,9 +159,9 @@ impl<'c> Rewriter<'c> {
         {
             return Err(several());
         }
-        let expected = count_relations(&statement);
+        let all = Account::of(&statement);
         self.statement(&mut statement)?;
-        if self.relations != expected {
+        if self.seen != all {
             return Err(Refusal::unplaced());
         }
         let text = self.splice();
@@ -315,7 +315,7 @@ impl<'c> Rewriter<'c> {
 
     /// Takes note that a relation of the tree was looked at.
     const fn saw_relation(&mut self) {
-        self.relations += 1;
+        self.seen.relations += 1;
     }
 
     /// Rewrites the query of a view, which then stands in the place of its name.
@@ -367,20 +367,37 @@ fn unreadable(error: &ParserError) -> Refusal {
     }
 }
 
-/// Counts the relations that a tree names, by the parser's own account.
-fn count_relations(statement: &Statement) -> usize {
-    struct Count(usize);
-    impl Visitor for Count {
-        type Break = ();
-        fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
-            self.0 += 1;
-            ControlFlow::Continue(())
-        }
+/// How many relations and expressions of a tree there are.
+///
+/// The parser's own account of a tree is compared with what was looked at: a place that the walk
+/// does not know of cannot hold a table or a function unseen.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Account {
+    relations: usize,
+    expressions: usize,
+}
+
+impl Account {
+    fn of(statement: &Statement) -> Self {
+        let mut account = Self::default();
+        // It never breaks off.
+        let _ = statement.visit(&mut account);
+        account
     }
-    let mut count = Count(0);
-    // It never breaks off.
-    let _ = statement.visit(&mut count);
-    count.0
+}
+
+impl Visitor for Account {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
+        self.relations += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.expressions += 1;
+        ControlFlow::Continue(())
+    }
 }
 
 fn tenant_column() -> Ident {
