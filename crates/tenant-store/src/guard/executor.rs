@@ -12,6 +12,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::GuardedStatement;
 use crate::backend::{Access, Begin, Session};
+use crate::platform::PlatformScope;
 use crate::scope::TenantScope;
 use crate::work::UnitOfWork;
 
@@ -43,6 +44,26 @@ pub struct GuardedExecutor<'w, DB> {
 enum Handle<'w> {
     Work(&'w UnitOfWork),
     Scope(&'w TenantScope),
+}
+
+/// An [`sqlx::Executor`] across tenants, which runs statements that read as they are written.
+///
+/// Made by `sqlx_postgres` and `sqlx_sqlite` on a [`PlatformScope`], whose reason stands in a trace
+/// event for each statement. Each is a transaction of its own that takes no writes; to write, name
+/// the tenant by [`PlatformScope::tenant`].
+///
+/// # Isolation
+///
+/// Nothing is put into a statement: it sees the rows of all tenants. What a statement does to its
+/// session beyond the transaction, such as taking an advisory lock, stays on a connection that
+/// others use.
+///
+/// # Errors
+///
+/// As [`GuardedExecutor`].
+pub struct UnguardedExecutor<'w, DB> {
+    scope: &'w PlatformScope,
+    database: PhantomData<fn() -> DB>,
 }
 
 /// A database whose statements can be guarded.
@@ -97,6 +118,31 @@ impl<'w, DB> GuardedExecutor<'w, DB> {
             Handle::Work(work) => work.scope(),
             Handle::Scope(scope) => scope,
         }
+    }
+}
+
+impl<'w, DB> UnguardedExecutor<'w, DB> {
+    pub(crate) const fn new(scope: &'w PlatformScope) -> Self {
+        Self {
+            scope,
+            database: PhantomData,
+        }
+    }
+}
+
+impl<DB> Clone for UnguardedExecutor<'_, DB> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<DB> Copy for UnguardedExecutor<'_, DB> {}
+
+impl<DB> fmt::Debug for UnguardedExecutor<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnguardedExecutor")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,88 +281,122 @@ where
     }
 }
 
-impl<'w, DB: GuardedDatabase> sqlx::Executor<'w> for GuardedExecutor<'w, DB>
-where
-    uuid::Uuid: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
-{
-    type Database = DB;
-
-    fn execute<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<DB::QueryResult, sqlx::Error>>
-    where
-        'w: 'e,
-        E: 'q + Execute<'q, DB>,
-    {
-        let steps = self.rows(Call::new(query), false);
-        steps
-            .try_filter_map(|step| async move { Ok(step.left()) })
-            .try_collect()
-            .boxed()
-    }
-
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<DB::QueryResult, DB::Row>, sqlx::Error>>
-    where
-        'w: 'e,
-        E: 'q + Execute<'q, DB>,
-    {
-        self.rows(Call::new(query), true)
-    }
-
-    fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<DB::Row>, sqlx::Error>>
-    where
-        'w: 'e,
-        E: 'q + Execute<'q, DB>,
-    {
-        let steps = self.rows(Call::new(query), false);
-        steps
-            .try_filter_map(|step| async move { Ok(step.right()) })
-            .try_collect()
-            .boxed()
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxFuture<'e, Result<Option<DB::Row>, sqlx::Error>>
-    where
-        'w: 'e,
-        E: 'q + Execute<'q, DB>,
-    {
-        let mut steps = self.rows(Call::new(query), false);
-        async move {
-            // To the end: a constraint may refuse the statement after its first row.
-            let mut first = None;
-            while let Some(step) = steps.try_next().await? {
-                first = first.or(step.right());
+impl<'w, DB: GuardedDatabase> UnguardedExecutor<'w, DB> {
+    fn rows(self, call: Result<Call<DB>, sqlx::Error>, _streams: bool) -> Rows<'w, DB> {
+        let store = self.scope.store();
+        let rows: Rows<'w, DB> = Box::pin(try_stream! {
+            let call = call?;
+            self.scope.leave_trace(OPERATION, "", None);
+            let begin = self.scope.begin(OPERATION);
+            let mut session = store.backend.begin(&begin).await.map_err(into_driver_error)?;
+            let mut rows = DB::run(&mut *session, call.sql, call.arguments, call.persistent);
+            while let Some(row) = rows.try_next().await? {
+                yield row;
             }
-            Ok(first)
-        }
-        .boxed()
-    }
-
-    fn prepare_with<'e>(
-        self,
-        _: SqlStr,
-        _: &'e [DB::TypeInfo],
-    ) -> BoxFuture<'e, Result<DB::Statement, sqlx::Error>>
-    where
-        'w: 'e,
-    {
-        async { Err(refused("prepare")) }.boxed()
-    }
-
-    // The trait has it with the feature `offline`, which either driver turns on here.
-    #[doc(hidden)]
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
-    where
-        'w: 'e,
-    {
-        async { Err(refused("describe")) }.boxed()
+        });
+        store.telemetry.observe_rows(OPERATION, None, rows)
     }
 }
+
+/// Makes an executor of a type that has `rows`.
+macro_rules! impl_executor {
+    ($executor:ident) => {
+        impl<'w, DB: GuardedDatabase> sqlx::Executor<'w> for $executor<'w, DB>
+        where
+            uuid::Uuid: for<'t> sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+        {
+            type Database = DB;
+
+            fn execute<'e, 'q: 'e, E>(
+                self,
+                query: E,
+            ) -> BoxFuture<'e, Result<DB::QueryResult, sqlx::Error>>
+            where
+                'w: 'e,
+                E: 'q + Execute<'q, DB>,
+            {
+                let steps = self.rows(Call::new(query), false);
+                steps
+                    .try_filter_map(|step| async move { Ok(step.left()) })
+                    .try_collect()
+                    .boxed()
+            }
+
+            fn fetch_many<'e, 'q: 'e, E>(
+                self,
+                query: E,
+            ) -> BoxStream<'e, Result<Either<DB::QueryResult, DB::Row>, sqlx::Error>>
+            where
+                'w: 'e,
+                E: 'q + Execute<'q, DB>,
+            {
+                self.rows(Call::new(query), true)
+            }
+
+            fn fetch_all<'e, 'q: 'e, E>(
+                self,
+                query: E,
+            ) -> BoxFuture<'e, Result<Vec<DB::Row>, sqlx::Error>>
+            where
+                'w: 'e,
+                E: 'q + Execute<'q, DB>,
+            {
+                let steps = self.rows(Call::new(query), false);
+                steps
+                    .try_filter_map(|step| async move { Ok(step.right()) })
+                    .try_collect()
+                    .boxed()
+            }
+
+            fn fetch_optional<'e, 'q: 'e, E>(
+                self,
+                query: E,
+            ) -> BoxFuture<'e, Result<Option<DB::Row>, sqlx::Error>>
+            where
+                'w: 'e,
+                E: 'q + Execute<'q, DB>,
+            {
+                let mut steps = self.rows(Call::new(query), false);
+                async move {
+                    // To the end: a constraint may refuse the statement after its first row.
+                    let mut first = None;
+                    while let Some(step) = steps.try_next().await? {
+                        first = first.or(step.right());
+                    }
+                    Ok(first)
+                }
+                .boxed()
+            }
+
+            fn prepare_with<'e>(
+                self,
+                _: SqlStr,
+                _: &'e [DB::TypeInfo],
+            ) -> BoxFuture<'e, Result<DB::Statement, sqlx::Error>>
+            where
+                'w: 'e,
+            {
+                async { Err(refused("prepare")) }.boxed()
+            }
+
+            // The trait has it with the feature `offline`, which either driver turns on here.
+            #[doc(hidden)]
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            fn describe<'e>(
+                self,
+                _: SqlStr,
+            ) -> BoxFuture<'e, Result<sqlx::Describe<DB>, sqlx::Error>>
+            where
+                'w: 'e,
+            {
+                async { Err(refused("describe")) }.boxed()
+            }
+        }
+    };
+}
+
+impl_executor!(GuardedExecutor);
+impl_executor!(UnguardedExecutor);
 
 fn refused(construct: &'static str) -> sqlx::Error {
     into_driver_error(

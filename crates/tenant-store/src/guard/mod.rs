@@ -4,10 +4,12 @@
 //! [`TenantScope::sqlx_postgres`] (`sqlx_sqlite` likewise). Each table that belongs to tenants gets
 //! `tenant_id = $n`, wherever it stands, new rows are stamped, and the tenant is bound as the last
 //! argument. What is not proven to be safe is refused with [`ErrorKind::RefusedStatement`], which
-//! names the construct and what to write instead.
+//! names the construct and what to write instead. What has to see all tenants goes through
+//! [`PlatformScope::sqlx_postgres`], unguarded.
 //!
 //! [`UnitOfWork::sqlx_postgres`]: crate::UnitOfWork::sqlx_postgres
 //! [`TenantScope::sqlx_postgres`]: crate::TenantScope::sqlx_postgres
+//! [`PlatformScope::sqlx_postgres`]: crate::PlatformScope::sqlx_postgres
 //! [`ErrorKind::RefusedStatement`]: crate::ErrorKind::RefusedStatement
 
 mod catalog;
@@ -28,7 +30,7 @@ use quick_cache::sync::Cache;
 use tenantry_core::{Error, ErrorKind, Result};
 
 pub use error::{OrStoreError, store_error};
-pub use executor::{GuardedDatabase, GuardedExecutor};
+pub use executor::{GuardedDatabase, GuardedExecutor, UnguardedExecutor};
 
 pub(crate) use catalog::{Catalog, Closed, Keys, Ownership};
 pub(crate) use error::kind_of;

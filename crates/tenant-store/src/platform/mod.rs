@@ -229,7 +229,12 @@ impl PlatformScope {
             .observe_stream("stream", A::DESCRIPTOR.table(), None, stream)
     }
 
-    fn begin(&self, operation: &'static str) -> Begin {
+    #[cfg(feature = "guard")]
+    pub(crate) fn store(&self) -> &StoreInner {
+        &self.store
+    }
+
+    pub(crate) fn begin(&self, operation: &'static str) -> Begin {
         Begin {
             operation,
             tenant: None,
@@ -240,7 +245,12 @@ impl PlatformScope {
     }
 
     /// Says who looks across tenants, at what, and why.
-    fn leave_trace(&self, operation: &'static str, table: &'static str, tenant: Option<TenantId>) {
+    pub(crate) fn leave_trace(
+        &self,
+        operation: &'static str,
+        table: &'static str,
+        tenant: Option<TenantId>,
+    ) {
         tracing::info!(
             target: "tenantry::platform",
             reason = &*self.reason,

@@ -6,13 +6,19 @@ use super::session::PostgresSession;
 use crate::backend::{Dialect, Session};
 use crate::guard::sealed::{Rows, Sealed};
 use crate::guard::{
-    Catalog, Closed, Declared, GuardedDatabase, GuardedExecutor, Keys, Ownership, another_database,
+    Catalog, Closed, Declared, GuardedDatabase, GuardedExecutor, Keys, Ownership,
+    UnguardedExecutor, another_database,
 };
+use crate::platform::PlatformScope;
 use crate::scope::TenantScope;
+use crate::store::StoreInner;
 use crate::work::UnitOfWork;
 
 /// Runs hand-written SQL on PostgreSQL, guarded.
 pub type GuardedPostgres<'w> = GuardedExecutor<'w, Postgres>;
+
+/// Runs hand-written SQL on PostgreSQL across tenants.
+pub type UnguardedPostgres<'p> = UnguardedExecutor<'p, Postgres>;
 
 impl UnitOfWork {
     /// Returns an [`sqlx::Executor`] inside this transaction, for hand-written SQL: the tenant is
@@ -35,7 +41,7 @@ impl UnitOfWork {
     /// # }
     /// ```
     pub fn sqlx_postgres(&self) -> Result<GuardedPostgres<'_>> {
-        check_database(self.scope())?;
+        check_database(self.scope().store())?;
         Ok(GuardedExecutor::in_work(self))
     }
 }
@@ -48,13 +54,26 @@ impl TenantScope {
     ///
     /// `Unsupported` if the store is not PostgreSQL.
     pub fn sqlx_postgres(&self) -> Result<GuardedPostgres<'_>> {
-        check_database(self)?;
+        check_database(self.store())?;
         Ok(GuardedExecutor::in_scope(self))
     }
 }
 
-fn check_database(scope: &TenantScope) -> Result<()> {
-    match scope.store().backend.dialect() {
+impl PlatformScope {
+    /// Returns an [`sqlx::Executor`] for hand-written SQL that reads the rows of all tenants, as it
+    /// is written.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the store is not PostgreSQL.
+    pub fn sqlx_postgres(&self) -> Result<UnguardedPostgres<'_>> {
+        check_database(self.store())?;
+        Ok(UnguardedExecutor::new(self))
+    }
+}
+
+fn check_database(store: &StoreInner) -> Result<()> {
+    match store.backend.dialect() {
         Dialect::Postgres => Ok(()),
         Dialect::Sqlite => Err(another_database("sqlx_postgres", "SQLite", "sqlx_sqlite")),
     }

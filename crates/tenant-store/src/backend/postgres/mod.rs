@@ -35,7 +35,7 @@ use crate::work::Isolation;
 pub use boot_check::{Role, ServerFacts, verify};
 pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
 #[cfg(feature = "guard")]
-pub use guard::GuardedPostgres;
+pub use guard::{GuardedPostgres, UnguardedPostgres};
 pub use migrate::migrate;
 pub use settings::{Pooler, PostgresSettings};
 

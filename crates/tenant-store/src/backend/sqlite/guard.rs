@@ -6,14 +6,19 @@ use super::session::SqliteSession;
 use crate::backend::{Dialect, Session};
 use crate::guard::sealed::{Rows, Sealed};
 use crate::guard::{
-    Catalog, Closed, Declared, GuardedDatabase, GuardedExecutor, Keys, Ownership, another_database,
-    view_query,
+    Catalog, Closed, Declared, GuardedDatabase, GuardedExecutor, Keys, Ownership,
+    UnguardedExecutor, another_database, view_query,
 };
+use crate::platform::PlatformScope;
 use crate::scope::TenantScope;
+use crate::store::StoreInner;
 use crate::work::UnitOfWork;
 
 /// Runs hand-written SQL on SQLite, guarded.
 pub type GuardedSqlite<'w> = GuardedExecutor<'w, Sqlite>;
+
+/// Runs hand-written SQL on SQLite across tenants.
+pub type UnguardedSqlite<'p> = UnguardedExecutor<'p, Sqlite>;
 
 impl UnitOfWork {
     /// Returns an [`sqlx::Executor`] inside this transaction, for hand-written SQL: the tenant is
@@ -42,7 +47,7 @@ impl UnitOfWork {
     #[doc = include_str!("../../examples/close.md")]
     /// ```
     pub fn sqlx_sqlite(&self) -> Result<GuardedSqlite<'_>> {
-        check_database(self.scope())?;
+        check_database(self.scope().store())?;
         Ok(GuardedExecutor::in_work(self))
     }
 }
@@ -55,13 +60,26 @@ impl TenantScope {
     ///
     /// `Unsupported` if the store is not SQLite.
     pub fn sqlx_sqlite(&self) -> Result<GuardedSqlite<'_>> {
-        check_database(self)?;
+        check_database(self.store())?;
         Ok(GuardedExecutor::in_scope(self))
     }
 }
 
-fn check_database(scope: &TenantScope) -> Result<()> {
-    match scope.store().backend.dialect() {
+impl PlatformScope {
+    /// Returns an [`sqlx::Executor`] for hand-written SQL that reads the rows of all tenants, as it
+    /// is written.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the store is not SQLite.
+    pub fn sqlx_sqlite(&self) -> Result<UnguardedSqlite<'_>> {
+        check_database(self.store())?;
+        Ok(UnguardedExecutor::new(self))
+    }
+}
+
+fn check_database(store: &StoreInner) -> Result<()> {
+    match store.backend.dialect() {
         Dialect::Sqlite => Ok(()),
         Dialect::Postgres => Err(another_database(
             "sqlx_sqlite",

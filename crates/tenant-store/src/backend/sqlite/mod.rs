@@ -24,7 +24,7 @@ use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 
 #[cfg(feature = "guard")]
-pub use guard::GuardedSqlite;
+pub use guard::{GuardedSqlite, UnguardedSqlite};
 pub use migrate::migrate;
 pub use settings::SqliteSettings;
 
