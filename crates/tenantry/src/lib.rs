@@ -100,6 +100,7 @@
 //! | `sqlite` | the embedded backend | yes |
 //! | `postgres` | the PostgreSQL backend | |
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
+//! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -134,10 +135,12 @@ pub mod prelude {
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub use crate::Storage;
+    #[cfg(feature = "guard")]
+    pub use tenantry_store::guard::OrStoreError;
 }
 
 /// The pages of the repository, whose examples are compiled and run as tests of this crate.
-#[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
+#[cfg(all(doctest, feature = "postgres", feature = "sqlite", feature = "guard"))]
 mod pages {
     macro_rules! pages {
         ($($name:ident: $path:literal;)*) => {$(
@@ -151,6 +154,7 @@ mod pages {
         index: "../../../docs/README.md";
         aggregates: "../../../docs/aggregates.md";
         queries: "../../../docs/queries.md";
+        sql: "../../../docs/sql.md";
         unit_of_work: "../../../docs/unit-of-work.md";
         requests: "../../../docs/requests.md";
         postgres: "../../../docs/postgres.md";

@@ -32,16 +32,20 @@ impl UnitOfWork {
     ///
     /// ```
     #[doc = include_str!("../../examples/open.md")]
+    /// use tenantry_store::guard::OrStoreError as _;
+    ///
     /// tenant.repository().insert(&mut invoice("Ada", 12_000)).await?;
     ///
     /// let work = tenant.begin().await?;
     /// sqlx::query("update invoices set total_cents = total_cents + $1")
     ///     .bind(500)
     ///     .execute(work.sqlx_sqlite()?)
-    ///     .await?;
+    ///     .await
+    ///     .or_store_error()?;
     /// let total: i64 = sqlx::query_scalar("select sum(total_cents) from invoices")
     ///     .fetch_one(work.sqlx_sqlite()?)
-    ///     .await?;
+    ///     .await
+    ///     .or_store_error()?;
     /// assert_eq!(total, 12_500);
     /// work.commit().await?;
     #[doc = include_str!("../../examples/close.md")]
