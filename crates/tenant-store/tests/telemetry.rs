@@ -427,3 +427,61 @@ mod metrics {
         }
     }
 }
+
+#[cfg(feature = "guard")]
+#[tokio::test]
+async fn hand_written_statements_have_spans_and_no_text() {
+    use tenantry_store::guard::OrStoreError as _;
+
+    let (store, platform) = open().await;
+    let scope = Tenants::of(&store).one;
+    customer(&scope).await;
+    let capture = Capture::start();
+    let named = |text: &'static str| sqlx::query(text).bind(trouble::VALUE);
+    named("select * from customers where name = ?")
+        .fetch_all(scope.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    let refused = named("drop table customers -- ?")
+        .execute(scope.sqlx_sqlite().unwrap())
+        .await
+        .or_store_error();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::RefusedStatement);
+    let across = platform
+        .scope("statistics", RequestContext::system())
+        .unwrap();
+    named("select count(*) from customers where name <> ?")
+        .fetch_one(across.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    eventually("all spans are closed", async || {
+        spans(&capture).iter().all(|span| span.closed)
+    })
+    .await;
+    let told: Vec<_> = spans(&capture)
+        .iter()
+        .map(|span| {
+            let [name, _, outcome] = told(span);
+            (
+                name.to_owned(),
+                outcome.to_owned(),
+                span.get("tenant.id").to_owned(),
+            )
+        })
+        .collect();
+    let tenant = scope.tenant().to_string();
+    let expected =
+        |outcome: &str, tenant: &str| ("sqlx".to_owned(), outcome.to_owned(), tenant.to_owned());
+    assert_eq!(
+        told,
+        [
+            expected("ok", &tenant),
+            expected("refused_statement", &tenant),
+            expected("ok", ""),
+        ]
+    );
+    assert!(!capture.text().contains(trouble::VALUE));
+    let reasons = capture.of("tenantry::platform");
+    assert_eq!(reasons.last().unwrap().get("reason"), "statistics");
+    assert_eq!(reasons.last().unwrap().get("db.operation.name"), "sqlx");
+}

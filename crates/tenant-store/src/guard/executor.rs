@@ -240,7 +240,7 @@ where
                 }
                 {
                     let mut rows = DB::run(guard.session(), call.sql, call.arguments, call.persistent);
-                    while let Some(row) = rows.try_next().await? {
+                    while let Some(row) = rows.try_next().await.inspect_err(|error| store.take_note(error))? {
                         yield row;
                     }
                 }
@@ -268,7 +268,7 @@ where
                 }
                 let call = call.guarded(&statement, scope.tenant())?;
                 let mut rows = DB::run(&mut *session, call.sql, call.arguments, call.persistent);
-                while let Some(row) = rows.try_next().await? {
+                while let Some(row) = rows.try_next().await.inspect_err(|error| store.take_note(error))? {
                     yield row;
                 }
             }),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tenantry_core::Result;
+use tenantry_core::{ErrorKind, Result};
 
 use super::{GuardedStatement, SqlGuard};
 use crate::backend::{Access, Begin, Session};
@@ -49,6 +49,9 @@ impl StoreInner {
         sql: &str,
     ) -> Result<Arc<GuardedStatement>> {
         let guard = self.guard.get(session).await?;
+        if guard.is_due() && guard.may_read_again() {
+            guard.replace(session.catalog(&self.guard.declared).await?);
+        }
         if let Some(statement) = guard.seen(sql) {
             return Ok(statement);
         }
@@ -59,6 +62,20 @@ impl StoreInner {
                 guard.rewrite(sql)
             }
             Err(stale) => Err(stale.error),
+        }
+    }
+}
+
+impl StoreInner {
+    /// Takes note of an error of a statement that the guard has let through: what it knows of the
+    /// tables may be old.
+    pub(crate) fn take_note(&self, error: &sqlx::Error) {
+        let is_of_the_schema = matches!(
+            super::kind_of(error),
+            ErrorKind::UnknownTable | ErrorKind::SchemaMismatch | ErrorKind::PermissionDenied
+        );
+        if is_of_the_schema && let Some(guard) = self.guard.guard.get() {
+            guard.doubt();
         }
     }
 }

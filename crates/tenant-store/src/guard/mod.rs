@@ -22,6 +22,7 @@ mod source;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -48,10 +49,13 @@ pub struct SqlGuard {
     known: RwLock<Arc<Known>>,
     /// When the catalog was read again.
     read_again: Mutex<Option<Instant>>,
+    /// Whether the database has answered as if the catalog were another.
+    is_doubted: AtomicBool,
 }
 
 /// What is known of one reading of the catalog.
 struct Known {
+    since: Instant,
     catalog: Catalog,
     statements: Cache<Box<str>, Arc<GuardedStatement>, Bytes>,
 }
@@ -113,6 +117,7 @@ impl SqlGuard {
         Self {
             known: RwLock::new(Arc::new(Known::new(catalog))),
             read_again: Mutex::new(None),
+            is_doubted: AtomicBool::new(false),
         }
     }
 
@@ -168,9 +173,20 @@ impl SqlGuard {
         may
     }
 
+    /// Says that the database answers as if the catalog were another.
+    pub(crate) fn doubt(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the catalog should be read again before the next statement.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed) || self.known.read().since.elapsed() >= LONGEST_AGE
+    }
+
     /// Takes a newer catalog, and forgets what was rewritten by the old one.
     pub(crate) fn replace(&self, catalog: Catalog) {
         *self.known.write() = Arc::new(Known::new(catalog));
+        self.is_doubted.store(false, Ordering::Relaxed);
     }
 }
 
@@ -185,6 +201,7 @@ impl fmt::Debug for SqlGuard {
 impl Known {
     fn new(catalog: Catalog) -> Self {
         Self {
+            since: Instant::now(),
             catalog,
             statements: Cache::with_weighter(EXPECTED, SqlGuard::MOST_BYTES, Bytes),
         }
@@ -232,6 +249,9 @@ const EXPECTED: usize = 1_000;
 
 /// How old the catalog is at least when it is read again.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
+
+/// How old it may become: a migration may change what a view is, and no error tells.
+const LONGEST_AGE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

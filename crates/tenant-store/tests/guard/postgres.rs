@@ -19,7 +19,19 @@ const SCHEMA: &str = "
 ";
 
 async fn open() -> Fixture<Postgres> {
-    let postgres = Postgres::open().await;
+    filled(Postgres::open().await).await
+}
+
+/// Behind a pooler in transaction mode everything is the same.
+mod pooled {
+    guard_suite!(open, sqlx_postgres, sqlx::Postgres);
+
+    async fn open() -> crate::suite::Fixture<crate::support::Postgres> {
+        super::filled(crate::support::Postgres::open_pooled().await).await
+    }
+}
+
+async fn filled(postgres: Postgres) -> Fixture<Postgres> {
     let migrations = Migrations::embedded(&[
         (
             1,
@@ -126,4 +138,23 @@ async fn the_platform_sees_all_tenants_and_writes_to_none() {
     assert_eq!(done.rows_affected(), 3);
     work.commit().await.unwrap();
     assert_eq!(all(&fixture.theirs).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_view_that_a_migration_replaced_is_read_anew_after_an_error() {
+    let fixture = open().await;
+    let names = || {
+        sqlx::query_scalar::<_, Option<String>>("select name from named order by id")
+            .fetch_all(fixture.ours.sqlx_postgres().unwrap())
+    };
+    assert_eq!(names().await.unwrap()[0].as_deref(), Some("ours 1"));
+    let walled = &fixture.keeper.walled;
+    let change = "alter table customers rename column name to title;
+         create or replace view named with (security_invoker = true) as
+         select i.id, upper(c.title) as name from invoices i left join customers c on c.id = i.customer";
+    walled.database.execute(change).await.unwrap();
+    // The old text names a column that is no more.
+    let error = names().await.or_store_error().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+    assert_eq!(names().await.unwrap()[0].as_deref(), Some("OURS 1"));
 }
