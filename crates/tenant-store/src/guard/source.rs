@@ -205,11 +205,49 @@ impl Source {
         self.depth
     }
 
-    /// Returns the tokens for the parser, once.
-    pub(super) fn for_parser(&mut self) -> Vec<TokenWithSpan> {
-        let mut tokens = std::mem::take(&mut self.parsed);
-        tokens.push(TokenWithSpan::wrap(Token::EOF));
-        tokens
+    /// Returns the tokens for the parser, once, and those that it does not know where they stand:
+    /// the conditions of partial indexes in `ON CONFLICT (…) WHERE … DO`.
+    pub(super) fn for_parser(&mut self) -> (Vec<TokenWithSpan>, Vec<Vec<TokenWithSpan>>) {
+        let ranges = self.index_conditions();
+        let mut conditions = vec![Vec::new(); ranges.len()];
+        let mut tokens = Vec::with_capacity(self.parsed.len() + 1);
+        for (index, token) in std::mem::take(&mut self.parsed).into_iter().enumerate() {
+            match ranges.iter().position(|range| range.contains(&index)) {
+                Some(condition) => conditions[condition].push(token),
+                None => tokens.push(token),
+            }
+        }
+        for tokens in conditions.iter_mut().chain([&mut tokens]) {
+            tokens.push(TokenWithSpan::wrap(Token::EOF));
+        }
+        (tokens, conditions)
+    }
+
+    /// Finds `WHERE …` between the target of a conflict and its DO.
+    fn index_conditions(&self) -> Vec<std::ops::Range<usize>> {
+        let mut found = Vec::new();
+        for index in 0..self.tokens.len() {
+            let target = index + 2;
+            if self.keyword(index) != Keyword::ON || self.keyword(index + 1) != Keyword::CONFLICT {
+                continue;
+            }
+            let Ok(close) = self.closing(target) else {
+                continue;
+            };
+            let start = close + 1;
+            let opens = self
+                .tokens
+                .get(target)
+                .is_some_and(|place| place.kind == Kind::Open);
+            if !opens || self.keyword(start) != Keyword::WHERE {
+                continue;
+            }
+            let end = self.find(start, |_, place| place.keyword == Keyword::DO);
+            if let Stop::Found(end) = end {
+                found.push(start..end);
+            }
+        }
+        found
     }
 
     /// Returns which token stands at a location that the tree names.

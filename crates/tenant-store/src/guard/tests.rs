@@ -181,6 +181,17 @@ fn every_write_is_held_to_the_tenant() {
              returning id",
         ),
         (
+            "insert into a (id) values ($1) on conflict (tenant_id, id) where n > 0 and case when true \
+             then true end do update set n = 1",
+            "insert into a (id, tenant_id) values ($1, $2) on conflict (tenant_id, id) where n > 0 and \
+             case when true then true end do update set n = 1 where a.tenant_id = $2",
+        ),
+        (
+            "insert into a (id) values (1) on conflict (tenant_id, id) where n > 0 do nothing returning n",
+            "insert into a (id, tenant_id) values (1, $1) on conflict (tenant_id, id) where n > 0 do \
+             nothing returning n",
+        ),
+        (
             "update a set n = n + 1",
             "update a set n = n + 1 where a.tenant_id = $1",
         ),
@@ -264,6 +275,14 @@ fn what_is_not_proven_is_refused() {
         (
             "insert into c (id) values (1) on conflict do nothing",
             "without a target",
+        ),
+        (
+            "insert into a (id) values (1) on conflict (tenant_id, id) where n > (select 1 from b) do nothing",
+            "a sub-query or an argument",
+        ),
+        (
+            "insert into a (id) values (1) on conflict (id) where n > 0 do nothing",
+            "without the tenant",
         ),
         ("update a set tenant_id = $1", "a write to tenant_id"),
         (

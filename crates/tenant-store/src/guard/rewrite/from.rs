@@ -6,12 +6,11 @@
 //! a sub-query over its rows.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    TableAlias, TableFactor, TableWithJoins,
+    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 use sqlparser::keywords::Keyword;
 
-use super::query::{Named, derived};
 use super::{Rewriter, ends_from, tenant_column};
 use crate::backend::Dialect;
 use crate::guard::catalog::{Closed, Ownership, Relation};
@@ -24,6 +23,13 @@ pub(super) struct Condition {
     tree: Expr,
 }
 
+/// How a table is called that a sub-query takes the place of.
+struct Named {
+    /// What has to be added to the text.
+    text: String,
+    tree: Option<TableAlias>,
+}
+
 /// What is known of a FROM clause while it is walked.
 pub(super) struct Clause {
     /// The token that is looked at next.
@@ -34,12 +40,6 @@ pub(super) struct Clause {
     replaces: bool,
     /// The names by which columns are called, for no two may be alike.
     names: Vec<String>,
-}
-
-impl Condition {
-    pub(super) fn into_tree(self) -> Expr {
-        self.tree
-    }
 }
 
 impl Clause {
@@ -411,6 +411,16 @@ impl Rewriter<'_> {
         })
     }
 
+    /// Makes the tree of a query that is written here, over one table.
+    fn template(&self, sql: &str, condition: Condition) -> Result<Box<Query>, Refusal> {
+        let mut query = self.parse_query(sql)?;
+        match &mut *query.body {
+            SetExpr::Select(select) => select.selection = Some(condition.tree),
+            _ => return Err(Refusal::unplaced()),
+        }
+        Ok(query)
+    }
+
     fn is_cte(&self, name: &ObjectName) -> Result<bool, Refusal> {
         let (schema, name) = self.catalog.parts(name)?;
         Ok(schema.is_none() && self.ctes.iter().any(|cte| **cte == *name))
@@ -485,7 +495,7 @@ impl Rewriter<'_> {
             return Ok(());
         }
         let stop = self.source.find(from, |index, place| {
-            ends_where_or_from(&[place.keyword, self.source.keyword(index + 1)])
+            ends_where(&[place.keyword, self.source.keyword(index + 1)])
         });
         match selection {
             Some(written) => {
@@ -524,7 +534,6 @@ fn ends_on(keywords: &[Keyword; 2]) -> bool {
                 | Keyword::CROSS
                 | Keyword::NATURAL
                 | Keyword::WHEN
-                | Keyword::SET
         )
         // `left(…)` is a function.
         || matches!(
@@ -534,10 +543,6 @@ fn ends_on(keywords: &[Keyword; 2]) -> bool {
                 Keyword::JOIN | Keyword::OUTER
             ]
         )
-}
-
-fn ends_where_or_from(keywords: &[Keyword; 2]) -> bool {
-    ends_from(keywords[0]) || is_conflict(keywords)
 }
 
 fn ends_where(keywords: &[Keyword; 2]) -> bool {
@@ -644,6 +649,15 @@ pub(super) fn closed_table(relation: &Relation, closed: Closed) -> Refusal {
             format!("the view {name}"),
             "set security_invoker on it, and name its columns by AS in its query",
         ),
+    }
+}
+
+fn derived(subquery: Box<Query>, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias,
+        sample: None,
     }
 }
 

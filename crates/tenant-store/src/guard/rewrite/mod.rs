@@ -16,6 +16,7 @@ use std::sync::Arc;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, Value, Visit, Visitor};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 use super::catalog::Catalog;
 use super::refusal::Refusal;
@@ -136,12 +137,22 @@ impl<'c> Rewriter<'c> {
 
     fn run(&mut self) -> Result<(String, Statement), Refusal> {
         self.check_first_word()?;
-        let tokens = self.source.for_parser();
-        let statements = Parser::new(dialect(self.catalog.database))
-            .with_recursion_limit(DEEPEST_NESTING)
+        let (tokens, conditions) = self.source.for_parser();
+        let parser =
+            || Parser::new(dialect(self.catalog.database)).with_recursion_limit(DEEPEST_NESTING);
+        let statements = parser()
             .with_tokens_with_locations(tokens)
             .parse_statements()
             .map_err(|error| unreadable(&error))?;
+        for condition in conditions {
+            let mut parser = parser().with_tokens_with_locations(condition);
+            let condition = parser
+                .expect_keyword(Keyword::WHERE)
+                .and_then(|_| parser.parse_expr())
+                .and_then(|condition| parser.expect_token(&Token::EOF).map(|_| condition))
+                .map_err(|error| unreadable(&error))?;
+            self.index_condition(condition)?;
+        }
         let several = || {
             Refusal::new(
                 "several statements in one string",
@@ -159,6 +170,7 @@ impl<'c> Rewriter<'c> {
         {
             return Err(several());
         }
+        self.seen = Account::default();
         let all = Account::of(&statement);
         self.statement(&mut statement)?;
         if self.seen != all {
@@ -253,12 +265,30 @@ impl<'c> Rewriter<'c> {
         text
     }
 
+    /// Looks at the condition that names a partial index, which stays as it is.
+    fn index_condition(&mut self, mut condition: Expr) -> Result<(), Refusal> {
+        let all = Account::of(&condition);
+        self.seen = Account::default();
+        self.expression(&mut condition)?;
+        if self.seen != all {
+            return Err(Refusal::unplaced());
+        }
+        if self.seen.relations > 0 || !self.splices.is_empty() {
+            return Err(Refusal::new(
+                "a sub-query or an argument in the condition of an ON CONFLICT target",
+                "write it as the index has it",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses a text that does not parse to the tree.
     fn check(&self, text: &str, statement: &Statement) -> Result<(), Refusal> {
+        let (tokens, _) = Source::read(self.catalog.database, text)?.for_parser();
         let parsed = Parser::new(dialect(self.catalog.database))
             .with_recursion_limit(2 * DEEPEST_NESTING)
-            .try_with_sql(text)
-            .and_then(|mut parser| parser.parse_statements())
+            .with_tokens_with_locations(tokens)
+            .parse_statements()
             .map_err(|_| Refusal::unplaced())?;
         match &parsed[..] {
             [parsed] if parsed == statement => Ok(()),
@@ -378,10 +408,10 @@ struct Account {
 }
 
 impl Account {
-    fn of(statement: &Statement) -> Self {
+    fn of(tree: &impl Visit) -> Self {
         let mut account = Self::default();
         // It never breaks off.
-        let _ = statement.visit(&mut account);
+        let _ = tree.visit(&mut account);
         account
     }
 }

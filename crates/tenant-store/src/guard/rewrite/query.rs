@@ -3,24 +3,16 @@
 use sqlparser::ast::{
     Distinct, GroupByExpr, LimitClause, LockClause, NamedWindowExpr, ObjectName, OrderBy,
     OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, Values,
-    WildcardAdditionalOptions, With,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, Values, WildcardAdditionalOptions, With,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 
-use super::from::{Clause, Condition};
+use super::from::Clause;
 use super::{Rewriter, ends_from};
 use crate::backend::Dialect;
 use crate::guard::refusal::Refusal;
 use crate::guard::source::dialect;
-
-/// How a table is called that a sub-query takes the place of.
-pub(super) struct Named {
-    /// What has to be added to the text.
-    pub(super) text: String,
-    pub(super) tree: Option<TableAlias>,
-}
 
 impl Rewriter<'_> {
     pub(super) fn query(&mut self, query: &mut Query) -> Result<(), Refusal> {
@@ -335,16 +327,6 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// Makes the tree of a query that is written here, over one table.
-    pub(super) fn template(&self, sql: &str, condition: Condition) -> Result<Box<Query>, Refusal> {
-        let mut query = self.parse_query(sql)?;
-        match &mut *query.body {
-            SetExpr::Select(select) => select.selection = Some(condition.into_tree()),
-            _ => return Err(Refusal::unplaced()),
-        }
-        Ok(query)
-    }
-
     pub(super) fn parse_query(&self, sql: &str) -> Result<Box<Query>, Refusal> {
         Parser::new(dialect(self.catalog.database))
             .try_with_sql(sql)
@@ -365,15 +347,6 @@ fn check_wildcard(options: &WildcardAdditionalOptions) -> Result<(), Refusal> {
             opt_alias: None,
         } => Ok(()),
         _ => Err(other_clause()),
-    }
-}
-
-pub(super) fn derived(subquery: Box<Query>, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Derived {
-        lateral: false,
-        subquery,
-        alias,
-        sample: None,
     }
 }
 
