@@ -1,9 +1,13 @@
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres, SqlStr};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{is_connection_loss, is_failed_transaction};
 
@@ -21,7 +25,7 @@ pub(super) struct Loan {
     busy: bool,
     /// True once the connection is to be closed.
     closing: bool,
-    patience: Patience,
+    alarm: Alarm,
 }
 
 impl Loan {
@@ -31,20 +35,18 @@ impl Loan {
             in_transaction: false,
             busy: false,
             closing: false,
-            patience,
+            alarm: Alarm::new(patience),
         }
     }
 
-    pub(super) const fn patience(&self) -> Patience {
-        self.patience
-    }
-
-    /// Returns the connection, to ask the server something; an error once it was given back.
-    pub(super) fn ask(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+    /// Returns the connection, to ask the server something, and what limits the wait for the
+    /// answer; an error once it was given back.
+    pub(super) fn ask(&mut self) -> Result<(&mut PgConnection, &mut Alarm), sqlx::Error> {
         self.busy = true;
-        self.connection
-            .as_deref_mut()
-            .ok_or(sqlx::Error::PoolClosed)
+        match self.connection.as_deref_mut() {
+            Some(connection) => Ok((connection, &mut self.alarm)),
+            None => Err(sqlx::Error::PoolClosed),
+        }
     }
 
     /// Says that the server has answered, and with what.
@@ -69,9 +71,9 @@ impl Loan {
 
     /// Runs a statement that the server answers at once.
     pub(super) async fn short(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
-        let patience = self.patience;
-        let answer = sqlx::raw_sql(statement).execute(self.ask()?);
-        let outcome = patience.short(answer).await;
+        let (connection, alarm) = self.ask()?;
+        let answer = sqlx::raw_sql(statement).execute(connection);
+        let outcome = alarm.short(answer).await;
         self.answered(&outcome);
         outcome.map(drop)
     }
@@ -82,9 +84,9 @@ impl Loan {
     /// sent. So whatever else happens a ROLLBACK follows, of which a server that has committed takes
     /// no more notice than a warning in its log.
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        let patience = self.patience;
-        let answer = sqlx::raw_sql("COMMIT").execute(self.ask()?);
-        let outcome = patience.statement(answer).await;
+        let (connection, alarm) = self.ask()?;
+        let answer = sqlx::raw_sql("COMMIT").execute(connection);
+        let outcome = alarm.statement(answer).await;
         self.answered(&outcome);
         if outcome.is_ok() {
             self.in_transaction = false;
@@ -115,8 +117,8 @@ impl Loan {
         if !self.busy {
             return Ok(());
         }
-        let patience = self.patience;
-        let outcome = patience.statement(self.ask()?.ping()).await;
+        let (connection, alarm) = self.ask()?;
+        let outcome = alarm.statement(connection.ping()).await;
         self.answered(&outcome);
         outcome
     }
@@ -156,7 +158,7 @@ impl Drop for Loan {
             // Left to itself the driver asks the connection whether it lives, and waits for the
             // answer without a limit: whatever is on its way back when a network falls silent would
             // be missing from the pool until TCP gives up.
-            if let Some(limit) = self.patience.short {
+            if let Some(limit) = self.alarm.patience.short {
                 let returned = connection.return_to_pool();
                 runtime.spawn(async move { drop(tokio::time::timeout(limit, returned).await) });
             }
@@ -165,7 +167,7 @@ impl Drop for Loan {
         let Self {
             in_transaction,
             busy,
-            patience,
+            alarm: Alarm { patience, .. },
             ..
         } = *self;
         runtime.spawn(async move {
@@ -205,38 +207,89 @@ impl Patience {
                 .and_then(|(silence, timeout)| silence.checked_add(timeout)),
         }
     }
+}
+
+/// Rings when the server owes an answer for too long.
+///
+/// One timer serves a loan from its first wait to its last: to set one wakes the thread that
+/// watches the clock, at the price of a tenth of a short statement. So it is set for the first
+/// wait, and when it rings early for a later one, it is set again.
+pub(super) struct Alarm {
+    patience: Patience,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    const fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            timer: None,
+        }
+    }
 
     /// Waits for the answer to a statement.
     pub(super) async fn statement<T>(
-        &self,
+        &mut self,
         answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T, sqlx::Error> {
-        within(self.statement, answer).await
+        self.within(self.patience.statement, answer).await
     }
 
     /// Waits for the answer to what the server does at once.
     pub(super) async fn short<T>(
-        &self,
+        &mut self,
         answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T, sqlx::Error> {
-        within(self.short, answer).await
+        self.within(self.patience.short, answer).await
+    }
+
+    async fn within<T>(
+        &mut self,
+        limit: Option<Duration>,
+        answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, sqlx::Error> {
+        let Some(limit) = limit else {
+            return answer.await;
+        };
+        let mut answer = std::pin::pin!(answer);
+        let mut deadline = None;
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                return Poll::Ready(answer);
+            }
+            // What is there already, such as a row behind another, is not waited for.
+            let deadline = *deadline.get_or_insert_with(|| in_time(limit));
+            ready!(self.poll_until(deadline, context));
+            Poll::Ready(Err(sqlx::Error::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the server gave no answer within {limit:?}"),
+            ))))
+        })
+        .await
+    }
+
+    fn poll_until(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 }
 
-async fn within<T>(
-    limit: Option<Duration>,
-    answer: impl Future<Output = Result<T, sqlx::Error>> + Send,
-) -> Result<T, sqlx::Error> {
-    let Some(limit) = limit else {
-        return answer.await;
-    };
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(sqlx::Error::Io(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("the server gave no answer within {limit:?}"),
-        ))),
-    }
+/// Returns the time when a limit is over; one beyond all clocks is some decades away.
+fn in_time(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit)
+        .unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
 
 /// Returns whether the server owed an answer for too long.

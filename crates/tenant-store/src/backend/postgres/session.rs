@@ -76,11 +76,11 @@ impl PostgresSession {
         Box::pin(async_stream::try_stream! {
             self.settle("sqlx").await.map_err(crate::guard::into_driver_error)?;
             let transaction = self.transaction("sqlx").map_err(crate::guard::into_driver_error)?;
-            let patience = transaction.patience();
             let outcome = {
-                let mut rows = sqlx::Executor::fetch_many(transaction.ask()?, query);
+                let (connection, alarm) = transaction.ask()?;
+                let mut rows = sqlx::Executor::fetch_many(connection, query);
                 loop {
-                    match patience.statement(rows.try_next()).await {
+                    match alarm.statement(rows.try_next()).await {
                         Ok(Some(row)) => yield row,
                         Ok(None) => break Ok(()),
                         Err(error) => break Err(error),
@@ -139,8 +139,8 @@ pub(super) async fn fetch(
     query: Query<'_, Postgres, PgArguments>,
     each: &mut Each<'_>,
 ) -> Result<(), FetchError> {
-    let patience = loan.patience();
-    let mut rows = query.fetch(loan.ask().map_err(FetchError::Driver)?);
+    let (connection, alarm) = loan.ask().map_err(FetchError::Driver)?;
+    let mut rows = query.fetch(connection);
     let all = async {
         while let Some(row) = rows.try_next().await? {
             if let Err(error) = each(&PostgresRow(row)) {
@@ -149,7 +149,7 @@ pub(super) async fn fetch(
         }
         Ok(Ok(()))
     };
-    let outcome = patience.statement(all).await;
+    let outcome = alarm.statement(all).await;
     drop(rows);
     match outcome {
         // The rows behind this one are still to come.
@@ -177,9 +177,8 @@ impl Session for PostgresSession {
         self.settle(statement.operation).await?;
         let query = query(statement, statement.sql, self.persistent)?;
         let transaction = self.transaction(statement.operation)?;
-        let patience = transaction.patience();
         let outcome = match transaction.ask() {
-            Ok(connection) => patience.statement(query.execute(connection)).await,
+            Ok((connection, alarm)) => alarm.statement(query.execute(connection)).await,
             Err(error) => Err(error),
         };
         transaction.answered(&outcome);
@@ -197,15 +196,14 @@ impl Session for PostgresSession {
         };
         Box::pin(async_stream::try_stream! {
             self.settle(statement.operation).await?;
-            let patience = self.transaction(statement.operation)?.patience();
             let outcome = {
                 let transaction = self.transaction(statement.operation)?;
-                let connection = transaction
+                let (connection, alarm) = transaction
                     .ask()
                     .map_err(|error| statement_error(statement, error))?;
                 let mut rows = query.fetch(connection);
                 loop {
-                    match patience.statement(rows.try_next()).await {
+                    match alarm.statement(rows.try_next()).await {
                         Ok(Some(row)) => yield Box::new(PostgresRow(row)) as Box<dyn Row + Send>,
                         Ok(None) => break Ok(()),
                         Err(error) => break Err(error),
@@ -228,11 +226,10 @@ impl Session for PostgresSession {
         self.settle("verify").await?;
         let schema = Arc::clone(&self.schema);
         let transaction = self.transaction("verify")?;
-        let patience = transaction.patience();
         let outcome = match transaction.ask() {
-            Ok(connection) => {
+            Ok((connection, alarm)) => {
                 let found = schema::verify(connection, &schema, descriptor);
-                patience.statement(found).await
+                alarm.statement(found).await
             }
             Err(error) => Err(error),
         };
@@ -250,11 +247,10 @@ impl Session for PostgresSession {
     ) -> Result<crate::guard::Catalog> {
         self.settle("read catalog").await?;
         let transaction = self.transaction("read catalog")?;
-        let patience = transaction.patience();
         let outcome = match transaction.ask() {
-            Ok(connection) => {
+            Ok((connection, alarm)) => {
                 let found = super::guard::catalog(connection, declared);
-                patience.statement(found).await
+                alarm.statement(found).await
             }
             Err(error) => Err(error),
         };
@@ -335,9 +331,8 @@ impl Drop for PostgresSession {
 pub(super) async fn forget_statements(loan: &mut Loan, pool: &PgPool) {
     // Those in use find out by themselves, as this one did.
     close_idle(pool);
-    let patience = loan.patience();
-    if let Ok(connection) = loan.ask() {
-        let cleared = patience.short(connection.clear_cached_statements()).await;
+    if let Ok((connection, alarm)) = loan.ask() {
+        let cleared = alarm.short(connection.clear_cached_statements()).await;
         // If the connection is lost, so are its statements.
         loan.answered(&cleared);
     }
