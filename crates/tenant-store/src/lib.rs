@@ -33,6 +33,7 @@
 //! | [`CommitListener`] | hears what was committed |
 //! | [`Migrations`] | the tables, as numbered SQL |
 //! | [`PlatformStore`] | the one named way across tenants |
+//! | [`AuditReport`], [`Finding`] | every way round the walls, as data |
 //! | [`ColumnValue`], [`Json`], [`Value`] | what a column can hold |
 //! | [`postgres`], [`sqlite`] | the backends: bootstrap, check, migrations |
 //!
@@ -190,6 +191,7 @@ pub mod __private {
 }
 
 mod aggregate;
+mod audit;
 mod backend;
 #[cfg(feature = "conformance")]
 #[allow(
@@ -225,8 +227,9 @@ pub use tenantry_core::{Error, ErrorKind, Result};
 pub use tenantry_store_macros::{Aggregate, AggregateId, ColumnValue};
 
 pub use aggregate::{Aggregate, AggregateDescriptor, AggregateId, ColumnDescriptor, Version};
+pub use audit::{AuditReport, Finding, Fix, Severity};
 #[cfg(feature = "postgres")]
-pub use backend::postgres::{self, Pooler, PostgresSettings};
+pub use backend::postgres::{self, BootAudit, Pooler, PostgresSettings};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::{self, SqliteSettings};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -915,12 +915,15 @@ async fn a_role_that_gets_round_the_wall_is_refused() {
     for (make, fragments, unmake) in [
         (
             "alter role {app} superuser",
-            &["{app} is a superuser or bypasses"][..],
+            &[
+                "{app}: this role is a superuser",
+                "alter role {app} nosuperuser",
+            ][..],
             "alter role {app} nosuperuser",
         ),
         (
             "alter role {app} bypassrls",
-            &["{app} is a superuser or bypasses"],
+            &["{app}: this role bypasses row-level security"],
             "alter role {app} nobypassrls",
         ),
         (
@@ -1133,13 +1136,13 @@ async fn a_schema_of_another_version_is_refused() {
     walled
         .refuses(
             ErrorKind::SchemaMismatch,
-            &["has version 0, and 2 is needed: run the bootstrap"],
+            &["has version 0, and 3 is needed: run the bootstrap"],
         )
         .await;
 
-    walled.owner_runs(&format!("{replace} 3")).await.unwrap();
+    walled.owner_runs(&format!("{replace} 4")).await.unwrap();
     walled
-        .refuses(ErrorKind::SchemaMismatch, &["version 3", "newer Tenantry"])
+        .refuses(ErrorKind::SchemaMismatch, &["version 4", "newer Tenantry"])
         .await;
     refuses(
         walled.bootstrap().run().await,
@@ -1151,7 +1154,7 @@ async fn a_schema_of_another_version_is_refused() {
     let report = walled.bootstrap().run().await.unwrap();
     assert_eq!(
         (report.previous_schema_version, report.schema_version),
-        (Some(0), 2)
+        (Some(0), 3)
     );
     walled.verify().await.unwrap();
 
@@ -1172,7 +1175,7 @@ async fn the_check_tells_what_it_learnt() {
         facts.server_version_num,
         server_version(&mut walled.app().await).await
     );
-    assert_eq!((facts.schema_version, facts.in_recovery), (2, false));
+    assert_eq!((facts.schema_version, facts.in_recovery), (3, false));
     assert_eq!(
         (&*facts.user, &*facts.database),
         (walled.app.user(), walled.database.name())
@@ -1264,7 +1267,7 @@ async fn bootstrap_runs_many_times_at_once_in_two_databases() {
         let report = bootstrap(database.admin_url()).await.unwrap();
         assert_eq!(
             (report.created_roles, report.previous_schema_version),
-            (vec![], Some(2))
+            (vec![], Some(3))
         );
     }
 }

@@ -120,9 +120,12 @@ pub use tenantry_core::{RequestContext, TenantId};
 pub use tenantry_store::Migrations;
 #[cfg(feature = "sqlite")]
 pub use tenantry_store::SqliteSettings;
-pub use tenantry_store::{Error, ErrorKind, PlatformScope, PlatformStore, Result, TenantStore};
 #[cfg(feature = "postgres")]
-pub use tenantry_store::{Pooler, PostgresSettings};
+pub use tenantry_store::{BootAudit, Pooler, PostgresSettings};
+pub use tenantry_store::{
+    AuditReport, Error, ErrorKind, Finding, Fix, PlatformScope, PlatformStore, Result, Severity,
+    TenantStore,
+};
 
 /// What a service imports: `use tenantry::prelude::*`.
 pub mod prelude {
@@ -158,6 +161,7 @@ mod pages {
         unit_of_work: "../../../docs/unit-of-work.md";
         requests: "../../../docs/requests.md";
         postgres: "../../../docs/postgres.md";
+        audit: "../../../docs/audit.md";
         migrations: "../../../docs/migrations.md";
         sqlite: "../../../docs/sqlite.md";
         errors: "../../../docs/errors.md";

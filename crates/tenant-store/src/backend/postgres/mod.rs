@@ -1,6 +1,7 @@
 //! The PostgreSQL backend: both walls.
 
 mod arguments;
+mod audit;
 mod boot_check;
 mod bootstrap;
 mod connect;
@@ -32,12 +33,13 @@ use crate::statement::entering;
 use crate::store::{StoreSettings, TenantStore};
 use crate::work::Isolation;
 
-pub use boot_check::{Role, ServerFacts, verify};
+pub use audit::{Role, ServerFacts, audit};
+pub use boot_check::verify;
 pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
 #[cfg(feature = "guard")]
 pub use guard::{GuardedPostgres, UnguardedPostgres};
 pub use migrate::migrate;
-pub use settings::{Pooler, PostgresSettings};
+pub use settings::{BootAudit, Pooler, PostgresSettings};
 
 #[cfg(feature = "guard")]
 pub(crate) use error::{driver_error, kind_of};
@@ -142,8 +144,7 @@ impl PostgresBackend {
     ) -> Result<()> {
         let limit = settings.acquire_timeout;
         let mut connection = connect::connect_with("connect", options, limit).await?;
-        let checked = boot_check::check(&mut connection, role);
-        let mut outcome = connect::answered("connect", options, CHECK_LIMIT, checked)
+        let mut outcome = boot_check::check("connect", &mut connection, options, settings, role)
             .await
             .map(drop);
         if outcome.is_ok() && settings.pooler == Pooler::None {
@@ -318,9 +319,6 @@ impl fmt::Debug for PostgresBackend {
 fn millis(timeout: Duration) -> u128 {
     timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
 }
-
-/// How long the check at connect may take: it reads the whole catalog.
-const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest `statement_timeout` that the server takes, in milliseconds: 24 days.
 const LONGEST_TIMEOUT: u128 = 2_147_483_647;

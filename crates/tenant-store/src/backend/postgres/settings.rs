@@ -30,6 +30,7 @@ pub struct PostgresSettings {
     pub(super) statement_timeout: Option<Duration>,
     pub(super) silence: Option<Duration>,
     pub(super) pooler: Pooler,
+    pub(super) boot_audit: BootAudit,
     pub(super) schema: String,
     pub(super) clock: SharedClock,
     pub(super) cursor_key: Vec<u8>,
@@ -55,6 +56,21 @@ impl Pooler {
     }
 }
 
+/// What a store does at connect about tables within its reach that the wall does not hold.
+///
+/// A role that gets round the wall, and a connection that names a tenant by itself, are refused in
+/// either case. Warnings of the audit are logged in either case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BootAudit {
+    /// Refuses to connect, and tells all findings.
+    #[default]
+    Refuse,
+    /// Logs each finding as a warning of the target `tenantry::store`, and goes on: for a database
+    /// with known faults that are being mended. Until they are, wall one stands alone there.
+    Warn,
+}
+
 impl PostgresSettings {
     /// Takes a URL `postgres://role@host:port/database?sslmode=verify-full`.
     ///
@@ -71,6 +87,7 @@ impl PostgresSettings {
             statement_timeout: Some(Duration::from_secs(30)),
             silence: Some(Duration::from_secs(10)),
             pooler: Pooler::None,
+            boot_audit: BootAudit::Refuse,
             schema: "public".to_owned(),
             clock: Arc::new(SystemClock),
             cursor_key: Vec::new(),
@@ -132,6 +149,14 @@ impl PostgresSettings {
     #[must_use]
     pub const fn with_pooler(mut self, pooler: Pooler) -> Self {
         self.pooler = pooler;
+        self
+    }
+
+    /// Says what to do at connect about tables within reach that the wall does not hold; they are
+    /// refused by default.
+    #[must_use]
+    pub const fn with_boot_audit(mut self, boot_audit: BootAudit) -> Self {
+        self.boot_audit = boot_audit;
         self
     }
 
@@ -290,6 +315,7 @@ impl fmt::Debug for PostgresSettings {
             .field("statement_timeout", &self.statement_timeout)
             .field("silence", &self.silence)
             .field("pooler", &self.pooler)
+            .field("boot_audit", &self.boot_audit)
             .field("schema", &self.schema)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use crate::aggregate::AggregateDescriptor;
 use crate::backend::schema::{FoundColumn, FoundTable, differences, outcome};
 use crate::value::ColumnType;
 
-mod isolation;
+pub(super) mod isolation;
 
 const COLUMNS: &str = "SELECT name, upper(type), \"notnull\" <> 0 OR pk > 0, \
      dflt_value IS NOT NULL OR hidden IN (2, 3) FROM pragma_table_xinfo($1)";

@@ -16,7 +16,7 @@ use super::error::driver_error;
 use super::settings::PostgresSettings;
 
 /// What `tenantry.schema_version()` returns after the bootstrap of this version of Tenantry.
-pub(super) const SCHEMA_VERSION: i32 = 2;
+pub(super) const SCHEMA_VERSION: i32 = 3;
 
 /// The oldest server that is supported, as `server_version_num`.
 pub(super) const MINIMUM_SERVER_VERSION: i32 = 140_000;
@@ -61,7 +61,7 @@ const ATTEMPTS: u32 = 50;
 ///     .with_platform_role("billing_platform", None)
 ///     .run()
 ///     .await?;
-/// assert_eq!(report.schema_version, 1);
+/// assert_eq!(report.schema_version, 3);
 /// # Ok(())
 /// # }
 /// ```

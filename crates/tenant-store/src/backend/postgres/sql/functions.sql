@@ -3,11 +3,26 @@
 -- All run with the rights of their caller, resolve names in pg_catalog alone, and quote what they
 -- put into statements. What they refuse carries an SQLSTATE of the class TN.
 
+-- What the functions of an earlier version return cannot be changed, only dropped.
+do $drop$
+begin
+    if to_regprocedure('tenantry.audit(regrole, text)') is not null then
+        drop function tenantry.audit(regrole, text);
+    end if;
+    if exists (
+        select from pg_proc
+        where oid = to_regprocedure('tenantry.shape_problems(regclass)') and 'fix_by' <> all (proargnames)
+    ) then
+        drop function tenantry.shape_problems(regclass);
+    end if;
+end
+$drop$;
+
 -- The version of everything in this schema; the library compares it with its own at connect.
 create or replace function tenantry.schema_version() returns integer
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
-return 2;
+return 3;
 
 -- Returns the roles of this database, which must still exist.
 create or replace function tenantry.current_settings() returns tenantry.settings
@@ -38,10 +53,43 @@ begin atomic
     select target union select relid from pg_partition_tree(target);
 end;
 
--- Returns what is wrong with the shape of a table that holds tenants' rows, each with the
--- statement that mends it. Reads the catalog only.
+-- Names those of `roles` (0 is PUBLIC) that were granted one of `wanted`, or anything, on a relation or
+-- a column of it; null if none of them was.
+create or replace function tenantry.grantees(target regclass, roles oid[], wanted text[] default null)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select string_agg(
+        case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
+        ', ' order by grantee)
+    from (
+        select acl.grantee
+        from pg_class c, aclexplode(c.relacl) acl
+        where c.oid = target and (wanted is null or acl.privilege_type = any (wanted))
+        union
+        select acl.grantee
+        from pg_attribute a, aclexplode(a.attacl) acl
+        where a.attrelid = target and (wanted is null or acl.privilege_type = any (wanted))
+    ) granted
+    where grantee = any (roles) and grantee <> (select relowner from pg_class where oid = target);
+end;
+
+-- Returns the statements by which none of `members` is a direct member of `role_id` any more.
+create or replace function tenantry.leave(members oid[], role_id oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select string_agg(
+        distinct format('revoke %I from %I', pg_get_userbyid(role_id), pg_get_userbyid(member)), '; ')
+    from pg_auth_members
+    where roleid = role_id and member = any (members);
+end;
+
+-- Returns what is wrong with the shape of a table that holds tenants' rows, each with what mends it:
+-- statements of the 'owner', or 'advice' in words. Reads the catalog only.
 create or replace function tenantry.shape_problems(target regclass)
-returns table (code text, problem text, fix text)
+returns table (code text, problem text, fix text, fix_by text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -58,7 +106,7 @@ begin
     where attrelid = target and attname = 'tenant_id' and attnum > 0 and not attisdropped;
     if not found then
         return query select 'TN004', 'it has no column tenant_id',
-            format('alter table %s add column tenant_id uuid not null', target);
+            format('alter table %s add column tenant_id uuid not null', target), 'owner';
         return;
     end if;
     if tenant.atttypid <> 'uuid'::regtype or tenant.attgenerated <> '' then
@@ -70,12 +118,13 @@ begin
                 when tenant.attgenerated <> ''
                     then format('alter table %s alter column tenant_id drop expression', target)
                 else format('alter table %s alter column tenant_id type uuid using tenant_id::uuid', target)
-            end;
+            end,
+            'owner';
         return;
     end if;
     if not tenant.attnotnull then
         return query select 'TN005', 'its column tenant_id may be null',
-            format('alter table %s alter column tenant_id set not null', target);
+            format('alter table %s alter column tenant_id set not null', target), 'owner';
     end if;
 
     -- A unique key without the tenant tells one tenant which values another has stored.
@@ -85,6 +134,17 @@ begin
             i.indisprimary as is_primary,
             i.indisexclusion as is_exclusion,
             c.conname as constraint_name,
+            pg_get_constraintdef(c.oid) as definition,
+            pg_get_expr(i.indpred, i.indrelid) as predicate,
+            exists (
+                select from pg_constraint where contype = 'f' and conindid = i.indexrelid
+            ) as is_referenced,
+            array(
+                select quote_ident(attname)
+                from generate_series(i.indnkeyatts + 1, i.indnatts) position
+                join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[position - 1]
+                order by position
+            ) as included_columns,
             array(
                 select pg_get_indexdef(i.indexrelid, position, true)
                 from generate_series(1, i.indnkeyatts) position
@@ -115,20 +175,30 @@ begin
                     else 'unique key'
                 end,
                 coalesce(quote_ident(found_index.constraint_name), found_index.name::text)),
-            case
+            case when found_index.is_referenced then 'mend the foreign keys that refer to it, then: ' else '' end
+            || case
                 when found_index.is_exclusion then format(
-                    'alter table %s drop constraint %I, then add it again with "tenant_id with ="',
-                    target, found_index.constraint_name)
+                    -- Equality of a uuid in GiST comes with an extension, which the owner may create.
+                    'create extension if not exists btree_gist;'
+                    ' alter table %s drop constraint %I, add constraint %2$I %3$s',
+                    target, found_index.constraint_name,
+                    regexp_replace(found_index.definition, '\(', '(tenant_id with =, '))
                 when found_index.constraint_name is not null then format(
                     'alter table %s drop constraint %I, add %s (%s)',
                     target, found_index.constraint_name,
                     case when found_index.is_primary then 'primary key' else 'unique' end,
                     array_to_string(array['tenant_id'] || found_index.other_columns, ', '))
-                else format(
-                    'drop index %s, then create unique index on %s (%s)',
-                    found_index.name, target,
-                    array_to_string(array['tenant_id'] || found_index.other_columns, ', '))
-            end;
+                else concat(
+                    format(
+                        'drop index %s; create unique index on %s (%s)',
+                        found_index.name, target,
+                        array_to_string(array['tenant_id'] || found_index.other_columns, ', ')),
+                    case when cardinality(found_index.included_columns) > 0
+                        then format(' include (%s)', array_to_string(found_index.included_columns, ', '))
+                    end,
+                    ' where ' || found_index.predicate)
+            end,
+            case when found_index.is_referenced then 'advice' else 'owner' end;
     end loop;
 
     -- The check of a foreign key does not look at row-level security: without the tenant in it, a
@@ -138,6 +208,16 @@ begin
             c.conname as name,
             c.conrelid::regclass as child,
             c.confrelid::regclass as parent,
+            pg_get_constraintdef(c.oid) as definition,
+            -- What the key refers to, with the tenant before it, is no unique key yet.
+            not exists (
+                select
+                from pg_index i
+                where i.indrelid = c.confrelid and i.indisunique and i.indpred is null and i.indexprs is null
+                    and i.indisvalid
+                    and array(select unnest(i.indkey[0:i.indnkeyatts - 1]) order by 1)
+                        = array(select unnest(c.confkey) union select parent_tenant.attnum order by 1)
+            ) as parent_lacks_key,
             exists (
                 select
                 from unnest(c.conkey, c.confkey) as pair (child_column, parent_column)
@@ -157,25 +237,35 @@ begin
                     ),
                     c.conkey))
             ) as writes_tenant,
-            array(
-                select quote_ident(attname)
-                from unnest(c.conkey) with ordinality as key (attnum, position)
-                join pg_attribute a on a.attrelid = c.conrelid and a.attnum = key.attnum
-                where a.attname <> 'tenant_id'
-                order by position
-            ) as child_columns,
-            array(
-                select quote_ident(attname)
-                from unnest(c.confkey) with ordinality as key (attnum, position)
-                join pg_attribute a on a.attrelid = c.confrelid and a.attnum = key.attnum
-                where a.attname <> 'tenant_id'
-                order by position
-            ) as parent_columns
+            pairs.child_columns,
+            pairs.parent_columns,
+            forced.unforce,
+            forced.force
         from pg_constraint c
         join pg_attribute child_tenant on child_tenant.attrelid = c.conrelid
             and child_tenant.attname = 'tenant_id' and not child_tenant.attisdropped
         join pg_attribute parent_tenant on parent_tenant.attrelid = c.confrelid
             and parent_tenant.attname = 'tenant_id' and not parent_tenant.attisdropped
+        cross join lateral (
+            -- The columns beside the tenant, here and there.
+            select
+                array_agg(quote_ident(child_column.attname) order by position) as child_columns,
+                array_agg(quote_ident(parent_column.attname) order by position) as parent_columns
+            from unnest(c.conkey, c.confkey) with ordinality as pair (child_attnum, parent_attnum, position)
+            join pg_attribute child_column
+                on child_column.attrelid = c.conrelid and child_column.attnum = pair.child_attnum
+            join pg_attribute parent_column
+                on parent_column.attrelid = c.confrelid and parent_column.attnum = pair.parent_attnum
+            where child_column.attnum <> child_tenant.attnum and parent_column.attnum <> parent_tenant.attnum
+        ) pairs
+        cross join lateral (
+            -- A new foreign key is checked as the owner, who has to see the rows for it.
+            select
+                coalesce(string_agg(format('alter table %s no force row level security; ', oid::regclass), ''), '') as unforce,
+                coalesce(string_agg(format('; alter table %s force row level security', oid::regclass), ''), '') as force
+            from pg_class
+            where oid in (c.conrelid, c.confrelid) and relforcerowsecurity
+        ) forced
         where c.contype = 'f' and c.conparentid = 0 and target in (c.conrelid, c.confrelid)
         order by c.oid
     loop
@@ -183,18 +273,38 @@ begin
             return query select 'TN007',
                 format('foreign key %I from %s to %s does not pair tenant_id with tenant_id',
                     found_key.name, found_key.child, found_key.parent),
-                format(
+                found_key.unforce
+                || case when found_key.parent_lacks_key then format(
+                    'alter table %s add unique (%s); ',
+                    found_key.parent,
+                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '))
+                else '' end
+                || format(
                     'alter table %s drop constraint %I, add foreign key (%s) references %s (%s)',
                     found_key.child, found_key.name,
                     array_to_string(array['tenant_id'] || found_key.child_columns, ', '),
                     found_key.parent,
-                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '));
+                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '))
+                || found_key.force,
+                'owner';
         elsif found_key.writes_tenant then
             return query select 'TN008',
                 format('foreign key %I from %s to %s would set tenant_id to null or to a default',
                     found_key.name, found_key.child, found_key.parent),
-                format('name the other columns in its action: on delete set null (%s)',
-                    array_to_string(found_key.child_columns, ', '));
+                found_key.unforce
+                || format('alter table %s drop constraint %I, add constraint %2$I %3$s',
+                    found_key.child, found_key.name,
+                    regexp_replace(
+                        regexp_replace(found_key.definition, ' ON UPDATE SET (NULL|DEFAULT)', ''),
+                        ' ON DELETE SET (NULL|DEFAULT)( \([^)]*\))?',
+                        -- Before PostgreSQL 15 an action sets all columns, or none.
+                        case when current_setting('server_version_num')::integer >= 150000
+                                and found_key.child_columns is not null
+                            then format(' ON DELETE SET \1 (%s)', array_to_string(found_key.child_columns, ', '))
+                            else ''
+                        end))
+                || found_key.force,
+                'owner';
         end if;
     end loop;
 
@@ -210,7 +320,7 @@ begin
             and method.amname in ('btree', 'gist')
     ) then
         return query select 'TN009', 'no index of it begins with tenant_id',
-            format('create index on %s (tenant_id)', target);
+            format('create index on %s (tenant_id)', target), 'owner';
     end if;
 
     return query
@@ -218,7 +328,8 @@ begin
         case polname
             when 'tenantry_shared' then format('select tenantry.unshare(%L)', target)
             else format('drop policy %I on %s', polname, target)
-        end
+        end,
+        'owner'
     from pg_policy
     where polrelid = target
         and polpermissive
@@ -227,7 +338,7 @@ begin
 
     return query
     select 'TN011', format('its rule %I runs with the rights of the owner', rulename),
-        format('drop rule %I on %s', rulename, target)
+        format('drop rule %I on %s', rulename, target), 'owner'
     from pg_rewrite
     where ev_class = target
     order by rulename;
@@ -237,7 +348,7 @@ begin
         where target in (inhrelid, inhparent) and not relation.relispartition and relation.relkind <> 'p'
     ) then
         return query select 'TN012', 'it inherits from a table, or a table inherits from it',
-            format('use declarative partitioning in place of INHERITS for %s', target);
+            format('use declarative partitioning in place of INHERITS for %s', target), 'advice';
     end if;
 end
 $$;
