@@ -120,12 +120,12 @@ pub use tenantry_core::{RequestContext, TenantId};
 pub use tenantry_store::Migrations;
 #[cfg(feature = "sqlite")]
 pub use tenantry_store::SqliteSettings;
-#[cfg(feature = "postgres")]
-pub use tenantry_store::{BootAudit, Pooler, PostgresSettings};
 pub use tenantry_store::{
     AuditReport, Error, ErrorKind, Finding, Fix, PlatformScope, PlatformStore, Result, Severity,
     TenantStore,
 };
+#[cfg(feature = "postgres")]
+pub use tenantry_store::{BootAudit, Pooler, PostgresSettings};
 
 /// What a service imports: `use tenantry::prelude::*`.
 pub mod prelude {

@@ -63,7 +63,9 @@ impl<F> AuditReport<F> {
             .any(|finding| finding.severity == severity)
     }
 
-    pub(crate) fn into_parts(self) -> (F, Vec<Finding>) {
+    /// Returns what is known of the database, and what was found.
+    #[must_use]
+    pub fn into_parts(self) -> (F, Vec<Finding>) {
         (self.facts, self.findings)
     }
 }

@@ -1,6 +1,7 @@
 //! The SQLite backend: wall one, embedded.
 
 mod arguments;
+mod audit;
 mod error;
 #[cfg(feature = "guard")]
 mod guard;
@@ -23,6 +24,7 @@ use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
 use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 
+pub use audit::{LibraryFacts, audit};
 #[cfg(feature = "guard")]
 pub use guard::{GuardedSqlite, UnguardedSqlite};
 pub use migrate::migrate;

@@ -63,7 +63,7 @@ pub(super) async fn verify(
 
 /// The declared type must not convert what is stored: a decimal in a column with numeric affinity
 /// would lose digits (<https://www.sqlite.org/datatype3.html#type_affinity>).
-fn accepts(column_type: ColumnType, type_name: &str) -> bool {
+pub(super) fn accepts(column_type: ColumnType, type_name: &str) -> bool {
     let affinity = Affinity::of(type_name);
     match column_type {
         // A boolean has numeric affinity, which keeps integers as they are.

@@ -184,19 +184,27 @@ impl SqliteSettings {
         }
     }
 
-    pub(super) fn connect_options(&self) -> SqliteConnectOptions {
-        if let Place::Temporary(folder) = &self.place {
-            folder.create();
-        }
+    /// Returns what opens a database that is there, and leaves its journal mode as it is.
+    pub(super) fn existing_options(&self) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new()
             .filename(self.location())
-            .create_if_missing(true)
             .busy_timeout(self.busy_timeout.min(LONGEST))
             .foreign_keys(true)
             .collation(DECIMAL_COLLATION, compare_decimals)
             .disable_statement_logging();
+        match &self.place {
+            Place::Memory(_) => options.vfs("memdb"),
+            Place::File(_) | Place::Temporary(_) => options,
+        }
+    }
+
+    pub(super) fn connect_options(&self) -> SqliteConnectOptions {
+        if let Place::Temporary(folder) = &self.place {
+            folder.create();
+        }
+        let options = self.existing_options().create_if_missing(true);
         if matches!(self.place, Place::Memory(_)) {
-            return options.vfs("memdb");
+            return options;
         }
         let synchronous = if self.power_safe {
             SqliteSynchronous::Full

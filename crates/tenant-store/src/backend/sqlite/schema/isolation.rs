@@ -2,6 +2,7 @@
 //! them past the tenant that every statement carries.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use sqlx::SqliteConnection;
 
@@ -28,12 +29,52 @@ const FOREIGN_KEYS: &str = "SELECT s.name, f.id, f.\"table\", f.\"from\", \
 const DEFINITION: &str = "SELECT coalesce(sql, '') FROM sqlite_schema \
      WHERE type = 'table' AND name = $1 COLLATE NOCASE";
 
+/// How tenants can reach each other through a table, and what to do about it.
+pub(crate) struct Problem {
+    /// The code of the audit.
+    pub(crate) code: &'static str,
+    pub(crate) table: String,
+    pub(crate) text: String,
+    pub(crate) fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.text, self.fix)
+    }
+}
+
 /// Returns how tenants can reach each other through the table, and what to do about it.
 pub(super) async fn problems(
     connection: &mut SqliteConnection,
     table: &str,
 ) -> Result<Vec<String>, sqlx::Error> {
+    let mut problems = own_problems(connection, table).await?;
+    let foreign_keys = foreign_keys(connection).await?;
+    problems.extend(foreign_key_problems(&foreign_keys, table));
+    Ok(problems.iter().map(Problem::to_string).collect())
+}
+
+/// Returns the problems of all foreign keys of the database.
+pub(crate) async fn all_foreign_key_problems(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Problem>, sqlx::Error> {
+    let keys = foreign_keys(connection).await?;
+    Ok(keys.iter().flat_map(ForeignKey::problems).collect())
+}
+
+/// Returns the problems of a table, but for its foreign keys.
+pub(crate) async fn own_problems(
+    connection: &mut SqliteConnection,
+    table: &str,
+) -> Result<Vec<Problem>, sqlx::Error> {
     let mut problems = Vec::new();
+    let problem = |code, text, fix| Problem {
+        code,
+        table: table.to_owned(),
+        text,
+        fix,
+    };
 
     let key: Vec<String> = sqlx::query_scalar(PRIMARY_KEY)
         .bind(table)
@@ -41,9 +82,10 @@ pub(super) async fn problems(
         .await?;
     if !key.is_empty() && !has_tenant(&key) {
         let key = key.join(", ");
-        problems.push(format!(
-            "the primary key ({key}) is without {TENANT}, so that tenants meet in it: make it \
-             ({TENANT}, {key})"
+        problems.push(problem(
+            "TN006",
+            format!("the primary key ({key}) is without {TENANT}, so that tenants meet in it"),
+            format!("make it ({TENANT}, {key})"),
         ));
     }
 
@@ -65,9 +107,10 @@ pub(super) async fn problems(
             "unique key".to_owned()
         };
         let columns = columns.join(", ");
-        problems.push(format!(
-            "the {what} ({columns}) is without {TENANT}, so that tenants meet in it: make it \
-             ({TENANT}, {columns})"
+        problems.push(problem(
+            "TN006",
+            format!("the {what} ({columns}) is without {TENANT}, so that tenants meet in it"),
+            format!("make it ({TENANT}, {columns})"),
         ));
     }
 
@@ -76,14 +119,12 @@ pub(super) async fn problems(
         .fetch_all(&mut *connection)
         .await?;
     if definitions.iter().any(|sql| says_on_conflict(sql)) {
-        problems.push(
-            "the table says ON CONFLICT, which replaces or drops rows unasked: leave the clause out"
-                .to_owned(),
-        );
+        problems.push(problem(
+            "TN014",
+            "the table says ON CONFLICT, which replaces or drops rows unasked".to_owned(),
+            "leave the clause out".to_owned(),
+        ));
     }
-
-    let foreign_keys = foreign_keys(connection).await?;
-    problems.extend(foreign_key_problems(&foreign_keys, table));
     Ok(problems)
 }
 
@@ -104,6 +145,49 @@ struct ForeignKey {
     /// Whether a change of the parent sets the columns here to something else.
     sets: bool,
     parent_has_tenant: bool,
+}
+
+impl ForeignKey {
+    fn problems(&self) -> Vec<Problem> {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .pairs
+            .iter()
+            .map(|(from, to)| (from.as_str(), to.as_str()))
+            .unzip();
+        let name = format!(
+            "the foreign key {} ({}) to {} ({})",
+            self.table,
+            own.join(", "),
+            self.parent,
+            others.join(", ")
+        );
+        let same_tenant = self
+            .pairs
+            .iter()
+            .any(|(from, to)| is_tenant(from) && is_tenant(to));
+        let problem = |code, text, fix| Problem {
+            code,
+            table: self.table.clone(),
+            text,
+            fix,
+        };
+        let mut problems = Vec::new();
+        if self.parent_has_tenant && !same_tenant {
+            problems.push(problem(
+                "TN007",
+                format!("{name} leads from one tenant to another"),
+                format!("refer from ({TENANT}, …) to ({TENANT}, …)"),
+            ));
+        }
+        if self.sets && own.iter().any(|column| is_tenant(column)) {
+            problems.push(problem(
+                "TN008",
+                format!("{name} sets {TENANT} when the parent changes"),
+                "take CASCADE or RESTRICT instead of SET NULL and SET DEFAULT".to_owned(),
+            ));
+        }
+        problems
+    }
 }
 
 async fn foreign_keys(connection: &mut SqliteConnection) -> Result<Vec<ForeignKey>, sqlx::Error> {
@@ -128,7 +212,7 @@ async fn foreign_keys(connection: &mut SqliteConnection) -> Result<Vec<ForeignKe
 /// Looks at the foreign keys of the table, at those that refer to it, and at those that refer to
 /// these in turn, for a delete may cascade all the way. What refers to a table without a tenant,
 /// which all tenants share, is nobody's business.
-fn foreign_key_problems(keys: &[ForeignKey], table: &str) -> Vec<String> {
+fn foreign_key_problems(keys: &[ForeignKey], table: &str) -> Vec<Problem> {
     let table = table.to_ascii_lowercase();
     let mut reached = HashSet::from([table.clone()]);
     let mut queue = vec![table.clone()];
@@ -140,41 +224,13 @@ fn foreign_key_problems(keys: &[ForeignKey], table: &str) -> Vec<String> {
             }
         }
     }
-    let mut problems = Vec::new();
-    for key in keys {
-        let is_own = key.table.eq_ignore_ascii_case(&table);
-        if !is_own && !reached.contains(&key.parent.to_ascii_lowercase()) {
-            continue;
-        }
-        let (own, others): (Vec<_>, Vec<_>) = key
-            .pairs
-            .iter()
-            .map(|(from, to)| (from.as_str(), to.as_str()))
-            .unzip();
-        let text = format!(
-            "the foreign key {} ({}) to {} ({})",
-            key.table,
-            own.join(", "),
-            key.parent,
-            others.join(", ")
-        );
-        let same_tenant = key
-            .pairs
-            .iter()
-            .any(|(from, to)| is_tenant(from) && is_tenant(to));
-        if key.parent_has_tenant && !same_tenant {
-            problems.push(format!(
-                "{text} leads from one tenant to another: refer from ({TENANT}, …) to ({TENANT}, …)"
-            ));
-        }
-        if key.sets && own.iter().any(|column| is_tenant(column)) {
-            problems.push(format!(
-                "{text} sets {TENANT} when the parent changes: take CASCADE or RESTRICT instead of \
-                 SET NULL and SET DEFAULT"
-            ));
-        }
-    }
-    problems
+    keys.iter()
+        .filter(|key| {
+            key.table.eq_ignore_ascii_case(&table)
+                || reached.contains(&key.parent.to_ascii_lowercase())
+        })
+        .flat_map(ForeignKey::problems)
+        .collect()
 }
 
 /// Finds an `ON CONFLICT` clause, in any case and with any space or comment between: outside of
