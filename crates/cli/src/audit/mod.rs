@@ -1,0 +1,156 @@
+//! `tenantry audit`: every way round the walls, for people and for CI.
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::postgres::{self, Pooler, PostgresSettings};
+use tenantry_store::{AuditReport, Finding, Severity};
+
+use crate::environment::Environment;
+use crate::output;
+
+/// Lists every way in which tenants of a database could reach each other, and what closes it.
+///
+/// Connect as the role that the services connect as. The URL is taken from TENANTRY_DATABASE_URL
+/// where there is no --url, and the password from TENANTRY_DATABASE_PASSWORD: other users of the
+/// machine can read the arguments of a command.
+///
+/// Exits with 0 if there is no error, with 1 if there is one, and with 2 if the database could not
+/// be audited.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// `postgres://role@host:port/database` or `sqlite:path`
+    #[arg(long)]
+    url: Option<String>,
+    /// What the role is for; PostgreSQL only
+    #[arg(long, value_enum, default_value_t = Role::App)]
+    role: Role,
+    /// The schema of the services' tables; PostgreSQL only
+    #[arg(long, default_value = "public")]
+    schema: String,
+    /// What stands between the services and the server, if they are told of it
+    #[arg(long, value_enum)]
+    pooler: Option<Mode>,
+    /// Writes one JSON object, with facts and findings
+    #[arg(long)]
+    json: bool,
+    /// Exits with 1 for warnings as well
+    #[arg(long, value_enum)]
+    deny: Option<Deny>,
+    /// Leaves out warnings of this code, which have been decided on; may be given again
+    #[arg(long, value_name = "CODE")]
+    allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    /// The services: one tenant at a time
+    App,
+    /// Work across tenants
+    Platform,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// A pooler in transaction mode, such as PgBouncer
+    Transaction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Deny {
+    /// Whatever is found
+    Warnings,
+}
+
+/// Whether anything was found that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Clean,
+    Found,
+}
+
+/// Audits the database of the options, and writes what was found.
+///
+/// # Errors
+///
+/// The kinds of `audit` of either backend; `InvalidSettings` if there is no URL, or none that is
+/// known; `Unavailable` if nobody takes what is written.
+pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdict> {
+    let environment = Environment::from_env()?;
+    let Some(url) = options.url.clone().or(environment.url) else {
+        return Err(invalid(
+            "say where the database is: --url or TENANTRY_DATABASE_URL",
+        ));
+    };
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return on_sqlite(options, path, out).await;
+    }
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(invalid("the URL must begin with postgres:// or sqlite:"));
+    }
+    let mut settings = PostgresSettings::new(url).with_schema(&options.schema);
+    if let Some(password) = environment.password {
+        settings = settings.with_password(password);
+    }
+    if let Some(Mode::Transaction) = options.pooler {
+        settings = settings.with_pooler(Pooler::TransactionMode);
+    }
+    let role = match options.role {
+        Role::App => postgres::Role::App,
+        Role::Platform => postgres::Role::Platform,
+    };
+    conclude(options, &postgres::audit(settings, role).await?, out)
+}
+
+#[cfg(feature = "sqlite")]
+async fn on_sqlite(options: &Options, path: &str, out: &mut impl Write) -> Result<Verdict> {
+    use tenantry_store::{SqliteSettings, sqlite};
+
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let report = sqlite::audit(&SqliteSettings::file(path)).await?;
+    conclude(options, &report, out)
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[allow(clippy::unused_async, reason = "with the feature it waits")]
+async fn on_sqlite(_options: &Options, _path: &str, _out: &mut impl Write) -> Result<Verdict> {
+    Err(Error::new(ErrorKind::Unsupported, "audit database")
+        .with_detail("this command was built without the feature `sqlite`"))
+}
+
+fn conclude<F: Serialize>(
+    options: &Options,
+    report: &AuditReport<F>,
+    out: &mut impl Write,
+) -> Result<Verdict> {
+    let findings: Vec<_> = report
+        .findings()
+        .iter()
+        .filter(|finding| !is_allowed(options, finding))
+        .collect();
+    let written = if options.json {
+        output::json(report.facts(), &findings, out)
+    } else {
+        output::table(&findings, report.findings().len() - findings.len(), out)
+    };
+    written
+        .map_err(|cause| Error::new(ErrorKind::Unavailable, "write findings").with_source(cause))?;
+    let denies_warnings = options.deny == Some(Deny::Warnings);
+    let counts = |finding: &&Finding| denies_warnings || finding.severity == Severity::Error;
+    Ok(if findings.into_iter().any(|finding| counts(&finding)) {
+        Verdict::Found
+    } else {
+        Verdict::Clean
+    })
+}
+
+/// What lets tenants reach each other cannot be decided away.
+fn is_allowed(options: &Options, finding: &Finding) -> bool {
+    finding.severity == Severity::Warning && options.allow.contains(&finding.code)
+}
+
+fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidSettings, "audit database").with_detail(detail)
+}

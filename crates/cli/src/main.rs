@@ -1,0 +1,52 @@
+//! The command `tenantry`: looks after the databases of services built on Tenantry.
+//!
+//! It exits with 0 if all is well, with 1 if something was found, and with 2 if it could not look.
+
+mod audit;
+mod environment;
+mod output;
+
+use std::error::Error as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const COULD_NOT_LOOK: u8 = 2;
+
+/// Looks after the databases of services built on Tenantry.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Audit(audit::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Command::Audit(options) = Cli::parse().command;
+    match audit::run(&options, &mut io::stdout().lock()).await {
+        Ok(audit::Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(audit::Verdict::Found) => ExitCode::FAILURE,
+        Err(error) => {
+            tell(&error);
+            ExitCode::from(COULD_NOT_LOOK)
+        }
+    }
+}
+
+/// Writes an error and its causes to the standard error, where nobody may be left to read it.
+fn tell(error: &tenantry_core::Error) {
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "tenantry: {}", output::one_line(&error.to_string()));
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = writeln!(stderr, "  because {}", output::one_line(&error.to_string()));
+        cause = error.source();
+    }
+}
