@@ -1,0 +1,361 @@
+//! Whether a rewritten statement does for each tenant what the statement does where the tenant is
+//! alone.
+
+use super::plan::unscoped;
+use super::rewriter::{Refusal, Rewriter, Rewritten};
+use super::schema::TENANTS;
+use super::world::{Answer, Failure, World, run};
+
+/// A statement of a corpus.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    pub(crate) text: String,
+    pub(crate) arguments: Vec<Option<String>>,
+    /// The rows come in an order that the statement fixes.
+    pub(crate) ordered: bool,
+}
+
+impl Statement {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            arguments: Vec::new(),
+            ordered: false,
+        }
+    }
+}
+
+/// What came of one statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Rewritten, with the same results for all tenants, and each scan of the plan has the tenant.
+    Equal {
+        /// How many rows were read or written, over all tenants.
+        rows: usize,
+    },
+    /// Refused by the guard, while the database takes it.
+    Refused(Refusal),
+    /// Refused by the guard, and by the database as well.
+    RefusedByBoth,
+    /// Rewritten, and it fails with or without the tenant.
+    FailsBoth(String),
+    /// Out of time.
+    TooLong,
+    Mismatch(Mismatch),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    pub(crate) kind: Kind,
+    pub(crate) rewritten: String,
+    pub(crate) what: String,
+}
+
+/// What kind of fault a mismatch shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The rows of another tenant were changed.
+    ForeignWrite,
+    /// A scan of the plan has no tenant.
+    Plan,
+    /// Other rows than those of the tenant alone.
+    Result,
+    /// Other contents of the tables.
+    Contents,
+    /// It fails where the statement itself does not.
+    Fails,
+    /// It succeeds where the statement itself fails.
+    Succeeds,
+}
+
+pub(crate) async fn judge(
+    world: &mut World,
+    rewriter: &dyn Rewriter,
+    statement: &Statement,
+) -> Verdict {
+    let rewritten = match rewriter.rewrite(&statement.text) {
+        Ok(rewritten) => rewritten,
+        Err(refusal) => {
+            let alone = alone(world, 0, statement, false).await;
+            return match alone {
+                Ok(_) => Verdict::Refused(refusal),
+                Err(_) => Verdict::RefusedByBoth,
+            };
+        }
+    };
+    let mismatch = |kind, what: String| {
+        Verdict::Mismatch(Mismatch {
+            kind,
+            rewritten: rewritten.text.clone(),
+            what,
+        })
+    };
+    if rewritten.arguments != statement.arguments.len() {
+        return mismatch(
+            Kind::Fails,
+            format!("counts {} arguments", rewritten.arguments),
+        );
+    }
+    let mut rows = 0;
+    let mut fails = None;
+    for tenant in 0..TENANTS.len() {
+        let expected = alone(world, tenant, statement, rewritten.writes).await;
+        let found = together(world, tenant, statement, &rewritten).await;
+        let name = TENANTS[tenant];
+        match (expected, found) {
+            (Err(failure), _) | (_, Err(failure)) if failure.code == "57014" => {
+                return Verdict::TooLong;
+            }
+            (Err(expected), Err(found)) => {
+                if expected.code != found.code && found.code.starts_with("42") {
+                    let what = format!(
+                        "fails with {} {}, and not with {}",
+                        found.code, found.message, expected.code
+                    );
+                    return mismatch(Kind::Fails, what);
+                }
+                fails = Some(found.code);
+            }
+            (Ok(_), Err(found)) => {
+                return mismatch(
+                    Kind::Fails,
+                    format!("fails for {name} with {} {}", found.code, found.message),
+                );
+            }
+            (Err(expected), Ok(_)) => {
+                let what = format!(
+                    "alone {name} fails with {} {}",
+                    expected.code, expected.message
+                );
+                return mismatch(Kind::Succeeds, what);
+            }
+            (Ok(expected), Ok(found)) => {
+                let open = unscoped(&found.plan, &world.owned, name);
+                if !open.is_empty() {
+                    return mismatch(Kind::Plan, open.join("; "));
+                }
+                if let Some((kind, what)) = compare(world, tenant, statement, &expected, &found) {
+                    return mismatch(kind, format!("for {name}: {what}"));
+                }
+                rows += found.answer.rows.len() + usize::try_from(found.answer.affected).unwrap();
+            }
+        }
+    }
+    match fails {
+        Some(code) => Verdict::FailsBoth(code),
+        None => Verdict::Equal { rows },
+    }
+}
+
+/// What a statement answered and left behind.
+struct Outcome {
+    answer: Answer,
+    plan: serde_json::Value,
+    contents: Vec<Vec<Option<String>>>,
+}
+
+fn compare(
+    world: &World,
+    tenant: usize,
+    statement: &Statement,
+    expected: &Outcome,
+    found: &Outcome,
+) -> Option<(Kind, String)> {
+    let tenant = Some(TENANTS[tenant].to_owned());
+    if !found.contents.is_empty() {
+        let foreign = |contents: &[Vec<Option<String>>]| -> Vec<_> {
+            let rows = contents
+                .iter()
+                .filter(|row| row[1] != tenant && row[1].is_some());
+            rows.cloned().collect()
+        };
+        let (before, after) = (foreign(&world.before), foreign(&found.contents));
+        if before != after {
+            return Some((Kind::ForeignWrite, format!("{before:?} became {after:?}")));
+        }
+        let own = |contents: &[Vec<Option<String>>]| -> Vec<_> {
+            let rows = contents
+                .iter()
+                .filter(|row| row[1] == tenant || row[1].is_none());
+            rows.cloned().collect()
+        };
+        // What was not looked at alone is said to write nothing, and so must have left all as it was.
+        let expected = match expected.contents.as_slice() {
+            [] => own(&world.before),
+            contents => own(contents),
+        };
+        let found = own(&found.contents);
+        if expected != found {
+            return Some((
+                Kind::Contents,
+                format!("left {found:?} and not {expected:?}"),
+            ));
+        }
+    }
+    if expected.answer.affected != found.answer.affected {
+        let what = format!(
+            "{} rows and not {}",
+            found.answer.affected, expected.answer.affected
+        );
+        return Some((Kind::Result, what));
+    }
+    let in_order = |rows: &[Vec<Option<String>>]| {
+        let mut rows = rows.to_vec();
+        if !statement.ordered {
+            rows.sort();
+        }
+        rows
+    };
+    let (expected, found) = (
+        in_order(&expected.answer.rows),
+        in_order(&found.answer.rows),
+    );
+    (!same(&expected, &found)).then(|| {
+        let only = |these: &[Vec<Option<String>>], those: &[Vec<Option<String>>]| -> Vec<_> {
+            these
+                .iter()
+                .filter(|row| !those.contains(row))
+                .take(3)
+                .cloned()
+                .collect()
+        };
+        let (more, fewer) = (only(&found, &expected), only(&expected, &found));
+        let what = format!(
+            "{} rows and not {}; too much {more:?}, missing {fewer:?}",
+            found.len(),
+            expected.len()
+        );
+        (Kind::Result, what)
+    })
+}
+
+/// Sums of doubles depend on the order in which they are added.
+fn same(left: &[Vec<Option<String>>], right: &[Vec<Option<String>>]) -> bool {
+    let cells = |rows: &[Vec<Option<String>>]| rows.iter().map(Vec::len).collect::<Vec<_>>();
+    cells(left) == cells(right)
+        && left
+            .iter()
+            .flatten()
+            .zip(right.iter().flatten())
+            .all(|pair| match pair {
+                (Some(left), Some(right)) => left == right || almost(left, right),
+                (left, right) => left == right,
+            })
+}
+
+fn almost(left: &str, right: &str) -> bool {
+    let long = |text: &str| text.len() > 12 && text.contains('.');
+    match (left.parse::<f64>(), right.parse::<f64>()) {
+        (Ok(left), Ok(right)) if long(&left.to_string()) || long(&right.to_string()) => {
+            (left - right).abs() <= 1e-12 * left.abs().max(right.abs())
+        }
+        _ => false,
+    }
+}
+
+async fn alone(
+    world: &mut World,
+    tenant: usize,
+    statement: &Statement,
+    writes: bool,
+) -> Result<Outcome, Failure> {
+    let contents = writes.then(|| world.contents.clone());
+    let arguments = &statement.arguments;
+    attempt(
+        &mut world.alone[tenant],
+        &statement.text,
+        arguments,
+        contents.as_deref(),
+        false,
+    )
+    .await
+}
+
+async fn together(
+    world: &mut World,
+    tenant: usize,
+    statement: &Statement,
+    rewritten: &Rewritten,
+) -> Result<Outcome, Failure> {
+    let mut arguments = statement.arguments.clone();
+    if rewritten.binds_tenant {
+        arguments.push(Some(TENANTS[tenant].to_owned()));
+    }
+    // A statement that says of itself that it writes nothing is not believed.
+    let contents = world.contents.clone();
+    attempt(
+        &mut world.shared,
+        &rewritten.text,
+        &arguments,
+        Some(&contents),
+        true,
+    )
+    .await
+}
+
+/// Runs a statement in a transaction that is rolled back.
+async fn attempt(
+    connection: &mut sqlx::PgConnection,
+    text: &str,
+    arguments: &[Option<String>],
+    contents: Option<&str>,
+    explain: bool,
+) -> Result<Outcome, Failure> {
+    let text = text.trim_end().trim_end_matches(';');
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Some(argument) => format!("'{}'", argument.replace('\'', "''")),
+            None => "null".to_owned(),
+        })
+        .collect();
+    let execute = if arguments.is_empty() {
+        "execute judged".to_owned()
+    } else {
+        format!("execute judged ({})", arguments.join(", "))
+    };
+    let explained = if explain {
+        format!("explain (verbose, costs off, format json) {execute}; ")
+    } else {
+        String::new()
+    };
+    let contents = contents
+        .map(|contents| format!("{contents}; "))
+        .unwrap_or_default();
+    let script = format!(
+        "begin; deallocate all; prepare judged as {text}\n; {explained}{execute}; {contents}rollback"
+    );
+    let answers = match run(connection, script).await {
+        Ok(answers) => answers,
+        Err(failure) => {
+            // In its own message: the script was given up at the statement that failed.
+            if let Err(failure) = run(connection, "rollback".to_owned()).await {
+                panic!("{} {}", failure.code, failure.message);
+            }
+            return Err(failure);
+        }
+    };
+    let mut answers = answers.into_iter().skip(3);
+    let plan = if explain {
+        let plan = answers.next().unwrap_or_default();
+        let text = plan
+            .rows
+            .first()
+            .and_then(|row| row[0].clone())
+            .unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    } else {
+        serde_json::Value::Null
+    };
+    let answer = answers.next().unwrap_or_default();
+    let contents = if contents.is_empty() {
+        Vec::new()
+    } else {
+        answers.next().unwrap_or_default().rows
+    };
+    Ok(Outcome {
+        answer,
+        plan,
+        contents,
+    })
+}

@@ -1,0 +1,17 @@
+//! The SQL guard before its judges.
+//!
+//! For each statement of a corpus: the rows of the rewritten text on a database that three tenants
+//! share equal the rows of the text itself on a database that holds one of them alone, for all three;
+//! and in the plan that PostgreSQL makes of the rewritten text every scan of a table with a tenant
+//! is restricted to it. Nothing here is under row-level security, which would hide a fault.
+
+#![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
+#![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
+
+mod judge;
+mod oracles;
+mod plan;
+mod rewriter;
+mod schema;
+mod world;
+mod zoo;
