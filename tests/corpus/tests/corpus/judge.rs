@@ -148,10 +148,11 @@ pub(crate) async fn judge(
 }
 
 /// What a statement answered and left behind.
-struct Outcome {
-    answer: Answer,
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    pub(crate) contents: Vec<Vec<Option<String>>>,
     plan: serde_json::Value,
-    contents: Vec<Vec<Option<String>>>,
 }
 
 fn compare(
@@ -253,7 +254,8 @@ fn almost(left: &str, right: &str) -> bool {
     }
 }
 
-async fn alone(
+/// Runs a statement as it is where a tenant is alone.
+pub(crate) async fn alone(
     world: &mut World,
     tenant: usize,
     statement: &Statement,

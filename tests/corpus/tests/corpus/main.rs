@@ -8,10 +8,15 @@
 #![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
 #![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
 
+mod benchmarks;
+mod guard;
 mod judge;
 mod oracles;
 mod plan;
+mod report;
 mod rewriter;
 mod schema;
+mod tpcc;
+mod tpch;
 mod world;
 mod zoo;

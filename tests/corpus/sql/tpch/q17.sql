@@ -1,0 +1,6 @@
+-- Revenue of small orders.
+select sum(l_extendedprice) / 7.0 as avg_yearly
+from lineitem, part
+where p_partkey = l_partkey
+  and p_brand = 'Brand#12'
+  and l_quantity < (select 0.9 * avg(l_quantity) from lineitem where l_partkey = p_partkey);
