@@ -1,7 +1,7 @@
 //! The statements of public benchmarks.
 
 use super::guard::Guard;
-use super::judge::{Statement, alone, judge};
+use super::judge::{Databases as _, Statement, judge};
 use super::report::Report;
 use super::schema::{Schema, TENANTS};
 use super::world::World;
@@ -24,7 +24,7 @@ async fn statements_of_tpcc() {
 
 async fn compare(corpus: &str, schema: &Schema, statements: &[Statement]) {
     let mut world = World::open(schema).await;
-    let guard = Guard::of(&world).await;
+    let guard = Guard::of(&world.store).await;
     let mut report = Report::of(corpus);
     for statement in statements {
         let verdict = judge(&mut world, &guard, statement).await;
@@ -47,7 +47,7 @@ async fn every_statement_of_the_benchmarks_finds_rows_that_differ_by_tenant() {
         for statement in &statements {
             let mut answers = Vec::new();
             for tenant in 0..TENANTS.len() {
-                let outcome = alone(&mut world, tenant, statement, true).await.unwrap();
+                let outcome = world.alone(tenant, statement, true).await.unwrap();
                 let rows = &outcome.answer.rows;
                 let null = rows.len() == 1 && rows[0].iter().all(Option::is_none);
                 if outcome.answer.affected == 0 || null {

@@ -1,14 +1,15 @@
 //! The guard itself, as what is judged.
 
+use tenantry_store::TenantStore;
+
 use super::rewriter::{Refusal, Rewriter, Rewritten};
-use super::world::World;
 
 /// Refuses all: what is left is whether the statements of a corpus run at all.
 #[derive(Debug)]
 pub(crate) struct Guard;
 
 impl Guard {
-    pub(crate) async fn of(_world: &World) -> Self {
+    pub(crate) async fn of(_store: &TenantStore) -> Self {
         Self
     }
 }

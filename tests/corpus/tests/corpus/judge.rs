@@ -4,7 +4,7 @@
 use super::plan::unscoped;
 use super::rewriter::{Refusal, Rewriter, Rewritten};
 use super::schema::TENANTS;
-use super::world::{Answer, Failure, World, run};
+use super::world::{Answer, Failure};
 
 /// A statement of a corpus.
 #[derive(Debug, Clone)]
@@ -68,15 +68,40 @@ pub(crate) enum Kind {
     Succeeds,
 }
 
+/// Databases that hold the same rows: one with all tenants, and one for each alone.
+pub(crate) trait Databases {
+    /// Runs a statement as it is where a tenant is alone, and takes back what it did.
+    async fn alone(
+        &mut self,
+        tenant: usize,
+        statement: &Statement,
+        writes: bool,
+    ) -> Result<Outcome, Failure>;
+
+    /// Runs what became of a statement where all tenants are, and takes back what it did.
+    async fn together(
+        &mut self,
+        tenant: usize,
+        statement: &Statement,
+        rewritten: &Rewritten,
+    ) -> Result<Outcome, Failure>;
+
+    /// The contents of the tables of all tenants, before anything was written.
+    fn before(&self) -> &[Vec<Option<String>>];
+
+    /// The tables with a tenant.
+    fn owned(&self) -> &[String];
+}
+
 pub(crate) async fn judge(
-    world: &mut World,
+    world: &mut impl Databases,
     rewriter: &dyn Rewriter,
     statement: &Statement,
 ) -> Verdict {
     let rewritten = match rewriter.rewrite(&statement.text) {
         Ok(rewritten) => rewritten,
         Err(refusal) => {
-            let alone = alone(world, 0, statement, false).await;
+            let alone = world.alone(0, statement, false).await;
             return match alone {
                 Ok(_) => Verdict::Refused(refusal),
                 Err(_) => Verdict::RefusedByBoth,
@@ -99,8 +124,8 @@ pub(crate) async fn judge(
     let mut rows = 0;
     let mut fails = None;
     for tenant in 0..TENANTS.len() {
-        let expected = alone(world, tenant, statement, rewritten.writes).await;
-        let found = together(world, tenant, statement, &rewritten).await;
+        let expected = world.alone(tenant, statement, rewritten.writes).await;
+        let found = world.together(tenant, statement, &rewritten).await;
         let name = TENANTS[tenant];
         match (expected, found) {
             (Err(failure), _) | (_, Err(failure)) if failure.code == "57014" => {
@@ -130,11 +155,13 @@ pub(crate) async fn judge(
                 return mismatch(Kind::Succeeds, what);
             }
             (Ok(expected), Ok(found)) => {
-                let open = unscoped(&found.plan, &world.owned, name);
+                let open = unscoped(&found.plan, world.owned(), name);
                 if !open.is_empty() {
                     return mismatch(Kind::Plan, open.join("; "));
                 }
-                if let Some((kind, what)) = compare(world, tenant, statement, &expected, &found) {
+                if let Some((kind, what)) =
+                    compare(world.before(), tenant, statement, &expected, &found)
+                {
                     return mismatch(kind, format!("for {name}: {what}"));
                 }
                 rows += found.answer.rows.len() + usize::try_from(found.answer.affected).unwrap();
@@ -152,11 +179,12 @@ pub(crate) async fn judge(
 pub(crate) struct Outcome {
     pub(crate) answer: Answer,
     pub(crate) contents: Vec<Vec<Option<String>>>,
-    plan: serde_json::Value,
+    /// Null where a backend has none that could be read.
+    pub(crate) plan: serde_json::Value,
 }
 
 fn compare(
-    world: &World,
+    all_before: &[Vec<Option<String>>],
     tenant: usize,
     statement: &Statement,
     expected: &Outcome,
@@ -170,7 +198,7 @@ fn compare(
                 .filter(|row| row[1] != tenant && row[1].is_some());
             rows.cloned().collect()
         };
-        let (before, after) = (foreign(&world.before), foreign(&found.contents));
+        let (before, after) = (foreign(all_before), foreign(&found.contents));
         if before != after {
             return Some((Kind::ForeignWrite, format!("{before:?} became {after:?}")));
         }
@@ -182,7 +210,7 @@ fn compare(
         };
         // What was not looked at alone is said to write nothing, and so must have left all as it was.
         let expected = match expected.contents.as_slice() {
-            [] => own(&world.before),
+            [] => own(all_before),
             contents => own(contents),
         };
         let found = own(&found.contents);
@@ -252,112 +280,4 @@ fn almost(left: &str, right: &str) -> bool {
         }
         _ => false,
     }
-}
-
-/// Runs a statement as it is where a tenant is alone.
-pub(crate) async fn alone(
-    world: &mut World,
-    tenant: usize,
-    statement: &Statement,
-    writes: bool,
-) -> Result<Outcome, Failure> {
-    let contents = writes.then(|| world.contents.clone());
-    let arguments = &statement.arguments;
-    attempt(
-        &mut world.alone[tenant],
-        &statement.text,
-        arguments,
-        contents.as_deref(),
-        false,
-    )
-    .await
-}
-
-async fn together(
-    world: &mut World,
-    tenant: usize,
-    statement: &Statement,
-    rewritten: &Rewritten,
-) -> Result<Outcome, Failure> {
-    let mut arguments = statement.arguments.clone();
-    if rewritten.binds_tenant {
-        arguments.push(Some(TENANTS[tenant].to_owned()));
-    }
-    // A statement that says of itself that it writes nothing is not believed.
-    let contents = world.contents.clone();
-    attempt(
-        &mut world.shared,
-        &rewritten.text,
-        &arguments,
-        Some(&contents),
-        true,
-    )
-    .await
-}
-
-/// Runs a statement in a transaction that is rolled back.
-async fn attempt(
-    connection: &mut sqlx::PgConnection,
-    text: &str,
-    arguments: &[Option<String>],
-    contents: Option<&str>,
-    explain: bool,
-) -> Result<Outcome, Failure> {
-    let text = text.trim_end().trim_end_matches(';');
-    let arguments: Vec<_> = arguments
-        .iter()
-        .map(|argument| match argument {
-            Some(argument) => format!("'{}'", argument.replace('\'', "''")),
-            None => "null".to_owned(),
-        })
-        .collect();
-    let execute = if arguments.is_empty() {
-        "execute judged".to_owned()
-    } else {
-        format!("execute judged ({})", arguments.join(", "))
-    };
-    let explained = if explain {
-        format!("explain (verbose, costs off, format json) {execute}; ")
-    } else {
-        String::new()
-    };
-    let contents = contents
-        .map(|contents| format!("{contents}; "))
-        .unwrap_or_default();
-    let script = format!(
-        "begin; deallocate all; prepare judged as {text}\n; {explained}{execute}; {contents}rollback"
-    );
-    let answers = match run(connection, script).await {
-        Ok(answers) => answers,
-        Err(failure) => {
-            // In its own message: the script was given up at the statement that failed.
-            if let Err(failure) = run(connection, "rollback".to_owned()).await {
-                panic!("{} {}", failure.code, failure.message);
-            }
-            return Err(failure);
-        }
-    };
-    let mut answers = answers.into_iter().skip(3);
-    let plan = if explain {
-        let plan = answers.next().unwrap_or_default();
-        let text = plan
-            .rows
-            .first()
-            .and_then(|row| row[0].clone())
-            .unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
-    } else {
-        serde_json::Value::Null
-    };
-    let answer = answers.next().unwrap_or_default();
-    let contents = if contents.is_empty() {
-        Vec::new()
-    } else {
-        answers.next().unwrap_or_default().rows
-    };
-    Ok(Outcome {
-        answer,
-        plan,
-        contents,
-    })
 }

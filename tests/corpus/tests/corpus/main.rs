@@ -9,6 +9,9 @@
 #![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
 
 mod benchmarks;
+mod files;
+mod generated;
+mod grammar;
 mod guard;
 mod judge;
 mod oracles;
@@ -20,3 +23,13 @@ mod tpcc;
 mod tpch;
 mod world;
 mod zoo;
+
+/// How long a proof may take.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "set by scripts/prove, for proofs alone"
+)]
+fn long() -> std::time::Duration {
+    let seconds = std::env::var("TENANTRY_PROVE_SECONDS").unwrap();
+    std::time::Duration::from_secs(seconds.parse().unwrap())
+}

@@ -61,10 +61,6 @@ impl Report {
         }
     }
 
-    pub(crate) fn tried(&self) -> usize {
-        self.tried
-    }
-
     pub(crate) fn equal(&self) -> usize {
         self.equal
     }

@@ -7,6 +7,8 @@ use tenantry_store::postgres::Bootstrap;
 use tenantry_store::{PostgresSettings, TenantStore};
 use tenantry_testkit::{PostgresServer, TestDatabase};
 
+use super::judge::{Databases, Outcome, Statement};
+use super::rewriter::Rewritten;
 use super::schema::{Schema, TENANTS};
 
 /// Connections are those of the superuser, so that row-level security has no part in any answer.
@@ -19,7 +21,7 @@ pub(crate) struct World {
     /// The contents of the tables, before anything was written.
     pub(crate) before: Vec<Vec<Option<String>>>,
     pub(crate) contents: String,
-    pub(crate) databases: Vec<TestDatabase>,
+    _databases: Vec<TestDatabase>,
 }
 
 impl World {
@@ -90,8 +92,58 @@ impl World {
             shared,
             alone,
             store,
-            databases,
+            _databases: databases,
         }
+    }
+}
+
+impl Databases for World {
+    async fn alone(
+        &mut self,
+        tenant: usize,
+        statement: &Statement,
+        writes: bool,
+    ) -> Result<Outcome, Failure> {
+        let contents = writes.then_some(self.contents.as_str());
+        let arguments = &statement.arguments;
+        attempt(
+            &mut self.alone[tenant],
+            &statement.text,
+            arguments,
+            contents,
+            false,
+        )
+        .await
+    }
+
+    async fn together(
+        &mut self,
+        tenant: usize,
+        statement: &Statement,
+        rewritten: &Rewritten,
+    ) -> Result<Outcome, Failure> {
+        let mut arguments = statement.arguments.clone();
+        if rewritten.binds_tenant {
+            arguments.push(Some(TENANTS[tenant].to_owned()));
+        }
+        // A statement that says of itself that it writes nothing is not believed.
+        let contents = Some(self.contents.as_str());
+        attempt(
+            &mut self.shared,
+            &rewritten.text,
+            &arguments,
+            contents,
+            true,
+        )
+        .await
+    }
+
+    fn before(&self) -> &[Vec<Option<String>>] {
+        &self.before
+    }
+
+    fn owned(&self) -> &[String] {
+        &self.owned
     }
 }
 
@@ -131,6 +183,73 @@ pub(crate) async fn connect(url: &str) -> PgConnection {
     )
     .await;
     connection
+}
+
+/// Runs a statement in a transaction that is rolled back.
+async fn attempt(
+    connection: &mut PgConnection,
+    text: &str,
+    arguments: &[Option<String>],
+    contents: Option<&str>,
+    explain: bool,
+) -> Result<Outcome, Failure> {
+    let text = text.trim_end().trim_end_matches(';');
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Some(argument) => format!("'{}'", argument.replace('\'', "''")),
+            None => "null".to_owned(),
+        })
+        .collect();
+    let execute = if arguments.is_empty() {
+        "execute judged".to_owned()
+    } else {
+        format!("execute judged ({})", arguments.join(", "))
+    };
+    let explained = if explain {
+        format!("explain (verbose, costs off, format json) {execute}; ")
+    } else {
+        String::new()
+    };
+    let contents = contents
+        .map(|contents| format!("{contents}; "))
+        .unwrap_or_default();
+    let script = format!(
+        "begin; deallocate all; prepare judged as {text}\n; {explained}{execute}; {contents}rollback"
+    );
+    let answers = match run(connection, script).await {
+        Ok(answers) => answers,
+        Err(failure) => {
+            // In its own message: the script was given up at the statement that failed.
+            if let Err(failure) = run(connection, "rollback".to_owned()).await {
+                panic!("{} {}", failure.code, failure.message);
+            }
+            return Err(failure);
+        }
+    };
+    let mut answers = answers.into_iter().skip(3);
+    let plan = if explain {
+        let plan = answers.next().unwrap_or_default();
+        let text = plan
+            .rows
+            .first()
+            .and_then(|row| row[0].clone())
+            .unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    } else {
+        serde_json::Value::Null
+    };
+    let answer = answers.next().unwrap_or_default();
+    let contents = if contents.is_empty() {
+        Vec::new()
+    } else {
+        answers.next().unwrap_or_default().rows
+    };
+    Ok(Outcome {
+        answer,
+        plan,
+        contents,
+    })
 }
 
 /// What the server refused a statement with.
