@@ -6,9 +6,14 @@
 //! is restricted to it. Nothing here is under row-level security, which would hide a fault.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
+#![allow(
+    clippy::future_not_send,
+    reason = "each test keeps to a thread of its own"
+)]
 #![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
 
 mod benchmarks;
+mod crafted;
 mod files;
 mod generated;
 mod grammar;
@@ -16,9 +21,11 @@ mod guard;
 mod judge;
 mod oracles;
 mod plan;
+mod regress;
 mod report;
 mod rewriter;
 mod schema;
+mod split;
 mod tpcc;
 mod tpch;
 mod world;

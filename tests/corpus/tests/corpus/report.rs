@@ -15,7 +15,7 @@ pub(crate) struct Report {
     equal: usize,
     without_rows: usize,
     fail_both: usize,
-    too_long: usize,
+    undecided: usize,
     refused_by_both: usize,
     refused: BTreeMap<String, (usize, String)>,
     faults: BTreeMap<Kind, (usize, Vec<String>)>,
@@ -46,7 +46,7 @@ impl Report {
             }
             Verdict::RefusedByBoth => self.refused_by_both += 1,
             Verdict::FailsBoth(_) => self.fail_both += 1,
-            Verdict::TooLong => self.too_long += 1,
+            Verdict::Undecided => self.undecided += 1,
             Verdict::Mismatch(mismatch) => {
                 let (count, shown) = self.faults.entry(mismatch.kind).or_default();
                 *count += 1;
@@ -92,14 +92,14 @@ impl fmt::Display for Report {
         write!(
             f,
             "{}: {} tried, {} rewritten and equal for all tenants ({} without any row), {} fail with and \
-             without the tenant, {} out of time, {} refused by the guard and the database, \
+             without the tenant, {} undecided, {} refused by the guard and the database, \
              {} refused by the guard alone, {} mismatches",
             self.corpus,
             self.tried,
             self.equal,
             self.without_rows,
             self.fail_both,
-            self.too_long,
+            self.undecided,
             self.refused_by_both,
             self.refused(),
             self.mismatches()

@@ -16,6 +16,9 @@ pub(crate) struct World {
     pub(crate) shared: PgConnection,
     pub(crate) alone: Vec<PgConnection>,
     pub(crate) store: TenantStore,
+    pub(crate) app_url: String,
+    pub(crate) app: String,
+    pub(crate) owner: String,
     /// The tables with a tenant, as the plan names them.
     pub(crate) owned: Vec<String>,
     /// The contents of the tables, before anything was written.
@@ -92,6 +95,9 @@ impl World {
             shared,
             alone,
             store,
+            app_url: app.url().to_owned(),
+            app: app.user().to_owned(),
+            owner: owner.user().to_owned(),
             _databases: databases,
         }
     }
@@ -162,14 +168,17 @@ async fn fill(connection: &mut PgConnection, schema: &Schema, tenants: &[usize])
 
 /// Returns the query for what is in the tables: the table, the tenant, how many rows, and a digest.
 fn contents(schema: &Schema) -> String {
-    let digest = "count(*), md5(string_agg(x::text, chr(10) order by x::text collate \"C\"))";
+    let digest =
+        "count(*), md5(string_agg(the_row::text, chr(10) order by the_row::text collate \"C\"))";
     let owned = schema.owned.iter().map(|table| {
-        format!("select '{table}', tenant_id::text, {digest} from {table} x group by tenant_id")
+        format!(
+            "select '{table}', tenant_id::text, {digest} from {table} the_row group by tenant_id"
+        )
     });
     let shared = schema
         .shared
         .iter()
-        .map(|table| format!("select '{table}', null, {digest} from {table} x"));
+        .map(|table| format!("select '{table}', null, {digest} from {table} the_row"));
     let all: Vec<_> = owned.chain(shared).collect();
     format!("{} order by 1, 2", all.join(" union all "))
 }
@@ -193,7 +202,7 @@ async fn attempt(
     contents: Option<&str>,
     explain: bool,
 ) -> Result<Outcome, Failure> {
-    let text = text.trim_end().trim_end_matches(';');
+    let text = text.trim_ascii_end().trim_end_matches(';');
     let arguments: Vec<_> = arguments
         .iter()
         .map(|argument| match argument {
@@ -211,40 +220,35 @@ async fn attempt(
     } else {
         String::new()
     };
-    let contents = contents
-        .map(|contents| format!("{contents}; "))
-        .unwrap_or_default();
+    // A transaction that has written has a number.
     let script = format!(
-        "begin; deallocate all; prepare judged as {text}\n; {explained}{execute}; {contents}rollback"
+        "begin; deallocate all; prepare judged as {text}\n; {explained}{execute}; \
+         select pg_current_xact_id_if_assigned()::text"
     );
     let answers = match run(connection, script).await {
         Ok(answers) => answers,
         Err(failure) => {
-            // In its own message: the script was given up at the statement that failed.
-            if let Err(failure) = run(connection, "rollback".to_owned()).await {
-                panic!("{} {}", failure.code, failure.message);
-            }
+            must(connection, "rollback").await;
             return Err(failure);
         }
     };
     let mut answers = answers.into_iter().skip(3);
     let plan = if explain {
         let plan = answers.next().unwrap_or_default();
-        let text = plan
-            .rows
-            .first()
-            .and_then(|row| row[0].clone())
-            .unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+        let text = plan.rows.first().and_then(|row| row[0].clone());
+        serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default()
     } else {
         serde_json::Value::Null
     };
     let answer = answers.next().unwrap_or_default();
-    let contents = if contents.is_empty() {
-        Vec::new()
-    } else {
-        answers.next().unwrap_or_default().rows
+    let written = answers
+        .next()
+        .is_some_and(|answer| answer.rows[0][0].is_some());
+    let contents = match contents {
+        Some(contents) if written => must(connection, contents).await,
+        _ => Vec::new(),
     };
+    must(connection, "rollback").await;
     Ok(Outcome {
         answer,
         plan,

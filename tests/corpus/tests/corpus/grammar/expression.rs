@@ -1,6 +1,6 @@
 //! Expressions of a wanted kind over the columns in sight.
 
-use super::{Column, Grammar, Kind};
+use super::{Column, Grammar, Kind, MARK};
 
 impl Grammar<'_> {
     /// Returns the columns in sight, innermost query first, as they are written.
@@ -233,7 +233,7 @@ impl Grammar<'_> {
                     .as_ref()
                     .is_some_and(|text| text.parse::<i32>().is_ok())
             }) {
-                return self.placeholder(index + 1, kind);
+                return self.placeholder(index, kind);
             }
         }
         let value = match kind {
@@ -241,15 +241,15 @@ impl Grammar<'_> {
             _ => *self.choices.of(&["ada", "open", "bob", "x"]),
         };
         self.arguments.push(Some(value.to_owned()));
-        self.placeholder(self.arguments.len(), kind)
+        self.placeholder(self.arguments.len() - 1, kind)
     }
 
     fn placeholder(&self, number: usize, kind: Kind) -> String {
         match (self.is_postgres(), kind) {
-            (true, Kind::Int) => format!("${number}::int"),
-            (true, _) => format!("${number}::text"),
-            (false, Kind::Int) => format!("cast(${number} as integer)"),
-            (false, _) => format!("${number}"),
+            (true, Kind::Int) => format!("{MARK}{number}{MARK}::int"),
+            (true, _) => format!("{MARK}{number}{MARK}::text"),
+            (false, Kind::Int) => format!("cast({MARK}{number}{MARK} as integer)"),
+            (false, _) => format!("{MARK}{number}{MARK}"),
         }
     }
 

@@ -36,11 +36,43 @@ pub(crate) fn statement(dialect: Dialect, numbers: &[u16]) -> Statement {
         names: 0,
     };
     let text = grammar.statement();
+    let (text, arguments) = with_arguments(&text, &grammar.arguments);
     Statement {
         text,
-        arguments: grammar.arguments,
+        arguments,
         ordered: false,
     }
+}
+
+/// Stands before and after the number of an argument until the whole text is there, for not all
+/// that is made is used.
+const MARK: char = '\u{1}';
+
+/// Numbers the arguments that are used, in their order in the text.
+fn with_arguments(text: &str, values: &[Option<String>]) -> (String, Vec<Option<String>>) {
+    let mut numbered = String::new();
+    let mut used: Vec<usize> = Vec::new();
+    for (index, part) in text.split(MARK).enumerate() {
+        if index % 2 == 0 {
+            numbered.push_str(part);
+            continue;
+        }
+        let value: usize = part.parse().unwrap_or_default();
+        let place = used
+            .iter()
+            .position(|known| *known == value)
+            .unwrap_or_else(|| {
+                used.push(value);
+                used.len() - 1
+            });
+        numbered.push_str(&format!("${}", place + 1));
+    }
+    (
+        numbered,
+        used.into_iter()
+            .map(|value| values[value].clone())
+            .collect(),
+    )
 }
 
 /// What a column holds.

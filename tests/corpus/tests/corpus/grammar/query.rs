@@ -467,14 +467,12 @@ impl Grammar<'_> {
             Kind::Bool if postgres => format!("bool_or({})", self.expression(Kind::Bool, depth)),
             Kind::Bool => format!("max({})", self.expression(Kind::Bool, depth)),
             Kind::Uuid => {
-                return format!(
-                    "{}",
-                    if postgres {
-                        "min(null::text)::uuid"
-                    } else {
-                        "null"
-                    }
-                );
+                let nothing = if postgres {
+                    "min(null::text)::uuid"
+                } else {
+                    "null"
+                };
+                return nothing.to_owned();
             }
             Kind::Json => {
                 let number = self.expression(Kind::Int, depth);
@@ -562,12 +560,12 @@ impl Grammar<'_> {
             if self.tables_left == 0 || !self.choices.chance(45) {
                 break;
             }
-            text = self.join(text, start, depth);
+            text = self.join(&text, start, depth);
         }
         text
     }
 
-    fn join(&mut self, left: String, start: usize, depth: usize) -> String {
+    fn join(&mut self, left: &str, start: usize, depth: usize) -> String {
         let kind = match self.choices.below(8) {
             0 => "join",
             1 => "inner join",
@@ -583,9 +581,9 @@ impl Grammar<'_> {
             // What is joined first sees nothing of the left.
             let hidden = self.hide(middle);
             let inner = self.factor(depth, false);
-            let inner = self.join(inner, middle, depth);
+            let inner = self.join(&inner, middle, depth);
             self.unhide(hidden);
-            self.in_parentheses(inner, middle)
+            self.in_parentheses(&inner, middle)
         } else {
             self.factor(depth, lateral)
         };
@@ -685,7 +683,7 @@ impl Grammar<'_> {
     }
 
     /// A join in parentheses, at times under a name of its own.
-    fn in_parentheses(&mut self, inner: String, start: usize) -> String {
+    fn in_parentheses(&mut self, inner: &str, start: usize) -> String {
         if !self.is_postgres() || !self.choices.chance(40) {
             return format!("({inner})");
         }
@@ -746,7 +744,7 @@ impl Grammar<'_> {
             11 if self.is_postgres() => {
                 let (text, columns) =
                     self.without_scope(|grammar| grammar.values(Some(&[Kind::Int, Kind::Text])));
-                self.aliased(format!("({text})"), &columns, true)
+                self.aliased(&format!("({text})"), &columns, true)
             }
             _ => self.table(),
         }
@@ -807,7 +805,7 @@ impl Grammar<'_> {
             });
             return format!("{name}{sample}");
         }
-        let text = self.aliased(name, &columns, false);
+        let text = self.aliased(&name, &columns, false);
         if !is_view && let Some(last) = self.relations().last_mut() {
             last.is_table = true;
         }
@@ -815,7 +813,7 @@ impl Grammar<'_> {
     }
 
     /// Gives a name, at times with names for the columns as well, and puts it in sight.
-    fn aliased(&mut self, text: String, columns: &[Column], rename: bool) -> String {
+    fn aliased(&mut self, text: &str, columns: &[Column], rename: bool) -> String {
         let alias = self.alias();
         let as_word = if self.choices.chance(50) { "as " } else { "" };
         let mut columns = columns.to_vec();
@@ -860,7 +858,7 @@ impl Grammar<'_> {
             })
         };
         let lateral = if lateral { "lateral " } else { "" };
-        self.aliased(format!("{lateral}({text})"), &columns, false)
+        self.aliased(&format!("{lateral}({text})"), &columns, false)
     }
 
     /// Without a look at the relations beside it.
@@ -896,6 +894,6 @@ impl Grammar<'_> {
                 kind,
             })
             .collect();
-        self.aliased(text, &columns, true)
+        self.aliased(&text, &columns, true)
     }
 }

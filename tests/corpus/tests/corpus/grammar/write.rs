@@ -2,8 +2,10 @@
 
 use super::{Column, Grammar, Kind, Relation, Scope};
 
+type Columns = &'static [(&'static str, Kind)];
+
 /// What can be inserted into, with a key that is free and the columns that are given.
-const TARGETS: [(&str, &str, &[(&str, Kind)]); 4] = [
+const TARGETS: [(&str, &str, Columns); 4] = [
     (
         "notes",
         "id",
@@ -31,7 +33,7 @@ const TARGETS: [(&str, &str, &[(&str, Kind)]); 4] = [
 ];
 
 /// What can be updated without a foreign key in the way, with the columns that may change.
-const UPDATED: [(&str, &[(&str, Kind)]); 5] = [
+const UPDATED: [(&str, Columns); 5] = [
     ("notes", &[("name", Kind::Text), ("body", Kind::Text)]),
     (
         "orders",
