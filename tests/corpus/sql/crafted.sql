@@ -142,6 +142,8 @@ merge into notes n using people p on n.tenant_id = p.tenant_id and n.id = p.id w
 merge into notes n using (select * from people where id = 1) p on false when not matched then insert (id) values (p.id + 600);
 
 -- Locks.
+select id from people for no key update;
+select id from people for key share;
 select * from people for update;
 select * from people p left join notes n on n.id = p.id for update of p;
 select * from (select * from people) x for update;

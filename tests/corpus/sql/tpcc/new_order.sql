@@ -19,7 +19,7 @@ on conflict (tenant_id, no_w_id, no_d_id, no_o_id) do nothing;
 select i_price, i_name, i_data from item where i_id = $1;
 -- its stock: 4, 1
 select s_quantity, s_data, s_dist_01, s_dist_02 from stock
-where s_i_id = $1 and s_w_id = $2 for no key update;
+where s_i_id = $1 and s_w_id = $2 for update;
 -- taking it from the stock: 4, 1, 7
 update stock
 set s_quantity = case when s_quantity >= $3::int + 10 then s_quantity - $3::int

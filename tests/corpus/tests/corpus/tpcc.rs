@@ -90,7 +90,7 @@ fn rows(tenant: usize) -> Vec<Rows> {
             ));
         }
         for d in 1..=3 {
-            let orders = 6 + tenant as u64 + dice.roll(2);
+            let orders = 6 + 2 * tenant as u64 + dice.roll(2);
             district.push(format!(
                 "{w}, {d}, 'd{d} of {tenant}', 'street', 'city', 0.0{}, {}, {}",
                 dice.roll(9),
