@@ -141,6 +141,30 @@ impl Catalog {
         })
     }
 
+    /// Returns the name that an identifier gives to a relation: no word of the grammar.
+    pub(super) fn relation_name<'i>(&self, ident: &'i Ident) -> Result<Cow<'i, str>, Refusal> {
+        if ident.quote_style.is_none() && is_reserved(&ident.value) {
+            return Err(Refusal::new(
+                format!("the word {} for a name", ident.value.to_ascii_uppercase()),
+                "it is a word of the grammar: leave it out, or write the name in double quotes",
+            ));
+        }
+        self.identifier(ident)
+    }
+
+    /// Returns the schema and the name of a relation.
+    pub(super) fn relation_path<'n>(
+        &self,
+        name: &'n ObjectName,
+    ) -> Result<(Option<Cow<'n, str>>, Cow<'n, str>), Refusal> {
+        for part in &name.0 {
+            if let ObjectNamePart::Identifier(ident) = part {
+                self.relation_name(ident)?;
+            }
+        }
+        self.parts(name)
+    }
+
     pub(super) fn is_tenant(&self, ident: &Ident) -> Result<bool, Refusal> {
         Ok(self.identifier(ident)? == TENANT)
     }
@@ -164,7 +188,7 @@ impl Catalog {
     }
 
     pub(super) fn relation(&self, name: &ObjectName) -> Result<&Arc<Relation>, Refusal> {
-        let (schema, name) = self.parts(name)?;
+        let (schema, name) = self.relation_path(name)?;
         let found = match &schema {
             None => self.visible.get(&*name),
             Some(schema) => self
@@ -207,6 +231,112 @@ fn is_of_the_system(schema: Option<&str>, name: &str) -> bool {
         || schema.is_none_or(|schema| schema.starts_with("pg_"))
             && (name.starts_with("pg_") || name.starts_with("sqlite_"))
 }
+
+/// Returns whether the grammar keeps a word for itself in one of the databases: the parser may take
+/// it for the name of a table or an alias, as in `FROM ONLY invoices`.
+fn is_reserved(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    RESERVED.binary_search(&&*word).is_ok()
+}
+
+/// <https://www.postgresql.org/docs/current/sql-keywords-appendix.html>, those that name neither a
+/// table nor a column, and those of <https://www.sqlite.org/lang_keywords.html> that lead a clause
+/// about a table.
+const RESERVED: &[&str] = &[
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "binary",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "indexed",
+    "initially",
+    "inner",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "left",
+    "like",
+    "limit",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "outer",
+    "overlaps",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "right",
+    "rows",
+    "select",
+    "set",
+    "similar",
+    "some",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "using",
+    "values",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+];
 
 /// PostgreSQL cuts longer names
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).

@@ -207,6 +207,9 @@ impl Source {
 
     /// Returns the tokens for the parser, once, and those that it does not know where they stand:
     /// the conditions of partial indexes in `ON CONFLICT (…) WHERE … DO`.
+    ///
+    /// Left out besides is what changes nothing for a table: `NO KEY` and `KEY` in a locking clause,
+    /// `OVERRIDING … VALUE`.
     pub(super) fn for_parser(&mut self) -> (Vec<TokenWithSpan>, Vec<Vec<TokenWithSpan>>) {
         let ranges = self.index_conditions();
         let mut conditions = vec![Vec::new(); ranges.len()];
@@ -214,6 +217,7 @@ impl Source {
         for (index, token) in std::mem::take(&mut self.parsed).into_iter().enumerate() {
             match ranges.iter().position(|range| range.contains(&index)) {
                 Some(condition) => conditions[condition].push(token),
+                None if self.is_left_out(index) => {}
                 None => tokens.push(token),
             }
         }
@@ -221,6 +225,31 @@ impl Source {
             tokens.push(TokenWithSpan::wrap(Token::EOF));
         }
         (tokens, conditions)
+    }
+
+    fn is_left_out(&self, index: usize) -> bool {
+        const CLAUSES: [(&[&str], std::ops::Range<usize>); 4] = [
+            (&["for", "no", "key", "update"], 1..3),
+            (&["for", "key", "share"], 1..2),
+            (&["overriding", "system", "value"], 0..3),
+            (&["overriding", "user", "value"], 0..3),
+        ];
+        self.database == Database::Postgres
+            && CLAUSES.iter().any(|(words, left_out)| {
+                left_out.clone().any(|place| {
+                    index >= place
+                        && words
+                            .iter()
+                            .enumerate()
+                            .all(|(offset, word)| self.is_word(index - place + offset, word))
+                })
+            })
+    }
+
+    fn is_word(&self, index: usize, word: &str) -> bool {
+        self.tokens.get(index).is_some_and(|place| {
+            place.kind == Kind::Word && self.text[place.start..place.end].eq_ignore_ascii_case(word)
+        })
     }
 
     /// Finds `WHERE …` between the target of a conflict and its DO.
@@ -423,7 +452,7 @@ fn classify(database: Database, token: &Token, slice: &str) -> Result<(Kind, Edg
     match token {
         Token::Word(word) => {
             let is_name = match word.quote_style {
-                None => is_name(slice),
+                None => is_name(database, slice),
                 Some('"') => is_quoted(slice, '"'),
                 Some('`') => !postgres && is_quoted(slice, '`'),
                 Some('[') => !postgres && is_bracketed(slice),
@@ -480,13 +509,16 @@ fn check_operator(slice: &str) -> Result<(), Refusal> {
     }
 }
 
-/// An identifier that both databases read as one word: no `$`, which begins an argument elsewhere.
-fn is_name(slice: &str) -> bool {
-    let mut bytes = slice.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80)
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80)
+/// An identifier: on PostgreSQL a `$` may stand in it, on SQLite it begins an argument.
+fn is_name(database: Database, slice: &str) -> bool {
+    let is_part = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || byte == b'_'
+            || byte >= 0x80
+            || byte == b'$' && database == Database::Postgres
+    };
+    let begins = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
+    slice.bytes().next().is_some_and(begins) && slice.bytes().all(is_part)
 }
 
 fn is_number(slice: &str) -> bool {
@@ -580,7 +612,7 @@ fn is_dollar_quoted(slice: &str) -> bool {
         return false;
     };
     let delimiter = format!("${tag}$");
-    (tag.is_empty() || is_name(tag))
+    (tag.is_empty() || is_name(Database::Sqlite, tag))
         && rest
             .strip_suffix(&delimiter)
             .is_some_and(|inner| !inner.contains(&delimiter))

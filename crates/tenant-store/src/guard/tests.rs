@@ -123,6 +123,14 @@ fn every_table_gets_its_condition() {
             "select * from a where a.tenant_id = $1 for update skip locked",
         ),
         (
+            "select * from a for no key update of a nowait",
+            "select * from a where a.tenant_id = $1 for no key update of a nowait",
+        ),
+        (
+            "select * from a where n = 1 FOR KEY SHARE",
+            "select * from a where a.tenant_id = $1 and (n = 1) FOR KEY SHARE",
+        ),
+        (
             "select * from editions e join a on a.edition = e.id",
             "select * from editions e join a on a.edition = e.id where a.tenant_id = $1",
         ),
@@ -299,7 +307,25 @@ fn what_is_not_proven_is_refused() {
         ),
         ("select * from a, a", "two tables of the name a"),
         ("select * from a x, b X", "two tables of the name x"),
-        ("select * from only a", "unknown table"),
+        ("select * from only a", "the word ONLY"),
+        (
+            "with \"only\" as (select 1) select * from only a",
+            "the word ONLY",
+        ),
+        ("update only a set n = 1", "the word ONLY"),
+        ("delete from only a", "the word ONLY"),
+        (
+            "with invoices as (select 1 as id) select * from named",
+            "the name invoices",
+        ),
+        (
+            "select a.ctid from a full join b on true",
+            "a system column",
+        ),
+        (
+            "select public.a.id from public.a full join b on true",
+            "with its schema",
+        ),
         (
             "select * from a #--1\n or true",
             "an operator that begins a comment",

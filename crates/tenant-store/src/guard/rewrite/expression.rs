@@ -21,8 +21,11 @@ impl Rewriter<'_> {
     pub(super) fn expression(&mut self, expression: &mut Expr) -> Result<(), Refusal> {
         self.seen.expressions += 1;
         match expression {
+            Expr::CompoundIdentifier(path) => {
+                self.longest_path = self.longest_path.max(path.len());
+                Ok(())
+            }
             Expr::Identifier(_)
-            | Expr::CompoundIdentifier(_)
             | Expr::TypedString(_)
             | Expr::Wildcard(_)
             | Expr::QualifiedWildcard(..) => Ok(()),
@@ -279,6 +282,15 @@ impl Rewriter<'_> {
     pub(super) fn function_argument(&mut self, argument: &mut FunctionArg) -> Result<(), Refusal> {
         let argument = match argument {
             FunctionArg::Unnamed(argument) | FunctionArg::Named { arg: argument, .. } => argument,
+            // `name => value`
+            FunctionArg::ExprNamed {
+                name: name @ Expr::Identifier(_),
+                arg: argument,
+                ..
+            } => {
+                self.expression(name)?;
+                argument
+            }
             FunctionArg::ExprNamed { .. } => return Err(other_function()),
         };
         match argument {

@@ -167,7 +167,15 @@ impl Rewriter<'_> {
                         "it takes its sample from the rows of all tenants: write ORDER BY and LIMIT",
                     ));
                 }
-                self.catalog.parts(name)?;
+                let (schema, plain) = self.catalog.relation_path(name)?;
+                if schema.is_none() && self.outer_ctes.iter().any(|cte| **cte == *plain) {
+                    return Err(Refusal::new(
+                        format!(
+                            "a common table expression by the name {plain}, which the view reads"
+                        ),
+                        "give it another name",
+                    ));
+                }
                 let (first, last) = self.source.of_name(name)?;
                 clause.at = last + 1;
                 self.alias(clause, alias.as_ref())?;
@@ -200,6 +208,8 @@ impl Rewriter<'_> {
                         if clause.locks {
                             return Err(self.locked(&relation.name));
                         }
+                        self.replaced = true;
+                        self.replaced_qualified |= name.0.len() > 1 && alias.is_none();
                         let table = self.source.slice(first, last)?.to_owned();
                         let condition = self.condition(name, None)?;
                         let named = self.derived_alias(name, alias.as_ref())?;
@@ -373,7 +383,7 @@ impl Rewriter<'_> {
 
     /// Refuses a name that is there twice: the condition of one table would be that of the other.
     fn note(&self, clause: &mut Clause, name: &Ident) -> Result<(), Refusal> {
-        let name = self.catalog.identifier(name)?.into_owned();
+        let name = self.catalog.relation_name(name)?.into_owned();
         if clause.names.contains(&name) {
             return Err(Refusal::new(
                 format!("two tables of the name {name} in one FROM"),

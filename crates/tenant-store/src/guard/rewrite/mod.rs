@@ -20,7 +20,7 @@ use sqlparser::tokenizer::Token;
 
 use super::catalog::Catalog;
 use super::refusal::Refusal;
-use super::source::{Kind, Source, dialect};
+use super::source::{Kind, Place, Source, dialect};
 use crate::backend::Dialect;
 use crate::statement::TENANT;
 
@@ -59,11 +59,15 @@ pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal
 }
 
 /// What a statement takes of the stack, in bytes: in any case, and for each step into its tree.
-const STACK: usize = 256 << 10;
-const FRAME: usize = 4 << 10;
+const STACK: usize = 512 << 10;
+const FRAME: usize = if cfg!(debug_assertions) {
+    12 << 10
+} else {
+    4 << 10
+};
 
 /// The stack for statements that need more than is left, of which only what is used takes memory.
-const LARGE_STACK: usize = 96 << 20;
+const LARGE_STACK: usize = 160 << 20;
 
 /// Returns how many arguments a statement takes; numbers `?` from left to right.
 fn count_arguments(source: &Source) -> Result<usize, Refusal> {
@@ -93,6 +97,13 @@ struct Rewriter<'c> {
     splices: Vec<Splice>,
     /// The names of common table expressions that can be seen, innermost last.
     ctes: Vec<String>,
+    /// Those around a view, which must not be taken for the tables of its query.
+    outer_ctes: Vec<String>,
+    /// Whether a sub-query has taken the place of a table, and of one with a schema in its name.
+    replaced: bool,
+    replaced_qualified: bool,
+    /// The most parts in the name of a column.
+    longest_path: usize,
     /// What of the tree was looked at.
     seen: Account,
     binds_tenant: bool,
@@ -128,6 +139,10 @@ impl<'c> Rewriter<'c> {
             tenant,
             splices: Vec::new(),
             ctes: Vec::new(),
+            outer_ctes: Vec::new(),
+            replaced: false,
+            replaced_qualified: false,
+            longest_path: 0,
             seen: Account::default(),
             binds_tenant: false,
             written: Vec::new(),
@@ -176,6 +191,7 @@ impl<'c> Rewriter<'c> {
         if self.seen != all {
             return Err(Refusal::unplaced());
         }
+        self.check_replaced()?;
         let text = self.splice();
         self.check(&text, &statement)?;
         Ok((text, statement))
@@ -263,6 +279,35 @@ impl<'c> Rewriter<'c> {
         }
         text.push_str(&self.source.text[at..end]);
         text
+    }
+
+    /// Refuses what only a table itself has, where a sub-query has taken its place.
+    fn check_replaced(&self) -> Result<(), Refusal> {
+        const ADVICE: &str = "join the table by LEFT JOIN … ON or JOIN, or give it an alias";
+        if self.replaced_qualified && self.longest_path > 2 {
+            return Err(Refusal::new(
+                "a column named with its schema, of a table in a full join or one by USING",
+                ADVICE,
+            ));
+        }
+        let hidden: &[&str] = match self.catalog.database {
+            Dialect::Postgres => &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"],
+            Dialect::Sqlite => &["rowid", "oid", "_rowid_"],
+        };
+        let is_hidden = |place: &Place| {
+            let word = &self.source.text[place.start..place.end];
+            place.kind == Kind::Word
+                && hidden
+                    .iter()
+                    .any(|hidden| word.trim_matches('"').eq_ignore_ascii_case(hidden))
+        };
+        if self.replaced && self.source.tokens.iter().any(is_hidden) {
+            return Err(Refusal::new(
+                "a system column beside a full join or one by USING",
+                ADVICE,
+            ));
+        }
+        Ok(())
     }
 
     /// Looks at the condition that names a partial index, which stays as it is.
@@ -362,6 +407,7 @@ impl<'c> Rewriter<'c> {
         let mut inner = Rewriter::new(self.catalog, source, tenant);
         inner.views.clone_from(&self.views);
         inner.views.push(Arc::clone(name));
+        inner.outer_ctes = self.outer_ctes.iter().chain(&self.ctes).cloned().collect();
         if count_arguments(&inner.source)? > 0 {
             return Err(Refusal::unplaced());
         }

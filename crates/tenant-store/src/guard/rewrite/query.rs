@@ -83,7 +83,7 @@ impl Rewriter<'_> {
     fn with(&mut self, with: &mut With) -> Result<(), Refusal> {
         let mut names = Vec::with_capacity(with.cte_tables.len());
         for cte in &with.cte_tables {
-            names.push(self.catalog.identifier(&cte.alias.name)?.into_owned());
+            names.push(self.catalog.relation_name(&cte.alias.name)?.into_owned());
         }
         // SQLite shows each to all others, and knows recursion without the word.
         let all_at_once = with.recursive || self.catalog.database == Dialect::Sqlite;
@@ -246,7 +246,9 @@ impl Rewriter<'_> {
                 SelectItem::QualifiedWildcard(kind, options) => {
                     check_wildcard(options)?;
                     match kind {
-                        SelectItemQualifiedWildcardKind::ObjectName(_) => {}
+                        SelectItemQualifiedWildcardKind::ObjectName(name) => {
+                            self.longest_path = self.longest_path.max(name.0.len() + 1);
+                        }
                         SelectItemQualifiedWildcardKind::Expr(expression) => {
                             self.expression(expression)?;
                         }

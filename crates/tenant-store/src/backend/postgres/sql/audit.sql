@@ -457,6 +457,7 @@ begin
     execute format(
         'grant execute on function'
         ' tenantry.schema_version(), tenantry.current_settings(), tenantry.with_partitions(regclass),'
+        ' tenantry.view_query(regclass),'
         ' tenantry.shape_problems(regclass), tenantry.shared_problem(regclass), tenantry.wall_of(regclass),'
         ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid),'
         ' tenantry.audit(regrole, text, text)'

@@ -45,6 +45,17 @@ begin
 end
 $$;
 
+-- Returns the query of a view in which every name has its schema, so that it means the same wherever
+-- it is put.
+create or replace function tenantry.view_query(target regclass) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return pg_get_viewdef(target);
+end
+$$;
+
 -- Returns `target` and, if it is partitioned, all its partitions.
 create or replace function tenantry.with_partitions(target regclass) returns setof regclass
 language sql stable

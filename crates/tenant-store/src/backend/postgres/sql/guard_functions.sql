@@ -1,6 +1,6 @@
 -- The functions that look at nothing but their arguments, by schema and name, and by name alone
--- (without a schema) where whatever that can mean is one of them. $1 those of pg_catalog that are not immutable, $2
--- those that the service trusts, as `schema.name`.
+-- (without a schema) where whatever that can mean is one of them. $1 those of pg_catalog that are not
+-- immutable, $2 those that the service trusts, as `schema.name`.
 with judged as (
     select
         n.nspname::text as schema,
@@ -9,10 +9,9 @@ with judged as (
         case
             when format('%s.%s', n.nspname, p.proname) = any ($2) then true
             when n.nspname = 'pg_catalog' and p.proname = any ($1) then true
-            -- Written in C, by those who made the server or an extension: it is as pure as it says.
-            -- An aggregate is what its functions are; those of others may be anything.
-            when n.nspname = 'pg_catalog' then
-                p.provolatile = 'i' and l.lanname in ('internal', 'c')
+            -- By those who made the server, or in C by those who made an extension: it is as pure as
+            -- it says. An aggregate is what its functions are; those of others may be anything.
+            when n.nspname = 'pg_catalog' then p.provolatile = 'i'
             else
                 p.provolatile = 'i' and l.lanname in ('internal', 'c')
                 and exists (

@@ -14,7 +14,7 @@ select
         when p.shared then 'shared'
         else 'undeclared'
     end,
-    case when c.relkind = 'v' and v.invoker then pg_get_viewdef(c.oid) end,
+    case when c.relkind = 'v' and v.invoker then tenantry.view_query(c.oid) end,
     coalesce(k.with_tenant, '{}'),
     coalesce(k.any_without, false)
 from pg_catalog.pg_class c
