@@ -1,10 +1,9 @@
 //! A pooler in transaction mode, as it stands in front of many production servers.
 
 use std::fmt::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use url::Url;
 
 use crate::keeper::{Keeper, Plan};
 use crate::postgres::{admin, blocking};
@@ -107,7 +106,7 @@ impl PgBouncer {
                 Ok(keeper)
             })
             .await?;
-            let url = with_port(admin.as_str(), port)?;
+            let url = ports::lead_through(admin.as_str(), at(port))?;
             let Err(error) = admin::until_ready(&url, Duration::from_secs(10)).await else {
                 return Ok(Self {
                     port,
@@ -129,14 +128,18 @@ impl PgBouncer {
     ///
     /// When `url` is no URL with a host.
     pub fn url(&self, url: &str) -> Result<String> {
-        with_port(url, self.port)
+        ports::lead_through(url, at(self.port))
     }
 
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        at(self.port).to_string()
     }
+}
+
+fn at(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn plan(
@@ -182,13 +185,4 @@ fn plan(
         in_memory: true,
         prefix,
     }
-}
-
-fn with_port(url: &str, port: u16) -> Result<String> {
-    let invalid = "no URL of a server to put the pooler in";
-    let mut url = Url::parse(url).map_err(|error| Error::because(invalid, error))?;
-    url.set_host(Some("127.0.0.1"))
-        .map_err(|error| Error::because(invalid, error))?;
-    url.set_port(Some(port)).map_err(|()| Error::new(invalid))?;
-    Ok(url.into())
 }

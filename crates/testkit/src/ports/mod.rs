@@ -1,6 +1,8 @@
-//! Ports for servers that are stopped and started again.
+//! Ports for servers that are stopped and started again, and URLs that lead through them.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use url::Url;
 
 use crate::{Error, Result};
 
@@ -22,4 +24,15 @@ pub(crate) fn free() -> Result<u16> {
     Err(Error::new(
         "no free port between 20000 and 30000 on the loopback",
     ))
+}
+
+/// Returns a server's URL with another address in the server's place.
+pub(crate) fn lead_through(url: &str, address: SocketAddr) -> Result<String> {
+    let invalid = format!("no URL of a server to put {address} in");
+    let mut url = Url::parse(url).map_err(|error| Error::because(&*invalid, error))?;
+    url.set_host(Some(&address.ip().to_string()))
+        .map_err(|error| Error::because(&*invalid, error))?;
+    url.set_port(Some(address.port()))
+        .map_err(|()| Error::new(invalid))?;
+    Ok(url.into())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::{Error, Result};
+use crate::{Error, Result, ports};
 use switches::{CutPoint, Switches};
 
 /// How a [`DelayProxy`] treats what passes.
@@ -105,13 +105,7 @@ impl DelayProxy {
     ///
     /// When `url` is no URL with a host.
     pub fn url(&self, url: &str) -> Result<String> {
-        let invalid = "no URL of a server to put the proxy in";
-        let mut url = url::Url::parse(url).map_err(|error| Error::because(invalid, error))?;
-        url.set_host(Some(&self.address.ip().to_string()))
-            .map_err(|error| Error::because(invalid, error))?;
-        url.set_port(Some(self.address.port()))
-            .map_err(|()| Error::new(invalid))?;
-        Ok(url.into())
+        ports::lead_through(url, self.address)
     }
 
     /// Returns how many round trips were completed on all connections.
