@@ -79,7 +79,7 @@ async fn storm_on_postgres(length: Duration) {
             .with_silence_limit(Some(Duration::from_secs(1)))
     })
     .await;
-    let storm = Storm::new(&fixture.store);
+    let storm = Storm::new(&fixture.store).await;
     let network = async {
         let mut dice = Dice(77);
         let started = Instant::now();
@@ -99,6 +99,11 @@ async fn storm_on_postgres(length: Duration) {
         }
     };
     tokio::join!(storm.rage(length), network);
+    while fixture.proxy.is_armed() {
+        // The last gust has met nobody yet.
+        let customers = fixture.tenants.one.repository();
+        let _ = customers.insert(&mut Customer::named("straggler")).await;
+    }
     fixture
         .until_connections(0, "state <> 'idle' or xact_start is not null")
         .await;
@@ -111,7 +116,7 @@ async fn storm_on_sqlite(length: Duration) {
     let migrations = Migrations::embedded(&[(1, "tables", SQLITE_TABLES)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings).await.unwrap();
-    let storm = Storm::new(&store);
+    let storm = Storm::new(&store).await;
     storm.rage(length).await;
     storm.settle_accounts().await;
 }
@@ -127,28 +132,31 @@ enum Told {
 struct Storm {
     scopes: Vec<TenantScope>,
     /// A row that is always there, for each tenant.
-    landmarks: Vec<Mutex<Option<Customer>>>,
+    landmarks: Vec<Customer>,
     /// By the name of the pair.
     told: Vec<Mutex<BTreeMap<String, Told>>>,
 }
 
 impl Storm {
-    fn new(store: &TenantStore) -> Arc<Self> {
-        Arc::new(Self {
-            scopes: (0..TENANTS)
-                .map(|_| store.tenant(TenantId::generate()))
-                .collect(),
-            landmarks: (0..TENANTS).map(|_| Mutex::default()).collect(),
-            told: (0..TENANTS).map(|_| Mutex::default()).collect(),
-        })
+    /// Stores a landmark for each tenant, while the weather is still fair.
+    async fn new(store: &TenantStore) -> Arc<Self> {
+        let mut storm = Self {
+            scopes: Vec::new(),
+            landmarks: Vec::new(),
+            told: Vec::new(),
+        };
+        for number in 0..TENANTS {
+            let scope = store.tenant(TenantId::generate());
+            let mut landmark = Customer::named(&format!("{number} landmark"));
+            scope.repository().insert(&mut landmark).await.unwrap();
+            storm.scopes.push(scope);
+            storm.landmarks.push(landmark);
+            storm.told.push(Mutex::default());
+        }
+        Arc::new(storm)
     }
 
     async fn rage(self: &Arc<Self>, length: Duration) {
-        for (number, scope) in self.scopes.iter().enumerate() {
-            let mut landmark = Customer::named(&format!("{number} landmark"));
-            scope.repository().insert(&mut landmark).await.unwrap();
-            *self.landmarks[number].lock() = Some(landmark);
-        }
         let started = Instant::now();
         let tasks = (1..=TASKS).map(|task| {
             let storm = Arc::clone(self);
@@ -297,7 +305,7 @@ impl Storm {
     }
 
     fn landmark(&self, number: usize) -> Customer {
-        self.landmarks[number].lock().clone().unwrap()
+        self.landmarks[number].clone()
     }
 }
 
