@@ -1,12 +1,13 @@
 //! Runs a command with a throwaway PostgreSQL server, which is gone when the command has ended.
 //!
 //! ```text
-//! with_postgres [--durable] [--database NAME] COMMAND [ARGUMENT]...
+//! with_postgres [--durable] [--witness] [--database NAME] COMMAND [ARGUMENT]...
 //! ```
 //!
 //! The command finds the superuser's URL in `TENANTRY_TEST_POSTGRES_URL`, and in `DATABASE_URL`
 //! the same for the database NAME, freshly created. `--durable` flushes to disk as a production
-//! server does. The exit code is the command's.
+//! server does. `--witness` leads both URLs through a `StatementWitness`, prints what it saw, and
+//! fails on a statement that does not bind its tenant. Otherwise the exit code is the command's.
 
 #![expect(
     clippy::print_stderr,
@@ -15,11 +16,17 @@
 
 use std::process::{Command, ExitCode};
 
-use tenantry_testkit::{PostgresServer, Result, ServerOptions};
+use tenantry_testkit::{PostgresServer, ServerOptions, StatementWitness};
 
-const USAGE: &str = "usage: with_postgres [--durable] [--database NAME] COMMAND [ARGUMENT]...";
+const USAGE: &str =
+    "usage: with_postgres [--durable] [--witness] [--database NAME] COMMAND [ARGUMENT]...";
 
-#[tokio::main(flavor = "current_thread")]
+const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
+const FIND: &str = "TENANTRY_TEST_FIND";
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main]
 async fn main() -> ExitCode {
     let arguments = std::env::args().skip(1).collect();
     match run(arguments).await {
@@ -35,23 +42,39 @@ async fn main() -> ExitCode {
 #[derive(Default)]
 struct Request {
     durable: bool,
+    witness: bool,
     database: Option<String>,
     program: String,
     arguments: Vec<String>,
 }
 
-async fn run(arguments: Vec<String>) -> std::result::Result<u8, Box<dyn std::error::Error>> {
+async fn run(arguments: Vec<String>) -> Result<u8> {
     let Some(request) = parse(arguments) else {
         return Err(USAGE.into());
     };
     let server =
         PostgresServer::start_with(&ServerOptions::default().with_durable(request.durable)).await?;
-    let mut command = command(&request, &server).await?;
-    let status = command.status()?;
-    Ok(status
+    let witness = match request.witness {
+        true => Some(StatementWitness::start(server.admin_url()).await?),
+        false => None,
+    };
+    let mut command = command(&request, &server, witness.as_ref()).await?;
+    // The witness goes on with its work meanwhile.
+    let status = tokio::task::spawn_blocking(move || command.status()).await??;
+    let code = status
         .code()
         .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(u8::MAX))
+        .unwrap_or(u8::MAX);
+    let Some(witness) = witness else {
+        return Ok(code);
+    };
+    let report = witness.report();
+    eprintln!("{report}");
+    Ok(if code == 0 && !report.is_clean() {
+        1
+    } else {
+        code
+    })
 }
 
 fn parse(arguments: Vec<String>) -> Option<Request> {
@@ -60,6 +83,7 @@ fn parse(arguments: Vec<String>) -> Option<Request> {
     while let Some(option) = arguments.next_if(|argument| argument.starts_with("--")) {
         match option.as_str() {
             "--durable" => request.durable = true,
+            "--witness" => request.witness = true,
             "--database" => request.database = Some(arguments.next()?),
             _ => return None,
         }
@@ -69,16 +93,32 @@ fn parse(arguments: Vec<String>) -> Option<Request> {
     Some(request)
 }
 
-async fn command(request: &Request, server: &PostgresServer) -> Result<Command> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command's environment is made here"
+)]
+async fn command(
+    request: &Request,
+    server: &PostgresServer,
+    witness: Option<&StatementWitness>,
+) -> Result<Command> {
+    let led = |url: &str| match witness {
+        Some(witness) => witness.url(url),
+        None => Ok(url.to_owned()),
+    };
     let mut command = Command::new(&request.program);
     command
         .args(&request.arguments)
-        .env("TENANTRY_TEST_POSTGRES_URL", server.admin_url());
+        .env(URL, led(server.admin_url())?);
+    // How this server was to be found says nothing of where the command has to look for it.
+    if std::env::var(FIND).is_ok_and(|way| way != "url") {
+        command.env_remove(FIND);
+    }
     if let Some(name) = &request.database {
         server
             .execute(&format!("CREATE DATABASE \"{name}\""))
             .await?;
-        command.env("DATABASE_URL", server.admin_url_for(name));
+        command.env("DATABASE_URL", led(&server.admin_url_for(name))?);
     }
     Ok(command)
 }

@@ -6,6 +6,7 @@
 //! | [`TestDatabase`] | a database of a test's own on such a server, dropped with the value |
 //! | [`Login`] | a role without privileges that may log in to that database |
 //! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
+//! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
@@ -39,6 +40,7 @@ mod isolation;
 mod pgbouncer;
 mod postgres;
 mod proxy;
+mod witness;
 
 mod keeper;
 mod ports;
@@ -50,3 +52,4 @@ pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};
 pub use settings::{Settings, Way};
+pub use witness::{StatementWitness, Violation, WitnessReport, wall_two_alone};

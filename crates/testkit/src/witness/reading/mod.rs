@@ -1,0 +1,479 @@
+//! What a text says, before it is known which tables are protected.
+
+mod level;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use sqlparser::ast::{
+    ContextModifier, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Set, Statement, TableFactor, Value, Visit as _, Visitor,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer, Word};
+
+pub(super) use level::{Level, Scope};
+use walk::Walk;
+
+use super::frontend::Text;
+
+/// The column that holds a row's tenant.
+const TENANT: &str = "tenant_id";
+
+/// The parameter of the server that holds a transaction's tenant.
+const SETTING: &str = "tenantry.tenant_id";
+
+/// How deep a statement may be nested. The parser makes room for itself as it goes down.
+const DEEPEST: usize = 200;
+
+/// What statements begin with that may change tables, their protection or roles.
+const CHANGES: [&str; 7] = ["create", "alter", "drop", "do", "call", "execute", "import"];
+
+/// Functions that change the protection of tables.
+const PROTECTIONS: [&str; 4] = ["protect", "unprotect", "share", "unshare"];
+
+/// One text, read once for all its runs.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The text without its literals, so that texts which differ in nothing else count as one.
+    pub(super) shape: Arc<str>,
+    pub(super) sentences: Vec<Sentence>,
+    /// It may change tables, their protection or roles.
+    pub(super) changes: bool,
+    /// It may change which databases there are.
+    pub(super) changes_databases: bool,
+}
+
+/// One statement of a text.
+#[derive(Debug, Default)]
+pub(super) struct Sentence {
+    pub(super) control: Option<Control>,
+    /// What it sets the tenant to.
+    pub(super) settings: Vec<TenantSetting>,
+    /// What it calls the connection from now on.
+    pub(super) application_name: Option<String>,
+    pub(super) levels: Vec<Level>,
+    pub(super) writes: Vec<Write>,
+    /// The functions that it calls.
+    pub(super) calls: BTreeSet<String>,
+    /// Tables that it names where a table was not expected.
+    pub(super) unplaced: Vec<Name>,
+    /// Why nothing of it can be shown.
+    pub(super) obscure: Option<Obscure>,
+}
+
+/// A statement that the witness does not understand.
+#[derive(Debug)]
+pub(super) struct Obscure {
+    pub(super) reason: String,
+    /// Every word in it, to tell whether one is the name of a protected table.
+    pub(super) words: BTreeSet<String>,
+    /// Names may hide in it.
+    pub(super) hides_names: bool,
+}
+
+/// What a statement does to the transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Control {
+    Begin,
+    End { chain: bool },
+    Savepoint(String),
+    RollbackTo(String),
+}
+
+/// A statement's setting of the tenant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TenantSetting {
+    pub(super) value: Operand,
+    /// For the transaction, and gone with it.
+    pub(super) is_local: bool,
+}
+
+/// What a tenant is compared with or set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Operand {
+    /// `$n`
+    Parameter(usize),
+    /// Written in the text.
+    Literal(String),
+    Other,
+}
+
+/// The tenant of the rows that a statement stores.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) table: Name,
+    /// One for each row of the text.
+    pub(super) tenants: Result<Vec<Operand>, &'static str>,
+}
+
+/// The name of a table as it stands in a statement, folded as the server folds it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) schema: Option<String>,
+    pub(super) table: String,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.table)
+    }
+}
+
+impl Sentence {
+    /// Returns whether it could name a table or call a function that does.
+    pub(super) fn may_touch_tables(&self) -> bool {
+        self.obscure.is_some() || !self.calls.is_empty() || self.tables().next().is_some()
+    }
+
+    /// Returns all tables that it names, if it is understood.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Name> {
+        let read = self.levels.iter().flat_map(Level::tables);
+        let written = self.writes.iter().map(|write| &write.table);
+        read.chain(written).chain(&self.unplaced)
+    }
+}
+
+/// Reads a text.
+pub(super) fn read(text: &Text) -> Reading {
+    let text = match text {
+        Text::Whole(text) => text,
+        Text::TooLong => return unreadable("<a text too long to be read>", "it is too long"),
+        Text::NotUtf8 => return unreadable("<a text that is not UTF-8>", "it is not UTF-8"),
+    };
+    let words = words(text);
+    let mut reading = Reading {
+        shape: text.as_str().into(),
+        sentences: Vec::new(),
+        changes: false,
+        changes_databases: words.contains("database"),
+    };
+    match Tokenizer::new(&PostgreSqlDialect {}, text).tokenize() {
+        Ok(tokens) => {
+            reading.shape = shape(&tokens).into();
+            let statements = tokens.split(|token| *token == Token::SemiColon);
+            for tokens in statements.filter(|tokens| !tokens.iter().all(is_blank)) {
+                let sentence = sentence(tokens);
+                reading.changes |= CHANGES.contains(&leading_words(tokens)[0].as_str())
+                    || PROTECTIONS
+                        .iter()
+                        .any(|name| sentence.calls.contains(*name));
+                reading.sentences.push(sentence);
+            }
+        }
+        Err(error) => {
+            reading.changes = true;
+            reading.sentences.push(Sentence {
+                obscure: Some(Obscure {
+                    reason: format!("it cannot be read: {error}"),
+                    words,
+                    hides_names: false,
+                }),
+                ..Sentence::default()
+            });
+        }
+    }
+    reading
+}
+
+/// Returns what is to be said of a text that nobody has read.
+pub(super) fn unreadable(shape: &str, reason: &str) -> Reading {
+    Reading {
+        shape: shape.into(),
+        sentences: vec![Sentence {
+            obscure: Some(Obscure {
+                reason: reason.to_owned(),
+                words: BTreeSet::new(),
+                hides_names: true,
+            }),
+            ..Sentence::default()
+        }],
+        changes: true,
+        changes_databases: true,
+    }
+}
+
+fn sentence(tokens: &[Token]) -> Sentence {
+    let mut parser = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(DEEPEST)
+        .with_tokens(tokens.to_vec());
+    let parsed = parser.parse_statement().map_err(|error| error.to_string());
+    let parsed = match parsed {
+        Ok(statement) if parser.peek_token().token == Token::EOF => Ok(statement),
+        Ok(_) => Err(format!("unexpected `{}`", parser.peek_token().token)),
+        Err(error) => Err(error),
+    };
+    let mut sentence = match parsed {
+        Ok(statement) => understood(&statement, tokens),
+        Err(error) => Sentence {
+            obscure: Some(obscure(format!("it cannot be read: {error}"), tokens)),
+            ..Sentence::default()
+        },
+    };
+    if hides_names(tokens) {
+        let reason = "it holds names in Unicode escapes".to_owned();
+        sentence.obscure = Some(obscure(reason, tokens));
+    }
+    let leading = leading_words(tokens);
+    match [leading[0].as_str(), leading[1].as_str()] {
+        ["abort", _] | ["prepare", "transaction"] => {
+            sentence.control = Some(Control::End { chain: false });
+        }
+        ["reset" | "discard", _] => sentence.settings.push(TenantSetting {
+            value: Operand::Other,
+            is_local: true,
+        }),
+        _ => {}
+    }
+    sentence
+}
+
+fn understood(statement: &Statement, tokens: &[Token]) -> Sentence {
+    let mut sentence = Sentence {
+        control: control(statement),
+        ..Sentence::default()
+    };
+    match statement {
+        Statement::Set(set) => set_parameter(set, &mut sentence),
+        Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. }
+        | Statement::Savepoint { .. }
+        | Statement::ReleaseSavepoint { .. } => {}
+        statement => {
+            let mut walk = Walk::default();
+            if walk.statement(statement, &[]) {
+                sentence.unplaced = walk.unplaced(statement);
+            } else {
+                let reason = "a statement of this kind cannot be shown to keep to a tenant";
+                sentence.obscure = Some(obscure(reason.to_owned(), tokens));
+            }
+            let mut calls = Calls::default();
+            let _ = statement.visit(&mut calls);
+            sentence.settings = calls.settings;
+            sentence.calls = calls.names;
+            (sentence.levels, sentence.writes) = (walk.levels, walk.writes);
+        }
+    }
+    sentence
+}
+
+fn control(statement: &Statement) -> Option<Control> {
+    Some(match statement {
+        Statement::StartTransaction { .. } => Control::Begin,
+        Statement::Commit { chain, .. } => Control::End { chain: *chain },
+        Statement::Rollback {
+            savepoint: Some(name),
+            ..
+        } => Control::RollbackTo(fold(name)),
+        Statement::Rollback { chain, .. } => Control::End { chain: *chain },
+        Statement::Savepoint { name } => Control::Savepoint(fold(name)),
+        _ => return None,
+    })
+}
+
+fn set_parameter(set: &Set, sentence: &mut Sentence) {
+    let Set::SingleAssignment {
+        scope,
+        variable,
+        values,
+        ..
+    } = set
+    else {
+        return;
+    };
+    let value = match values.as_slice() {
+        [value] => operand(value),
+        _ => Operand::Other,
+    };
+    let name = variable.to_string().to_lowercase();
+    if name == SETTING {
+        sentence.settings.push(TenantSetting {
+            value,
+            is_local: matches!(scope, Some(ContextModifier::Local)),
+        });
+    } else if name == "application_name"
+        && let Operand::Literal(value) = value
+    {
+        sentence.application_name = Some(value);
+    }
+}
+
+/// Finds the calls of functions, and among them those that set the tenant.
+#[derive(Default)]
+struct Calls {
+    names: BTreeSet<String>,
+    settings: Vec<TenantSetting>,
+}
+
+impl Calls {
+    fn call(&mut self, name: &ObjectName, arguments: &[FunctionArg]) {
+        let Some(Name { table: name, .. }) = name_of(name) else {
+            return;
+        };
+        if name == "set_config"
+            && let [setting, value, is_local] = arguments
+            && let Some(Operand::Literal(setting)) = argument(setting).map(operand)
+            && setting.eq_ignore_ascii_case(SETTING)
+        {
+            let is_true = |expr: &Expr| matches!(expr, Expr::Value(value) if value.value == Value::Boolean(true));
+            self.settings.push(TenantSetting {
+                value: argument(value).map_or(Operand::Other, operand),
+                is_local: argument(is_local).is_some_and(is_true),
+            });
+        }
+        self.names.insert(name);
+    }
+}
+
+impl Visitor for Calls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(Function { name, args, .. }) = expr {
+            let arguments = match args {
+                FunctionArguments::List(list) => list.args.as_slice(),
+                _ => &[],
+            };
+            self.call(name, arguments);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                name,
+                args: Some(arguments),
+                ..
+            } => self.call(name, &arguments.args),
+            TableFactor::Function { name, args, .. } => self.call(name, args),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<&Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+/// Returns what a value is, casts aside.
+fn operand(expr: &Expr) -> Operand {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => operand(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => name
+                .strip_prefix('$')
+                .and_then(|number| number.parse().ok())
+                .map_or(Operand::Other, Operand::Parameter),
+            Value::SingleQuotedString(text) => Operand::Literal(text.clone()),
+            _ => Operand::Other,
+        },
+        _ => Operand::Other,
+    }
+}
+
+fn name_of(name: &ObjectName) -> Option<Name> {
+    let mut parts = name.0.iter().rev().map(|part| match part {
+        ObjectNamePart::Identifier(ident) => Some(fold(ident)),
+        ObjectNamePart::Function(_) => None,
+    });
+    let table = parts.next()??;
+    let schema = match parts.next() {
+        Some(part) => Some(part?),
+        None => None,
+    };
+    Some(Name { schema, table })
+}
+
+/// Writes a name as the server keeps it.
+fn fold(ident: &Ident) -> String {
+    folded(&ident.value, ident.quote_style.is_some())
+}
+
+fn folded(name: &str, is_quoted: bool) -> String {
+    /// What the server cuts names to, in bytes.
+    const LONGEST: usize = 63;
+    let mut name = if is_quoted {
+        name.to_owned()
+    } else {
+        name.to_lowercase()
+    };
+    let mut end = name.len().min(LONGEST);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
+    name
+}
+
+fn obscure(reason: String, tokens: &[Token]) -> Obscure {
+    let text: String = tokens.iter().map(ToString::to_string).collect();
+    let mut words = words(&text);
+    words.extend(tokens.iter().filter_map(|token| match token {
+        Token::Word(word) => Some(folded(&word.value, word.quote_style.is_some())),
+        _ => None,
+    }));
+    Obscure {
+        reason,
+        words,
+        hides_names: hides_names(tokens),
+    }
+}
+
+/// Returns every run of letters, in literals and comments too, in small letters.
+pub(super) fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .filter(|word| !word.is_empty())
+        .map(|word| folded(word, false))
+        .collect()
+}
+
+/// Returns whether a name is written as `U&"…"`, which the parser takes for something else.
+fn hides_names(tokens: &[Token]) -> bool {
+    tokens.windows(3).any(|window| {
+        let is_prefix =
+            |word: &Word| word.quote_style.is_none() && word.value.eq_ignore_ascii_case("u");
+        matches!(
+            window,
+            [Token::Word(prefix), Token::Ampersand, Token::Word(name)]
+                if is_prefix(prefix) && name.quote_style.is_some()
+        )
+    })
+}
+
+const fn is_blank(token: &Token) -> bool {
+    matches!(token, Token::Whitespace(_) | Token::EOF)
+}
+
+fn leading_words(tokens: &[Token]) -> [String; 2] {
+    let mut words = tokens
+        .iter()
+        .filter(|token| !is_blank(token))
+        .map(|token| match token {
+            Token::Word(word) => word.value.to_lowercase(),
+            _ => String::new(),
+        });
+    [(); 2].map(|()| words.next().unwrap_or_default())
+}
+
+fn shape(tokens: &[Token]) -> String {
+    let mut shape = String::new();
+    for token in tokens {
+        match token {
+            Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) => shape.push_str("'…'"),
+            token => shape.push_str(&token.to_string()),
+        }
+    }
+    shape
+}
