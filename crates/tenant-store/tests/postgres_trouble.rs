@@ -25,7 +25,7 @@ use tenantry_store::{
     Aggregate, Changes, CommitOutcome, ErrorKind, Filter, Isolation, PostgresSettings, Query,
     Repository, RepositoryExt as _, RetryPolicy, TenantStore, UnitOfWork, Version, WorkOptions,
 };
-use tenantry_testkit::{PostgresServer, ProxyOptions, ServerOptions, StopMode};
+use tenantry_testkit::{PostgresServer, ProxyOptions, ServerOptions, StopMode, wall_two_alone};
 use tokio::sync::Barrier;
 use trouble::{Customer, Invoice, Recorder, Tenants, customer, customers, eventually, poll_times};
 use uuid::Uuid;
@@ -1501,7 +1501,7 @@ async fn rows_of_another_tenant_are_invisible_without_wall_one() {
     let fixture = Fixture::open().await;
     let own = customer(&fixture.tenants.one).await;
     customer(&fixture.tenants.two).await;
-    let mut app = connect(fixture.walled.app.url()).await;
+    let mut app = connect(&wall_two_alone(fixture.walled.app.url()).unwrap()).await;
     let begin = format!(
         "begin; set local tenantry.tenant_id = '{}'",
         fixture.tenants.one.tenant()
@@ -1588,7 +1588,8 @@ async fn every_statement_names_the_tenant() {
     );
 
     let mut entering = 0;
-    let mut app = connect(walled.app.url()).await;
+    // It prepares statements by SQL, which binds no argument.
+    let mut app = connect(&wall_two_alone(walled.app.url()).unwrap()).await;
     for statement in &seen {
         if statement.contains("set_config") {
             entering += 1;

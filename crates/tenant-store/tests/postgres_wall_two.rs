@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tenantry_core::Secret;
 use tenantry_store::postgres::{Bootstrap, Role, bootstrap, migrate, verify};
 use tenantry_store::{ErrorKind, Migrations};
-use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer, TestDatabase};
+use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer, TestDatabase, wall_two_alone};
 use wall_two::{T1, T2, Walled, connect, refuses, run, run_as, texts, texts_as};
 
 const COUNT: &str = "select count(*)::text from invoices";
@@ -1078,7 +1078,7 @@ async fn the_wrong_role_is_told_which_is_right() {
         verify(stranger.url(), Role::App).await.unwrap().user,
         stranger.user()
     );
-    let mut service = connect(stranger.url()).await;
+    let mut service = connect(&wall_two_alone(stranger.url()).unwrap()).await;
     assert_eq!(texts_as(&mut service, T1, COUNT).await, ["2"]);
     assert_eq!(texts(&mut service, COUNT).await, ["0"]);
 }
@@ -1190,7 +1190,9 @@ async fn check_and_wall_hold_through_a_pooler_in_transaction_mode() {
         .with_pool_size(1)
         .with_login(&walled.app);
     let pooler = PgBouncer::start(server, options).await.unwrap();
-    let url = pooler.url(walled.app.url()).unwrap();
+    let url = pooler
+        .url(&wall_two_alone(walled.app.url()).unwrap())
+        .unwrap();
     // Twice over the one connection to the server: nothing that was prepared is in the way.
     for _ in 0..2 {
         verify(&url, Role::App).await.unwrap();

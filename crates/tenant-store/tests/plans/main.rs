@@ -17,7 +17,7 @@ use tenantry_store::postgres::migrate;
 use tenantry_store::{
     Aggregate, Changes, Migrations, Query, Repository, RepositoryExt, TenantScope, Version,
 };
-use tenantry_testkit::{PostgresServer, ServerOptions};
+use tenantry_testkit::{PostgresServer, ServerOptions, wall_two_alone};
 use uuid::Uuid;
 
 use support::Walled;
@@ -98,7 +98,9 @@ impl Fixture {
 
     /// Returns the plan that serves whatever the arguments are.
     async fn plan(&self, sql: &str, first_is_tenant: bool) -> Vec<String> {
-        let mut app = PgConnection::connect(self.walled.app.url()).await.unwrap();
+        // Statements prepared by SQL bind no argument.
+        let url = wall_two_alone(self.walled.app.url()).unwrap();
+        let mut app = PgConnection::connect(&url).await.unwrap();
         let number = |text: &str| -> usize {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
             digits.parse().unwrap_or(0)

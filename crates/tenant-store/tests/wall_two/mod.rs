@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tenantry_store::postgres::{Bootstrap, Role, ServerFacts, verify};
 use tenantry_store::{ErrorKind, Result};
-use tenantry_testkit::{Login, PostgresServer, TestDatabase};
+use tenantry_testkit::{Login, PostgresServer, TestDatabase, wall_two_alone};
 
 pub(crate) const T1: &str = "11111111-1111-4111-8111-111111111111";
 pub(crate) const T2: &str = "22222222-2222-4222-8222-222222222222";
@@ -81,8 +81,9 @@ impl Walled {
         connect(self.owner.url()).await
     }
 
+    /// Connects as a service whose statements leave the tenant out.
     pub(crate) async fn app(&self) -> PgConnection {
-        connect(self.app.url()).await
+        connect(&wall_two_alone(self.app.url()).unwrap()).await
     }
 
     pub(crate) async fn platform(&self) -> PgConnection {
