@@ -38,6 +38,8 @@ pub(super) struct Clause {
     pub(super) locks: bool,
     /// Whether every table is replaced, for conditions would go astray.
     replaces: bool,
+    /// Whether a sub-query has taken the place of a table.
+    pub(super) has_replaced: bool,
     /// The names by which columns are called, for no two may be alike.
     names: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Clause {
             at,
             locks,
             replaces: false,
+            has_replaced: false,
             names: Vec::new(),
         }
     }
@@ -209,6 +212,7 @@ impl Rewriter<'_> {
                             return Err(self.locked(&relation.name));
                         }
                         self.replaced = true;
+                        clause.has_replaced = true;
                         self.replaced_qualified |= name.0.len() > 1 && alias.is_none();
                         let table = self.source.slice(first, last)?.to_owned();
                         let condition = self.condition(name, None)?;
@@ -311,7 +315,9 @@ impl Rewriter<'_> {
                 clause.at = open + 1;
                 let pending = if alias.is_some() {
                     let mut inner = Clause::new(open + 1, clause.locks);
-                    self.joined(&mut inner, table_with_joins, true)?
+                    let pending = self.joined(&mut inner, table_with_joins, true)?;
+                    clause.has_replaced |= inner.has_replaced;
+                    pending
                 } else {
                     self.joined(clause, table_with_joins, replaced)?
                 };

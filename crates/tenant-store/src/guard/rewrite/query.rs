@@ -1,7 +1,7 @@
 //! Queries: common table expressions, set operations, SELECT.
 
 use sqlparser::ast::{
-    Distinct, GroupByExpr, LimitClause, LockClause, NamedWindowExpr, ObjectName, OrderBy,
+    Distinct, Expr, GroupByExpr, LimitClause, LockClause, NamedWindowExpr, ObjectName, OrderBy,
     OrderByExpr, OrderByKind, Query, Select, SelectFlavor, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, Statement, Values, WildcardAdditionalOptions, With,
 };
@@ -195,6 +195,9 @@ impl Rewriter<'_> {
             let keyword = self.find_from(start)?;
             let mut clause = Clause::new(keyword + 1, locks);
             let conditions = self.from(&mut clause, from)?;
+            if clause.has_replaced {
+                self.check_group_by(group_by)?;
+            }
             if let Some(selection) = selection {
                 self.expression(selection)?;
             }
@@ -215,6 +218,30 @@ impl Rewriter<'_> {
             match &mut window.1 {
                 NamedWindowExpr::NamedWindow(_) => {}
                 NamedWindowExpr::WindowSpec(window) => self.window(window)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to group by a key that a sub-query in the place of a table no longer has: PostgreSQL
+    /// knows by it what the other columns are.
+    fn check_group_by(&self, group_by: &GroupByExpr) -> Result<(), Refusal> {
+        let GroupByExpr::Expressions(expressions, _) = group_by else {
+            return Ok(());
+        };
+        for expression in expressions {
+            let column = match expression {
+                Expr::Identifier(column) => Some(column),
+                Expr::CompoundIdentifier(path) => path.last(),
+                _ => None,
+            };
+            if let Some(column) = column
+                && self.catalog.is_tenant(column)?
+            {
+                return Err(Refusal::new(
+                    "GROUP BY the key of a table in a full join or one by USING",
+                    "group by each column that is selected, and leave tenant_id out",
+                ));
             }
         }
         Ok(())
