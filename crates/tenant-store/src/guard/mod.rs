@@ -19,6 +19,8 @@ mod live;
 mod refusal;
 mod rewrite;
 mod source;
+#[cfg(any(test, feature = "conformance"))]
+mod specimen;
 
 use std::fmt;
 use std::sync::Arc;
