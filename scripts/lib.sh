@@ -63,3 +63,13 @@ apt_install() {
   fi
   rm -f "$log"
 }
+
+# Compiles from source, which takes minutes, once.
+cargo_install() {
+  if have "$1"; then
+    return
+  fi
+  say "compiling $1"
+  # Outside the workspace, whose target folder and settings are not meant for it.
+  (cd / && cargo install --locked --quiet "$1")
+}

@@ -1,0 +1,1 @@
+with recursive t as (select id from a where parent is null union all select a.id from a join t on t.id = a.parent) select * from t

@@ -1,0 +1,1 @@
+with recursive n(x) as (select 1 union all select x + 1 from n where x < 3) select x, a.id from n join a on a.id = x

@@ -1,0 +1,1 @@
+with t as materialized (select n from b) select count(*) from t, t as u

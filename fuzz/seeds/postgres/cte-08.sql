@@ -1,0 +1,1 @@
+select * from (with t as (select * from a) select * from t) as x

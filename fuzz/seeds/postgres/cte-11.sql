@@ -1,0 +1,1 @@
+with t (i, j) as (select id, n from a) select i from t where j = 20

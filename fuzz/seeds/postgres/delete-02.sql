@@ -1,0 +1,1 @@
+delete from b where n = 10 returning *

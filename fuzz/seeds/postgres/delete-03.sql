@@ -1,0 +1,1 @@
+delete from b as x where x.id in (select id from c)

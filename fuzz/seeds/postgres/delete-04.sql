@@ -1,0 +1,1 @@
+delete from c where not exists (select 1 from a where a.id = c.id)

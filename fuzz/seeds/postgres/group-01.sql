@@ -1,0 +1,1 @@
+select n, count(*) from a group by n having count(*) > 1

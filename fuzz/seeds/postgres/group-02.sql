@@ -1,0 +1,1 @@
+select count(*), sum(n) from a where n > 5

@@ -1,0 +1,1 @@
+select id, sum(n) over (partition by parent order by id rows between 1 preceding and current row) from a

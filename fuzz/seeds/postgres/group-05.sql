@@ -1,0 +1,1 @@
+select id, row_number() over w from b window w as (partition by n order by id)

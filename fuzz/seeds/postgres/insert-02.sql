@@ -1,0 +1,1 @@
+insert into a (id, n) select id + 10, n from b

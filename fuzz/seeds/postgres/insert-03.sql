@@ -1,0 +1,1 @@
+insert into a (id) select distinct id + 20 from b where n > 1 union select 19

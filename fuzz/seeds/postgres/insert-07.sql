@@ -1,0 +1,1 @@
+insert into a (id, n) values (1, 2), (9, 3) on conflict do nothing returning id

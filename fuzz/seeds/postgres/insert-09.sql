@@ -1,0 +1,1 @@
+insert into b (id, n) with t as (select id, n from a) select id + 30, n from t

@@ -1,0 +1,1 @@
+with t as (select id + 40 as id from a) insert into b (id) select id from t

@@ -1,0 +1,1 @@
+insert into "Odd ""Name" (n) values (1)

@@ -1,0 +1,1 @@
+insert into a (id, tenant_id) values (1, $1)

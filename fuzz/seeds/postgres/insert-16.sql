@@ -1,0 +1,1 @@
+insert into b (id, n) values (1, 1) on conflict (tenant_id, id) do update set n = (select count(*) from c)

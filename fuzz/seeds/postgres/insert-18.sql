@@ -1,0 +1,1 @@
+insert into a (id, n) values (9, 1) returning (select count(*) from b), tenant_id

@@ -1,0 +1,1 @@
+select * from a left join b using (id) join c using (id)

@@ -1,0 +1,1 @@
+select a.id from a natural left join c

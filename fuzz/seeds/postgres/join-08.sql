@@ -1,0 +1,1 @@
+select * from a left join (b join c on b.id = c.id) on a.id = b.id

@@ -1,0 +1,1 @@
+select a.id from a right join b on true left join c on c.id = b.id

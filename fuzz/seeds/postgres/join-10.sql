@@ -1,0 +1,1 @@
+select a.id, c.id from a left join b on a.id = b.id right join c on c.id = b.id and a.n = 10

@@ -1,0 +1,1 @@
+select * from a x left join a y on y.parent = x.id where y.id is null

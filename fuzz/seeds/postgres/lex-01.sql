@@ -1,0 +1,1 @@
+select * from "Odd ""Name" where n = 10 /* from b */ -- or this

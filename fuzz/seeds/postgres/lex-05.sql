@@ -1,0 +1,5 @@
+select id	from
+a
+where n
+=
+10

@@ -1,0 +1,1 @@
+select * from a where n = 1e1 or n = .5 or n = 1.

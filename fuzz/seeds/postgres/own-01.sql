@@ -1,0 +1,1 @@
+select * from a, billing.a b2 limit 3

@@ -1,0 +1,1 @@
+select * from a for update skip locked

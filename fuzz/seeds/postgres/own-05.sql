@@ -1,0 +1,1 @@
+select * from a x join b y on x.id = y.id for share of x nowait

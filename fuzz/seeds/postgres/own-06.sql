@@ -1,0 +1,1 @@
+select * from a left join b using (id) for update

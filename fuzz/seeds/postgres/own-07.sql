@@ -1,0 +1,1 @@
+select distinct on (n) n, id from a order by n, id

@@ -1,0 +1,1 @@
+select * from a, lateral (select * from b where b.id = a.id) l, generate_series(1, 3) g

@@ -1,0 +1,1 @@
+select * from a x left join lateral (select sum(n) from b where b.id = x.id) s on true

@@ -1,0 +1,1 @@
+select * from unnest(array[1, 2]) with ordinality as u (i, j), a where a.id = u.i

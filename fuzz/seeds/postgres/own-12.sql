@@ -1,0 +1,1 @@
+select (array[1, 2])[1], a.id from a

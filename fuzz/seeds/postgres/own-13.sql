@@ -1,0 +1,1 @@
+select * from a where id = any (select id from b)

@@ -1,0 +1,1 @@
+select id::text, cast(n as int) from a

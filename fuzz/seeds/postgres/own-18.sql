@@ -1,0 +1,1 @@
+merge into a using b on a.id = b.id when matched and a.n > 1 then update set n = b.n when matched then delete when not matched then insert (id, n) values (b.id, b.n)

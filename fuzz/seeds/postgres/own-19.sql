@@ -1,0 +1,1 @@
+merge into a x using (select * from b) as y on x.id = y.id when not matched then insert (id) values (y.id)

@@ -1,0 +1,1 @@
+merge into a using b on true when not matched by source then delete

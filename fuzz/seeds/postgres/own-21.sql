@@ -1,0 +1,1 @@
+merge into a using editions e on a.edition = e.id when matched then do nothing

@@ -1,0 +1,1 @@
+with gone as (delete from a returning *) insert into b (id) select id from gone

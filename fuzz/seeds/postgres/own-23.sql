@@ -1,0 +1,1 @@
+with t as (insert into a (id) values (1) returning id) select * from t, a

@@ -1,0 +1,1 @@
+with t as (update a set n = 1 returning *), u as (select * from b) select * from t join u using (id)

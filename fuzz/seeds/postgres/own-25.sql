@@ -1,0 +1,1 @@
+delete from a using b where a.id = b.id

@@ -1,0 +1,1 @@
+delete from a x using b left join c on b.id = c.id where x.id = b.id returning x.*

@@ -1,0 +1,1 @@
+insert into a (id) values (1) on conflict on constraint a_pkey do update set n = excluded.n where a.n < 3

@@ -1,0 +1,1 @@
+insert into c (id) values (1) on conflict do nothing

@@ -1,0 +1,1 @@
+insert into public.a (id) values (1) on conflict (tenant_id, id) do update set n = 1

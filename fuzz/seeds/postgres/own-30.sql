@@ -1,0 +1,1 @@
+insert into a (id) overriding user value values (1)

@@ -1,0 +1,1 @@
+select * from a where t = E'it\'s' and n = 1

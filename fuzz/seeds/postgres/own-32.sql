@@ -1,0 +1,1 @@
+select * from a where t = $$it's$$ or t = $x$ $$ $x$

@@ -1,0 +1,2 @@
+select * from a #--1
+ or true

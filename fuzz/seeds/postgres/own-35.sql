@@ -1,0 +1,1 @@
+select U&'x' from a

@@ -1,0 +1,1 @@
+select n'x', b'1', x'1f' from a

@@ -1,0 +1,1 @@
+select /* /* nested */ from b */ id from a

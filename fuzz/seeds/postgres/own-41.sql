@@ -1,0 +1,2 @@
+select * from a where n = 1 -- /* 
+ or true -- */

@@ -1,0 +1,1 @@
+select n @> '{}' from a where n <-> 1 < 2

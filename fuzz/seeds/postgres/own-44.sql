@@ -1,0 +1,1 @@
+select 2 operator(pg_catalog.+) 2 from a

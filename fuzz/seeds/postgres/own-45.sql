@@ -1,0 +1,1 @@
+select 2 operator(public.+) 2 from a

@@ -1,0 +1,1 @@
+select set_config('tenantry.tenant_id', 'x', true)

@@ -1,0 +1,1 @@
+select query_to_xml('select * from a', true, true, '')

@@ -1,0 +1,1 @@
+select * into x from a

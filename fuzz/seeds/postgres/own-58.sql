@@ -1,0 +1,1 @@
+set tenantry.tenant_id = 'x'

@@ -1,0 +1,1 @@
+select * from a tablesample system (1)

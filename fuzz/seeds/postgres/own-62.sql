@@ -1,0 +1,1 @@
+select substring(t from 1 for 2), trim(both 'x' from t), position('a' in t), overlay(t placing 'x' from 1) from a

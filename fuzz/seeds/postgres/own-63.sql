@@ -1,0 +1,1 @@
+select a.n at time zone 'utc' from a

@@ -1,0 +1,1 @@
+select (a).id, (a.*) from a

@@ -1,0 +1,1 @@
+select interval '1 day', date '2024-01-01' from a

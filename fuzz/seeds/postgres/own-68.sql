@@ -1,0 +1,1 @@
+select n, count(*) from a group by grouping sets ((n), ()) order by 1 nulls first fetch first 2 rows only

@@ -1,0 +1,1 @@
+select n from a group by rollup (n), cube (id)

@@ -1,0 +1,1 @@
+select * from (a cross join b) left join c on true

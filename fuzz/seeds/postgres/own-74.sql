@@ -1,0 +1,1 @@
+with recursive a as (select 1 as id union all select id + 1 from a where id < 3) select * from a, public.a x

@@ -1,0 +1,1 @@
+select * from a where a.id is not distinct from (select 1) group by 1

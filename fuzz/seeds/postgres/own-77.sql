@@ -1,0 +1,1 @@
+select left('x', 1) from a left join b on left(b.t, 1) = 'x'

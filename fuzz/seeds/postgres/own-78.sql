@@ -1,0 +1,1 @@
+update a set n = default where id = 1

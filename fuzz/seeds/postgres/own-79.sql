@@ -1,0 +1,1 @@
+update a set t = 'where', n = (select count(*) from b where b.t = 'from')

@@ -1,0 +1,1 @@
+update only a set n = 1

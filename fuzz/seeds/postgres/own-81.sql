@@ -1,0 +1,1 @@
+select sum(n) filter (where n > 1) over (partition by id) from a

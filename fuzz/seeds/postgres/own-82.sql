@@ -1,0 +1,1 @@
+select count(*) from a having exists (select 1 from b)

@@ -1,0 +1,1 @@
+select id, n from a where n = $1 or n is null order by id limit 2 offset 1

@@ -1,0 +1,1 @@
+select tenant_id, id from a where tenant_id = a.tenant_id

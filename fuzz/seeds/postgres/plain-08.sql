@@ -1,0 +1,1 @@
+select distinct n from a where n is distinct from 20

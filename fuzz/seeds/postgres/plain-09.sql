@@ -1,0 +1,1 @@
+select * from a where t like '%a!%' escape '!' or true

@@ -1,0 +1,1 @@
+select case when a.n > 1 then 2 end from a where case when a.n > 1 then true else false end

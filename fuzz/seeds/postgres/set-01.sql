@@ -1,0 +1,1 @@
+select id from a union select id from b order by 1

@@ -1,0 +1,1 @@
+select id from a where id in (select id from b union select id from c)

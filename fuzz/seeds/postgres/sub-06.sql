@@ -1,0 +1,1 @@
+select id from a where (id, n) in (select id, n from b)

@@ -1,0 +1,1 @@
+select id from a where n in (10, 20, $1) and id between 1 and 3 or parent is null

@@ -1,0 +1,1 @@
+select * from a where id = (select x.id from b x where x.t = a.t order by x.id limit 1)

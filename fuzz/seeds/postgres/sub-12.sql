@@ -1,0 +1,1 @@
+select id from a where exists (select 1 from a where id = 2 and exists (select 1 from b where b.id = a.id))

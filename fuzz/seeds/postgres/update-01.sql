@@ -1,0 +1,1 @@
+update a set n = n + 1

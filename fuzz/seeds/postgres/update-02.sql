@@ -1,0 +1,1 @@
+update a x set n = (select count(*) from b) where x.id = 2

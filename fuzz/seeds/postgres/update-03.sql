@@ -1,0 +1,1 @@
+update a as x set n = b.n from b left join c on b.id = c.id where x.id = b.id returning x.id

@@ -1,0 +1,1 @@
+update a set (n, t) = (1, 'y') where id = $1 returning *

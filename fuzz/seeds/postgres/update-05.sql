@@ -1,0 +1,1 @@
+update a set (n, t) = (select n, t from b where b.id = 2)

@@ -1,0 +1,1 @@
+update b set n = 0 where id in (select id from a where n = 10)

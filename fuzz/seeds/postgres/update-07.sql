@@ -1,0 +1,1 @@
+update a set tenant_id = $1

@@ -1,0 +1,1 @@
+update a set n = null where exists (select 1 from b where b.id = a.id) or false

@@ -1,0 +1,1 @@
+update b set n = y.n from a y right join c z on y.id = z.id where b.id = z.id

@@ -1,0 +1,1 @@
+select * from named n where n.id = $1

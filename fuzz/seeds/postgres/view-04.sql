@@ -1,0 +1,1 @@
+select * from named n full join named m on n.id = m.id

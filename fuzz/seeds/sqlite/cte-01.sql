@@ -1,0 +1,1 @@
+with t as (select * from a) select * from t, b where t.id = b.id

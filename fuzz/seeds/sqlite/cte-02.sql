@@ -1,0 +1,1 @@
+with t as (select id from a), u as (select id from t) select * from u join t on t.id = u.id

@@ -1,0 +1,1 @@
+with a as (select * from b) select * from a

@@ -1,0 +1,1 @@
+with t as (with u as (select id from a) select id from u) select * from t

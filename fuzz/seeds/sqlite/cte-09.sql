@@ -1,0 +1,1 @@
+with b as (select id, n from a) select * from b where id in (select id from b)

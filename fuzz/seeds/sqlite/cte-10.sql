@@ -1,0 +1,1 @@
+with invoices as (select id, id as customer, tenant_id from a) select * from named

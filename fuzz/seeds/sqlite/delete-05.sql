@@ -1,0 +1,1 @@
+with t as (select id from a) delete from b where id in (select id from t)

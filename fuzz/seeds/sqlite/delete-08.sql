@@ -1,0 +1,1 @@
+delete from b where id = 1 or true

@@ -1,0 +1,1 @@
+select count(*) filter (where exists (select 1 from b where b.id = a.id)) from a

@@ -1,0 +1,1 @@
+select count(distinct n) from a join b on a.n = b.n group by a.parent order by 1

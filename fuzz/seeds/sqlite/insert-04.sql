@@ -1,0 +1,1 @@
+insert into a as x (id) values (1) on conflict (tenant_id, id) do update set n = x.n + 1

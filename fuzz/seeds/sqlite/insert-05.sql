@@ -1,0 +1,1 @@
+insert into b (id, n) select id, n from a where true on conflict (tenant_id, id) do update set n = excluded.n where b.n < 15 returning id

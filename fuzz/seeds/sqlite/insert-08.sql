@@ -1,0 +1,1 @@
+insert into customers (id, name) values (9, (select count(*) from a))

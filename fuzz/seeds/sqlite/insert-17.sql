@@ -1,0 +1,1 @@
+insert into b (id, n) (select id + 50, n from a)

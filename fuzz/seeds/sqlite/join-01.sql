@@ -1,0 +1,1 @@
+select * from a x, b y where x.id = y.id

@@ -1,0 +1,1 @@
+select a.id, b.id from a full join b on a.id = b.id

@@ -1,0 +1,1 @@
+select a.id, c.id from a left join b on a.id = b.id full join c on c.id = a.id where a.id is null

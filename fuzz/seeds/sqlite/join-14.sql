@@ -1,0 +1,1 @@
+select x.id, y.id from a x join a y on x.parent = y.id

@@ -1,0 +1,1 @@
+select * from (a join b on a.id = b.id) join c on c.id = a.id

@@ -1,0 +1,1 @@
+select i.id, c.name from invoices i left join customers c on c.id = i.customer and c.name is not null

@@ -1,0 +1,1 @@
+select * from a b join b a on a.id = b.id

@@ -1,0 +1,1 @@
+select count(*) from a left join b on a.id = b.id left join c on c.id = b.id or c.n = a.n

@@ -1,0 +1,1 @@
+select 'it''s -- no comment' from a /* ' */ where true

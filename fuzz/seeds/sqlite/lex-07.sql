@@ -1,0 +1,1 @@
+select * from A where A.ID = 1

@@ -1,0 +1,1 @@
+select id as é from a where 'é' = 'é'

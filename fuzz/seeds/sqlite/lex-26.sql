@@ -1,0 +1,1 @@
+select $1, $2, $1 from a where n = $2

@@ -1,0 +1,1 @@
+select "where" from (select id as "where" from a) as "order"

@@ -1,0 +1,1 @@
+select * from [a] where n = ?2 and id = ?1

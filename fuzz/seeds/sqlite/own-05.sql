@@ -1,0 +1,1 @@
+select a.id, c.id from a, b right join c on b.id = c.id

@@ -1,0 +1,1 @@
+select a.id, c.id from a join b on a.id = b.id, c right join customers d on d.id = c.id

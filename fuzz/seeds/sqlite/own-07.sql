@@ -1,0 +1,1 @@
+select a.id from a, b full join c on b.id = c.id, customers d

@@ -1,0 +1,1 @@
+select max(n), min(t) from a group by parent

@@ -1,0 +1,1 @@
+select group_concat(t, ',' order by id) from a

@@ -1,0 +1,1 @@
+select json_each.value from a, json_each('[1,2,3]') where a.id = json_each.value

@@ -1,0 +1,1 @@
+select j.value, a.id from a join json_each(a.t) j on true where a.id = 2

@@ -1,0 +1,1 @@
+select id from a where n is 20 or n is not null

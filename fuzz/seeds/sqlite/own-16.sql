@@ -1,0 +1,1 @@
+select id from a where t glob '*a' and t == 'alpha'

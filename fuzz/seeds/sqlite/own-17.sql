@@ -1,0 +1,1 @@
+select t collate nocase from b where t = 'ALPHA'

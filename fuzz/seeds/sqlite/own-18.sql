@@ -1,0 +1,1 @@
+select iif(n > 10, id, -id) from a

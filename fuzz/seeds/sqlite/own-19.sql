@@ -1,0 +1,1 @@
+select typeof(x), id from "Odd ""Name"

@@ -1,0 +1,1 @@
+select id from b where b.t in ('alpha', 'beta') order by n nulls last

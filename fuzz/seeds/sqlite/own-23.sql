@@ -1,0 +1,1 @@
+select x.many from busy x left join b on b.n = x.n

@@ -1,0 +1,1 @@
+select rowid, id from b

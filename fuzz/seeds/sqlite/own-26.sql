@@ -1,0 +1,1 @@
+select cast(n as text) || id from a

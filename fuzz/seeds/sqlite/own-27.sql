@@ -1,0 +1,1 @@
+select abs(n), n % 3, n << 1 from a

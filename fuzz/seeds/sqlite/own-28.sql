@@ -1,0 +1,1 @@
+select n, t from a group by n

@@ -1,0 +1,1 @@
+select count(*) from a x, a y, a z

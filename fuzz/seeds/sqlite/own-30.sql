@@ -1,0 +1,1 @@
+insert or replace into a (id) values (1)

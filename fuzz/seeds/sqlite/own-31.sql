@@ -1,0 +1,1 @@
+replace into a (id) values (1)

@@ -1,0 +1,1 @@
+update or ignore a set n = 1

@@ -1,0 +1,1 @@
+select x'00', x'A1', X'ff' from a

@@ -1,0 +1,1 @@
+select random(), id from a

@@ -1,0 +1,1 @@
+select t from a order by random() limit 1

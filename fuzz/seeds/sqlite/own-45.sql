@@ -1,0 +1,1 @@
+select * from a indexed by a_parent where parent = 1

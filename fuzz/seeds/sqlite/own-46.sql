@@ -1,0 +1,1 @@
+select id from b not indexed where n = 10

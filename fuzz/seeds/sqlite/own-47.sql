@@ -1,0 +1,1 @@
+insert into b (id, n) select id, n from a where true on conflict do update set n = 5

@@ -1,0 +1,1 @@
+insert into b (id) select id from a on conflict (tenant_id, id) do nothing

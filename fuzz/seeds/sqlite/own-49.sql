@@ -1,0 +1,1 @@
+update b set n = 1 from a right join c on a.id = c.id where b.id = c.id

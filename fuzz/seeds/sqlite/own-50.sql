@@ -1,0 +1,1 @@
+select last_value(n) over (order by id) from b

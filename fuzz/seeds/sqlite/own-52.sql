@@ -1,0 +1,1 @@
+select * from (values (1, 2), (3, 4)) v join a on a.id = v.column1

@@ -1,0 +1,1 @@
+with t(i) as (values (1), (2)) select * from t join a on a.id = t.i

@@ -1,0 +1,1 @@
+select id from a where (select n from b where b.id = a.id) between 1 and 20

@@ -1,0 +1,1 @@
+select * from a where 0x1 = id

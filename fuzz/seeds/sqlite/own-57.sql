@@ -1,0 +1,1 @@
+update b set rowid = 200 where id = 1

@@ -1,0 +1,1 @@
+select count(*) from a right join b on a.n = b.n right join c on c.id = a.id

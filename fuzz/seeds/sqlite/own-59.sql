@@ -1,0 +1,1 @@
+select a.id from (a, b) join c on c.id = b.id

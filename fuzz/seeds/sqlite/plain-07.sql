@@ -1,0 +1,1 @@
+select * from editions e join a on a.edition = e.id

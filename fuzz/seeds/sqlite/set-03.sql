@@ -1,0 +1,1 @@
+select id from a intersect select id from b union all select id from c order by id desc

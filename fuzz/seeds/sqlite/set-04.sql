@@ -1,0 +1,1 @@
+select n from a union all select n from b limit 3

@@ -1,0 +1,1 @@
+select (select count(*) from b where b.id = a.id) from a

@@ -1,0 +1,1 @@
+select id from a where not exists (select 1 from b where b.id = a.id)

@@ -1,0 +1,1 @@
+select id from a where id not in (select id from c where n > 5)

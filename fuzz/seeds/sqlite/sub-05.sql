@@ -1,0 +1,1 @@
+select * from (select id, n from a union all select id, n from b) as u where u.n = 10

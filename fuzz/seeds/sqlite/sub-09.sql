@@ -1,0 +1,1 @@
+select id from a x where n = (select sum(n) from b where b.id = x.id)

@@ -1,0 +1,1 @@
+select a.id from a join (select id from b) as b on b.id = a.id

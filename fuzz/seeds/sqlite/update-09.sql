@@ -1,0 +1,1 @@
+update b set n = x.n from (select id, n from a) as x where x.id = b.id

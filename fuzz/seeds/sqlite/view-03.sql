@@ -1,0 +1,1 @@
+select x.name from a left join named x on x.id = a.id

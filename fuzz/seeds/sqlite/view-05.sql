@@ -1,0 +1,1 @@
+select count(*) from named, a where a.id = named.id

@@ -1,0 +1,117 @@
+//! What a statement did, in a form that two databases can be compared by.
+
+use std::fmt;
+
+use super::{MARKERS, THEIRS};
+
+/// What a statement did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The rows that it returned, sorted.
+    pub(crate) rows: Vec<String>,
+    /// How many rows it wrote, if it writes.
+    pub(crate) affected: Option<u64>,
+    /// All rows after a write, sorted: ours, and those of nobody.
+    pub(crate) ours: Vec<String>,
+    pub(crate) theirs: Vec<String>,
+}
+
+/// What the database answered in place of rows.
+#[derive(Debug)]
+pub struct Failure(sqlx::Error);
+
+impl Outcome {
+    /// Returns a row of ours, or one that was returned, with a value of the other tenant.
+    pub(crate) fn shows_theirs(&self) -> Option<&String> {
+        let tenant = hexadecimal(THEIRS.as_bytes());
+        let shown = |row: &&String| {
+            let row = row.to_ascii_lowercase();
+            row.contains(&tenant) || MARKERS.iter().any(|marker| row.contains(marker))
+        };
+        self.rows.iter().chain(&self.ours).find(shown)
+    }
+
+    /// Says in what it differs from another, but for the rows of others.
+    pub(crate) fn differs_from(&self, expected: &Self) -> Option<String> {
+        if self.rows != expected.rows {
+            let details = difference(&expected.rows, &self.rows);
+            return Some(format!("rows: {details}"));
+        }
+        if self.affected != expected.affected {
+            return Some(format!(
+                "rows written: {:?}, alone: {:?}",
+                self.affected, expected.affected
+            ));
+        }
+        if self.ours != expected.ours {
+            let details = difference(&expected.ours, &self.ours);
+            return Some(format!("state: {details}"));
+        }
+        None
+    }
+}
+
+impl Failure {
+    /// Whether the text is none that the database reads.
+    pub(crate) fn is_of_syntax(&self) -> bool {
+        self.0.to_string().contains("syntax error")
+    }
+
+    /// Whether the limits of the fuzzer or of the database are the reason, and not the tenant: what
+    /// was broken off, or the tree of the longer text, which may just be too deep.
+    pub(crate) fn is_of_limits(&self) -> bool {
+        let message = self.0.to_string();
+        [
+            "interrupted",
+            "statement timeout",
+            "too big",
+            "too large",
+            "too many",
+            "out of memory",
+            "stack overflow",
+        ]
+        .iter()
+        .any(|part| message.contains(part))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error)
+    }
+}
+
+/// Shows what one has and the other has not.
+pub(crate) fn difference(expected: &[String], found: &[String]) -> String {
+    let only = |these: &[String], those: &[String]| {
+        let mut rest = those.to_vec();
+        these
+            .iter()
+            .filter(|one| match rest.iter().position(|other| other == *one) {
+                Some(at) => {
+                    rest.swap_remove(at);
+                    false
+                }
+                None => true,
+            })
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    format!(
+        "missing: {:?}\ntoo many: {:?}",
+        only(expected, found),
+        only(found, expected)
+    )
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
