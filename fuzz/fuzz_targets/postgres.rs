@@ -1,5 +1,5 @@
-//! Statements of PostgreSQL, on a server: what the guard lets pass does beside another tenant what it does where
-//! ours is alone.
+//! Statements of PostgreSQL, on a server: what the guard lets pass does beside another
+//! tenant what its original does where ours is alone.
 
 #![no_main]
 

@@ -364,7 +364,7 @@ impl Walk<'_> {
             return Err("the tenant is not the last column".to_owned());
         }
         let source = insert.source.as_ref().ok_or("no rows")?;
-        self.stamped(&source.body, insert.columns.len())?;
+        self.stamped(&source.body)?;
         match &insert.on {
             None => Ok(()),
             Some(OnInsert::OnConflict(conflict)) => match &conflict.action {
@@ -385,16 +385,16 @@ impl Walk<'_> {
     }
 
     /// Checks that the last of each row is the tenant.
-    fn stamped(&self, body: &SetExpr, columns: usize) -> Result<(), String> {
+    fn stamped(&self, body: &SetExpr) -> Result<(), String> {
         match body {
             SetExpr::Select(select) => match select.projection.last() {
                 Some(SelectItem::UnnamedExpr(last)) if self.is_argument(last) => Ok(()),
                 _ => Err("rows without the tenant".to_owned()),
             },
-            SetExpr::Query(query) => self.stamped(&query.body, columns),
+            SetExpr::Query(query) => self.stamped(&query.body),
             SetExpr::SetOperation { left, right, .. } => {
-                self.stamped(left, columns)?;
-                self.stamped(right, columns)
+                self.stamped(left)?;
+                self.stamped(right)
             }
             SetExpr::Values(values) => {
                 let is_stamped =
@@ -432,16 +432,10 @@ impl Walk<'_> {
                     let last = insert.columns.last().map(parts).transpose()?;
                     let has_tenant = last
                         .is_some_and(|path| path.last().is_some_and(|name| name == "tenant_id"));
-                    let rows = &values.rows;
-                    if !has_tenant
-                        || !rows.iter().all(|row| {
-                            row.content.len() == insert.columns.len()
-                                && row
-                                    .content
-                                    .last()
-                                    .is_some_and(|last| self.is_argument(last))
-                        })
-                    {
+                    let is_stamped =
+                        |row: &Vec<Expr>| row.last().is_some_and(|last| self.is_argument(last));
+                    // PostgreSQL refuses a row of more values or fewer than there are columns.
+                    if !has_tenant || !values.rows.iter().all(|row| is_stamped(&row.content)) {
                         return Err("a merged row without the tenant".to_owned());
                     }
                 }
@@ -503,10 +497,10 @@ impl Walk<'_> {
     /// table of the platform.
     fn is_of_tenants(&self, name: &ObjectName) -> Result<bool, String> {
         let path = parts(name)?;
-        if let [name] = &path[..] {
-            if self.seen.last().is_some_and(|seen| seen.contains(name)) {
-                return Ok(false);
-            }
+        if let [name] = &path[..]
+            && self.seen.last().is_some_and(|seen| seen.contains(name))
+        {
+            return Ok(false);
         }
         match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["editions"] | ["public", "editions"] => Ok(false),

@@ -9,10 +9,9 @@ create table b (
     tenant_id uuid not null :tenant, id bigint not null, n bigint, t text,
     primary key (tenant_id, id)
 );
--- With a unique key without the tenant.
 create table c (
-    tenant_id uuid not null :tenant, id bigint not null, n bigint, code text unique,
-    primary key (tenant_id, id)
+    tenant_id uuid not null :tenant, id bigint not null, n bigint, code text,
+    primary key (tenant_id, id), unique (tenant_id, code)
 );
 create table customers (
     tenant_id uuid not null :tenant, id bigint not null, name text,
@@ -33,5 +32,6 @@ create view busy with (security_invoker = true) as
 create view above with (security_invoker = true) as
     with top as (select * from a where parent is null)
     select top.id, top.n, b.t from top left join b on b.n = top.n;
+create index odd_tenant on "Odd ""Name" (tenant_id);
 create index b_n on b (n);
 create index a_parent on a (tenant_id, parent, n);

@@ -21,12 +21,13 @@ pub struct Outcome {
 pub struct Failure(sqlx::Error);
 
 impl Outcome {
-    /// Returns a row of ours, or one that was returned, with a value of the other tenant.
-    pub(crate) fn shows_theirs(&self) -> Option<&String> {
+    /// Returns a row of ours, or one that was returned, with a value of the other tenant;
+    /// `is_given` says that its identifier was an argument, and may be there.
+    pub(crate) fn shows_theirs(&self, is_given: bool) -> Option<&String> {
         let tenant = hexadecimal(THEIRS.as_bytes());
         let shown = |row: &&String| {
             let row = row.to_ascii_lowercase();
-            row.contains(&tenant) || MARKERS.iter().any(|marker| row.contains(marker))
+            !is_given && row.contains(&tenant) || MARKERS.iter().any(|marker| row.contains(marker))
         };
         self.rows.iter().chain(&self.ours).find(shown)
     }
@@ -52,9 +53,17 @@ impl Outcome {
 }
 
 impl Failure {
-    /// Whether the text is none that the database reads.
-    pub(crate) fn is_of_syntax(&self) -> bool {
-        self.0.to_string().contains("syntax error")
+    /// Whether the text is none that the database takes, by its grammar or by the number of its
+    /// columns.
+    pub(crate) fn is_of_text(&self) -> bool {
+        let message = self.0.to_string();
+        [
+            "syntax error",
+            "out of range - should be",
+            "is not in select list",
+        ]
+        .iter()
+        .any(|part| message.contains(part))
     }
 
     /// Whether the limits of the fuzzer or of the database are the reason, and not the tenant: what

@@ -25,8 +25,9 @@ use super::{Ground, OURS, Pair, THEIRS, Trouble};
 pub struct Sqlite {
     shared: Database,
     alone: Database,
-    /// The same rows as `alone`, put in the other way round and without the indexes.
+    /// The same rows as `alone`, in other orders.
     turned: Database,
+    indexed: Database,
 }
 
 impl Ground for Sqlite {
@@ -43,6 +44,7 @@ impl Ground for Sqlite {
             shared: Database::shared().await?,
             alone: Database::alone(Order::AsWritten).await?,
             turned: Database::alone(Order::Turned).await?,
+            indexed: Database::alone(Order::Indexed).await?,
         };
         Ok((ground, guard))
     }
@@ -61,11 +63,12 @@ impl Ground for Sqlite {
     }
 
     async fn otherwise(&mut self, pair: &Pair<'_>, way: usize) -> Result<Outcome, Failure> {
-        let database = match way % 2 {
+        let database = match way % 3 {
             0 => &mut self.alone,
-            _ => &mut self.turned,
+            1 => &mut self.turned,
+            _ => &mut self.indexed,
         };
-        database.reverse(way % 4 >= 2).await?;
+        database.reverse(way % 2 == 1).await?;
         let outcome = database
             .run(pair.written, pair.arguments, None, pair.writes)
             .await;
@@ -80,6 +83,8 @@ enum Order {
     AsWritten,
     /// The last first, and without indexes beside the keys.
     Turned,
+    /// With the indexes that begin behind the tenant, as those beside others do for one of them.
+    Indexed,
 }
 
 #[derive(Debug)]
@@ -102,11 +107,19 @@ impl Database {
     /// Opens a side where our tenant is alone.
     async fn alone(order: Order) -> Result<Self, Trouble> {
         let schema = schema(Some(OURS));
-        let schema: Vec<&str> = schema
-            .split_inclusive(";\n")
-            .filter(|statement| order == Order::AsWritten || !statement.contains("create index"))
-            .collect();
-        let mut database = Self::empty(&schema.concat()).await?;
+        let schema = match order {
+            Order::AsWritten => schema,
+            Order::Turned => schema
+                .split_inclusive(";\n")
+                .filter(|statement| !statement.contains("create index"))
+                .collect::<String>()
+                .replace(
+                    "primary key (tenant_id, id)",
+                    "primary key (tenant_id, id desc)",
+                ),
+            Order::Indexed => schema + INDEXES,
+        };
+        let mut database = Self::empty(&schema).await?;
         database.fill(OURS, OUR_ROWS, order).await?;
         Ok(database)
     }
@@ -154,7 +167,7 @@ impl Database {
             }
             for (index, row) in values.into_iter().enumerate() {
                 // Ours have the highest numbers, so that the next row's is the same on both sides.
-                let (column, number) = match order == Order::AsWritten && table != "a" {
+                let (column, number) = match order != Order::Turned && table != "a" {
                     true => ("rowid, ", format!("{}, ", first_number(tenant) + index)),
                     false => ("", String::new()),
                 };
@@ -288,17 +301,18 @@ fn limit_lengths(handle: &mut sqlx::sqlite::LockedSqliteHandle<'_>) {
 fn bound(count: usize, tenant: Option<Uuid>) -> Result<SqliteArguments, sqlx::error::BoxDynError> {
     let mut arguments = SqliteArguments::default();
     for index in 0..count {
-        match index % 5 {
+        match index % 6 {
             0 => arguments.add(2_i64)?,
-            1 => arguments.add("alpha")?,
-            2 => arguments.add(None::<i64>)?,
-            3 => arguments.add(20_i64)?,
+            // Whoever chooses arguments may know another tenant.
+            1 => arguments.add(THEIRS)?,
+            2 => arguments.add("alpha")?,
+            3 => arguments.add(None::<i64>)?,
+            4 => arguments.add(20_i64)?,
             _ => arguments.add(0.5_f64)?,
         }
     }
-    match tenant {
-        Some(tenant) => arguments.add(tenant)?,
-        None => {}
+    if let Some(tenant) = tenant {
+        arguments.add(tenant)?;
     }
     Ok(arguments)
 }
@@ -356,6 +370,13 @@ fn dump() -> String {
     ]
     .join(" union all ")
 }
+
+/// The keys and indexes of the schema, less the tenant.
+const INDEXES: &str = "
+    create index a_key on a (id); create index a_parent_alone on a (parent, n);
+    create index b_key on b (id); create index c_key on c (id);
+    create index customers_key on customers (id); create index invoices_key on invoices (id);
+";
 
 /// How many times a statement may be asked whether it goes on.
 const MOST_STEPS: u32 = 200;

@@ -1,0 +1,1 @@
+update b set t = hex(?2) || hex($2)

@@ -1,0 +1,1 @@
+select ?1, id from b where n = ?2

@@ -1,0 +1,1 @@
+select $2, id from b where n = $1

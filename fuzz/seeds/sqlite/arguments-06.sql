@@ -1,0 +1,1 @@
+insert into a (id, n) values ($1, $2)

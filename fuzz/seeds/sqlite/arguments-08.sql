@@ -1,0 +1,1 @@
+delete from b where n in (?1, $1)

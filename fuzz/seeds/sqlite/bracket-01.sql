@@ -1,0 +1,1 @@
+select count(*) from a x join (b x join c on true) as j on true
