@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::outcome::{Failure, Outcome, hexadecimal};
 use super::rows::{OUR_ROWS, Rows, THEIR_ROWS};
-use super::{Ground, OURS, Pair, THEIRS, Trouble};
+use super::{Ground, OURS, Pair, THEIRS, Trouble, names};
 
 /// Both sides in PostgreSQL.
 #[derive(Debug)]
@@ -49,6 +49,10 @@ impl Ground for Postgres {
         Ok((ground, guard))
     }
 
+    fn asks_for_numbers(sql: &str) -> bool {
+        names(sql, &["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"])
+    }
+
     async fn shared(&mut self, pair: &Pair<'_>) -> Result<Outcome, Failure> {
         let tenant = pair.binds_tenant.then_some(OURS);
         self.shared
@@ -67,10 +71,11 @@ impl Ground for Postgres {
             0 => &mut self.alone,
             _ => &mut self.turned,
         };
-        let (before, after) = match way % 6 {
-            0 | 1 => ("select 1", "select 1"),
-            2 | 3 => (NO_HASHES, ALL_PLANS),
-            _ => (NO_SCANS, ALL_PLANS),
+        let (before, after) = match way / 2 % 4 {
+            0 => ("select 1", "select 1"),
+            1 => (NO_HASHES, ALL_PLANS),
+            2 => (NO_SCANS, ALL_PLANS),
+            _ => (NO_INDEXES, ALL_PLANS),
         };
         database.plain(before).await?;
         let outcome = database
@@ -85,8 +90,11 @@ const NO_HASHES: &str =
     "set enable_hashagg = off; set enable_hashjoin = off; set enable_mergejoin = off";
 const NO_SCANS: &str =
     "set enable_seqscan = off; set enable_nestloop = off; set enable_material = off";
+const NO_INDEXES: &str = "set enable_indexscan = off; set enable_indexonlyscan = off; \
+     set enable_bitmapscan = off";
 const ALL_PLANS: &str = "reset enable_hashagg; reset enable_hashjoin; reset enable_mergejoin; \
-     reset enable_seqscan; reset enable_nestloop; reset enable_material";
+     reset enable_seqscan; reset enable_nestloop; reset enable_material; \
+     reset enable_indexscan; reset enable_indexonlyscan; reset enable_bitmapscan";
 
 /// Opens the side of both tenants, and the guard of a store over it.
 async fn shared(server: &PostgresServer) -> Result<(Database, Arc<SqlGuard>), Trouble> {

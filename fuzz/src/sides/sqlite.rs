@@ -18,7 +18,7 @@ use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
 
 use super::outcome::{Failure, Outcome, hexadecimal};
 use super::rows::{OUR_ROWS, Rows, THEIR_ROWS};
-use super::{Ground, OURS, Pair, THEIRS, Trouble};
+use super::{Ground, OURS, Pair, THEIRS, Trouble, names};
 
 /// Both sides in SQLite.
 #[derive(Debug)]
@@ -47,6 +47,10 @@ impl Ground for Sqlite {
             indexed: Database::alone(Order::Indexed).await?,
         };
         Ok((ground, guard))
+    }
+
+    fn asks_for_numbers(sql: &str) -> bool {
+        names(sql, &["rowid", "oid", "_rowid_"])
     }
 
     async fn shared(&mut self, pair: &Pair<'_>) -> Result<Outcome, Failure> {
