@@ -95,7 +95,7 @@ impl TenantStore {
     /// let statement = guard.rewrite("select customer from invoices where total_cents > $1")?;
     /// assert_eq!(
     ///     statement.sql(),
-    ///     "select customer from invoices where invoices.tenant_id = ?2 and (total_cents > $1)"
+    ///     "select customer from invoices where invoices.tenant_id = $2 and (total_cents > $1)"
     /// );
     /// assert!(guard.rewrite("drop table invoices").is_err());
     #[doc = include_str!("../examples/close.md")]

@@ -326,6 +326,10 @@ fn sqlite_has_its_own_grammar() {
             "select * from A where A.tenant_id = ?3 and (n = ?1 and m = ?2)",
         ),
         (
+            "select * from a where n = $2 and m = $1",
+            "select * from a where a.tenant_id = $3 and (n = $2 and m = $1)",
+        ),
+        (
             "select * from [a] where n = ?2 and m = ?1",
             "select * from [a] where [a].tenant_id = ?3 and (n = ?2 and m = ?1)",
         ),
@@ -348,6 +352,12 @@ fn sqlite_has_its_own_grammar() {
         becomes(&guard, sql, expected);
     }
     for (sql, because) in [
+        ("select ?2, $2 from a", "arguments written in several ways"),
+        ("select ?, ?1 from a", "arguments written in several ways"),
+        (
+            "select count(*) from a x join (b x join c on true) as j on true",
+            "two tables of the name x",
+        ),
         ("insert or replace into a (id) values (1)", "INSERT OR"),
         ("replace into a (id) values (1)", "the statement REPLACE"),
         ("update or ignore a set n = 1", "UPDATE OR"),

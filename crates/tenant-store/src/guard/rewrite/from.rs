@@ -317,6 +317,12 @@ impl Rewriter<'_> {
                     let mut inner = Clause::new(open + 1, clause.locks);
                     let pending = self.joined(&mut inner, table_with_joins, true)?;
                     clause.has_replaced |= inner.has_replaced;
+                    if self.catalog.database == Dialect::Sqlite {
+                        // There the names inside can be seen all the same.
+                        for name in inner.names {
+                            Self::note_once(clause, name)?;
+                        }
+                    }
                     pending
                 } else {
                     self.joined(clause, table_with_joins, replaced)?
@@ -390,6 +396,10 @@ impl Rewriter<'_> {
     /// Refuses a name that is there twice: the condition of one table would be that of the other.
     fn note(&self, clause: &mut Clause, name: &Ident) -> Result<(), Refusal> {
         let name = self.catalog.relation_name(name)?.into_owned();
+        Self::note_once(clause, name)
+    }
+
+    fn note_once(clause: &mut Clause, name: String) -> Result<(), Refusal> {
         if clause.names.contains(&name) {
             return Err(Refusal::new(
                 format!("two tables of the name {name} in one FROM"),

@@ -46,12 +46,12 @@ pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal
     let source = Source::read(catalog.database, sql)?;
     // Trees are walked and dropped by recursion, and a worker's stack is small.
     stacker::maybe_grow(STACK + source.depth() * FRAME, LARGE_STACK, || {
-        let arguments = count_arguments(&source)?;
-        let mut rewriter = Rewriter::new(catalog, source, arguments + 1);
+        let Arguments { count, sign } = Arguments::of(&source, catalog.database)?;
+        let mut rewriter = Rewriter::new(catalog, source, format!("{sign}{}", count + 1));
         let (text, _) = rewriter.run()?;
         Ok(Rewritten {
             text,
-            arguments,
+            arguments: count,
             binds_tenant: rewriter.binds_tenant,
             written: rewriter.written,
         })
@@ -69,23 +69,49 @@ const FRAME: usize = if cfg!(debug_assertions) {
 /// The stack for statements that need more than is left, of which only what is used takes memory.
 const LARGE_STACK: usize = 160 << 20;
 
-/// Returns how many arguments a statement takes; numbers `?` from left to right.
-fn count_arguments(source: &Source) -> Result<usize, Refusal> {
-    let (mut most, mut unnumbered) = (0, 0);
-    for place in &source.tokens {
-        match place.kind {
-            Kind::Argument(0) => unnumbered += 1,
-            Kind::Argument(number) => most = most.max(number),
-            _ => {}
+/// The arguments of a statement.
+struct Arguments {
+    count: usize,
+    /// How the numbered ones are written.
+    sign: char,
+}
+
+impl Arguments {
+    /// Counts the arguments of a statement, which have to be written in one way.
+    ///
+    /// SQLite gives `$2` the next free place and `?2` the second, so that beside each other one can
+    /// stand in the place of the other, and of the tenant.
+    fn of(source: &Source, database: Dialect) -> Result<Self, Refusal> {
+        let (mut most, mut unnumbered) = (0, 0);
+        let (mut dollars, mut question_marks) = (0, 0);
+        for place in &source.tokens {
+            match place.kind {
+                Kind::Argument(0) => unnumbered += 1,
+                Kind::Argument(number) => {
+                    most = most.max(number);
+                    match source.text.as_bytes().get(place.start) {
+                        Some(b'$') => dollars += 1,
+                        _ => question_marks += 1,
+                    }
+                }
+                _ => {}
+            }
         }
-    }
-    match (most, unnumbered) {
-        (most, 0) => Ok(most),
-        (0, unnumbered) => Ok(unnumbered),
-        _ => Err(Refusal::new(
-            "arguments with and without numbers",
-            "number all of them: $1, $2",
-        )),
+        let ways = [unnumbered, dollars, question_marks];
+        if ways.into_iter().filter(|count| *count > 0).count() > 1 {
+            return Err(Refusal::new(
+                "arguments written in several ways",
+                "number all of them: $1, $2",
+            ));
+        }
+        Ok(Self {
+            count: most.max(unnumbered),
+            sign: match database {
+                Dialect::Postgres => '$',
+                Dialect::Sqlite if dollars > 0 => '$',
+                Dialect::Sqlite => '?',
+            },
+        })
     }
 }
 
@@ -127,12 +153,7 @@ struct Splice {
 }
 
 impl<'c> Rewriter<'c> {
-    fn new(catalog: &'c Catalog, source: Source, tenant: usize) -> Self {
-        // The forms that each driver takes, beside those the author may use.
-        let tenant = match catalog.database {
-            Dialect::Postgres => format!("${tenant}"),
-            Dialect::Sqlite => format!("?{tenant}"),
-        };
+    fn new(catalog: &'c Catalog, source: Source, tenant: String) -> Self {
         Self {
             catalog,
             source,
@@ -403,12 +424,11 @@ impl<'c> Rewriter<'c> {
         }
         let unfit = |refusal: Refusal| refusal.inside(&format!("the view {name}"));
         let source = Source::read(self.catalog.database, definition).map_err(unfit)?;
-        let tenant = self.tenant[1..].parse().map_err(|_| Refusal::unplaced())?;
-        let mut inner = Rewriter::new(self.catalog, source, tenant);
+        let mut inner = Rewriter::new(self.catalog, source, self.tenant.clone());
         inner.views.clone_from(&self.views);
         inner.views.push(Arc::clone(name));
         inner.outer_ctes = self.outer_ctes.iter().chain(&self.ctes).cloned().collect();
-        if count_arguments(&inner.source)? > 0 {
+        if Arguments::of(&inner.source, self.catalog.database)?.count > 0 {
             return Err(Refusal::unplaced());
         }
         let (text, statement) = inner.run().map_err(unfit)?;
