@@ -283,6 +283,15 @@ fn canonical(row: &PgRow) -> Result<String, sqlx::Error> {
         let shown = match (&*name, <[u8; 8]>::try_from(bytes)) {
             ("INT8", Ok(bytes)) => i64::from_be_bytes(bytes).to_string(),
             ("UUID", _) => hexadecimal(bytes),
+            // In a record stand the numbers of types, which each database gives anew.
+            ("RECORD" | "RECORD[]", _) => {
+                let texts = bytes.split(|byte| !byte.is_ascii_graphic());
+                let texts = texts.filter(|text| text.len() > 2);
+                format!(
+                    "{name} {:?}",
+                    texts.map(String::from_utf8_lossy).collect::<Vec<_>>()
+                )
+            }
             // Whatever is in it, texts in it stay texts.
             _ => format!("{name} {:?}", String::from_utf8_lossy(bytes)),
         };
