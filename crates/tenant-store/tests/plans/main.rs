@@ -13,9 +13,11 @@ use std::fmt::Write as _;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tenantry_core::TenantId;
+use tenantry_store::guard::SqlGuard;
 use tenantry_store::postgres::migrate;
 use tenantry_store::{
-    Aggregate, Changes, Migrations, Query, Repository, RepositoryExt, TenantScope, Version,
+    Aggregate, Changes, ErrorKind, Migrations, Query, Repository, RepositoryExt, TenantScope,
+    Version,
 };
 use tenantry_testkit::{PostgresServer, ServerOptions, wall_two_alone};
 use uuid::Uuid;
@@ -136,6 +138,27 @@ impl Fixture {
         writeln!(file, "## {name}\n\n{sql}\n\n{all}\n").unwrap();
     }
 
+    /// Sees that the guard takes a statement of ours as it takes a service's: it writes the tenant by
+    /// itself, or sets it, and is refused; or it carries the tenant once more.
+    async fn guard(&self, guard: &SqlGuard, sql: &str) {
+        let is_refused = sql.contains("set_config") || sql.contains("INSERT INTO");
+        match guard.rewrite(sql) {
+            Ok(guarded) => {
+                assert!(!is_refused, "{}", guarded.sql());
+                let plan = self.plan(guarded.sql(), true).await.join("\n");
+                assert!(
+                    plan.contains("One-Time Filter"),
+                    "{}\n{plan}",
+                    guarded.sql()
+                );
+            }
+            Err(error) => {
+                assert!(is_refused, "{error}: {sql}");
+                assert_eq!(error.kind(), ErrorKind::RefusedStatement);
+            }
+        }
+    }
+
     /// Returns the statements on `orders` that a call sends, by the server's log.
     async fn sent<T>(&mut self, call: impl Future<Output = T>) -> Vec<String> {
         let before = self.log().await.len();
@@ -217,6 +240,7 @@ async fn plans_of_the_repository_are_those_of_the_file() {
     };
     let next = page.clone().cursor(first.next.clone().unwrap());
 
+    let guard = fixture.walled.store().await.sql_guard().await.unwrap();
     let mut file = String::new();
     macro_rules! add {
         ($name:literal, $call:expr) => {
@@ -224,6 +248,7 @@ async fn plans_of_the_repository_are_those_of_the_file() {
             assert!(!sent.is_empty(), "{} sends nothing", $name);
             for sql in sent {
                 fixture.add(&mut file, $name, &sql, true).await;
+                fixture.guard(&guard, &sql).await;
             }
         };
     }
