@@ -5,7 +5,12 @@
 //! storm is over no connection is in a transaction. A short one runs with all tests, a long one by
 //! `scripts/prove`.
 
-#![cfg(all(feature = "postgres", feature = "sqlite", feature = "conformance"))]
+#![cfg(all(
+    feature = "postgres",
+    feature = "sqlite",
+    feature = "guard",
+    feature = "conformance"
+))]
 #![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
 #![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
 
@@ -24,9 +29,10 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use postgres::Fixture;
 use tenantry_core::TenantId;
+use tenantry_store::guard::OrStoreError as _;
 use tenantry_store::{
     Error, ErrorKind, Filter, Isolation, Migrations, Query, Repository, SqliteSettings,
-    TenantScope, TenantStore, WorkOptions, sqlite,
+    TenantScope, TenantStore, UnitOfWork, WorkOptions, sqlite,
 };
 use tenantry_testkit::{PostgresServer, ProxyOptions};
 use trouble::{Customer, SQLITE_TABLES, poll_times};
@@ -179,7 +185,7 @@ impl Storm {
         let polls = usize::try_from(dice.below(30)).unwrap();
         let customers = self.scopes[number].repository::<Customer>();
         let foreign = self.landmark((number + 1) % TENANTS);
-        match dice.below(7) {
+        match dice.below(8) {
             0 => {
                 let query = Query::new().sort(Customer::NAME.desc()).limit(50);
                 if let Some(page) = answer(poll_times(customers.list(query), polls).await) {
@@ -211,6 +217,12 @@ impl Storm {
                     }
                 }
             }
+            4 => {
+                let scope = &self.scopes[number];
+                if let Some(names) = answer(poll_times(names_by_hand(scope), polls).await) {
+                    names.iter().for_each(|name| is_of(name, number));
+                }
+            }
             _ => {
                 let told = self.pair(dice, number, name).await;
                 self.told[number].lock().insert(name.to_owned(), told);
@@ -234,7 +246,11 @@ impl Storm {
             // Patience enough, most of the time. An insert that was begun and dropped ends the work.
             let polls = usize::try_from(1 + dice.below(8) * 6).unwrap();
             let mut row = Customer::named(&format!("{number} pair {name} {half}"));
-            if answer(poll_times(inside.insert(&mut row), polls).await).is_none() {
+            let inserted = match dice.below(3) {
+                0 => poll_times(insert_by_hand(&work, &row), polls).await,
+                _ => poll_times(inside.insert(&mut row), polls).await,
+            };
+            if answer(inserted).is_none() {
                 break;
             }
             match dice.below(4) {
@@ -309,8 +325,39 @@ impl Storm {
     }
 }
 
+/// Inserts a row by SQL that says nothing of a tenant.
+async fn insert_by_hand(work: &UnitOfWork, row: &Customer) -> Result<(), Error> {
+    let sql = "insert into customers (id, name, version) values ($1, $2, 1)";
+    if let Ok(executor) = work.sqlx_postgres() {
+        let insert = sqlx::query(sql).bind(row.id).bind(&row.name);
+        insert.execute(executor).await.or_store_error()?;
+    } else {
+        let insert = sqlx::query(sql).bind(row.id).bind(&row.name);
+        insert.execute(work.sqlx_sqlite()?).await.or_store_error()?;
+    }
+    Ok(())
+}
+
+/// Reads names by SQL that says nothing of a tenant.
+async fn names_by_hand(scope: &TenantScope) -> Result<Vec<String>, Error> {
+    let sql =
+        "select c.name from customers c left join customers d on d.id = c.id order by 1 limit 50";
+    let names = match scope.sqlx_postgres() {
+        Ok(executor) => sqlx::query_scalar(sql).fetch_all(executor).await,
+        Err(_) => {
+            sqlx::query_scalar(sql)
+                .fetch_all(scope.sqlx_sqlite()?)
+                .await
+        }
+    };
+    names.or_store_error()
+}
+
 fn belongs(row: &Customer, number: usize) {
-    let name = row.name.as_deref().unwrap();
+    is_of(row.name.as_deref().unwrap(), number);
+}
+
+fn is_of(name: &str, number: usize) {
     assert!(
         name.starts_with(&format!("{number} ")),
         "tenant {number} sees `{name}`"
