@@ -96,6 +96,11 @@ pub(crate) trait Session: Send + std::any::Any {
     /// Compares the table with what the code expects.
     async fn verify(&mut self, descriptor: &'static AggregateDescriptor) -> Result<()>;
 
+    /// Returns a number that changes with the schema, and stays in this session; `None` where there
+    /// is another wall behind the guard.
+    #[cfg(feature = "guard")]
+    async fn schema_mark(&mut self) -> Result<Option<i64>>;
+
     /// Reads what the guard has to know of relations and functions.
     #[cfg(feature = "guard")]
     async fn catalog(&mut self, declared: &crate::guard::Declared)

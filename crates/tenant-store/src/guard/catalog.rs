@@ -17,10 +17,16 @@ pub(crate) struct Catalog {
     /// What a name without a schema means.
     visible: HashMap<Box<str>, Arc<Relation>>,
     qualified: HashMap<Box<str>, HashMap<Box<str>, Arc<Relation>>>,
+    /// The names of views in lower case.
+    views: HashSet<Box<str>>,
     /// The functions that look at nothing but their arguments, by name.
     functions: HashSet<Box<str>>,
     /// The same by schema and name.
     qualified_functions: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// The functions that may stand where a table does, if not all may.
+    table_functions: Option<&'static [&'static str]>,
+    /// What would call a function of another kind if it stood behind a row, as a column does.
+    row_functions: HashSet<Box<str>>,
 }
 
 /// What a table is to the guard.
@@ -63,6 +69,8 @@ pub(crate) enum Closed {
     MaterializedView,
     /// Its rows are elsewhere.
     Foreign,
+    /// A module answers for it, to commands as to queries.
+    Virtual,
     /// The view runs with its owner's rights, or has columns named outside its query.
     View,
 }
@@ -73,14 +81,20 @@ impl Catalog {
             database,
             visible: HashMap::new(),
             qualified: HashMap::new(),
+            views: HashSet::new(),
             functions: HashSet::new(),
             qualified_functions: HashMap::new(),
+            table_functions: None,
+            row_functions: HashSet::new(),
         }
     }
 
     /// Adds a relation; `visible` says whether its name without the schema means it.
     pub(crate) fn add(&mut self, schema: &str, name: &str, visible: bool, ownership: Ownership) {
         let (schema, name) = (self.folded(schema), self.folded(name));
+        if matches!(ownership, Ownership::View(_)) {
+            self.views.insert(name.to_ascii_lowercase().into());
+        }
         let shown: Arc<str> = match visible {
             true => Arc::from(&*name),
             false => format!("{schema}.{name}").into(),
@@ -110,6 +124,26 @@ impl Catalog {
                 .or_default()
                 .insert(name),
         };
+    }
+
+    /// Takes a function away, for its name may mean another.
+    pub(crate) fn remove_function(&mut self, name: &str) {
+        self.functions.remove(name);
+    }
+
+    /// Adds a function that takes a row, and may do anything.
+    pub(crate) fn add_row_function(&mut self, name: &str) {
+        self.row_functions.insert(name.into());
+    }
+
+    /// Says which functions may stand where a table does.
+    pub(crate) const fn set_table_functions(&mut self, names: &'static [&'static str]) {
+        self.table_functions = Some(names);
+    }
+
+    /// Returns whether a word may be the name of a view, whatever its case and its schema.
+    pub(super) fn has_view(&self, word: &str) -> bool {
+        !self.views.is_empty() && self.views.contains(&*word.to_ascii_lowercase())
     }
 
     fn folded(&self, name: &str) -> String {
@@ -212,6 +246,25 @@ impl Catalog {
                 "run the migrations, and name it as the catalog does",
             )
         })
+    }
+
+    /// Returns whether a name behind a row calls a function that may do anything
+    /// (<https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-USAGE>).
+    pub(super) fn is_row_function(&self, ident: &Ident) -> Result<bool, Refusal> {
+        Ok(
+            !self.row_functions.is_empty()
+                && self.row_functions.contains(&*self.identifier(ident)?),
+        )
+    }
+
+    /// Returns whether a function may stand where a table does.
+    pub(super) fn allows_table_function(&self, name: &ObjectName) -> Result<bool, Refusal> {
+        let Some(names) = self.table_functions else {
+            return self.allows_function(name);
+        };
+        let (schema, name) = self.parts(name)?;
+        // SQLite takes a table of that name for the function.
+        Ok(schema.is_none() && names.contains(&&*name) && !self.visible.contains_key(&*name))
     }
 
     pub(super) fn allows_function(&self, name: &ObjectName) -> Result<bool, Refusal> {

@@ -252,7 +252,8 @@ where
                 let begin = Begin {
                     operation: OPERATION,
                     tenant: Some(scope.tenant()),
-                    access: Access::ReadOne,
+                    // One snapshot for the schema and the statement.
+                    access: Access::Read,
                     isolation: None,
                     statement_timeout: store.statement_timeout(),
                 };

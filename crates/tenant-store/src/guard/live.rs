@@ -36,8 +36,10 @@ impl LiveGuard {
         if let Some(guard) = self.guard.get() {
             return Ok(guard);
         }
+        let mark = session.schema_mark().await?;
         let catalog = session.catalog(&self.declared).await?;
-        Ok(self.guard.get_or_init(|| Arc::new(SqlGuard::new(catalog))))
+        let guard = || Arc::new(SqlGuard::new(catalog, mark));
+        Ok(self.guard.get_or_init(guard))
     }
 }
 
@@ -49,17 +51,18 @@ impl StoreInner {
         sql: &str,
     ) -> Result<Arc<GuardedStatement>> {
         let guard = self.guard.get(session).await?;
-        if guard.is_due() && guard.may_read_again() {
-            guard.replace(session.catalog(&self.guard.declared).await?);
+        let mark = session.schema_mark().await?;
+        let mut known = guard.known();
+        if !known.is_of(mark) || guard.is_due(&known) && guard.may_read_again() {
+            let catalog = session.catalog(&self.guard.declared).await?;
+            known = guard.replace(catalog, mark);
         }
-        if let Some(statement) = guard.seen(sql) {
-            return Ok(statement);
-        }
-        match guard.try_rewrite(sql) {
+        match known.rewrite(sql) {
             Ok(statement) => Ok(statement),
             Err(stale) if stale.may_be && guard.may_read_again() => {
-                guard.replace(session.catalog(&self.guard.declared).await?);
-                guard.rewrite(sql)
+                let catalog = session.catalog(&self.guard.declared).await?;
+                let known = guard.replace(catalog, mark);
+                known.rewrite(sql).map_err(|stale| stale.error)
             }
             Err(stale) => Err(stale.error),
         }

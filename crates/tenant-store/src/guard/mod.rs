@@ -56,8 +56,10 @@ pub struct SqlGuard {
 }
 
 /// What is known of one reading of the catalog.
-struct Known {
+pub(crate) struct Known {
     since: Instant,
+    /// Of the schema that was read.
+    mark: Option<i64>,
     catalog: Catalog,
     statements: Cache<Box<str>, Arc<GuardedStatement>, Bytes>,
 }
@@ -115,9 +117,9 @@ impl SqlGuard {
     /// The most memory that the statements it keeps may take, in bytes: 8 MiB.
     pub const MOST_BYTES: u64 = 8 << 20;
 
-    pub(crate) fn new(catalog: Catalog) -> Self {
+    pub(crate) fn new(catalog: Catalog, mark: Option<i64>) -> Self {
         Self {
-            known: RwLock::new(Arc::new(Known::new(catalog))),
+            known: RwLock::new(Arc::new(Known::new(catalog, mark))),
             read_again: Mutex::new(None),
             is_doubted: AtomicBool::new(false),
         }
@@ -131,37 +133,13 @@ impl SqlGuard {
     ///
     /// `RefusedStatement` names what is not proven to be safe, and what to write instead.
     pub fn rewrite(&self, sql: &str) -> Result<Arc<GuardedStatement>> {
-        match self.seen(sql) {
-            Some(statement) => Ok(statement),
-            None => self.first_sight(sql).map_err(refusal::Refusal::into_error),
-        }
+        self.known().rewrite(sql).map_err(|stale| stale.error)
     }
 
-    /// Returns a statement that was rewritten before.
-    pub(crate) fn seen(&self, sql: &str) -> Option<Arc<GuardedStatement>> {
-        self.known.read().statements.get(sql)
-    }
-
-    /// Returns the statement with the tenant in it, or else whether a newer catalog might help.
-    pub(crate) fn try_rewrite(&self, sql: &str) -> Result<Arc<GuardedStatement>, Stale> {
-        self.first_sight(sql).map_err(|refusal| Stale {
-            may_be: refusal.unknown_name,
-            error: refusal.into_error(),
-        })
-    }
-
-    fn first_sight(&self, sql: &str) -> Result<Arc<GuardedStatement>, refusal::Refusal> {
-        let known = Arc::clone(&self.known.read());
-        let rewritten = rewrite::rewrite(&known.catalog, sql)?;
-        let statement = Arc::new(GuardedStatement {
-            sql: rewritten.text.into(),
-            arguments: rewritten.arguments,
-            binds_tenant: rewritten.binds_tenant,
-            written: rewritten.written,
-        });
-        // Of the catalog that it was rewritten by, whatever has become of that.
-        known.statements.insert(sql.into(), Arc::clone(&statement));
-        Ok(statement)
+    /// Returns what is known now. Who has checked it goes on with it, for another may be put into
+    /// its place at any time.
+    pub(crate) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read())
     }
 
     /// Returns whether the catalog may be read again: not more than once a second, for whoever can
@@ -180,15 +158,17 @@ impl SqlGuard {
         self.is_doubted.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the catalog should be read again before the next statement.
-    pub(crate) fn is_due(&self) -> bool {
-        self.is_doubted.load(Ordering::Relaxed) || self.known.read().since.elapsed() >= LONGEST_AGE
+    /// Returns whether the catalog may well be another by now.
+    pub(crate) fn is_due(&self, known: &Known) -> bool {
+        self.is_doubted.load(Ordering::Relaxed) || known.since.elapsed() >= LONGEST_AGE
     }
 
     /// Takes a newer catalog, and forgets what was rewritten by the old one.
-    pub(crate) fn replace(&self, catalog: Catalog) {
-        *self.known.write() = Arc::new(Known::new(catalog));
+    pub(crate) fn replace(&self, catalog: Catalog, mark: Option<i64>) -> Arc<Known> {
+        let known = Arc::new(Known::new(catalog, mark));
+        *self.known.write() = Arc::clone(&known);
         self.is_doubted.store(false, Ordering::Relaxed);
+        known
     }
 }
 
@@ -201,12 +181,38 @@ impl fmt::Debug for SqlGuard {
 }
 
 impl Known {
-    fn new(catalog: Catalog) -> Self {
+    fn new(catalog: Catalog, mark: Option<i64>) -> Self {
         Self {
             since: Instant::now(),
+            mark,
             catalog,
             statements: Cache::with_weighter(EXPECTED, SqlGuard::MOST_BYTES, Bytes),
         }
+    }
+
+    /// Returns whether this is the schema with that mark. Where the guard is the only wall, the mark
+    /// tells of every change at once.
+    pub(crate) fn is_of(&self, mark: Option<i64>) -> bool {
+        self.mark == mark
+    }
+
+    /// Returns the statement with the tenant in it, or else whether a newer catalog might help.
+    pub(crate) fn rewrite(&self, sql: &str) -> Result<Arc<GuardedStatement>, Stale> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement);
+        }
+        let rewritten = rewrite::rewrite(&self.catalog, sql).map_err(|refusal| Stale {
+            may_be: refusal.unknown_name,
+            error: refusal.into_error(),
+        })?;
+        let statement = Arc::new(GuardedStatement {
+            sql: rewritten.text.into(),
+            arguments: rewritten.arguments,
+            binds_tenant: rewritten.binds_tenant,
+            written: rewritten.written,
+        });
+        self.statements.insert(sql.into(), Arc::clone(&statement));
+        Ok(statement)
     }
 }
 

@@ -58,8 +58,10 @@ pub(super) enum Kind {
     Close,
     Comma,
     Semicolon,
-    /// An argument: its number, or 0 for a `?` that has none.
+    /// An argument with a number.
     Argument(usize),
+    /// A `?`, and which of them it is.
+    Unnumbered(usize),
     Other,
 }
 
@@ -105,6 +107,7 @@ impl Source {
         }
         starts.push(sql.len());
         let mut depth = 0_u32;
+        let mut unnumbered = 0;
         // What the last token is, if nothing stands between it and the next.
         let mut touching = Edge::Plain;
         for (index, token) in all.into_iter().enumerate() {
@@ -125,7 +128,11 @@ impl Source {
                 Token::EOF => continue,
                 _ => {}
             }
-            let (kind, edge) = classify(self.database, &token.token, slice)?;
+            let (mut kind, edge) = classify(self.database, &token.token, slice)?;
+            if let Kind::Unnumbered(number) = &mut kind {
+                unnumbered += 1;
+                *number = unnumbered;
+            }
             let start = self.text.len();
             self.text.push_str(slice);
             match (touching, edge) {
@@ -200,6 +207,12 @@ impl Source {
         }
     }
 
+    /// Returns the words of the statement, in quotes or not.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        let words = self.tokens.iter().filter(|place| place.kind == Kind::Word);
+        words.map(|place| self.text[place.start..place.end].trim_matches(['"', '`', '[', ']']))
+    }
+
     /// Returns more than the depth of its tree.
     pub(super) const fn depth(&self) -> usize {
         self.depth
@@ -214,11 +227,18 @@ impl Source {
         let ranges = self.index_conditions();
         let mut conditions = vec![Vec::new(); ranges.len()];
         let mut tokens = Vec::with_capacity(self.parsed.len() + 1);
+        // They stand in order, and none in another.
+        let mut condition = 0;
         for (index, token) in std::mem::take(&mut self.parsed).into_iter().enumerate() {
-            match ranges.iter().position(|range| range.contains(&index)) {
-                Some(condition) => conditions[condition].push(token),
-                None if self.is_left_out(index) => {}
-                None => tokens.push(token),
+            condition += usize::from(
+                ranges
+                    .get(condition)
+                    .is_some_and(|range| range.end <= index),
+            );
+            match ranges.get(condition) {
+                Some(range) if range.contains(&index) => conditions[condition].push(token),
+                _ if self.is_left_out(index) => {}
+                _ => tokens.push(token),
             }
         }
         for tokens in conditions.iter_mut().chain([&mut tokens]) {
@@ -465,6 +485,7 @@ fn classify(database: Database, token: &Token, slice: &str) -> Result<(Kind, Edg
         }
         Token::Placeholder(_) | Token::Question if !(postgres && slice == "?") => {
             match argument(database, slice) {
+                Some(0) => Ok((Kind::Unnumbered(0), Edge::Word)),
                 Some(number) => Ok((Kind::Argument(number), Edge::Word)),
                 None => Err(Refusal::new(
                     "an argument with a name",

@@ -8,14 +8,14 @@ impl SqlGuard {
     #[doc(hidden)]
     #[must_use]
     pub fn specimen_postgres() -> Self {
-        Self::new(catalog(Dialect::Postgres, "public"))
+        Self::new(catalog(Dialect::Postgres, "public"), None)
     }
 
     /// Makes a guard over the tables of the specimen, as SQLite would have them.
     #[doc(hidden)]
     #[must_use]
     pub fn specimen_sqlite() -> Self {
-        Self::new(catalog(Dialect::Sqlite, "main"))
+        Self::new(catalog(Dialect::Sqlite, "main"), None)
     }
 }
 

@@ -158,3 +158,52 @@ async fn a_view_that_a_migration_replaced_is_read_anew_after_an_error() {
     assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
     assert_eq!(names().await.unwrap()[0].as_deref(), Some("OURS 1"));
 }
+
+/// `i.f` is `f(i)` to PostgreSQL where the row has no column of that name, and what the grammar takes
+/// for its own is a function like others where it is called by a list of arguments.
+#[tokio::test]
+async fn a_function_in_another_form_is_refused_as_well() {
+    let fixture = open().await;
+    let walled = &fixture.keeper.walled;
+    for name in ["everything", "ceil", "floor", "substring"] {
+        let function = format!(
+            "create function \"{name}\"(invoices) returns text language sql stable
+                 as 'select string_agg(name, '','') from customers'"
+        );
+        walled.database.execute(&function).await.unwrap();
+    }
+    let guard = fixture.store.sql_guard().await.unwrap();
+    let let_through: Vec<_> = [
+        "select everything(i) from invoices i",
+        "select i.everything from invoices i",
+        "select (i).everything from invoices i",
+        "select id from invoices where invoices.everything like '%theirs%'",
+        "select ceil(i) from invoices i",
+        "select floor(i) from invoices i",
+        "select substring(i) from invoices i",
+    ]
+    .into_iter()
+    .filter(|sql| guard.rewrite(sql).is_ok())
+    .collect();
+    assert_eq!(let_through, <[&str; 0]>::default());
+}
+
+#[tokio::test]
+async fn a_deep_view_is_no_end_of_the_process() {
+    let fixture = open().await;
+    let walled = &fixture.keeper.walled;
+    let terms = vec!["id = 1"; 1_000].join(" or ");
+    let view = format!(
+        "create view deep with (security_invoker = true) as select id from invoices where {terms};
+         grant select on deep to {}",
+        walled.app.user()
+    );
+    walled.database.execute(&view).await.unwrap();
+    let ours = fixture.ours.clone();
+    let count = tokio::spawn(async move {
+        sqlx::query_scalar::<_, i64>("select count(*) from deep")
+            .fetch_one(ours.sqlx_postgres().unwrap())
+            .await
+    });
+    assert_eq!(count.await.unwrap().unwrap(), 1);
+}

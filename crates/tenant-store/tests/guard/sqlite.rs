@@ -93,3 +93,170 @@ async fn the_platform_sees_all_tenants_and_writes_to_none() {
     work.commit().await.unwrap();
     assert_eq!(all(&fixture.theirs).await.len(), 3);
 }
+
+/// Opens the store of a schema with two tenants, who each run `seed`.
+async fn seeded(schema: &'static str, seed: &[&'static str]) -> Fixture<SqliteSettings> {
+    let settings = SqliteSettings::temporary();
+    let migrations = Migrations::embedded(&[(1, "schema", schema)]);
+    tenantry_store::sqlite::migrate(&settings, &migrations)
+        .await
+        .unwrap();
+    let store = TenantStore::sqlite(settings.clone()).await.unwrap();
+    let (theirs, ours) = (TenantId::generate(), TenantId::generate());
+    for tenant in [theirs, ours] {
+        let work = store.tenant(tenant).begin().await.unwrap();
+        for sql in seed {
+            let done = sqlx::query(*sql).execute(work.sqlx_sqlite().unwrap()).await;
+            done.unwrap();
+        }
+        work.commit().await.unwrap();
+    }
+    Fixture {
+        ours: store.tenant(ours),
+        theirs: store.tenant(theirs),
+        store,
+        keeper: settings,
+    }
+}
+
+/// To SQLite `$1` is a name, which takes the next free number: that of the tenant, behind a `?1`.
+#[tokio::test]
+async fn an_argument_never_takes_the_place_of_the_tenant() {
+    let fixture = open().await;
+    let theirs = fixture.theirs.tenant().as_uuid();
+    let tenants = sqlx::query_scalar::<_, Vec<u8>>(
+        "select tenant_id from (select ?1, $1, tenant_id from invoices)",
+    )
+    .bind(theirs)
+    .fetch_all(fixture.ours.sqlx_sqlite().unwrap())
+    .await;
+    for tenant in tenants.unwrap_or_default() {
+        assert_eq!(tenant, fixture.ours.tenant().as_uuid().as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn an_argument_never_takes_the_place_of_the_tenant_in_a_write() {
+    let fixture = open().await;
+    let theirs = fixture.theirs.tenant().as_uuid();
+    let work = fixture.ours.begin().await.unwrap();
+    let _ = sqlx::query("update invoices set cents = case when ?1 = $1 then -1 end")
+        .bind(theirs)
+        .execute(work.sqlx_sqlite().unwrap())
+        .await;
+    let _ = sqlx::query("insert into invoices (id, cents) select 9, 900 where ?1 = $1")
+        .bind(theirs)
+        .execute(work.sqlx_sqlite().unwrap())
+        .await;
+    work.commit().await.unwrap();
+    let cents: Vec<i64> = sqlx::query_scalar("select cents from invoices order by id")
+        .fetch_all(fixture.theirs.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(cents, [100, 200, 300]);
+}
+
+/// A virtual table may be called like a function, with what its module makes of the arguments; an
+/// insert into the column with its name is a command to FTS5, for the rows of all tenants.
+#[tokio::test]
+async fn a_virtual_table_is_out_of_reach() {
+    const LOG: &str = "create virtual table log using fts5(tenant_id unindexed, line)";
+    let fixture = seeded(LOG, &[]).await;
+    let work = fixture.ours.begin().await.unwrap();
+    for sql in [
+        "select line from log where line = 'secret'",
+        "select line from log('secret')",
+        "insert into log (log) values ('delete-all')",
+    ] {
+        let done = sqlx::query(sql).execute(work.sqlx_sqlite().unwrap()).await;
+        let error = done.or_store_error().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RefusedStatement, "{sql}");
+    }
+}
+
+/// The number of a row is a key that all tenants share, though no index says so.
+#[tokio::test]
+async fn the_number_of_a_row_tells_nothing_of_other_tenants() {
+    let fixture = open().await;
+    let work = fixture.ours.begin().await.unwrap();
+    // Ours are 1 to 3, theirs 4 to 6, and 7 is free.
+    let mut outcomes = Vec::new();
+    for sql in [
+        "insert into invoices (rowid, id) values (4, 40) on conflict do nothing",
+        "insert into invoices (rowid, id) values (7, 70) on conflict do nothing",
+    ] {
+        let done = sqlx::query(sql).execute(work.sqlx_sqlite().unwrap()).await;
+        outcomes.push(done.ok().map(|done| done.rows_affected()));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+}
+
+/// A view is rewritten inside the statement, whose own tree may be small.
+#[test]
+fn a_deep_view_is_no_end_of_the_process() {
+    let terms = vec!["id = 1"; 900].join(" or ");
+    let schema = format!("{SCHEMA}; create view deep as select id from invoices where {terms};");
+    let schema: &'static str = schema.leak();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let work = runtime.spawn(async move {
+        let fixture = seeded(schema, &["insert into invoices (id) values (1)"]).await;
+        sqlx::query_scalar::<_, i64>("select count(*) from deep")
+            .fetch_one(fixture.ours.sqlx_sqlite().unwrap())
+            .await
+    });
+    assert_eq!(runtime.block_on(work).unwrap().unwrap(), 1);
+}
+
+/// What a statement costs at first sight grows with its length, and not with its square: this would
+/// take a minute.
+#[tokio::test]
+async fn a_long_statement_is_read_in_time() {
+    let fixture = open().await;
+    let guard = fixture.store.sql_guard().await.unwrap();
+    let sql = format!("select 1 where 1 in ({})", vec!["?"; 60_000].join(","));
+    assert_eq!(guard.rewrite(&sql).unwrap().arguments(), 60_000);
+}
+
+/// A migration gives a table its tenants while the service runs.
+#[tokio::test]
+async fn a_table_that_is_shared_no_longer_is_walled_at_once() {
+    let settings = SqliteSettings::temporary().with_shared_table("editions");
+    let steps = [
+        (1, "before", "create table editions (id integer not null, name text)"),
+        (
+            2,
+            "after",
+            "drop table editions; create table editions (
+                tenant_id blob not null, id integer not null, name text, primary key (tenant_id, id))",
+        ),
+    ];
+    let migrate = async |steps: &[(i64, &'static str, &'static str)]| {
+        let migrations = Migrations::embedded(steps);
+        tenantry_store::sqlite::migrate(&settings, &migrations)
+            .await
+            .unwrap();
+    };
+    migrate(&steps[..1]).await;
+    let store = TenantStore::sqlite(settings.clone()).await.unwrap();
+    let (ours, theirs) = (TenantId::generate(), TenantId::generate());
+    let count = async || -> i64 {
+        sqlx::query_scalar("select count(*) from editions")
+            .fetch_one(store.tenant(ours).sqlx_sqlite().unwrap())
+            .await
+            .unwrap()
+    };
+    assert_eq!(count().await, 0);
+    migrate(&steps).await;
+    // Another instance, which has been started after the migration.
+    let other = TenantStore::sqlite(settings.clone()).await.unwrap();
+    let work = other.tenant(theirs).begin().await.unwrap();
+    sqlx::query("insert into editions (id, name) values (1, 'theirs')")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(count().await, 0);
+}

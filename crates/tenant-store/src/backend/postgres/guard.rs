@@ -145,18 +145,26 @@ pub(super) async fn catalog(
         };
         catalog.add(&schema, &name, visible, ownership);
     }
-    let functions: Vec<(Option<String>, String)> =
+    let functions: Vec<(Option<String>, String, bool, bool)> =
         sqlx::query_as(include_str!("sql/guard_functions.sql"))
             .bind(SAFE_FUNCTIONS)
             .bind(&declared.trusted_functions)
             .persistent(false)
             .fetch_all(connection)
             .await?;
-    for (schema, name) in functions {
-        catalog.add_function(schema.as_deref(), &name);
-    }
     for name in GRAMMAR {
         catalog.add_function(None, name);
+    }
+    for (schema, name, safe, takes_row) in functions {
+        match (safe, &schema) {
+            (true, _) => catalog.add_function(schema.as_deref(), &name),
+            // Not every server has each of them in its grammar.
+            (false, None) => catalog.remove_function(&name),
+            (false, Some(_)) => {}
+        }
+        if takes_row {
+            catalog.add_row_function(&name);
+        }
     }
     Ok(Ok(catalog))
 }

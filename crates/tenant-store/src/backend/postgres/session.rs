@@ -241,6 +241,11 @@ impl Session for PostgresSession {
     }
 
     #[cfg(feature = "guard")]
+    async fn schema_mark(&mut self) -> Result<Option<i64>> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "guard")]
     async fn catalog(
         &mut self,
         declared: &crate::guard::Declared,

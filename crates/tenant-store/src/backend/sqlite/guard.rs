@@ -145,11 +145,12 @@ pub(super) async fn catalog(
                 .map_or(Ownership::Closed(Closed::View), |query| {
                     Ownership::View(query.into())
                 }),
-            "table" | "virtual" if has_tenant => Ownership::Tenant(Keys {
+            "virtual" => Ownership::Closed(Closed::Virtual),
+            "table" if has_tenant => Ownership::Tenant(Keys {
                 with_tenant: [].into(),
                 any_without,
             }),
-            "table" | "virtual" if is_shared => Ownership::Shared,
+            "table" if is_shared => Ownership::Shared,
             _ => Ownership::Closed(Closed::Undeclared),
         };
         catalog.add("main", &name, true, ownership);
@@ -157,6 +158,7 @@ pub(super) async fn catalog(
     for name in FUNCTIONS {
         catalog.add_function(None, name);
     }
+    catalog.set_table_functions(&["generate_series", "json_each", "json_tree"]);
     Ok(catalog)
 }
 
@@ -202,7 +204,6 @@ const FUNCTIONS: &[&str] = &[
     "json",
     "json_array",
     "json_array_length",
-    "json_each",
     "json_error_position",
     "json_extract",
     "json_group_array",
@@ -215,7 +216,6 @@ const FUNCTIONS: &[&str] = &[
     "json_remove",
     "json_replace",
     "json_set",
-    "json_tree",
     "json_type",
     "json_valid",
     "jsonb",

@@ -31,6 +31,8 @@ pub(super) struct SqliteSession {
     /// False after an error, as on PostgreSQL: what has been done since is given up as a whole.
     usable: bool,
     limit: Option<Limit>,
+    #[cfg(feature = "guard")]
+    schema_mark: Option<i64>,
     /// Where the session began; the driver needs it to take the connection back.
     runtime: Option<Handle>,
 }
@@ -65,6 +67,8 @@ impl SqliteSession {
             connection,
             usable: true,
             limit: None,
+            #[cfg(feature = "guard")]
+            schema_mark: None,
             runtime: Handle::try_current().ok(),
         }
     }
@@ -208,6 +212,27 @@ impl Session for SqliteSession {
                 Err(driver_error("verify", &error))
             }
         }
+    }
+
+    /// What SQLite counts its schema by
+    /// (<https://www.sqlite.org/pragma.html#pragma_schema_version>), asked for once: inside
+    /// a transaction it stays.
+    #[cfg(feature = "guard")]
+    async fn schema_mark(&mut self) -> Result<Option<i64>> {
+        if self.schema_mark.is_none() {
+            let connection = self.connection.get("read catalog")?;
+            let mark = sqlx::query_scalar("PRAGMA schema_version")
+                .fetch_one(connection)
+                .await;
+            match mark {
+                Ok(mark) => self.schema_mark = Some(mark),
+                Err(error) => {
+                    self.usable = false;
+                    return Err(driver_error("read catalog", &error));
+                }
+            }
+        }
+        Ok(self.schema_mark)
     }
 
     #[cfg(feature = "guard")]

@@ -2,8 +2,8 @@
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, JsonReturningClause, ObjectName, Subscript, Value,
-    WindowFrameBound, WindowSpec, WindowType,
+    FunctionArgumentClause, FunctionArguments, Ident, JsonReturningClause, ObjectName,
+    ObjectNamePart, Subscript, Value, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::Rewriter;
@@ -23,7 +23,7 @@ impl Rewriter<'_> {
         match expression {
             Expr::CompoundIdentifier(path) => {
                 self.longest_path = self.longest_path.max(path.len());
-                Ok(())
+                path[1..].iter().try_for_each(|part| self.check_field(part))
             }
             Expr::Identifier(_)
             | Expr::TypedString(_)
@@ -53,10 +53,18 @@ impl Rewriter<'_> {
                 ..
             }
             | Expr::Extract { expr: inner, .. }
-            | Expr::Ceil { expr: inner, .. }
-            | Expr::Floor { expr: inner, .. }
             | Expr::Collate { expr: inner, .. }
             | Expr::UnaryOp { expr: inner, .. } => self.expression(inner),
+            Expr::Ceil { expr: inner, .. } => {
+                // `ceiling` is the same to the parser.
+                self.check_named("ceil")?;
+                self.check_named("ceiling")?;
+                self.expression(inner)
+            }
+            Expr::Floor { expr: inner, .. } => {
+                self.check_named("floor")?;
+                self.expression(inner)
+            }
             Expr::IsDistinctFrom(left, right)
             | Expr::IsNotDistinctFrom(left, right)
             | Expr::AtTimeZone {
@@ -132,6 +140,10 @@ impl Rewriter<'_> {
                 substring_for,
                 ..
             } => {
+                self.check_named("substring")?;
+                if self.catalog.database == Dialect::Sqlite {
+                    self.check_named("substr")?;
+                }
                 self.expression(expr)?;
                 self.maybe(substring_from.as_deref_mut())?;
                 self.maybe(substring_for.as_deref_mut())
@@ -200,11 +212,7 @@ impl Rewriter<'_> {
     /// Gives a `?` the number that it has by its place: the tenant's argument may come before it.
     fn number_argument(&mut self, token: usize, written: &mut String) -> Result<(), Refusal> {
         match self.source.place(token)?.kind {
-            Kind::Argument(0) => {
-                let number = self.source.tokens[..=token]
-                    .iter()
-                    .filter(|place| place.kind == Kind::Argument(0))
-                    .count();
+            Kind::Unnumbered(number) => {
                 *written = format!("?{number}");
                 self.replace(token, token, written.clone())
             }
@@ -215,8 +223,12 @@ impl Rewriter<'_> {
 
     fn access(&mut self, access: &mut AccessExpr) -> Result<(), Refusal> {
         match access {
-            // Behind a name with brackets a dot leads to a field, and nothing else is written so.
-            AccessExpr::Dot(field) => self.expression(field),
+            AccessExpr::Dot(field) => {
+                if let Expr::Identifier(field) = field {
+                    self.check_field(field)?;
+                }
+                self.expression(field)
+            }
             AccessExpr::Subscript(Subscript::Index { index }) => self.expression(index),
             AccessExpr::Subscript(Subscript::Slice {
                 lower_bound,
@@ -318,6 +330,37 @@ impl Rewriter<'_> {
             WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => {
                 self.maybe(distance.as_deref_mut())
             }
+        }
+    }
+
+    fn check_named(&self, name: &str) -> Result<(), Refusal> {
+        let name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
+        self.check_function(&name)
+    }
+
+    /// Refuses what looks like a column and may be a function.
+    fn check_field(&self, field: &Ident) -> Result<(), Refusal> {
+        match self.catalog.is_row_function(field)? {
+            false => Ok(()),
+            true => Err(Refusal::new(
+                format!(
+                    "the name {} behind a row, which is a function's too",
+                    field.value
+                ),
+                "give the column another name, or call the function by its name if the guard lets \
+                 it pass",
+            )),
+        }
+    }
+
+    /// Refuses a function in the place of a table that is not known to make its rows by itself.
+    pub(super) fn check_table_function(&self, name: &ObjectName) -> Result<(), Refusal> {
+        match self.catalog.allows_table_function(name)? {
+            true => Ok(()),
+            false => Err(Refusal::unknown(
+                format!("the function {name} in FROM"),
+                "it is not known to leave tables and files alone",
+            )),
         }
     }
 

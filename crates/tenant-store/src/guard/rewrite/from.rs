@@ -245,7 +245,7 @@ impl Rewriter<'_> {
                 && arguments.settings.is_none() =>
             {
                 self.saw_relation();
-                self.check_function(name)?;
+                self.check_table_function(name)?;
                 for argument in &mut arguments.args {
                     self.function_argument(argument)?;
                 }
@@ -263,7 +263,7 @@ impl Rewriter<'_> {
                 lateral: _,
                 with_ordinality: _,
             } => {
-                self.check_function(name)?;
+                self.check_table_function(name)?;
                 for argument in args {
                     self.function_argument(argument)?;
                 }
@@ -670,6 +670,10 @@ pub(super) fn closed_table(relation: &Relation, closed: Closed) -> Refusal {
         Closed::Foreign => Refusal::new(
             format!("the foreign table {name}"),
             "row-level security cannot hold there: use PlatformScope",
+        ),
+        Closed::Virtual => Refusal::new(
+            format!("the virtual table {name}"),
+            "its index and its ranks are those of all tenants: use PlatformScope",
         ),
         Closed::View => Refusal::new(
             format!("the view {name}"),

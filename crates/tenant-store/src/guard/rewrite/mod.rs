@@ -28,7 +28,10 @@ use crate::statement::TENANT;
 const DEEPEST_NESTING: usize = 100;
 
 /// How many views may stand in each other.
-const DEEPEST_VIEW: usize = 16;
+const DEEPEST_VIEW: usize = 6;
+
+/// How deep the tree of one may be.
+const DEPTH_OF_VIEW: usize = 9_000;
 
 /// A statement with its tenant.
 #[derive(Debug)]
@@ -44,8 +47,13 @@ pub(super) struct Rewritten {
 /// Rewrites a statement, or says why not.
 pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal> {
     let source = Source::read(catalog.database, sql)?;
-    // Trees are walked and dropped by recursion, and a worker's stack is small.
-    stacker::maybe_grow(STACK + source.depth() * FRAME, LARGE_STACK, || {
+    // Trees are walked and dropped by recursion, and a worker's stack is small. How deep the query of
+    // a view is shows only later.
+    let (needed, stack) = match source.words().any(|word| catalog.has_view(word)) {
+        true => (HUGE_STACK, HUGE_STACK),
+        false => (STACK + source.depth() * FRAME, LARGE_STACK),
+    };
+    stacker::maybe_grow(needed, stack, || {
         let Arguments { count, sign } = Arguments::of(&source, catalog.database)?;
         let mut rewriter = Rewriter::new(catalog, source, format!("{sign}{}", count + 1));
         let (text, _) = rewriter.run()?;
@@ -61,13 +69,16 @@ pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal
 /// What a statement takes of the stack, in bytes: in any case, and for each step into its tree.
 const STACK: usize = 512 << 10;
 const FRAME: usize = if cfg!(debug_assertions) {
-    12 << 10
+    8 << 10
 } else {
     4 << 10
 };
 
 /// The stack for statements that need more than is left, of which only what is used takes memory.
 const LARGE_STACK: usize = 160 << 20;
+
+/// The same for statements with views, which may stand in each other.
+const HUGE_STACK: usize = LARGE_STACK + DEEPEST_VIEW * DEPTH_OF_VIEW * FRAME;
 
 /// The arguments of a statement.
 struct Arguments {
@@ -86,7 +97,7 @@ impl Arguments {
         let (mut dollars, mut question_marks) = (0, 0);
         for place in &source.tokens {
             match place.kind {
-                Kind::Argument(0) => unnumbered += 1,
+                Kind::Unnumbered(number) => unnumbered = number,
                 Kind::Argument(number) => {
                     most = most.max(number);
                     match source.text.as_bytes().get(place.start) {
@@ -428,6 +439,12 @@ impl<'c> Rewriter<'c> {
         inner.views.clone_from(&self.views);
         inner.views.push(Arc::clone(name));
         inner.outer_ctes = self.outer_ctes.iter().chain(&self.ctes).cloned().collect();
+        if inner.source.depth() > DEPTH_OF_VIEW {
+            return Err(Refusal::new(
+                format!("the view {name}"),
+                "its query is an expression of thousands of terms: name the tables",
+            ));
+        }
         if Arguments::of(&inner.source, self.catalog.database)?.count > 0 {
             return Err(Refusal::unplaced());
         }

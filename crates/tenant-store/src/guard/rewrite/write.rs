@@ -13,6 +13,7 @@ use sqlparser::keywords::Keyword;
 use super::from::{Clause, Condition, closed_table};
 use super::query::other_clause;
 use super::{Rewriter, tenant_column};
+use crate::backend::Dialect;
 use crate::guard::catalog::{Keys, Ownership, Relation};
 use crate::guard::refusal::Refusal;
 use crate::guard::source::{Kind, Stop};
@@ -520,6 +521,14 @@ impl Rewriter<'_> {
             let ObjectNamePart::Identifier(ident) = part else {
                 return Err(other_clause());
             };
+            let is_number = self.catalog.database == Dialect::Sqlite
+                && ["rowid", "oid", "_rowid_"].contains(&&*self.catalog.identifier(ident)?);
+            if is_number {
+                return Err(Refusal::new(
+                    "a write to the number of a row",
+                    "all tenants share these numbers: leave them to the database",
+                ));
+            }
             if self.catalog.is_tenant(ident)? {
                 return Err(Refusal::new(
                     "a write to tenant_id",

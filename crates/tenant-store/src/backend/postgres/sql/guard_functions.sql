@@ -1,11 +1,16 @@
--- The functions that look at nothing but their arguments, by schema and name, and by name alone
--- (without a schema) where whatever that can mean is one of them. $1 those of pg_catalog that are not
+-- The functions by schema and name, and by name alone (without a schema): whether whatever that can
+-- mean looks at nothing but its arguments, and whether any that may do more takes a row. $1 those of pg_catalog that are not
 -- immutable, $2 those that the service trusts, as `schema.name`.
 with judged as (
     select
         n.nspname::text as schema,
         p.proname::text as name,
         pg_function_is_visible(p.oid) as visible,
+        exists (
+            select
+            from pg_catalog.pg_type t
+            where t.oid = p.proargtypes[0] and t.typtype in ('c', 'p')
+        ) as takes_row,
         case
             when format('%s.%s', n.nspname, p.proname) = any ($2) then true
             when n.nspname = 'pg_catalog' and p.proname = any ($1) then true
@@ -25,6 +30,6 @@ with judged as (
     join pg_catalog.pg_language l on l.oid = p.prolang
     where p.prokind <> 'p'
 )
-select schema, name from judged group by schema, name having bool_and(safe)
+select schema, name, bool_and(safe), false from judged group by schema, name
 union all
-select null, name from judged where visible group by name having bool_and(safe)
+select null, name, bool_and(safe), bool_or(not safe and takes_row) from judged where visible group by name
