@@ -57,7 +57,7 @@ fn folder() -> PathBuf {
 }
 
 /// What makes a statement answer something else at each run, or in each database.
-const FICKLE: [&str; 17] = [
+const FICKLE: [&str; 18] = [
     "random",
     "now()",
     "current_timestamp",
@@ -75,7 +75,14 @@ const FICKLE: [&str; 17] = [
     "'now'",
     "'today'",
     "pg_sleep",
+    // A frame of rows in no order.
+    "over (rows",
 ];
+
+/// The guard refuses SELECT INTO, and what came after would find the table on one side alone.
+fn makes_a_table(lower: &str) -> bool {
+    lower.starts_with("select") && lower.split_whitespace().any(|word| word == "into")
+}
 
 async fn run_script(script: &str, report: &mut Report) {
     let mut world = World::open(&SETUP).await;
@@ -93,7 +100,7 @@ async fn run_script(script: &str, report: &mut Report) {
         match first.unwrap_or_default() {
             "create" | "drop" => changed |= world.define(&text).await,
             "select" | "insert" | "update" | "delete" | "merge" | "with" | "values" | "table" => {
-                if FICKLE.iter().any(|word| lower.contains(word)) {
+                if FICKLE.iter().any(|word| lower.contains(word)) || makes_a_table(&lower) {
                     continue;
                 }
                 if changed {
