@@ -25,7 +25,40 @@ pub fn store_error(error: sqlx::Error) -> Error {
             Ok(carried) => carried.0,
             Err(database) => of_driver(sqlx::Error::Database(database)),
         },
+        sqlx::Error::ColumnDecode { index, source } => {
+            Error::new(ErrorKind::InvalidValue, OPERATION)
+                .with_subject(format!("column {index}"))
+                .with_detail(decoding(&*source))
+        }
         error => of_driver(error),
+    }
+}
+
+/// Says why a column could not be read, where that quotes no value.
+fn decoding(source: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let text = source.to_string();
+    if source.is::<sqlx::error::UnexpectedNullError>() {
+        return "it is NULL: read it into an Option".to_owned();
+    }
+    match text.starts_with("mismatched types") {
+        true => text,
+        false => "its value does not fit the type that it is read into".to_owned(),
+    }
+}
+
+/// The advice where a repository's would speak of a struct.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::SchemaMismatch => Some(
+            "the statement names a column, a function or a type that the schema does not have: the \
+             database's words are the source of this error",
+        ),
+        ErrorKind::Unexpected => Some("the database's words are the source of this error"),
+        ErrorKind::ReadOnly => Some(
+            "a scope and the platform read: begin a unit of work to write or to lock; or the server is \
+             a replica",
+        ),
+        _ => None,
     }
 }
 
@@ -86,6 +119,21 @@ pub(crate) fn kind_of(error: &sqlx::Error) -> ErrorKind {
     )
 )]
 fn of_driver(error: sqlx::Error) -> Error {
+    let error = told_by_driver(error);
+    match advice(error.kind()) {
+        Some(advice) => error.with_detail(advice),
+        None => error,
+    }
+}
+
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(
+        clippy::needless_pass_by_value,
+        reason = "PostgreSQL's keeps its source"
+    )
+)]
+fn told_by_driver(error: sqlx::Error) -> Error {
     #[cfg(feature = "sqlite")]
     if is_of_sqlite(&error) {
         return crate::backend::sqlite::driver_error(OPERATION, &error);

@@ -7,6 +7,26 @@
 //! names the construct and what to write instead. What has to see all tenants goes through
 //! [`PlatformScope::sqlx_postgres`], unguarded.
 //!
+//! # Examples
+//!
+//! ```
+#![doc = include_str!("../examples/open.md")]
+//! use tenantry_store::guard::OrStoreError as _;
+//!
+//! tenant.repository().insert(&mut invoice("Ada", 12_000)).await?;
+//! let owed: Vec<(String, i64)> = sqlx::query_as(
+//!     "select customer, sum(total_cents) from invoices where total_cents > $1 group by customer",
+//! )
+//! .bind(0)
+//! .fetch_all(tenant.sqlx_sqlite()?)
+//! .await
+//! .or_store_error()?;
+//! assert_eq!(owed, [("Ada".to_owned(), 12_000)]);
+#![doc = include_str!("../examples/close.md")]
+//! ```
+//!
+//! What becomes of each construct, and what is refused, stands in `docs/sql.md`.
+//!
 //! [`UnitOfWork::sqlx_postgres`]: crate::UnitOfWork::sqlx_postgres
 //! [`TenantScope::sqlx_postgres`]: crate::TenantScope::sqlx_postgres
 //! [`PlatformScope::sqlx_postgres`]: crate::PlatformScope::sqlx_postgres

@@ -309,6 +309,12 @@ fn what_is_not_proven_is_refused() {
         ("select * from a tablesample system (1)", "TABLESAMPLE"),
         ("listen x", "the statement LISTEN"),
         (
+            "select * from a where n = ?",
+            "an argument without a number",
+        ),
+        ("select * from a where n in ()", "IN with an empty list"),
+        ("select * from a from b", "read: FROM in line 1, column 17"),
+        (
             "merge into a using b on true when not matched by source then delete",
             "NOT MATCHED BY SOURCE",
         ),

@@ -207,3 +207,27 @@ async fn a_deep_view_is_no_end_of_the_process() {
     });
     assert_eq!(count.await.unwrap().unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_column_that_cannot_be_read_is_told() {
+    let fixture = open().await;
+    let null = sqlx::query_as::<_, (i64, String)>(
+        "select i.id, c.name from invoices i left join customers c on c.id = i.customer",
+    )
+    .fetch_all(fixture.ours.sqlx_postgres().unwrap())
+    .await
+    .or_store_error()
+    .unwrap_err();
+    assert_eq!(null.kind(), ErrorKind::InvalidValue);
+    assert!(
+        null.to_string()
+            .contains("column 1: invalid value: it is NULL"),
+        "{null}"
+    );
+    let other = sqlx::query_as::<_, (bool,)>("select cents from invoices")
+        .fetch_all(fixture.ours.sqlx_postgres().unwrap())
+        .await
+        .or_store_error()
+        .unwrap_err();
+    assert!(other.to_string().contains("bool"), "{other}");
+}

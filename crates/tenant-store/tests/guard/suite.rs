@@ -262,6 +262,18 @@ macro_rules! guard_suite {
         }
 
         #[tokio::test]
+        async fn an_error_says_what_was_wrong_with_the_statement() {
+            let fixture = $open().await;
+            let executor = fixture.ours.$executor().unwrap();
+            let unknown = sqlx::query("select nothing_of_the_kind from invoices")
+                .fetch_all(executor)
+                .await
+                .or_store_error()
+                .unwrap_err();
+            assert!(!unknown.to_string().contains("struct"), "{unknown}");
+        }
+
+        #[tokio::test]
         async fn a_scope_reads_and_does_not_write() {
             let fixture = $open().await;
             let error = sqlx::query("delete from invoices")

@@ -103,6 +103,12 @@ pub(super) async fn catalog(
     declared: &Declared,
 ) -> Result<Result<Catalog>, sqlx::Error> {
     let mut catalog = Catalog::new(Dialect::Postgres);
+    let mut trusted = declared.trusted_functions.iter();
+    if let Some(name) = trusted.find(|name| !name.contains('.')) {
+        return Ok(Err(Error::new(ErrorKind::InvalidSettings, "read catalog")
+            .with_subject(format!("trusted function {name}"))
+            .with_detail("name it with its schema: schema.name")));
+    }
     let standard: String =
         sqlx::query_scalar("select current_setting('standard_conforming_strings')")
             .persistent(false)

@@ -374,10 +374,12 @@ impl Rewriter<'_> {
             format!("the function {shown}"),
             match self.catalog.database {
                 Dialect::Postgres => {
-                    "it is not known to leave tables, files and sessions alone: if it is the \
-                     service's own and does, name it by with_trusted_function"
+                    "there is none, or it is not known to leave tables, files and sessions alone: if \
+                     it does, name it as schema.name by with_trusted_function"
                 }
-                Dialect::Sqlite => "it is not known to leave tables and files alone",
+                Dialect::Sqlite => {
+                    "there is none, or it is not known to leave tables and files alone"
+                }
             },
         ))
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, Value, Visit, Visitor};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Location, Token};
 
 use super::catalog::Catalog;
 use super::refusal::Refusal;
@@ -190,14 +190,14 @@ impl<'c> Rewriter<'c> {
         let statements = parser()
             .with_tokens_with_locations(tokens)
             .parse_statements()
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(&error))?;
         for condition in conditions {
             let mut parser = parser().with_tokens_with_locations(condition);
             let condition = parser
                 .expect_keyword(Keyword::WHERE)
                 .and_then(|_| parser.parse_expr())
                 .and_then(|condition| parser.expect_token(&Token::EOF).map(|_| condition))
-                .map_err(|error| unreadable(&error))?;
+                .map_err(|error| self.unreadable(&error))?;
             self.index_condition(condition)?;
         }
         let several = || {
@@ -255,14 +255,19 @@ impl<'c> Rewriter<'c> {
             "COPY" => "it goes past row-level security: use insert_many, and stream for reading",
             "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "COMMENT" | "GRANT" | "REVOKE"
             | "REINDEX" | "VACUUM" | "ANALYZE" | "CLUSTER" | "REFRESH" | "SECURITY"
-            | "REASSIGN" | "IMPORT" => "change the schema in a migration, as the owner role",
+            | "REASSIGN" | "IMPORT" => "change the schema in a migration",
             "DO" | "CALL" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => {
                 "what it runs cannot be seen: write the statements themselves"
             }
-            "LISTEN" | "UNLISTEN" | "NOTIFY" => "a channel is open to all tenants: use the outbox",
+            "LISTEN" | "UNLISTEN" | "NOTIFY" => {
+                "a channel is open to all tenants: tell others by a CommitListener"
+            }
             "LOCK" => "lock rows by SELECT … FOR UPDATE",
             "ATTACH" | "DETACH" => "a store is one database",
-            "EXPLAIN" => "a plan tells of the rows of all tenants: explain as the owner role",
+            "EXPLAIN" => {
+                "a plan tells of the rows of all tenants: ask for it over a connection of your own, as \
+                 the app role, behind SET LOCAL tenantry.tenant_id"
+            }
             _ => "write a SELECT, INSERT, UPDATE, DELETE or MERGE, or use PlatformScope",
         };
         let is_word = first.kind == Kind::Word && word.len() <= 24;
@@ -273,6 +278,64 @@ impl<'c> Rewriter<'c> {
             },
             advice,
         ))
+    }
+
+    /// Says where the parser stopped; its own words may quote what was written.
+    fn unreadable(&self, error: &ParserError) -> Refusal {
+        let message = match error {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+            ParserError::RecursionLimitExceeded => {
+                return Refusal::new(
+                    "a statement of more than a hundred brackets in each other",
+                    "write it with common table expressions",
+                );
+            }
+        };
+        let source = &self.source;
+        let text = |index: usize| {
+            let place = source.tokens.get(index)?;
+            Some(&source.text[place.start..place.end])
+        };
+        let all = 0..source.tokens.len();
+        if all.clone().any(|index| {
+            source.keyword(index) == Keyword::IN
+                && text(index + 1) == Some("(")
+                && text(index + 2) == Some(")")
+        }) {
+            return Refusal::new("IN with an empty list", "bind an array: = ANY($1)");
+        }
+        if self.catalog.database == Dialect::Postgres
+            && all.clone().any(|index| text(index) == Some("?"))
+        {
+            return Refusal::new(
+                "an argument without a number, or the operator ?",
+                "number the arguments, $1, $2; for the operator write jsonb_exists",
+            );
+        }
+        let place = message.rfind(" at Line: ").map(|at| &message[at + 4..]);
+        let location = place.and_then(|place| {
+            let mut numbers = place.split(|letter: char| !letter.is_ascii_digit());
+            let mut next = || numbers.find(|number| !number.is_empty())?.parse().ok();
+            Some(Location::new(next()?, next()?))
+        });
+        let Some(location) = location else {
+            return Refusal::unreadable("its end");
+        };
+        // A name, a number or a text may be somebody's; what belongs to the grammar is nobody's.
+        let found = source.at(location).ok().filter(|index| {
+            let place = &source.tokens[*index];
+            let sign = !source.text[place.start..place.end]
+                .contains(|letter: char| letter.is_alphanumeric() || letter == '\'');
+            place.keyword != Keyword::NoKeyword || sign
+        });
+        let Location { line, column } = location;
+        Refusal::unreadable(&match found.and_then(text) {
+            Some(found) => format!(
+                "{} in line {line}, column {column}",
+                found.to_ascii_uppercase()
+            ),
+            None => format!("line {line}, column {column}"),
+        })
     }
 
     fn statement(&mut self, statement: &mut Statement) -> Result<(), Refusal> {
@@ -457,26 +520,6 @@ impl<'c> Rewriter<'c> {
             }),
             _ => Err(Refusal::unplaced()),
         }
-    }
-}
-
-/// Says where the parser stopped; its own words may quote what was written.
-fn unreadable(error: &ParserError) -> Refusal {
-    let message = match error {
-        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
-        ParserError::RecursionLimitExceeded => {
-            return Refusal::new(
-                "a statement of more than a hundred brackets in each other",
-                "write it with common table expressions",
-            );
-        }
-    };
-    let place = message
-        .rfind(" at Line: ")
-        .map(|at| message[at + 4..].to_ascii_lowercase().replace(':', ""));
-    match place {
-        Some(place) => Refusal::unreadable(&place),
-        None => Refusal::unreadable("its end"),
     }
 }
 

@@ -452,7 +452,7 @@ impl Rewriter<'_> {
             }
             Ownership::Shared => Err(Refusal::new(
                 format!("a write to the shared table {}", relation.name),
-                "it belongs to the platform: use PlatformScope or a migration",
+                "it belongs to the platform: write to it in a migration",
             )),
             Ownership::View(_) => Err(Refusal::new(
                 format!("a write to the view {}", relation.name),
