@@ -20,6 +20,12 @@ select exists (table people);
 select id from people union table bare;
 insert into notes (id) table bare;
 
+-- Where a statement ends, to one parser and to another.
+select 1 end union all select people.id from people;
+select id end from people;
+select (select 1) end, id from people;
+select 1 as one union all select id end from people union all select id from notes;
+
 -- Where a condition ends.
 select id from people where name = 'x' or 1 = 1 -- comment;
 select id from people where id = 1 or id = 2;

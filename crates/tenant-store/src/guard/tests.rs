@@ -309,6 +309,11 @@ fn what_is_not_proven_is_refused() {
         ("select * from a tablesample system (1)", "TABLESAMPLE"),
         ("listen x", "the statement LISTEN"),
         (
+            "select 1 end union all select n from a",
+            "read: END in line 1",
+        ),
+        ("select 1 end; select n from a", "read: END in line 1"),
+        (
             "select * from a where n = ?",
             "an argument without a number",
         ),

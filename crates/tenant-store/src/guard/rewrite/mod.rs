@@ -187,10 +187,14 @@ impl<'c> Rewriter<'c> {
         let (tokens, conditions) = self.source.for_parser();
         let parser =
             || Parser::new(dialect(self.catalog.database)).with_recursion_limit(DEEPEST_NESTING);
-        let statements = parser()
-            .with_tokens_with_locations(tokens)
-            .parse_statements()
-            .map_err(|error| self.unreadable(&error))?;
+        let mut statement = parse_whole(parser().with_tokens_with_locations(tokens))
+            .map_err(|error| self.unreadable(&error))?
+            .ok_or_else(|| {
+                Refusal::new(
+                    "several statements in one string",
+                    "run each by itself, in one unit of work",
+                )
+            })?;
         for condition in conditions {
             let mut parser = parser().with_tokens_with_locations(condition);
             let condition = parser
@@ -199,23 +203,6 @@ impl<'c> Rewriter<'c> {
                 .and_then(|condition| parser.expect_token(&Token::EOF).map(|_| condition))
                 .map_err(|error| self.unreadable(&error))?;
             self.index_condition(condition)?;
-        }
-        let several = || {
-            Refusal::new(
-                "several statements in one string",
-                "run each by itself, in one unit of work",
-            )
-        };
-        let Ok([mut statement]) = <[Statement; 1]>::try_from(statements) else {
-            return Err(several());
-        };
-        let ends = self.source.tokens.iter();
-        if ends
-            .rev()
-            .skip_while(|place| place.kind == Kind::Semicolon)
-            .any(|place| place.kind == Kind::Semicolon)
-        {
-            return Err(several());
         }
         self.seen = Account::default();
         let all = Account::of(&statement);
@@ -425,14 +412,12 @@ impl<'c> Rewriter<'c> {
     /// Refuses a text that does not parse to the tree.
     fn check(&self, text: &str, statement: &Statement) -> Result<(), Refusal> {
         let (tokens, _) = Source::read(self.catalog.database, text)?.for_parser();
-        let parsed = Parser::new(dialect(self.catalog.database))
+        let parser = Parser::new(dialect(self.catalog.database))
             .with_recursion_limit(2 * DEEPEST_NESTING)
-            .with_tokens_with_locations(tokens)
-            .parse_statements()
-            .map_err(|_| Refusal::unplaced())?;
-        match &parsed[..] {
-            [parsed] if parsed == statement => Ok(()),
-            _ => Err(Refusal::unplaced()),
+            .with_tokens_with_locations(tokens);
+        match parse_whole(parser) {
+            Ok(Some(parsed)) if parsed == *statement => Ok(()),
+            Ok(_) | Err(_) => Err(Refusal::unplaced()),
         }
     }
 
@@ -520,6 +505,23 @@ impl<'c> Rewriter<'c> {
             }),
             _ => Err(Refusal::unplaced()),
         }
+    }
+}
+
+/// Parses one statement, to the last token; `None` if another follows.
+///
+/// The parser's own way to several statements ends at the word END, which may be the name of a column,
+/// and leaves what follows unread.
+fn parse_whole(mut parser: Parser<'_>) -> Result<Option<Statement>, ParserError> {
+    let statement = parser.parse_statement()?;
+    let mut ended = false;
+    while parser.consume_token(&Token::SemiColon) {
+        ended = true;
+    }
+    match parser.expect_token(&Token::EOF) {
+        Ok(_) => Ok(Some(statement)),
+        Err(_) if ended => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

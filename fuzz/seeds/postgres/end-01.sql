@@ -1,0 +1,1 @@
+select 1 end union all select id from a

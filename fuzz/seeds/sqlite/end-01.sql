@@ -1,0 +1,1 @@
+select abs(1) end  union all select json_array(abs(1)) as named from a "x" join b on true

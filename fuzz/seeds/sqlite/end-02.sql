@@ -1,0 +1,1 @@
+select id end from a
