@@ -609,6 +609,69 @@ mod tests {
         }
     }
 
+    /// `only` is a word of the grammar and no table with an alias.
+    #[test]
+    fn a_table_without_its_children_is_a_table() {
+        for sql in [
+            "select from only invoices",
+            "select from only (invoices)",
+            "select from ONLY/**/(public . invoices) i",
+            "select from countries, only invoices",
+            "select from countries cross join only invoices",
+            "select from countries cross join only (invoices) as i",
+            "select from countries cross join lateral (select from only invoices) i",
+            "select from (only invoices i cross join countries)",
+            "with i as (select from only invoices) select from i",
+            "with i as (delete from only invoices returning id) select from i",
+            "with only_one as (table only invoices) table only_one",
+            "table only invoices",
+            "table only (invoices)",
+            "update only invoices set a = 1",
+            "update only (invoices) as i set a = 1",
+            "update countries set a = 1 from only invoices",
+            "delete from only invoices",
+            "delete from only (invoices)",
+            "delete from countries using only invoices",
+            "merge into only invoices i using countries c on true when matched then delete",
+            "merge into countries c using only invoices i on true when matched then delete",
+            r#"select from only "Odd name""#,
+            r#"table "Odd name""#,
+            r#"with only as (select 1) select from only invoices"#,
+            "truncate only invoices",
+            "lock table only invoices",
+        ] {
+            assert!(!faults(sql).is_empty(), "{sql}");
+        }
+        for sql in [
+            "select from only invoices where tenant_id = $1",
+            "select from only (invoices) i where i.tenant_id = $1",
+            "update only invoices set a = 1 where tenant_id = $1",
+            "delete from only (invoices) where tenant_id = $1",
+            "select id from invoices where tenant_id = $1 fetch first 1 rows only for update",
+            r#"select from "only" invoices"#,
+            "select 1 as only, 2 only from countries",
+            "select from current_date, invoices where tenant_id = $1",
+        ] {
+            assert_eq!(faults(sql), [], "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_the_grammar_is_no_table() {
+        for sql in [
+            "select from lateral invoices",
+            "select from only lateral invoices",
+            "select from table invoices",
+            "select from rows from (invoices)",
+            "select from select invoices",
+            "update table invoices set a = 1",
+            "delete from like invoices",
+            "insert into returning select * from invoices where tenant_id = $1",
+        ] {
+            assert!(!faults(sql).is_empty(), "{sql}");
+        }
+    }
+
     #[test]
     fn a_deep_statement_ends_no_reader() {
         let nested = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));

@@ -1,5 +1,6 @@
 //! What a text says, before it is known which tables are protected.
 
+mod grammar;
 mod level;
 mod walk;
 
@@ -202,7 +203,7 @@ pub(super) fn unreadable(shape: &str, reason: &str) -> Reading {
 fn sentence(tokens: &[Token]) -> Sentence {
     let mut parser = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(DEEPEST)
-        .with_tokens(tokens.to_vec());
+        .with_tokens(grammar::without_only(tokens));
     let parsed = parser.parse_statement().map_err(|error| error.to_string());
     let parsed = match parsed {
         Ok(statement) if parser.peek_token().token == Token::EOF => Ok(statement),
@@ -256,6 +257,9 @@ fn understood(statement: &Statement, tokens: &[Token]) -> Sentence {
             }
             let mut calls = Calls::default();
             let _ = statement.visit(&mut calls);
+            if let Some(reason) = calls.misread {
+                sentence.obscure = Some(obscure(reason, tokens));
+            }
             sentence.settings = calls.settings;
             sentence.calls = calls.names;
             (sentence.levels, sentence.writes) = (walk.levels, walk.writes);
@@ -310,6 +314,8 @@ fn set_parameter(set: &Set, sentence: &mut Sentence) {
 struct Calls {
     names: BTreeSet<String>,
     settings: Vec<TenantSetting>,
+    /// What the parser and the server take for different things.
+    misread: Option<String>,
 }
 
 impl Calls {
@@ -334,6 +340,17 @@ impl Calls {
 
 impl Visitor for Calls {
     type Break = ();
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        if let Some(ObjectNamePart::Identifier(first)) = name.0.first()
+            && first.quote_style.is_none()
+            && grammar::is_reserved(&first.value)
+        {
+            let word = first.value.to_uppercase();
+            self.misread = Some(format!("the word {word} stands in the place of a table"));
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let Expr::Function(Function { name, args, .. }) = expr {

@@ -109,21 +109,27 @@ impl Walk {
                 self.statement(statement, ctes);
             }
             SetExpr::Table(table) => {
-                let plain = |name: &String| folded(name.trim_matches('"'), name.starts_with('"'));
-                if let Some(name) = &table.table_name {
+                let Some(name) = &table.table_name else {
+                    return;
+                };
+                // The parser keeps no quotes: it may be the name as it stands, or in small letters.
+                let mut level = Level::default();
+                for is_quoted in [true, false] {
+                    let plain = |name: &String| folded(name, is_quoted);
                     let name = Name {
                         schema: table.schema_name.as_ref().map(plain),
                         table: plain(name),
                     };
-                    let mut level = Level::default();
                     let is_cte = name.schema.is_none() && ctes.contains(&name.table);
-                    level.items.push(Item {
-                        alias: None,
-                        table: (!is_cte).then_some(name),
-                        is_renamed: false,
-                    });
-                    self.levels.push(level);
+                    if !is_cte && !level.tables().any(|other| *other == name) {
+                        level.items.push(Item {
+                            alias: None,
+                            table: Some(name),
+                            is_renamed: false,
+                        });
+                    }
                 }
+                self.levels.push(level);
             }
         }
     }
