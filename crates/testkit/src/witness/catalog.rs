@@ -48,10 +48,18 @@ const RELATIONS: &str = "
         and space.nspname not in ('information_schema', 'tenantry')
         and space.nspname !~ '^pg_'";
 
-/// The functions of users, with their source.
+/// The functions of users, with their source, and whether a row alone can be their argument, so
+/// that they can be called as if they were a column of it.
 const FUNCTIONS: &str = "
     select function.proname::text,
-        coalesce(pg_get_function_sqlbody(function.oid), function.prosrc)
+        coalesce(pg_get_function_sqlbody(function.oid), function.prosrc),
+        function.pronargs > 0
+            and function.pronargs - function.pronargdefaults <= 1
+            and (
+                function.provariadic <> 0
+                or exists (
+                    select from pg_type as type
+                    where type.oid = function.proargtypes[0] and type.typtype in ('c', 'd', 'p')))
     from pg_proc as function
     join pg_namespace as space on space.oid = function.pronamespace
     join pg_language as language on language.oid = function.prolang
@@ -98,11 +106,19 @@ pub(super) struct Database {
 pub(super) struct Catalog {
     /// By name, those of each schema.
     relations: BTreeMap<String, BTreeMap<String, Standing>>,
-    /// Functions whose source names a protected table, with the name of that.
-    functions: BTreeMap<String, String>,
+    /// Functions whose source names a protected table.
+    functions: BTreeMap<String, Behind>,
     /// Roles that may work across tenants.
     unbound_roles: BTreeSet<String>,
     pub(super) verdicts: Verdicts,
+}
+
+/// What a function names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Behind {
+    table: String,
+    /// It can be called as if it were a column.
+    takes_row: bool,
 }
 
 /// What was found of statements, by the number of the reading and the place in the text.
@@ -232,7 +248,7 @@ impl Catalog {
             };
             relations.entry(table).or_default().insert(schema, standing);
         }
-        let rows: Vec<(String, String)> = sqlx::query_as(FUNCTIONS)
+        let rows: Vec<(String, String, bool)> = sqlx::query_as(FUNCTIONS)
             .persistent(false)
             .fetch_all(&mut *connection)
             .await?;
@@ -252,10 +268,14 @@ impl Catalog {
             unbound_roles: unbound_roles.into_iter().collect(),
             verdicts: Verdicts::default(),
         };
-        for (name, source) in rows {
+        for (name, source, takes_row) in rows {
             let words = super::reading::words(&source);
             if let Some(table) = catalog.protected_among(&words) {
-                catalog.functions.insert(name, table.to_owned());
+                let table = table.to_owned();
+                let behind = Behind { table, takes_row };
+                // There may be others of the name, with other arguments.
+                let known = catalog.functions.entry(name).or_insert(behind);
+                known.takes_row |= takes_row;
             }
         }
         Ok(catalog)
@@ -285,7 +305,11 @@ impl Catalog {
         Self {
             relations,
             functions: functions
-                .map(|(name, table)| ((*name).to_owned(), (*table).to_owned()))
+                .map(|(name, table)| {
+                    let table = (*table).to_owned();
+                    let takes_row = true;
+                    ((*name).to_owned(), Behind { table, takes_row })
+                })
                 .collect(),
             unbound_roles: BTreeSet::new(),
             verdicts: Verdicts::default(),
@@ -341,7 +365,18 @@ impl Catalog {
 
     /// Returns the protected table that the source of a function names.
     pub(super) fn table_behind(&self, function: &str) -> Option<&str> {
-        self.functions.get(function).map(String::as_str)
+        self.functions
+            .get(function)
+            .map(|behind| behind.table.as_str())
+    }
+
+    /// Returns the protected table that the source of a function names, if that can be called as
+    /// if it were a column.
+    pub(super) fn table_behind_column(&self, column: &str) -> Option<&str> {
+        self.functions
+            .get(column)
+            .filter(|behind| behind.takes_row)
+            .map(|behind| behind.table.as_str())
     }
 }
 

@@ -67,8 +67,18 @@ impl Verdict {
                 verdict.fault(table, &reason);
             }
         }
+        for column in &sentence.columns {
+            if let Some(table) = catalog.table_behind_column(column) {
+                let reason = format!("the function `{column}` of a row names it");
+                verdict.fault(table, &reason);
+            }
+        }
         if let Some(obscure) = &sentence.obscure {
-            match catalog.protected_among(&obscure.words) {
+            let mut words = obscure.words.iter();
+            let named = catalog
+                .protected_among(&obscure.words)
+                .or_else(|| words.find_map(|word| catalog.table_behind(word)));
+            match named {
                 Some(table) => verdict.fault(table, &obscure.reason),
                 None if obscure.hides_names => verdict.fault("?", &obscure.reason),
                 None => {}
@@ -669,6 +679,63 @@ mod tests {
             "insert into returning select * from invoices where tenant_id = $1",
         ] {
             assert!(!faults(sql).is_empty(), "{sql}");
+        }
+    }
+
+    /// Text that the server runs, or a name that it looks up, inside a text.
+    #[test]
+    fn a_query_in_a_text_is_a_fault() {
+        for sql in [
+            "select query_to_xml('select * from invoices', true, true, '')",
+            "select query_to_xml($1, true, true, '')",
+            "select pg_catalog.\"query_to_xml\"('select from inv' || 'oices', true, true, '')",
+            "select from query_to_xml_and_xmlschema('select from invoices', true, true, '') x",
+            "select from lateral query_to_xml('select from invoices', true, true, '') x",
+            "select from rows from (query_to_xml('select from ' || $1, true, true, ''))",
+            "select table_to_xml('invoices', true, true, '')",
+            "select table_to_xml(16384, true, true, '')",
+            "select schema_to_xml('public', true, true, '')",
+            "select database_to_xml(true, true, '')",
+            "select cursor_to_xml('c', 1, true, true, '')",
+            "select word from ts_stat('select body from invoices')",
+            "select ('select body from invoices'::text).ts_stat",
+            "select ts_rewrite('a'::tsquery, 'select a, b from invoices')",
+            "select from dblink('…', 'select from invoices') as t (a int)",
+            "select dblink_exec('…', 'delete from ' || 'invoices')",
+            "select from crosstab('select from invoices') as t (a int)",
+            "copy (select query_to_xml('select from inv' || 'oices', true, true, '')) to stdout",
+            "do $$ begin execute 'select from inv' || 'oices'; end $$",
+            "do $$ begin perform query_to_xml('select from ' || 'inv' || 'oices', true, true, ''); end $$",
+            "do $$ begin perform count_invoices(); end $$",
+            "do 'begin delete from inv'\n'oices; end'",
+            "do U&'begin delete from inv!006fices; end' uescape '!'",
+            r"do E'begin delete from inv\x6fices; end'",
+            r"do U&'begin delete from inv\006fices; end'",
+            r#"do $$ begin delete from U&"inv\006fices"; end $$"#,
+            r#"do $$ begin delete from "Odd name"; end $$"#,
+            "do language plperl $$ spi_exec_query('select from inv' . 'oices') $$",
+            "do $$ spi_exec_query('select from inv' . 'oices') $$ language 'plperl'",
+            "call count_invoices()",
+            "select from rows from (count_invoices())",
+            "select c.count_invoices from countries c",
+            "select from countries c where public.c.count_invoices > 0",
+            "select from countries c order by c.COUNT_INVOICES",
+            "select (c).count_invoices from countries c",
+            "select (c.name).count_invoices from countries c",
+            "select (select c from countries c).count_invoices",
+            "select (array[c])[1].count_invoices from countries c",
+            "update countries c set a = (c).count_invoices",
+        ] {
+            assert!(!faults(sql).is_empty(), "{sql}");
+        }
+        for sql in [
+            "select ts_rewrite('a'::tsquery, 'a'::tsquery, 'b'::tsquery)",
+            "select 'query_to_xml' as count_invoices from countries",
+            "do $$ begin perform 1; end $$",
+            "do language plpgsql $$ begin perform 1; end $$",
+            "select (c).name, c.name from countries c",
+        ] {
+            assert_eq!(faults(sql), [], "{sql}");
         }
     }
 

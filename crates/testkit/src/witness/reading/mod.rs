@@ -1,6 +1,7 @@
 //! What a text says, before it is known which tables are protected.
 
 mod grammar;
+mod hidden;
 mod level;
 mod walk;
 
@@ -9,8 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    ContextModifier, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Set, Statement, TableFactor, Value, Visit as _, Visitor,
+    AccessExpr, ContextModifier, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, ObjectName, ObjectNamePart, Set, Statement, TableFactor, Value, Visit as _, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -60,6 +61,8 @@ pub(super) struct Sentence {
     pub(super) writes: Vec<Write>,
     /// The functions that it calls.
     pub(super) calls: BTreeSet<String>,
+    /// What it names as columns of a table, which may be functions of the row.
+    pub(super) columns: BTreeSet<String>,
     /// Tables that it names where a table was not expected.
     pub(super) unplaced: Vec<Name>,
     /// Why nothing of it can be shown.
@@ -130,7 +133,10 @@ impl std::fmt::Display for Name {
 impl Sentence {
     /// Returns whether it could name a table or call a function that does.
     pub(super) fn may_touch_tables(&self) -> bool {
-        self.obscure.is_some() || !self.calls.is_empty() || self.tables().next().is_some()
+        self.obscure.is_some()
+            || !self.calls.is_empty()
+            || !self.columns.is_empty()
+            || self.tables().next().is_some()
     }
 
     /// Returns all tables that it names, if it is understood.
@@ -260,8 +266,16 @@ fn understood(statement: &Statement, tokens: &[Token]) -> Sentence {
             if let Some(reason) = calls.misread {
                 sentence.obscure = Some(obscure(reason, tokens));
             }
+            if let Some(name) = calls.runs_text {
+                let reason = format!("`{name}` runs a text that is not seen");
+                sentence.obscure = Some(Obscure {
+                    hides_names: true,
+                    ..obscure(reason, tokens)
+                });
+            }
             sentence.settings = calls.settings;
             sentence.calls = calls.names;
+            sentence.columns = calls.columns;
             (sentence.levels, sentence.writes) = (walk.levels, walk.writes);
         }
     }
@@ -313,7 +327,10 @@ fn set_parameter(set: &Set, sentence: &mut Sentence) {
 #[derive(Default)]
 struct Calls {
     names: BTreeSet<String>,
+    columns: BTreeSet<String>,
     settings: Vec<TenantSetting>,
+    /// A function that runs a text.
+    runs_text: Option<String>,
     /// What the parser and the server take for different things.
     misread: Option<String>,
 }
@@ -334,7 +351,27 @@ impl Calls {
                 is_local: argument(is_local).is_some_and(is_true),
             });
         }
+        // With three arguments it takes no text.
+        if hidden::runs_text(&name) && !(name == "ts_rewrite" && arguments.len() == 3) {
+            self.runs_text = Some(name.clone());
+        }
         self.names.insert(name);
+    }
+
+    /// Takes note of what stands behind a dot: the server looks for a function of that name where
+    /// there is no such column.
+    fn field(&mut self, access: &AccessExpr) {
+        match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => {
+                self.call(&ObjectName::from(vec![name.clone()]), &[]);
+            }
+            AccessExpr::Dot(Expr::CompoundIdentifier(names)) => {
+                for name in names {
+                    self.call(&ObjectName::from(vec![name.clone()]), &[]);
+                }
+            }
+            AccessExpr::Dot(_) | AccessExpr::Subscript(_) => {}
+        }
     }
 }
 
@@ -353,12 +390,19 @@ impl Visitor for Calls {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Function(Function { name, args, .. }) = expr {
-            let arguments = match args {
-                FunctionArguments::List(list) => list.args.as_slice(),
-                _ => &[],
-            };
-            self.call(name, arguments);
+        match expr {
+            Expr::Function(Function { name, args, .. }) => {
+                let arguments = match args {
+                    FunctionArguments::List(list) => list.args.as_slice(),
+                    _ => &[],
+                };
+                self.call(name, arguments);
+            }
+            Expr::CompoundIdentifier(names) => self.columns.extend(names.iter().skip(1).map(fold)),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter().for_each(|access| self.field(access));
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -443,16 +487,21 @@ fn obscure(reason: String, tokens: &[Token]) -> Obscure {
     }));
     Obscure {
         reason,
+        hides_names: hides_names(tokens) || hidden::is_text_run(&words, tokens),
         words,
-        hides_names: hides_names(tokens),
     }
 }
 
-/// Returns every run of letters, in literals and comments too, in small letters.
+/// Returns every run of letters, in literals and comments too, in small letters, and all that
+/// stands between two quotes, as it stands.
 pub(super) fn words(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+    let plain = text
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .map(|word| folded(word, false));
+    let quoted = text.split('"').map(|word| folded(word, true));
+    plain
+        .chain(quoted)
         .filter(|word| !word.is_empty())
-        .map(|word| folded(word, false))
         .collect()
 }
 
