@@ -42,6 +42,9 @@ const TABLES: &str = "
     );
     create table countries (id int primary key);
     create function count_notes() returns bigint language sql as 'select count(*) from notes';
+    create function notes_of(countries) returns bigint language sql
+        as 'select count(*) from notes where id = $1.id';
+    create function id(int) returns bigint language sql as 'select count(*) from notes';
     select tenantry.protect('invoices'), tenantry.protect('notes'), tenantry.share('countries');";
 
 const T1: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
@@ -320,6 +323,35 @@ async fn a_statement_of_the_simple_protocol_binds_nothing() {
     counted.unwrap();
     tx.rollback().await.unwrap();
     fixture.tells(&["written in the text", "the function `count_notes`"]);
+}
+
+#[tokio::test]
+async fn a_function_of_a_row_is_told_from_a_column() {
+    let fixture = Fixture::open().await;
+    let mut app = fixture.app().await;
+    let mut tx = begin(&mut app, T1).await;
+    let sql = "select c.id from countries c where c.notes_of > 0";
+    tx.execute(sql).await.unwrap();
+    // The function `id` takes no row.
+    tx.execute("select c.id from countries c").await.unwrap();
+    tx.commit().await.unwrap();
+    fixture.tells(&["the function `notes_of` of a row"]);
+}
+
+#[tokio::test]
+async fn what_the_server_reads_differently_is_told_of() {
+    let fixture = Fixture::open().await;
+    let mut app = fixture.app().await;
+    let mut tx = begin(&mut app, T1).await;
+    for sql in [
+        "select from only (notes)",
+        "select query_to_xml('select from not' || 'es', true, true, '')",
+        "do $$ begin execute 'select from not' || 'es'; end $$",
+    ] {
+        tx.execute(sqlx::raw_sql(sql)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    fixture.tells(&["found: do", "no condition", "`query_to_xml` runs a text"]);
 }
 
 #[tokio::test]
