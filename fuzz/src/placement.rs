@@ -14,6 +14,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 use tenantry_store::guard::SqlGuard;
 
 use crate::finding::{Finding, Kind, Verdict};
@@ -102,10 +103,13 @@ fn check(sql: &str, tenant: &str) -> Result<(), String> {
 }
 
 fn parse(sql: &str) -> Result<Vec<Statement>, ParserError> {
-    Parser::new(&PostgreSqlDialect {})
+    let mut parser = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(1_000)
-        .try_with_sql(sql)?
-        .parse_statements()
+        .try_with_sql(sql)?;
+    // Of several it would take the word END for their end.
+    let statement = parser.parse_statement()?;
+    parser.expect_token(&Token::EOF)?;
+    Ok(vec![statement])
 }
 
 struct Walk<'s> {
