@@ -165,7 +165,8 @@ async fn warnings_count_if_denied_and_not_allowed() {
     let walled = Walled::empty().await;
     walled
         .owner_runs(
-            "create table idle (id int); create sequence s; grant usage on sequence s to {app}",
+            "create table idle (id int); create sequence s; grant usage on sequence s to {app};
+             create schema other",
         )
         .await
         .unwrap();
@@ -193,6 +194,13 @@ async fn warnings_count_if_denied_and_not_allowed() {
         let answer = audit(&walled.app, arguments).await;
         assert_eq!(answer.code, code, "{arguments:?}");
         assert_eq!(answer.stdout.lines().last(), Some(last), "{arguments:?}");
+    }
+    for arguments in [
+        &["--schema", "nowhere"][..],
+        &["--allow", "nonsense"],
+    ] {
+        let answer = audit(&walled.app, arguments).await;
+        assert_eq!(answer.code, 2, "{arguments:?}");
     }
     walled
         .owner_runs("grant select on idle to {app}")

@@ -125,6 +125,7 @@ fn conclude<F: Serialize>(
     report: &AuditReport<F>,
     out: &mut impl Write,
 ) -> Result<Verdict> {
+    check_allowed(options, report.findings())?;
     let findings: Vec<_> = report
         .findings()
         .iter()
@@ -146,7 +147,24 @@ fn conclude<F: Serialize>(
     })
 }
 
-/// What lets tenants reach each other cannot be decided away.
+/// Refuses to leave out what is no code, and what lets tenants reach each other.
+fn check_allowed(options: &Options, findings: &[Finding]) -> Result<()> {
+    for code in &options.allow {
+        let is_code = code.strip_prefix("TN").is_some_and(|number| {
+            number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let is_error =
+            |finding: &Finding| finding.code == *code && finding.severity == Severity::Error;
+        let wrong = match (is_code, findings.iter().any(is_error)) {
+            (false, _) => "it is no code of a finding: write it as TN061",
+            (true, true) => "it is an error, and errors cannot be left out",
+            (true, false) => continue,
+        };
+        return Err(invalid(wrong).with_subject(format!("--allow {code}")));
+    }
+    Ok(())
+}
+
 fn is_allowed(options: &Options, finding: &Finding) -> bool {
     finding.severity == Severity::Warning && options.allow.contains(&finding.code)
 }

@@ -97,7 +97,11 @@ pub async fn audit(
     let options = settings.connect_options()?;
     let limit = settings.acquire_timeout;
     let mut connection = connect_with(OPERATION, &options, limit).await?;
-    let inspected = inspect(OPERATION, &mut connection, role, &settings.schema);
+    let inspected = async {
+        let report = inspect(OPERATION, &mut connection, role, &settings.schema).await?;
+        check_schema(&mut connection, &settings.schema).await?;
+        Ok(report)
+    };
     let mut outcome = answered(OPERATION, &options, CHECK_LIMIT, inspected).await;
     if settings.pooler == Pooler::None
         && let Ok(report) = outcome
@@ -113,6 +117,24 @@ pub async fn audit(
     // What was found out stays so, however the server takes the farewell.
     let _ = connection.close().await;
     outcome
+}
+
+/// Refuses a schema that is not there: nothing would be found in it.
+async fn check_schema(connection: &mut PgConnection, schema: &str) -> Result<()> {
+    let is_there: bool = sqlx::query_scalar(
+        "select exists (select from pg_catalog.pg_namespace where nspname = $1)",
+    )
+    .bind(schema)
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+    .map_err(|error| database_error(OPERATION, error))?;
+    match is_there {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::InvalidSettings, OPERATION)
+            .with_subject(format!("schema {schema}"))
+            .with_detail("there is none: name the one that the tables are in")),
+    }
 }
 
 /// Looks at a database over a connection of the caller's, outside any transaction.
