@@ -305,6 +305,13 @@ pub(crate) const GRANTS: &[Fault] = &[
          create trigger watch before insert on watched for each row execute function watch();",
         &[("TN036", "public.watch()")],
     ),
+    administrator(
+        "SECURITY DEFINER step of an aggregate that nobody may execute",
+        "create function step(text, text) returns text language sql security definer as 'select $2';
+         revoke all on function step(text, text) from public;
+         create aggregate steps(text) (sfunc = step, stype = text);",
+        &[("TN036", "public.step(text,text)")],
+    ),
     owner(
         "granted partition leaf",
         "create table parted (tenant_id uuid not null, at date not null, primary key (tenant_id, at))

@@ -167,27 +167,11 @@ begin
     select 'TN036', 'error', format('%s', p.oid::regprocedure),
         format('this function runs with the rights of %I, whom the wall does not stop', owner.rolname),
         format('alter routine %s owner to %s', p.oid::regprocedure, conf.owner_role), 'administrator'
-    from pg_proc p
+    from tenantry.definers(reach) definer
+    join pg_proc p on p.oid = definer
     join pg_roles owner on owner.oid = p.proowner
-    where p.prosecdef
-        and p.oid >= 16384
-        -- The functions of any other role are held by row-level security, as that role is.
-        and (owner.rolsuper or owner.rolbypassrls or pg_has_role(owner.oid, conf.platform_role, 'USAGE'))
-        and not exists (
-            select from pg_depend d
-            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
-        and (
-            exists (
-                select from unnest(reach) role
-                where has_function_privilege(role, p.oid, 'EXECUTE')
-                    and has_schema_privilege(role, p.pronamespace, 'USAGE'))
-            -- A trigger runs for whoever writes the table, with or without the right to execute.
-            or exists (
-                select from pg_trigger t, unnest(reach) role
-                where t.tgfoid = p.oid and not t.tgisinternal and t.tgenabled <> 'D'
-                    and (has_any_column_privilege(role, t.tgrelid, 'INSERT, UPDATE')
-                        or has_table_privilege(role, t.tgrelid, 'DELETE, TRUNCATE')))
-        )
+    -- The functions of any other role are held by row-level security, as that role is.
+    where owner.rolsuper or owner.rolbypassrls or pg_has_role(owner.oid, conf.platform_role, 'USAGE')
     order by p.oid::regprocedure::text;
 
     -- Every relation that the role can touch is protected, or shared, or should not be touched.
@@ -459,7 +443,7 @@ begin
         ' tenantry.schema_version(), tenantry.current_settings(), tenantry.with_partitions(regclass),'
         ' tenantry.view_query(regclass),'
         ' tenantry.shape_problems(regclass), tenantry.shared_problem(regclass), tenantry.wall_of(regclass),'
-        ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid),'
+        ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid), tenantry.definers(oid[]),'
         ' tenantry.audit(regrole, text, text)'
         ' to %s, %s',
         conf.app_role, conf.platform_role);

@@ -97,6 +97,42 @@ begin atomic
     where roleid = role_id and member = any (members);
 end;
 
+-- Returns the SECURITY DEFINER functions that one of `roles` can make run, without those of extensions.
+create or replace function tenantry.definers(roles oid[]) returns setof regprocedure
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select p.oid::regprocedure
+    from pg_proc p
+    where p.prosecdef
+        and p.oid >= 16384
+        and not exists (
+            select from pg_depend d
+            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+        and (
+            exists (
+                select from unnest(roles) role
+                where has_function_privilege(role, p.oid, 'EXECUTE')
+                    and has_schema_privilege(role, p.pronamespace, 'USAGE'))
+            -- A trigger runs for whoever writes the table, with or without the right to execute.
+            or exists (
+                select from pg_trigger t, unnest(roles) role
+                where t.tgfoid = p.oid and not t.tgisinternal and t.tgenabled <> 'D'
+                    and (has_any_column_privilege(role, t.tgrelid, 'INSERT, UPDATE')
+                        or has_table_privilege(role, t.tgrelid, 'DELETE, TRUNCATE')))
+            -- So do the parts of an aggregate, for whoever may execute the whole.
+            or exists (
+                select from pg_aggregate a
+                join pg_proc whole on whole.oid = a.aggfnoid
+                cross join unnest(roles) role
+                where p.oid in (
+                        a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                        a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
+                    and has_function_privilege(role, whole.oid, 'EXECUTE')
+                    and has_schema_privilege(role, whole.pronamespace, 'USAGE'))
+        );
+end;
+
 -- Returns what is wrong with the shape of a table that holds tenants' rows, each with what mends it:
 -- statements of the 'owner', or 'advice' in words. Reads the catalog only.
 create or replace function tenantry.shape_problems(target regclass)
