@@ -312,6 +312,12 @@ pub(crate) const GRANTS: &[Fault] = &[
          create aggregate steps(text) (sfunc = step, stype = text);",
         &[("TN036", "public.step(text,text)")],
     ),
+    administrator(
+        "view in a schema of the server",
+        "create view information_schema.disguised as select 1 as id;
+         grant select on information_schema.disguised to {app};",
+        &[("TN055", "information_schema.disguised")],
+    ),
     owner(
         "granted partition leaf",
         "create table parted (tenant_id uuid not null, at date not null, primary key (tenant_id, at))
@@ -440,6 +446,11 @@ pub(crate) const ROLES: &[Fault] = &[
         "app role creates objects",
         "create schema workshop; grant create on schema workshop to {app}, public;",
         &[("TN034", "workshop")],
+    ),
+    administrator(
+        "app role creates objects among those of the server",
+        "grant create on schema pg_catalog to {app};",
+        &[("TN034", "pg_catalog")],
     ),
     administrator(
         "app role owns a schema",

@@ -135,9 +135,11 @@ begin
             and (acl.grantee = 0 or acl.grantee = any (reach))
             -- What the owner role may do is told of by the membership.
             and acl.grantee <> conf.owner_role
+            -- So is what a superuser may do in the schemas of the server.
+            and (acl.grantee <> n.nspowner
+                or n.nspname not like 'pg\_%' and n.nspname <> 'information_schema')
     ) makers
-    where n.nspname not like 'pg\_%' and n.nspname <> 'information_schema'
-        and makers.names is not null
+    where makers.names is not null
     order by n.nspname;
 
     return query
@@ -243,7 +245,8 @@ begin
             ) as reachable
         ) access
         where c.relkind in ('r', 'p', 'v', 'm', 'f')
-            and n.nspname not like 'pg\_%' and n.nspname <> 'information_schema'
+            -- What comes with the server is known by its number: a name is anybody's to take.
+            and c.oid >= 16384
             and c.relpersistence <> 't'
             and c.oid not in ('tenantry.settings'::regclass, 'tenantry.wall_template'::regclass)
         -- Asks all this once for a relation, and not once for each of the findings below.
