@@ -318,6 +318,14 @@ pub(crate) const GRANTS: &[Fault] = &[
          grant select on information_schema.disguised to {app};",
         &[("TN055", "information_schema.disguised")],
     ),
+    administrator(
+        "rules of a view",
+        "create view renamed with (security_invoker = true) as select 1 as id;
+         create rule changed as on update to renamed do instead nothing;
+         create rule removed as on delete to renamed do instead nothing;
+         grant select, update on renamed to {app};",
+        &[("TN011", "public.renamed"), ("TN011", "public.renamed")],
+    ),
     owner(
         "granted partition leaf",
         "create table parted (tenant_id uuid not null, at date not null, primary key (tenant_id, at))

@@ -276,6 +276,12 @@ begin
             r.keeper
         where r.relkind = 'v' and r.reachable and not r.security_invoker
         union all
+        select 'TN011', 'error', format('its rule %I runs with the rights of the owner', rulename),
+            format('drop rule %I on %s', rulename, r.name), r.keeper
+        from pg_rewrite
+        where ev_class = r.oid and ev_type <> '1'
+            and r.relkind = 'v' and r.reachable
+        union all
         select 'TN056', 'error', 'this materialized view keeps rows of all tenants',
             format('revoke all on %s from %s', r.name, r.all_holders), r.keeper
         where r.relkind = 'm' and r.reachable
