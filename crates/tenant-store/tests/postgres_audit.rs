@@ -324,3 +324,129 @@ async fn the_functions_of_an_earlier_version_give_way() {
     assert!(walled.codes().await.is_empty());
     assert!(walled.audit().await.is_clean());
 }
+
+#[tokio::test]
+async fn functions_of_the_owner_over_protected_tables_open_nothing() {
+    let walled = Walled::with_invoices().await;
+    walled
+        .owner_runs(
+            "create view own as select * from invoices;
+             create function counted() returns bigint language plpgsql security definer
+                 as 'begin return (select count(*) from own); end';
+             create table jobs (id int); grant select on jobs to {platform};",
+        )
+        .await
+        .unwrap();
+    let report = walled.audit().await;
+    assert!(report.is_clean(), "{:?}", report.findings());
+}
+
+#[tokio::test]
+async fn a_materialized_view_that_was_taken_from_its_owner_can_be_refreshed() {
+    let walled = Walled::empty().await;
+    walled
+        .owner_runs(
+            "create materialized view totals as select 1 as id; grant select on totals to {platform};
+             create function total() returns int language sql security definer as 'select id from totals';",
+        )
+        .await
+        .unwrap();
+    let fault = &faults::GRANTS[0];
+    walled.mend(&walled.audit().await, fault).await;
+    assert!(walled.audit().await.is_clean());
+    walled
+        .owner_runs("refresh materialized view totals")
+        .await
+        .unwrap();
+    walled
+        .owner_runs("create unique index on totals (id)")
+        .await
+        .unwrap();
+    assert!(
+        walled
+            .owner_runs("refresh materialized view concurrently totals")
+            .await
+            .is_err()
+    );
+    let mut admin = walled.admin().await;
+    let kept = walled.named("select has_table_privilege('{platform}', 'totals', 'SELECT')::text");
+    assert_eq!(wall_two::texts(&mut admin, &kept).await, ["true"]);
+}
+
+/// Ways round the wall that no table shows: each reads or changes what another tenant has.
+#[tokio::test]
+async fn no_way_round_the_wall_is_called_clean() {
+    let mut unseen = Vec::new();
+    for (name, made, way, leaves) in [
+        (
+            "the owner's function over a materialized view",
+            "create materialized view totals as select * from customers;
+             alter materialized view totals owner to {owner};
+             create function totals_of() returns setof text language sql security definer
+                 as 'select tenant_id::text from totals';
+             alter function totals_of() owner to {owner};",
+            "select * from totals_of()",
+            "",
+        ),
+        (
+            "the owner's function over an administrator's",
+            "create function secrets() returns setof text language sql security definer
+                 as 'select tenant_id::text from customers';
+             revoke all on function secrets() from public;
+             grant execute on function secrets() to {owner};
+             create function open() returns setof text language sql security definer
+                 as 'select * from secrets()';
+             alter function open() owner to {owner};",
+            "select * from open()",
+            "",
+        ),
+        (
+            "an administrator's aggregate",
+            "create function step(text, text) returns text language sql security definer
+                 as 'select string_agg(tenant_id::text, '' '') from customers';
+             revoke all on function step(text, text) from public;
+             create aggregate peek(text) (sfunc = step, stype = text);",
+            "select peek('x')",
+            "",
+        ),
+        (
+            "an administrator's view in the schema of the standard",
+            "create view information_schema.customers as select * from customers;
+             grant select on information_schema.customers to {app};",
+            "select tenant_id::text from information_schema.customers",
+            "",
+        ),
+        (
+            "a rule of an administrator's view",
+            "create view names with (security_invoker = true) as select id, name from customers;
+             create rule renamed as on update to names do instead
+                 update customers set name = new.name where id = old.id;
+             grant select, update on names to {app};",
+            "update names set name = 'ours'",
+            "select name from customers where name = 'ours' and tenant_id = '{T2}'",
+        ),
+    ] {
+        let walled = Walled::with_invoices().await;
+        assert!(walled.audit().await.is_clean());
+        walled.admin_runs(made).await;
+        let mut app = walled.app().await;
+        let is_round = match leaves {
+            "" => wall_two::texts_as(&mut app, wall_two::T1, way)
+                .await
+                .iter()
+                .any(|text| text.contains(wall_two::T2)),
+            leaves => {
+                wall_two::run_as(&mut app, wall_two::T1, way).await.unwrap();
+                let leaves = leaves.replace("{T2}", wall_two::T2);
+                !wall_two::texts(&mut walled.admin().await, &leaves)
+                    .await
+                    .is_empty()
+            }
+        };
+        let report = walled.audit().await;
+        if is_round && !report.has(Severity::Error) {
+            unseen.push(name);
+        }
+    }
+    assert_eq!(unseen, <[&str; 0]>::default());
+}

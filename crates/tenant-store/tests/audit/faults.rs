@@ -13,7 +13,7 @@ pub(crate) struct Fault {
     pub(crate) found: &'static [(&'static str, &'static str)],
     /// Where the fix is advice: statements that follow it, by the same hand.
     pub(crate) followed: &'static str,
-    /// Whether it would hide other faults in the same database.
+    /// Whether it would hide other faults in the same database, or be hidden by them.
     pub(crate) alone: bool,
 }
 
@@ -312,6 +312,54 @@ pub(crate) const GRANTS: &[Fault] = &[
          create aggregate steps(text) (sfunc = step, stype = text);",
         &[("TN036", "public.step(text,text)")],
     ),
+    administrator(
+        "SECURITY DEFINER function that the owner's function may call",
+        "create function inner_one() returns int language sql security definer as 'select 1';
+         revoke all on function inner_one() from public;
+         grant execute on function inner_one() to {owner};
+         create function outer_one() returns int language sql security definer as 'select inner_one()';
+         alter function outer_one() owner to {owner};",
+        &[("TN036", "public.inner_one()")],
+    )
+    .alone(),
+    owner(
+        "materialised view that the owner's function may read",
+        "create materialized view totals as select 1 as id;
+         create function total() returns int language sql security definer as 'select id from totals';",
+        &[("TN056", "public.totals")],
+    )
+    .alone(),
+    administrator(
+        "foreign table that the owner's function may read",
+        "create foreign data wrapper beyond; create server beyond foreign data wrapper beyond;
+         create foreign table remote (id int) server beyond; grant select (id) on remote to {owner};
+         create function remotely() returns int language sql security definer as 'select id from remote';
+         alter function remotely() owner to {owner};",
+        &[("TN057", "public.remote")],
+    )
+    .alone(),
+    administrator(
+        "administrator's view, and rule of one, that the owner's function may use",
+        "create view every as select 1 as id; grant select on every to {owner};
+         create view careful with (security_invoker = true) as select 1 as id;
+         create rule \"Changed\" as on update to careful do instead nothing;
+         grant select, update on careful to {owner};
+         create function everything() returns bigint language sql security definer as 'select count(*) from every';
+         alter function everything() owner to {owner};",
+        &[("TN011", "public.careful"), ("TN055", "public.every")],
+    )
+    .alone(),
+    owner(
+        "unprotected tables that the owner's function may read",
+        "create table hoard (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
+         create table pile (tenant_id uuid not null, at date not null, primary key (tenant_id, at))
+             partition by range (at);
+         select tenantry.protect('pile');
+         create table heap partition of pile for values from ('2026-01-01') to ('2027-01-01');
+         create function hoarded() returns bigint language sql security definer as 'select count(*) from hoard';",
+        &[("TN054", "public.heap"), ("TN063", "public.hoard")],
+    )
+    .alone(),
     administrator(
         "view in a schema of the server",
         "create view information_schema.disguised as select 1 as id;

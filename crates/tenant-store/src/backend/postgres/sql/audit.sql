@@ -21,6 +21,9 @@ declare
     expected constant regrole := case purpose when 'platform' then conf.platform_role else conf.app_role end;
     reach oid[];
     members oid[];
+    borrowed oid[] := '{}';
+    lenders oid[];
+    found_owners oid[];
     model constant text := tenantry.wall_of('tenantry.wall_template');
 begin
     if (select rolsuper from pg_roles where oid = who) then
@@ -165,11 +168,32 @@ begin
         return;
     end if;
 
+    -- A SECURITY DEFINER function lends the rights of its owner. Row-level security holds the owner too,
+    -- but not what the owner reads beside tables, nor what the owner may call. Those that the wall does
+    -- not stop are told of by their functions.
+    loop
+        found_owners := array(
+            select distinct p.proowner
+            from tenantry.definers(reach || borrowed) definer
+            join pg_proc p on p.oid = definer
+            join pg_roles owner on owner.oid = p.proowner
+            where p.proowner <> all (reach || borrowed)
+                and not (owner.rolsuper or owner.rolbypassrls
+                    or pg_has_role(owner.oid, conf.platform_role, 'USAGE')));
+        exit when cardinality(found_owners) = 0;
+        borrowed := borrowed || found_owners;
+    end loop;
+    -- Those whose grants they have: no SET ROLE is possible in there, so that it takes inheritance.
+    lenders := array(
+        select distinct r.oid
+        from pg_roles r, unnest(borrowed) borrower
+        where pg_has_role(borrower, r.oid, 'USAGE'));
+
     return query
     select 'TN036', 'error', format('%s', p.oid::regprocedure),
         format('this function runs with the rights of %I, whom the wall does not stop', owner.rolname),
         format('alter routine %s owner to %s', p.oid::regprocedure, conf.owner_role), 'administrator'
-    from tenantry.definers(reach) definer
+    from tenantry.definers(reach || borrowed) definer
     join pg_proc p on p.oid = definer
     join pg_roles owner on owner.oid = p.proowner
     -- The functions of any other role are held by row-level security, as that role is.
@@ -195,6 +219,7 @@ begin
                 as holders,
             coalesce(tenantry.grantees(c.oid, reach || 0::oid), format('public, %s', conf.app_role)) as all_holders,
             reachable,
+            lent,
             has_table_privilege(conf.platform_role, c.oid, 'SELECT, INSERT, UPDATE, DELETE') as is_of_platform,
             exists (
                 select from pg_policy where polrelid = c.oid and polname = 'tenantry_shared'
@@ -242,7 +267,18 @@ begin
                         has_any_column_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
                         or has_table_privilege(role, c.oid, 'DELETE, TRUNCATE, TRIGGER')
                     )
-            ) as reachable
+            ) as reachable,
+            exists (
+                select from unnest(borrowed) role
+                where has_schema_privilege(role, n.oid, 'USAGE')
+                    and (
+                        has_any_column_privilege(role, c.oid, 'SELECT')
+                        -- Nobody writes a materialized view.
+                        or c.relkind <> 'm' and (
+                            has_any_column_privilege(role, c.oid, 'INSERT, UPDATE')
+                            or has_table_privilege(role, c.oid, 'DELETE'))
+                    )
+            ) as lent
         ) access
         where c.relkind in ('r', 'p', 'v', 'm', 'f')
             -- What comes with the server is known by its number: a name is anybody's to take.
@@ -252,6 +288,19 @@ begin
         -- Asks all this once for a relation, and not once for each of the findings below.
         offset 0
     ) r
+    left join lateral (
+        -- Who has the privileges, the owner of a relation by owning it.
+        select
+            concat_ws(', ',
+                tenantry.grantees(r.oid, lenders || 0::oid),
+                case when r.relowner = any (lenders) then quote_ident(pg_get_userbyid(r.relowner)) end) as names,
+            format('SECURITY DEFINER functions that run as %s can reach it', (
+                select string_agg(quote_ident(pg_get_userbyid(role)), ', ' order by role)
+                from unnest(borrowed) role
+                where has_any_column_privilege(role, r.oid, 'SELECT, INSERT, UPDATE')
+                    or has_table_privilege(role, r.oid, 'DELETE')
+            )) as functions
+    ) borrower on r.lent
     cross join lateral (
         -- Nothing can be protected before it belongs to the owner role.
         select 'TN003' as code,
@@ -263,7 +312,7 @@ begin
         where r.relkind in ('r', 'p') and r.reachable
             and r.relowner <> conf.owner_role and r.relowner <> all (reach)
         union all
-        select s.code, case when r.reachable then 'error' else 'warning' end, s.problem, s.fix, s.fix_by
+        select s.code, case when r.reachable or r.lent then 'error' else 'warning' end, s.problem, s.fix, s.fix_by
         from tenantry.shape_problems(r.oid) s
         where r.relkind in ('r', 'p') and not r.relispartition and not r.shared
             and (r.has_tenant or r.relrowsecurity and r.reachable)
@@ -276,19 +325,38 @@ begin
             r.keeper
         where r.relkind = 'v' and r.reachable and not r.security_invoker
         union all
+        -- A role's own views read no more than its functions do.
+        select 'TN055', 'error', 'this view reads with the rights of its owner, and ' || borrower.functions,
+            case when current_setting('server_version_num')::integer >= 150000
+                then format('alter view %s set (security_invoker = true)', r.name)
+                else format('revoke all on %s from %s', r.name, borrower.names)
+            end,
+            r.keeper
+        where r.relkind = 'v' and r.lent and not r.reachable and not r.security_invoker
+            and r.relowner <> all (borrowed)
+        union all
         select 'TN011', 'error', format('its rule %I runs with the rights of the owner', rulename),
             format('drop rule %I on %s', rulename, r.name), r.keeper
         from pg_rewrite
         where ev_class = r.oid and ev_type <> '1'
-            and r.relkind = 'v' and r.reachable
+            and r.relkind = 'v' and (r.reachable or r.lent and r.relowner <> all (borrowed))
         union all
         select 'TN056', 'error', 'this materialized view keeps rows of all tenants',
             format('revoke all on %s from %s', r.name, r.all_holders), r.keeper
         where r.relkind = 'm' and r.reachable
         union all
+        -- Not all: whoever refreshes it may need another privilege.
+        select 'TN056', 'error', 'this materialized view keeps rows of all tenants, and ' || borrower.functions,
+            format('revoke select on %s from %s', r.name, borrower.names), r.keeper
+        where r.relkind = 'm' and r.lent and not r.reachable
+        union all
         select 'TN057', 'error', 'this foreign table cannot have row-level security',
             format('revoke all on %s from %s', r.name, r.all_holders), r.keeper
         where r.relkind = 'f' and r.reachable
+        union all
+        select 'TN057', 'error', 'this foreign table cannot have row-level security, and ' || borrower.functions,
+            format('revoke all on %s from %s', r.name, borrower.names), r.keeper
+        where r.relkind = 'f' and r.lent and not r.reachable
         union all
         select 'TN054', 'error', 'this partition can be read past its partitioned table',
             case when r.holders is null
@@ -297,6 +365,11 @@ begin
             end,
             case when r.holders is null then 'owner' else r.keeper end
         where r.relispartition and r.relkind <> 'f' and r.reachable
+        union all
+        select 'TN054', 'error', 'this partition is not protected, and ' || borrower.functions,
+            format('select tenantry.protect(%L)', (select root::text from pg_partition_root(r.oid) root)), 'owner'
+        where r.relispartition and r.relkind <> 'f' and r.lent and not r.reachable and r.has_tenant
+            and not (r.relrowsecurity and r.relforcerowsecurity and r.has_wall)
         union all
         select 'TN050', 'error', 'row-level security is off',
             case when r.has_tenant
@@ -354,7 +427,11 @@ begin
             case when r.holders is not null then r.keeper else 'owner' end
         where r.relkind in ('r', 'p') and r.reachable and r.shared and not r.has_tenant and r.writable
         union all
-        select 'TN063', 'warning', 'it holds tenants'' rows and is not protected: the next grant would open it',
+        select 'TN063', case when r.lent then 'error' else 'warning' end,
+            'it holds tenants'' rows and is not protected' || case
+                when r.lent then ', and ' || borrower.functions
+                else ': the next grant would open it'
+            end,
             format('select tenantry.protect(%L)', r.name), 'owner'
         where r.relkind in ('r', 'p') and not r.reachable and not r.relispartition and not r.shared
             and r.has_tenant and not (r.relrowsecurity and r.relforcerowsecurity and r.has_wall)
