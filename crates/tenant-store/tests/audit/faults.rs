@@ -361,6 +361,19 @@ pub(crate) const GRANTS: &[Fault] = &[
     )
     .alone(),
     administrator(
+        "SECURITY DEFINER trigger of a table that a foreign key writes",
+        "create table bodies (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
+         create table limbs (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id),
+             foreign key (tenant_id, id) references bodies on delete cascade);
+         alter table bodies owner to {owner}; alter table limbs owner to {owner};
+         set local role {owner}; select tenantry.protect('bodies'), tenantry.protect('limbs'); reset role;
+         revoke all on limbs from {app};
+         create function lose() returns trigger language plpgsql security definer as 'begin return old; end';
+         revoke all on function lose() from public;
+         create trigger lose after delete on limbs for each row execute function lose();",
+        &[("TN036", "public.lose()")],
+    ),
+    administrator(
         "view in a schema of the server",
         "create view information_schema.disguised as select 1 as id;
          grant select on information_schema.disguised to {app};",

@@ -102,6 +102,21 @@ create or replace function tenantry.definers(roles oid[]) returns setof regproce
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
+    -- The tables that they write, and those that a foreign key then writes for them.
+    with recursive written as (
+        select c.oid
+        from pg_class c
+        where c.relhastriggers
+            and exists (
+                select from unnest(roles) role
+                where has_any_column_privilege(role, c.oid, 'INSERT, UPDATE')
+                    or has_table_privilege(role, c.oid, 'DELETE, TRUNCATE'))
+        union
+        select c.conrelid
+        from written
+        join pg_constraint c on c.confrelid = written.oid
+        where c.contype = 'f' and (c.confdeltype in ('c', 'n', 'd') or c.confupdtype in ('c', 'n', 'd'))
+    )
     select p.oid::regprocedure
     from pg_proc p
     where p.prosecdef
@@ -116,10 +131,9 @@ begin atomic
                     and has_schema_privilege(role, p.pronamespace, 'USAGE'))
             -- A trigger runs for whoever writes the table, with or without the right to execute.
             or exists (
-                select from pg_trigger t, unnest(roles) role
-                where t.tgfoid = p.oid and not t.tgisinternal and t.tgenabled <> 'D'
-                    and (has_any_column_privilege(role, t.tgrelid, 'INSERT, UPDATE')
-                        or has_table_privilege(role, t.tgrelid, 'DELETE, TRUNCATE')))
+                select from pg_trigger t
+                join written on written.oid = t.tgrelid
+                where t.tgfoid = p.oid and not t.tgisinternal and t.tgenabled <> 'D')
             -- So do the parts of an aggregate, for whoever may execute the whole.
             or exists (
                 select from pg_aggregate a
