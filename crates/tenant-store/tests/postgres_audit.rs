@@ -425,10 +425,47 @@ async fn no_way_round_the_wall_is_called_clean() {
             "update names set name = 'ours'",
             "select name from customers where name = 'ours' and tenant_id = '{T2}'",
         ),
+        (
+            "what lies in a closed schema, by a view that leads there",
+            "create schema closed;
+             create materialized view closed.copies as select * from customers;
+             create view copied with (security_invoker = true) as select tenant_id::text from closed.copies;
+             grant select on closed.copies, copied to {app};",
+            "select * from copied",
+            "",
+        ),
+        (
+            "an administrator's function in a closed schema, by a view that calls it",
+            "create schema closed;
+             create function closed.seen() returns text language sql security definer
+                 as 'select string_agg(tenant_id::text, '' '') from customers';
+             create view calling with (security_invoker = true) as select closed.seen();
+             grant select on calling to {app};",
+            "select * from calling",
+            "",
+        ),
+        (
+            "an administrator's trigger on a table that only a foreign key writes",
+            "insert into customers values ('{T1}', 70, 'one');
+             create table marks (tenant_id uuid not null, id int not null, primary key (tenant_id, id));
+             insert into marks values ('{T1}', 70);
+             alter table marks add foreign key (tenant_id, id) references customers (tenant_id, id)
+                 on delete cascade;
+             alter table marks owner to {owner};
+             select tenantry.protect('marks');
+             revoke all on marks from {app};
+             create function marked() returns trigger language plpgsql security definer
+                 as 'begin update customers set name = ''ours''; return old; end';
+             revoke all on function marked() from public;
+             create trigger marked after delete on marks for each row execute function marked();",
+            "delete from customers where name = 'one'",
+            "select name from customers where name = 'ours' and tenant_id = '{T2}'",
+        ),
     ] {
         let walled = Walled::with_invoices().await;
         assert!(walled.audit().await.is_clean());
-        walled.admin_runs(made).await;
+        let made = made.replace("{T1}", wall_two::T1);
+        walled.admin_runs(&made).await;
         let mut app = walled.app().await;
         let is_round = match leaves {
             "" => wall_two::texts_as(&mut app, wall_two::T1, way)

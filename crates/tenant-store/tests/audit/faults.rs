@@ -374,6 +374,14 @@ pub(crate) const GRANTS: &[Fault] = &[
         &[("TN036", "public.lose()")],
     ),
     administrator(
+        "function and materialised view of a closed schema, which a view leads to",
+        "create schema shut; create materialized view shut.kept as select 1 as id;
+         create function shut.told() returns int language sql security definer as 'select 1';
+         create view door with (security_invoker = true) as select id, shut.told() from shut.kept;
+         grant select on shut.kept, door to {app};",
+        &[("TN036", "shut.told()"), ("TN056", "shut.kept")],
+    ),
+    administrator(
         "view in a schema of the server",
         "create view information_schema.disguised as select 1 as id;
          grant select on information_schema.disguised to {app};",

@@ -262,7 +262,8 @@ begin
         cross join lateral (
             select exists (
                 select from unnest(reach) role
-                where has_schema_privilege(role, n.oid, 'USAGE')
+                where (has_schema_privilege(role, n.oid, 'USAGE')
+                        or tenantry.is_bound('pg_class'::regclass, c.oid))
                     and (
                         has_any_column_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
                         or has_table_privilege(role, c.oid, 'DELETE, TRUNCATE, TRIGGER')
@@ -270,7 +271,8 @@ begin
             ) as reachable,
             exists (
                 select from unnest(borrowed) role
-                where has_schema_privilege(role, n.oid, 'USAGE')
+                where (has_schema_privilege(role, n.oid, 'USAGE')
+                        or tenantry.is_bound('pg_class'::regclass, c.oid))
                     and (
                         has_any_column_privilege(role, c.oid, 'SELECT')
                         -- Nobody writes a materialized view.
@@ -529,7 +531,8 @@ begin
         ' tenantry.schema_version(), tenantry.current_settings(), tenantry.with_partitions(regclass),'
         ' tenantry.view_query(regclass),'
         ' tenantry.shape_problems(regclass), tenantry.shared_problem(regclass), tenantry.wall_of(regclass),'
-        ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid), tenantry.definers(oid[]),'
+        ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid),'
+        ' tenantry.definers(oid[]), tenantry.is_bound(regclass, oid),'
         ' tenantry.audit(regrole, text, text)'
         ' to %s, %s',
         conf.app_role, conf.platform_role);

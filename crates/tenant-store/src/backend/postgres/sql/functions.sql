@@ -97,6 +97,23 @@ begin atomic
     where roleid = role_id and member = any (members);
 end;
 
+-- Returns whether a view, a function or an expression of a table refers to an object by its number: who
+-- uses that is asked for rights on the object, and for none on its schema.
+create or replace function tenantry.is_bound(catalog regclass, object oid) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select exists (
+        select from pg_depend d
+        where d.refclassid = catalog and d.refobjid = object and d.deptype = 'n'
+            and (d.classid in ('pg_proc'::regclass, 'pg_policy'::regclass, 'pg_attrdef'::regclass)
+                or d.classid = 'pg_constraint'::regclass and catalog = 'pg_proc'::regclass
+                -- A view's own query tells of nobody who uses it.
+                or d.classid = 'pg_rewrite'::regclass
+                    and object <> (select ev_class from pg_rewrite where oid = d.objid))
+    );
+end;
+
 -- Returns the SECURITY DEFINER functions that one of `roles` can make run, without those of extensions.
 create or replace function tenantry.definers(roles oid[]) returns setof regprocedure
 language sql stable
@@ -128,7 +145,8 @@ begin atomic
             exists (
                 select from unnest(roles) role
                 where has_function_privilege(role, p.oid, 'EXECUTE')
-                    and has_schema_privilege(role, p.pronamespace, 'USAGE'))
+                    and (has_schema_privilege(role, p.pronamespace, 'USAGE')
+                        or tenantry.is_bound('pg_proc'::regclass, p.oid)))
             -- A trigger runs for whoever writes the table, with or without the right to execute.
             or exists (
                 select from pg_trigger t
@@ -143,7 +161,8 @@ begin atomic
                         a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
                         a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
                     and has_function_privilege(role, whole.oid, 'EXECUTE')
-                    and has_schema_privilege(role, whole.pronamespace, 'USAGE'))
+                    and (has_schema_privilege(role, whole.pronamespace, 'USAGE')
+                        or tenantry.is_bound('pg_proc'::regclass, whole.oid)))
         );
 end;
 
