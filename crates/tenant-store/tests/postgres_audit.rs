@@ -17,7 +17,7 @@ use faults::{By, Fault};
 use tenantry_store::postgres::{Pooler, PostgresSettings, Role, ServerFacts, audit, verify};
 use tenantry_store::{AuditReport, BootAudit, ErrorKind, Finding, Fix, Severity, TenantStore};
 use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer};
-use wall_two::{Walled, refuses};
+use wall_two::{Walled, refuses, texts};
 
 impl Walled {
     async fn audit(&self) -> AuditReport<ServerFacts> {
@@ -486,4 +486,38 @@ async fn no_way_round_the_wall_is_called_clean() {
         }
     }
     assert_eq!(unseen, <[&str; 0]>::default());
+}
+
+#[tokio::test]
+async fn a_foreign_key_that_is_mended_does_what_it_did() {
+    let walled = Walled::empty().await;
+    walled
+        .owner_runs(
+            "create table bills (tenant_id uuid not null, id int not null, primary key (tenant_id, id));
+             create table lines (tenant_id uuid not null, id int not null, invoice int, primary key (tenant_id, id));
+             select tenantry.protect('bills'), tenantry.protect('lines');
+             alter table bills no force row level security, add constraint one unique (id);
+             alter table lines no force row level security;
+             alter table lines add constraint of_invoice foreign key (invoice) references bills (id)
+                 on update set null on delete set null deferrable initially deferred;
+             alter table bills force row level security;
+             alter table lines force row level security;",
+        )
+        .await
+        .unwrap();
+    let report = walled.audit().await;
+    let key = report.findings().iter().find(|it| it.code == "TN007");
+    let Some(Fix::Owner(sql)) = key.map(|key| &key.fix) else {
+        panic!("{report:?}");
+    };
+    walled.runs(By::Owner, sql).await;
+    let definition =
+        "select pg_get_constraintdef(oid) from pg_constraint where conname = 'of_invoice'";
+    assert_eq!(
+        texts(&mut walled.admin().await, definition).await,
+        [
+            "FOREIGN KEY (tenant_id, invoice) REFERENCES bills(tenant_id, id) ON DELETE SET NULL (invoice) \
+         DEFERRABLE INITIALLY DEFERRED"
+        ]
+    );
 }

@@ -62,6 +62,7 @@ select p.id, p.name from people p group by p.tenant_id, p.id;
 select p.id, p.name, n.body from people p left join notes n on n.id = p.id group by p.tenant_id, p.id, n.tenant_id, n.id;
 select p.id, p.name from people p full join notes n on n.id = p.id group by p.tenant_id, p.id, n.tenant_id, n.id;
 select ctid is not null, xmin is not null, cmin is not null from people;
+select row_to_json(p) from people p(a, b);
 select p.ctid is not null from people p full join notes n on p.id = n.id;
 select tableoid::regclass::text from people;
 select p::people from people p full join notes n on n.id = p.id;

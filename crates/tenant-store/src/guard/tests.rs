@@ -307,6 +307,11 @@ fn what_is_not_proven_is_refused() {
             "a locking clause",
         ),
         ("select * from a tablesample system (1)", "TABLESAMPLE"),
+        ("select count(i) from a i(x, y)", "the whole row of a table"),
+        (
+            "select a from a full join b on true",
+            "the whole row of a table",
+        ),
         ("listen x", "the statement LISTEN"),
         (
             "select 1 end union all select n from a",

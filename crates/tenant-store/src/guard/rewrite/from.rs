@@ -213,6 +213,8 @@ impl Rewriter<'_> {
                         }
                         self.replaced = true;
                         clause.has_replaced = true;
+                        // It was noted just now.
+                        self.replaced_names.extend(clause.names.last().cloned());
                         self.replaced_qualified |= name.0.len() > 1 && alias.is_none();
                         let table = self.source.slice(first, last)?.to_owned();
                         let condition = self.condition(name, None)?;

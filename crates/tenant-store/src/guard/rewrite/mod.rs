@@ -139,6 +139,8 @@ struct Rewriter<'c> {
     /// Whether a sub-query has taken the place of a table, and of one with a schema in its name.
     replaced: bool,
     replaced_qualified: bool,
+    /// How those tables are called.
+    replaced_names: Vec<String>,
     /// The most parts in the name of a column.
     longest_path: usize,
     /// What of the tree was looked at.
@@ -174,6 +176,7 @@ impl<'c> Rewriter<'c> {
             outer_ctes: Vec::new(),
             replaced: false,
             replaced_qualified: false,
+            replaced_names: Vec::new(),
             longest_path: 0,
             seen: Account::default(),
             binds_tenant: false,
@@ -210,7 +213,7 @@ impl<'c> Rewriter<'c> {
         if self.seen != all {
             return Err(Refusal::unplaced());
         }
-        self.check_replaced()?;
+        self.check_replaced(&statement)?;
         let text = self.splice();
         self.check(&text, &statement)?;
         Ok((text, statement))
@@ -364,13 +367,31 @@ impl<'c> Rewriter<'c> {
     }
 
     /// Refuses what only a table itself has, where a sub-query has taken its place.
-    fn check_replaced(&self) -> Result<(), Refusal> {
+    fn check_replaced(&self, statement: &Statement) -> Result<(), Refusal> {
         const ADVICE: &str = "join the table by LEFT JOIN … ON or JOIN, or give it an alias";
         if self.replaced_qualified && self.longest_path > 2 {
             return Err(Refusal::new(
                 "a column named with its schema, of a table in a full join or one by USING",
                 ADVICE,
             ));
+        }
+        if !self.replaced_names.is_empty() {
+            let whole =
+                sqlparser::ast::visit_expressions(statement, |expression| match expression {
+                    Expr::Identifier(name) => match self.catalog.identifier(name) {
+                        Ok(name) if self.replaced_names.iter().any(|table| **table == *name) => {
+                            ControlFlow::Break(())
+                        }
+                        _ => ControlFlow::Continue(()),
+                    },
+                    _ => ControlFlow::Continue(()),
+                });
+            if whole.is_break() {
+                return Err(Refusal::new(
+                    "the whole row of a table in a full join, one by USING, or with named columns",
+                    "name its columns",
+                ));
+            }
         }
         let hidden: &[&str] = match self.catalog.database {
             Dialect::Postgres => &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"],

@@ -360,11 +360,24 @@ begin
                     array_to_string(array['tenant_id'] || found_key.parent_columns, ', '))
                 else '' end
                 || format(
-                    'alter table %s drop constraint %I, add foreign key (%s) references %s (%s)',
+                    'alter table %s drop constraint %I, add constraint %2$I foreign key (%s) references %s (%s)%s',
                     found_key.child, found_key.name,
                     array_to_string(array['tenant_id'] || found_key.child_columns, ', '),
                     found_key.parent,
-                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '))
+                    array_to_string(array['tenant_id'] || found_key.parent_columns, ', '),
+                    -- What it does when the parent changes stays, as far as it leaves the tenant alone.
+                    regexp_replace(
+                        regexp_replace(
+                            regexp_replace(
+                                found_key.definition,
+                                '^FOREIGN KEY \(("[^"]*"|[^()"])*\) REFERENCES ("[^"]*"|[^()"])*\(("[^"]*"|[^()"])*\)',
+                                ''),
+                            ' ON UPDATE SET (NULL|DEFAULT)', ''),
+                        ' ON DELETE SET (NULL|DEFAULT)( \([^)]*\))?',
+                        case when current_setting('server_version_num')::integer >= 150000
+                            then format(' ON DELETE SET \1 (%s)', array_to_string(found_key.child_columns, ', '))
+                            else ''
+                        end))
                 || found_key.force,
                 'owner';
         elsif found_key.writes_tenant then
