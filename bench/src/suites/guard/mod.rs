@@ -113,17 +113,9 @@ fn by_itself(report: &mut Report, guard: &SqlGuard, table: &str) -> Result<()> {
     let bound = SqlGuard::MOST_BYTES as f64;
     let mebibytes = 1024.0 * 1024.0;
     for (name, ours, target) in [
-        (
-            "guard/first-sight-of-1-kib/us",
-            median(first.into_iter()),
-            200.0,
-        ),
-        ("guard/seen-before/ns", median(later.into_iter()), 1000.0),
-        (
-            "guard/seen-before/allocations",
-            median(allocated.into_iter()),
-            0.0,
-        ),
+        ("guard/first-sight-of-1-kib/us", median(first), 200.0),
+        ("guard/seen-before/ns", median(later), 1000.0),
+        ("guard/seen-before/allocations", median(allocated), 0.0),
         (
             "guard/10000-statements/mib",
             kept / mebibytes,
