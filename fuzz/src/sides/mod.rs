@@ -151,7 +151,13 @@ impl<G: Ground> Sides<G> {
                 format!("alone: {error}\nbeside others: {shared:?}"),
             ),
         };
-        let is_free = G::asks_for_numbers(pair.written) || is_tied(pair.written);
+        // A sub-query of several rows gives any of them, and one may be a value that does not fit.
+        let is_of_a_value = |outcome: &Result<Outcome, Failure>| {
+            outcome.as_ref().is_err_and(Failure::is_of_a_value)
+        };
+        let takes_any =
+            has_sub_query(pair.written) && (is_of_a_value(&shared) || is_of_a_value(&alone));
+        let is_free = takes_any || G::asks_for_numbers(pair.written) || is_tied(pair.written);
         match is_free || self.is_undetermined(pair, alone.as_ref().ok()) {
             true => Ok(Verdict::Undetermined),
             false => Err(finding(kind, pair, &details)),
@@ -186,6 +192,13 @@ fn names(sql: &str, words: &[&str]) -> bool {
 fn is_tied(sql: &str) -> bool {
     const PICKS: [&str; 5] = ["limit", "offset", "fetch", "over", "distinct"];
     names(sql, &["tenant_id"]) && names(sql, &PICKS)
+}
+
+fn has_sub_query(sql: &str) -> bool {
+    let words = sql.split(|character: char| !character.is_alphanumeric());
+    words
+        .skip(1)
+        .any(|word| word.eq_ignore_ascii_case("select"))
 }
 
 fn finding(kind: Kind, pair: &Pair<'_>, details: &str) -> Box<Finding> {

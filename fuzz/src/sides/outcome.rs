@@ -66,6 +66,25 @@ impl Failure {
         .any(|part| message.contains(part))
     }
 
+    /// Whether a value did not fit, which another row might not have had.
+    pub(crate) fn is_of_a_value(&self) -> bool {
+        let message = self.0.to_string();
+        [
+            "cannot store",
+            "constraint failed",
+            "datatype mismatch",
+            "malformed JSON",
+            "integer overflow",
+            "division by zero",
+            "violates",
+            "invalid input syntax",
+            "out of range",
+            "more than one row returned",
+        ]
+        .iter()
+        .any(|part| message.contains(part))
+    }
+
     /// Whether the limits of the fuzzer or of the database are the reason, and not the tenant: what
     /// was broken off, or the tree of the longer text, which may just be too deep.
     pub(crate) fn is_of_limits(&self) -> bool {

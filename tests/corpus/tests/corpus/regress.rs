@@ -100,6 +100,10 @@ async fn run_script(script: &str, report: &mut Report) {
             .split(|letter: char| !letter.is_alphanumeric())
             .find(|word| !word.is_empty());
         match first.unwrap_or_default() {
+            // Its rows would be nobody's where all tenants are.
+            "create"
+                if lower.contains(" as") && lower.contains("select") && lower.contains("table") => {
+            }
             "create" | "drop" => changed |= world.define(&text).await,
             "select" | "insert" | "update" | "delete" | "merge" | "with" | "values" | "table" => {
                 if FICKLE.iter().any(|word| lower.contains(word)) || makes_a_table(first, &lower) {
