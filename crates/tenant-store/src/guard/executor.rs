@@ -230,14 +230,21 @@ where
                 };
                 let mut guard = locked.map_err(into_driver_error)?;
                 let store = work.scope().store();
-                let statement = store
+                // Dropped from here on it ends the work, as any dropped write does, until it is known
+                // not to write.
+                guard.start_writing();
+                let guarded = store
                     .guarded(guard.session(), call.sql.as_str())
                     .await
-                    .map_err(into_driver_error)?;
-                let call = call.guarded(&statement, work.tenant())?;
-                if statement.writes() {
-                    guard.start_writing();
+                    .map_err(into_driver_error)
+                    .and_then(|statement| {
+                        let call = call.guarded(&statement, work.tenant())?;
+                        Ok((statement, call))
+                    });
+                if !matches!(&guarded, Ok((statement, _)) if statement.writes()) {
+                    guard.end_writing();
                 }
+                let (statement, call) = guarded?;
                 {
                     let mut rows = DB::run(guard.session(), call.sql, call.arguments, call.persistent);
                     while let Some(row) = rows.try_next().await.inspect_err(|error| store.take_note(error))? {

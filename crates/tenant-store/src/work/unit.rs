@@ -367,6 +367,12 @@ impl WorkGuard<'_> {
         self.state.rows.extend(rows);
     }
 
+    /// Says that nothing is written after all.
+    #[cfg(feature = "guard")]
+    pub(crate) fn end_writing(&mut self) {
+        self.writing = false;
+    }
+
     /// Says that a hand-written statement was answered, and which tables it wrote to.
     #[cfg(feature = "guard")]
     pub(crate) fn finish_tables(mut self, tables: &[Arc<str>]) {
