@@ -6,8 +6,8 @@
 //! a sub-query over its rows.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
-    SetExpr, TableAlias, TableFactor, TableWithJoins,
+    BinaryOperator, Expr, FunctionArg, Ident, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, Query, SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 use sqlparser::keywords::Keyword;
 
@@ -247,15 +247,7 @@ impl Rewriter<'_> {
                 && arguments.settings.is_none() =>
             {
                 self.saw_relation();
-                self.check_table_function(name)?;
-                for argument in &mut arguments.args {
-                    self.function_argument(argument)?;
-                }
-                let (_, last) = self.source.of_name(name)?;
-                self.skip_brackets(clause, last + 1)?;
-                let name = name.clone();
-                self.alias(clause, alias.as_ref())?;
-                self.note_name(clause, &name, alias.as_ref())?;
+                self.table_function(clause, name, &mut arguments.args, alias.as_ref())?;
                 Ok(Vec::new())
             }
             TableFactor::Function {
@@ -265,15 +257,7 @@ impl Rewriter<'_> {
                 lateral: _,
                 with_ordinality: _,
             } => {
-                self.check_table_function(name)?;
-                for argument in args {
-                    self.function_argument(argument)?;
-                }
-                let (_, last) = self.source.of_name(name)?;
-                self.skip_brackets(clause, last + 1)?;
-                let name = name.clone();
-                self.alias(clause, alias.as_ref())?;
-                self.note_name(clause, &name, alias.as_ref())?;
+                self.table_function(clause, name, args, alias.as_ref())?;
                 Ok(Vec::new())
             }
             TableFactor::UNNEST {
@@ -338,6 +322,24 @@ impl Rewriter<'_> {
             }
             _ => Err(other_table("a table of another kind in FROM")),
         }
+    }
+
+    /// Walks a function in the place of a table.
+    fn table_function(
+        &mut self,
+        clause: &mut Clause,
+        name: &ObjectName,
+        arguments: &mut [FunctionArg],
+        alias: Option<&TableAlias>,
+    ) -> Result<(), Refusal> {
+        self.check_table_function(name)?;
+        for argument in arguments {
+            self.function_argument(argument)?;
+        }
+        let (_, last) = self.source.of_name(name)?;
+        self.skip_brackets(clause, last + 1)?;
+        self.alias(clause, alias)?;
+        self.note_name(clause, name, alias)
     }
 
     /// Steps over an alias.
