@@ -64,6 +64,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "TN014",
         "t",
     ),
+    (
+        "create virtual table words using fts5(tenant_id, word)",
+        "TN057",
+        "words",
+    ),
 ];
 
 struct File {

@@ -9,7 +9,7 @@ use tenantry_store::postgres::{self, Pooler, PostgresSettings};
 use tenantry_store::{AuditReport, Finding, Severity};
 
 use crate::environment::Environment;
-use crate::output;
+use crate::output::{self, Roles};
 
 /// Lists every way in which tenants of a database could reach each other, and what closes it.
 ///
@@ -101,7 +101,8 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
         Role::App => postgres::Role::App,
         Role::Platform => postgres::Role::Platform,
     };
-    conclude(options, &postgres::audit(settings, role).await?, out)
+    let report = postgres::audit(settings, role).await?;
+    conclude(options, Roles::OfTheServer, &report, out)
 }
 
 #[cfg(feature = "sqlite")]
@@ -110,7 +111,7 @@ async fn on_sqlite(options: &Options, path: &str, out: &mut impl Write) -> Resul
 
     let path = path.strip_prefix("//").unwrap_or(path);
     let report = sqlite::audit(&SqliteSettings::file(path)).await?;
-    conclude(options, &report, out)
+    conclude(options, Roles::None, &report, out)
 }
 
 #[cfg(not(feature = "sqlite"))]
@@ -122,6 +123,7 @@ async fn on_sqlite(_options: &Options, _path: &str, _out: &mut impl Write) -> Re
 
 fn conclude<F: Serialize>(
     options: &Options,
+    roles: Roles,
     report: &AuditReport<F>,
     out: &mut impl Write,
 ) -> Result<Verdict> {
@@ -134,7 +136,8 @@ fn conclude<F: Serialize>(
     let written = if options.json {
         output::json(report.facts(), &findings, out)
     } else {
-        output::table(&findings, report.findings().len() - findings.len(), out)
+        let allowed = report.findings().len() - findings.len();
+        output::table(roles, &findings, allowed, out)
     };
     written
         .map_err(|cause| Error::new(ErrorKind::Unavailable, "write findings").with_source(cause))?;

@@ -21,8 +21,24 @@ pub(crate) fn json<F: Serialize>(
     writeln!(out)
 }
 
+/// Whether a database has roles, so that a fix has to be run as one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Roles {
+    OfTheServer,
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        allow(dead_code, reason = "files alone have none")
+    )]
+    None,
+}
+
 /// Writes two lines for each finding, and how many there are.
-pub(crate) fn table(findings: &[&Finding], allowed: usize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn table(
+    roles: Roles,
+    findings: &[&Finding],
+    allowed: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let objects: Vec<_> = findings
         .iter()
         .map(|finding| one_line(&finding.object))
@@ -46,11 +62,16 @@ pub(crate) fn table(findings: &[&Finding], allowed: usize, out: &mut impl Write)
             one_line(problem)
         )?;
         let by = match fix {
+            Fix::Owner(_) if roles == Roles::None => "fix",
             Fix::Owner(_) => "fix, as owner",
             Fix::Administrator(_) => "fix, as administrator",
             _ => "advice",
         };
-        writeln!(out, "{:15}{by}: {}", "", one_line(fix.text()))?;
+        let together = match fix.sql() {
+            Some(sql) if sql.contains("; ") => ", in one transaction",
+            _ => "",
+        };
+        writeln!(out, "{:15}{by}{together}: {}", "", one_line(fix.text()))?;
     }
     let count = |severity| {
         findings
@@ -101,7 +122,7 @@ mod tests {
     #[test]
     fn a_clean_database_is_one_line() {
         let mut out = Vec::new();
-        table(&[], 2, &mut out).unwrap();
+        table(Roles::None, &[], 2, &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "0 errors, 0 warnings, 2 warnings allowed\n"

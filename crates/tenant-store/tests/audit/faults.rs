@@ -126,7 +126,6 @@ pub(crate) const SHAPES: &[Fault] = &[
         &[
             ("TN006", "public.parents"),
             ("TN007", "public.children"),
-            ("TN007", "public.parents"),
         ],
     ),
     owner(
@@ -142,7 +141,35 @@ pub(crate) const SHAPES: &[Fault] = &[
              check (tenant_id <> '00000000-0000-0000-0000-000000000000'::uuid);
          alter table pupils add constraint tenantry_not_nil
              check (tenant_id <> '00000000-0000-0000-0000-000000000000'::uuid);",
-        &[("TN007", "public.masters"), ("TN007", "public.pupils")],
+        &[("TN007", "public.pupils")],
+    ),
+    owner(
+        "foreign key without tenant, from a table out of reach",
+        "create table bosses (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
+         create table workers (tenant_id uuid not null, id uuid not null, of_tenant uuid, boss uuid,
+             primary key (tenant_id, id));
+         select tenantry.protect('bosses'), tenantry.protect('workers');
+         alter table bosses no force row level security;
+         alter table workers no force row level security,
+             add foreign key (of_tenant, boss) references bosses on delete cascade;
+         alter table bosses force row level security;
+         alter table workers force row level security;
+         revoke all on workers from {app};",
+        &[("TN007", "public.workers")],
+    ),
+    owner(
+        "foreign key without tenant, of a partition",
+        "create table firms (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
+         create table staff (tenant_id uuid not null, at date not null, of_tenant uuid, firm uuid,
+             primary key (tenant_id, at)) partition by range (at);
+         create table staff_26 partition of staff for values from ('2026-01-01') to ('2027-01-01');
+         select tenantry.protect('firms'), tenantry.protect('staff');
+         alter table firms no force row level security;
+         alter table staff_26 no force row level security,
+             add foreign key (of_tenant, firm) references firms;
+         alter table firms force row level security;
+         alter table staff_26 force row level security;",
+        &[("TN007", "public.staff_26")],
     ),
     owner(
         "foreign key that sets the tenant",
@@ -412,6 +439,20 @@ pub(crate) const GRANTS: &[Fault] = &[
         &[("TN058", "public.emptied")],
     ),
     owner(
+        "TRUNCATE granted on a table without tenants",
+        "create table minutes (id int); grant truncate on minutes to {app};",
+        &[("TN050", "public.minutes"), ("TN058", "public.minutes")],
+    )
+    .followed("select tenantry.share('minutes')"),
+    owner(
+        "all granted on the history of the migrations",
+        "create table _sqlx_migrations (version bigint); grant all on _sqlx_migrations to {app};",
+        &[
+            ("TN050", "public._sqlx_migrations"),
+            ("TN058", "public._sqlx_migrations"),
+        ],
+    ),
+    owner(
         "REFERENCES granted on a column",
         "create table referred (tenant_id uuid not null, id uuid not null, primary key (tenant_id, id));
          select tenantry.protect('referred');
@@ -436,7 +477,8 @@ pub(crate) const GRANTS: &[Fault] = &[
         "create table plans (id int); select tenantry.share('plans');
          alter table plans add tenant_id uuid not null primary key;",
         &[("TN059", "public.plans")],
-    ),
+    )
+    .followed("select tenantry.unshare('plans'); select tenantry.protect('plans')"),
     owner(
         "identity column shared by tenants",
         "create table counted (tenant_id uuid not null, id bigint generated always as identity,

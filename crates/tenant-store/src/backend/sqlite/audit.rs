@@ -12,12 +12,15 @@ use crate::value::ColumnType;
 
 const OPERATION: &str = "audit database";
 
-/// The tables, and of their column of the tenant the declared type and whether it may be null.
+/// The tables, and of their column of the tenant the declared type, whether it may be null, whether
+/// an index begins with it, and whether the table is virtual.
 const TABLES: &str = "SELECT s.name, upper(c.type), c.\"notnull\" = 0 AND c.pk = 0, \
      EXISTS (SELECT 1 FROM pragma_index_list(s.name) AS i, pragma_index_info(i.name) AS k \
          WHERE NOT i.partial AND k.seqno = 0 AND k.name = c.name COLLATE NOCASE) \
          OR (SELECT p.name FROM pragma_table_xinfo(s.name) AS p WHERE p.pk = 1) \
-             = c.name COLLATE NOCASE \
+             = c.name COLLATE NOCASE, \
+     EXISTS (SELECT 1 FROM pragma_table_list AS l \
+         WHERE l.schema = 'main' AND l.name = s.name AND l.type = 'virtual') \
      FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c \
      WHERE s.type = 'table' AND c.name = 'tenant_id' COLLATE NOCASE ORDER BY s.name";
 
@@ -81,14 +84,25 @@ async fn inspect(
     let sqlite_version = sqlx::query_scalar("SELECT sqlite_version()")
         .fetch_one(&mut *connection)
         .await?;
-    let tables: Vec<(String, String, bool, bool)> =
+    let tables: Vec<(String, String, bool, bool, bool)> =
         sqlx::query_as(TABLES).fetch_all(&mut *connection).await?;
     let mut findings = Vec::new();
     let mut problems = all_foreign_key_problems(connection).await?;
-    for (table, column_type, is_nullable, has_index) in &tables {
+    for (table, column_type, is_nullable, has_index, is_virtual) in &tables {
         let mut find = |code, problem: String, fix| {
             findings.push(Finding::new(Severity::Error, code, table, problem, fix));
         };
+        if *is_virtual {
+            // It has neither types nor keys nor indexes that could be right or wrong.
+            find(
+                "TN057",
+                "it is virtual: what its module tells of its rows keeps to no tenant, and \
+                 hand-written SQL on it is refused"
+                    .to_owned(),
+                Fix::Advice("keep tenants' rows in a plain table".to_owned()),
+            );
+            continue;
+        }
         if !accepts(ColumnType::Uuid, column_type) {
             find(
                 "TN004",

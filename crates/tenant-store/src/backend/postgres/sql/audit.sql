@@ -202,8 +202,8 @@ begin
 
     -- Every relation that the role can touch is protected, or shared, or should not be touched.
     return query
-    select finding.code, finding.severity, r.name, finding.problem, finding.fix, finding.fix_by
-    from (
+    -- Asks all this once for a relation, and not once for each of the findings below.
+    with r as materialized (
         select
             c.oid,
             c.relkind,
@@ -221,6 +221,8 @@ begin
             reachable,
             lent,
             has_table_privilege(conf.platform_role, c.oid, 'SELECT, INSERT, UPDATE, DELETE') as is_of_platform,
+            -- The history of the migrations, which sqlx keeps.
+            c.relname = '_sqlx_migrations' as is_history,
             exists (
                 select from pg_policy where polrelid = c.oid and polname = 'tenantry_shared'
             ) as shared,
@@ -287,9 +289,9 @@ begin
             and c.oid >= 16384
             and c.relpersistence <> 't'
             and c.oid not in ('tenantry.settings'::regclass, 'tenantry.wall_template'::regclass)
-        -- Asks all this once for a relation, and not once for each of the findings below.
-        offset 0
-    ) r
+    )
+    select finding.code, finding.severity, r.name, finding.problem, finding.fix, finding.fix_by
+    from r
     left join lateral (
         -- Who has the privileges, the owner of a relation by owning it.
         select
@@ -314,9 +316,17 @@ begin
         where r.relkind in ('r', 'p') and r.reachable
             and r.relowner <> conf.owner_role and r.relowner <> all (reach)
         union all
-        select s.code, case when r.reachable or r.lent then 'error' else 'warning' end, s.problem, s.fix, s.fix_by
-        from tenantry.shape_problems(r.oid) s
-        where r.relkind in ('r', 'p') and not r.relispartition and not r.shared
+        -- What a foreign key does at its one end comes from the other.
+        select s.code,
+            case when r.reachable or r.lent or s.code in ('TN007', 'TN008') and exists (
+                    select from pg_constraint c
+                    join r other on other.oid in (c.confrelid, pg_partition_root(c.conrelid))
+                    where c.conrelid = r.oid and c.contype = 'f' and (other.reachable or other.lent)
+                ) then 'error' else 'warning' end,
+            s.problem, s.fix, s.fix_by
+        from tenantry.shape_problems(r.oid, as_parent => false) s
+        where r.relkind in ('r', 'p') and not r.shared
+            and (not r.relispartition or s.code in ('TN007', 'TN008'))
             and (r.has_tenant or r.relrowsecurity and r.reachable)
         union all
         select 'TN055', 'error', 'this view reads with the rights of its owner, not of the service',
@@ -374,11 +384,13 @@ begin
             and not (r.relrowsecurity and r.relforcerowsecurity and r.has_wall)
         union all
         select 'TN050', 'error', 'row-level security is off',
-            case when r.has_tenant
-                then format('select tenantry.protect(%L)', r.name)
-                else format('select tenantry.protect(%L) once it has a tenant_id, or select tenantry.share(%1$L) if no row belongs to a tenant', r.name)
+            case
+                when r.has_tenant then format('select tenantry.protect(%L)', r.name)
+                when r.is_history then format('revoke all on %s from %s', r.name, r.all_holders)
+                else format('select tenantry.protect(%L) once it has a tenant_id, select tenantry.share(%1$L) if services '
+                    'read it and no row belongs to a tenant, or revoke all on %s from %s', r.name, r.name, r.all_holders)
             end,
-            case when r.has_tenant then 'owner' else 'advice' end
+            case when r.has_tenant then 'owner' when r.is_history then r.keeper else 'advice' end
         where r.relkind in ('r', 'p') and r.reachable and not r.relispartition and not r.shared
             and not r.relrowsecurity
         union all
@@ -403,16 +415,18 @@ begin
         union all
         select 'TN058', 'error', format('%s has the privilege %s', who, array_to_string(r.extras, ', ')),
             case
-                when r.holders is not null then format('revoke %s on %s from %s',
+                when r.holders is null and r.shared <> r.has_right_tenant
+                    then format('select tenantry.%s(%L)', case when r.shared then 'share' else 'protect' end, r.name)
+                else format('revoke %s on %s from %s',
                     array_to_string(r.extras, ', '), r.name,
                     coalesce(tenantry.grantees(r.oid, reach || 0::oid, r.extras), who::text))
-                else format('select tenantry.%s(%L)', case when r.shared then 'share' else 'protect' end, r.name)
             end,
-            case when r.holders is not null then r.keeper else 'owner' end
+            case when r.holders is null and r.shared <> r.has_right_tenant then 'owner' else r.keeper end
         where r.relkind in ('r', 'p') and r.reachable and cardinality(r.extras) > 0
         union all
         select 'TN059', 'error', 'it is shared, and has a column tenant_id',
-            format('select tenantry.unshare(%L); select tenantry.protect(%1$L)', r.name), 'owner'
+            format('alter table %s drop column tenant_id if no row belongs to a tenant; if they do: '
+                'select tenantry.unshare(%L), then select tenantry.protect(%2$L)', r.name, r.name), 'advice'
         where r.relkind in ('r', 'p') and r.reachable and r.shared and r.has_tenant
         union all
         select 'TN059', 'error', format('it is shared, but %s', tenantry.shared_problem(r.oid)),
@@ -443,8 +457,8 @@ begin
             'advice'
         where r.relkind in ('r', 'p') and not r.reachable and not r.relispartition and not r.shared
             and not r.has_tenant and r.nspname = home
-            -- A table of the platform's own, and the history of the migrations, are nobody else's.
-            and not r.is_of_platform and r.name not like '%.\_sqlx\_migrations'
+            -- A table of the platform's own, and the history, are nobody else's.
+            and not r.is_of_platform and not r.is_history
     ) finding
     -- What an extension brings along holds no tenant's rows, unless it says so by its columns.
     where r.has_tenant or not exists (
@@ -530,7 +544,7 @@ begin
         'grant execute on function'
         ' tenantry.schema_version(), tenantry.current_settings(), tenantry.with_partitions(regclass),'
         ' tenantry.view_query(regclass),'
-        ' tenantry.shape_problems(regclass), tenantry.shared_problem(regclass), tenantry.wall_of(regclass),'
+        ' tenantry.shape_problems(regclass, boolean), tenantry.shared_problem(regclass), tenantry.wall_of(regclass),'
         ' tenantry.grantees(regclass, oid[], text[]), tenantry.leave(oid[], oid),'
         ' tenantry.definers(oid[]), tenantry.is_bound(regclass, oid),'
         ' tenantry.audit(regrole, text, text)'

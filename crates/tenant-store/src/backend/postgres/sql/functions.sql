@@ -9,10 +9,7 @@ begin
     if to_regprocedure('tenantry.audit(regrole, text)') is not null then
         drop function tenantry.audit(regrole, text);
     end if;
-    if exists (
-        select from pg_proc
-        where oid = to_regprocedure('tenantry.shape_problems(regclass)') and 'fix_by' <> all (proargnames)
-    ) then
+    if to_regprocedure('tenantry.shape_problems(regclass)') is not null then
         drop function tenantry.shape_problems(regclass);
     end if;
 end
@@ -167,8 +164,9 @@ begin atomic
 end;
 
 -- Returns what is wrong with the shape of a table that holds tenants' rows, each with what mends it:
--- statements of the 'owner', or 'advice' in words. Reads the catalog only.
-create or replace function tenantry.shape_problems(target regclass)
+-- statements of the 'owner', or 'advice' in words. A foreign key that refers to it is at fault at both
+-- ends, and told of unless `as_parent` says that its other end is looked at, too. Reads the catalog only.
+create or replace function tenantry.shape_problems(target regclass, as_parent boolean default true)
 returns table (code text, problem text, fix text, fix_by text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -346,7 +344,7 @@ begin
             from pg_class
             where oid in (c.conrelid, c.confrelid) and relforcerowsecurity
         ) forced
-        where c.contype = 'f' and c.conparentid = 0 and target in (c.conrelid, c.confrelid)
+        where c.contype = 'f' and c.conparentid = 0 and (c.conrelid = target or as_parent and c.confrelid = target)
         order by c.oid
     loop
         if not found_key.holds_tenant then
