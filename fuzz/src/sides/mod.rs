@@ -188,10 +188,22 @@ fn names(sql: &str, words: &[&str]) -> bool {
 }
 
 /// Says whether a statement may pick some of the rows of one tenant by the tenant, which is the same
-/// in all of them: then any will do, and an index decides.
+/// in all of them: then any will do, and an index decides. So it does where a window numbers rows
+/// that are alike to it.
 fn is_tied(sql: &str) -> bool {
     const PICKS: [&str; 5] = ["limit", "offset", "fetch", "over", "distinct"];
+    const NUMBERS: [&str; 8] = [
+        "row_number",
+        "ntile",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "rows",
+    ];
     names(sql, &["tenant_id"]) && names(sql, &PICKS)
+        || names(sql, &["over"]) && names(sql, &NUMBERS)
 }
 
 fn has_sub_query(sql: &str) -> bool {
