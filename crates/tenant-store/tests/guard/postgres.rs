@@ -1,5 +1,6 @@
 use crate::suite::Fixture;
 use crate::support::Postgres;
+use sqlx::Connection as _;
 use tenantry_core::{RequestContext, TenantId};
 use tenantry_store::Migrations;
 use tenantry_store::postgres::migrate;
@@ -103,6 +104,42 @@ async fn a_table_of_a_later_migration_is_found() {
         .await
         .unwrap();
     assert_eq!(count, 0);
+}
+
+/// The parser takes some of them for names, as in `FROM ONLY invoices`.
+#[tokio::test]
+async fn a_word_of_the_grammar_is_no_name_of_a_table() {
+    /// The functions in the place of a name, which stand in no catalog.
+    const VALUES: &str = "'current_catalog', 'current_date', 'current_role', 'current_schema', \
+         'current_time', 'current_timestamp', 'current_user', 'localtime', 'localtimestamp', \
+         'session_user', 'user'";
+    let fixture = open().await;
+    let words = format!(
+        "select word from pg_get_keywords() where catcode in ('R', 'T') and word not in ({VALUES})"
+    );
+    let mut admin = sqlx::PgConnection::connect(fixture.keeper.walled.database.admin_url())
+        .await
+        .unwrap();
+    let words: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(words))
+        .fetch_all(&mut admin)
+        .await
+        .unwrap();
+    assert!(words.len() > 85, "{words:?}");
+    let guard = fixture.store.sql_guard().await.unwrap();
+    for word in &words {
+        // What the parser refuses by itself is no name to it.
+        for sql in [
+            format!("select * from {word}"),
+            format!("select * from {word} invoices"),
+            format!("select * from invoices {word}"),
+            format!("select * from invoices as {word}"),
+            format!("delete from {word} where id = 1"),
+            format!("update {word} set cents = 1"),
+        ] {
+            let refused = guard.rewrite(&sql).unwrap_err().to_string();
+            assert!(!refused.contains("unknown table"), "{sql}: {refused}");
+        }
+    }
 }
 
 #[tokio::test]

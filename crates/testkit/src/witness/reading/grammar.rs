@@ -171,3 +171,42 @@ fn skip_blanks(mut tokens: &[Token]) -> &[Token] {
     }
     tokens
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, PgConnection};
+
+    use super::*;
+    use crate::PostgresServer;
+
+    /// The functions in the place of a name.
+    const VALUES: [&str; 11] = [
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "localtime",
+        "localtimestamp",
+        "session_user",
+        "user",
+    ];
+
+    #[tokio::test]
+    async fn the_reserved_words_are_those_of_the_server() {
+        let server = PostgresServer::shared().await.unwrap();
+        let mut connection = PgConnection::connect(server.admin_url()).await.unwrap();
+        let words: Vec<String> =
+            sqlx::query_scalar("select word from pg_get_keywords() where catcode in ('R', 'T')")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        assert!(words.len() > 90, "{words:?}");
+        for word in &words {
+            let is_value = VALUES.contains(&&**word);
+            assert_ne!(is_reserved(word), is_value, "{word}");
+        }
+    }
+}
