@@ -14,6 +14,8 @@ use crate::statement::TENANT;
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub(crate) database: Dialect,
+    /// By the clock of the server, in microseconds, where a session may see an older state than another.
+    pub(crate) as_of: Option<i64>,
     /// What a name without a schema means.
     visible: HashMap<Box<str>, Arc<Relation>>,
     qualified: HashMap<Box<str>, HashMap<Box<str>, Arc<Relation>>>,
@@ -79,6 +81,7 @@ impl Catalog {
     pub(crate) fn new(database: Dialect) -> Self {
         Self {
             database,
+            as_of: None,
             visible: HashMap::new(),
             qualified: HashMap::new(),
             views: HashSet::new(),

@@ -183,12 +183,15 @@ impl SqlGuard {
         self.is_doubted.load(Ordering::Relaxed) || known.since.elapsed() >= LONGEST_AGE
     }
 
-    /// Takes a newer catalog, and forgets what was rewritten by the old one.
+    /// Takes a newer catalog, and forgets what was rewritten by the old one; returns what is known
+    /// now, which is another's where the session that was asked still sees an older state.
     pub(crate) fn replace(&self, catalog: Catalog, mark: Option<i64>) -> Arc<Known> {
-        let known = Arc::new(Known::new(catalog, mark));
-        *self.known.write() = Arc::clone(&known);
-        self.is_doubted.store(false, Ordering::Relaxed);
-        known
+        let mut known = self.known.write();
+        if known.catalog.as_of <= catalog.as_of {
+            *known = Arc::new(Known::new(catalog, mark));
+            self.is_doubted.store(false, Ordering::Relaxed);
+        }
+        Arc::clone(&known)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::Dialect;
 
 fn postgres() -> SqlGuard {
     SqlGuard::specimen_postgres()
@@ -20,6 +21,25 @@ fn is_refused(guard: &SqlGuard, sql: &str, because: &str) {
         Ok(statement) => panic!("{sql}\nbecame: {}", statement.sql()),
         Err(error) => assert!(error.to_string().contains(because), "{error}\nfrom: {sql}"),
     }
+}
+
+#[test]
+fn a_session_that_sees_an_older_state_takes_nothing_back() {
+    let read_at = |as_of, table: &str| {
+        let mut catalog = Catalog::new(Dialect::Postgres);
+        catalog.as_of = Some(as_of);
+        catalog.add("public", table, true, Ownership::Shared);
+        catalog
+    };
+    let guard = SqlGuard::new(read_at(5, "first"), None);
+    guard.replace(read_at(7, "newer"), None);
+    guard.doubt();
+    let known = guard.replace(read_at(6, "older"), None);
+    assert!(known.rewrite("select * from newer").is_ok());
+    assert!(guard.is_due(&known), "the doubt is not settled");
+    guard.replace(read_at(7, "same"), None);
+    assert!(guard.rewrite("select * from same").is_ok());
+    assert!(guard.rewrite("select * from newer").is_err());
 }
 
 #[test]

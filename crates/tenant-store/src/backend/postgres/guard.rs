@@ -109,11 +109,11 @@ pub(super) async fn catalog(
             .with_subject(format!("trusted function {name}"))
             .with_detail("name it with its schema: schema.name")));
     }
-    let standard: String =
-        sqlx::query_scalar("select current_setting('standard_conforming_strings')")
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await?;
+    let (standard, as_of): (String, i64) = sqlx::query_as(AS_IT_IS)
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?;
+    catalog.as_of = Some(as_of);
     if standard != "on" {
         return Ok(Err(Error::new(ErrorKind::InvalidSettings, "read catalog")
             .with_detail(
@@ -174,6 +174,11 @@ pub(super) async fn catalog(
     }
     Ok(Ok(catalog))
 }
+
+/// How texts are read, and when the state was true that the transaction sees.
+const AS_IT_IS: &str = "select current_setting('standard_conforming_strings'), \
+     (extract(epoch from case current_setting('transaction_isolation') \
+         when 'read committed' then statement_timestamp() else now() end) * 1000000)::int8";
 
 /// What looks like a function and is a rule of the grammar.
 const GRAMMAR: &[&str] = &[
