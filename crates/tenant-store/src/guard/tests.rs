@@ -57,6 +57,11 @@ fn every_table_gets_its_condition() {
             "select * from a, billing.a b2 where a.tenant_id = $1 and b2.tenant_id = $1 limit 3",
         ),
         (
+            "select * from a where t like any ($1) or t not ilike any (array(select t from b))",
+            "select * from a where a.tenant_id = $2 and (t like any ($1) or t not ilike any \
+             (array(select t from b where b.tenant_id = $2)))",
+        ),
+        (
             "select * from a left join b on a.id = b.id or true where a.n is distinct from 3",
             "select * from a left join b on b.tenant_id = $1 and (a.id = b.id or true) where \
              a.tenant_id = $1 and (a.n is distinct from 3)",
@@ -409,6 +414,7 @@ fn sqlite_has_its_own_grammar() {
             "the function pragma_table_info",
         ),
         ("select * from a where n in b", "cannot read"),
+        ("select * from a where t like any (t)", "another dialect"),
         ("select * from 'a'", "a name in single quotes"),
     ] {
         is_refused(&guard, sql, because);

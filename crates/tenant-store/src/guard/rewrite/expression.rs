@@ -110,15 +110,19 @@ impl Rewriter<'_> {
                 self.expression(low)?;
                 self.expression(high)
             }
+            // To SQLite the word would be a function.
+            Expr::Like { any: true, .. } | Expr::ILike { any: true, .. }
+                if self.catalog.database == Dialect::Sqlite =>
+            {
+                Err(other_dialect())
+            }
             Expr::Like {
-                any: false,
                 expr,
                 pattern,
                 escape_char,
                 ..
             }
             | Expr::ILike {
-                any: false,
                 expr,
                 pattern,
                 escape_char,
@@ -198,10 +202,7 @@ impl Rewriter<'_> {
                     .try_for_each(|access| self.access(access))
             }
             Expr::Function(function) => self.function(function),
-            _ => Err(Refusal::new(
-                "an expression of another dialect",
-                "write it as this database does",
-            )),
+            _ => Err(other_dialect()),
         }
     }
 
@@ -383,6 +384,13 @@ impl Rewriter<'_> {
             },
         ))
     }
+}
+
+fn other_dialect() -> Refusal {
+    Refusal::new(
+        "an expression of another dialect",
+        "write it as this database does",
+    )
 }
 
 /// An operator with a schema may be anybody's function.
