@@ -7,6 +7,15 @@ use super::schema::{Schema, TENANTS};
 use super::world::World;
 use super::{tpcc, tpch};
 
+/// For the page about it; these are short, and among all other tests as well.
+#[tokio::test]
+#[ignore = "run by scripts/prove"]
+async fn prove_statements_of_benchmarks() {
+    compare("TPC-H, nations shared", &tpch::SHARED, &tpch::queries()).await;
+    compare("TPC-H, nations owned", &tpch::OWNED, &tpch::queries()).await;
+    compare("TPC-C", &tpcc::SCHEMA, &tpcc::statements()).await;
+}
+
 #[tokio::test]
 async fn queries_of_tpch_with_shared_nations() {
     compare("TPC-H, nations shared", &tpch::SHARED, &tpch::queries()).await;

@@ -19,6 +19,17 @@ const LETTERS: [(&str, &str); 7] = [
 
 #[tokio::test]
 async fn crafted_statements() {
+    compare().await;
+}
+
+/// For the page about it.
+#[tokio::test]
+#[ignore = "run by scripts/prove"]
+async fn prove_crafted_statements() {
+    compare().await;
+}
+
+async fn compare() {
     let mut world = World::open(&zoo::ON_POSTGRES).await;
     let guard = Guard::of(&world.store).await;
     let mut report = Report::of("crafted");
