@@ -260,3 +260,18 @@ async fn a_table_that_is_shared_no_longer_is_walled_at_once() {
     work.commit().await.unwrap();
     assert_eq!(count().await, 0);
 }
+
+#[tokio::test]
+async fn a_value_of_another_type_is_told_of_and_not_shown() {
+    let fixture = open().await;
+    let work = fixture.ours.begin().await.unwrap();
+    let error = sqlx::query("update invoices set cents = $1 where id = 1")
+        .bind("much")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .or_store_error()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error}");
+    assert!(error.to_string().contains("of another type"), "{error}");
+    assert!(!format!("{error:?}").contains("much"), "{error:?}");
+}

@@ -42,8 +42,10 @@ fn kind_of_code(code: i32, message: &str) -> ErrorKind {
     const PRIMARY_KEY: i32 = 1555;
     const UNIQUE: i32 = 2067;
     const ROW_ID: i32 = 2579;
+    const DATA_TYPE: i32 = 3091;
     match code {
         PRIMARY_KEY | UNIQUE | ROW_ID => return ErrorKind::AlreadyExists,
+        DATA_TYPE => return ErrorKind::InvalidValue,
         _ => {}
     }
     match code & 0xff {
@@ -90,7 +92,9 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
         }
         ErrorKind::StorageFull => "the disk is full, and nothing was stored: make room",
         ErrorKind::Corrupt => "the file is damaged, or no SQLite database: restore a backup",
-        ErrorKind::InvalidValue => "a value is out of the range that its column takes",
+        ErrorKind::InvalidValue => {
+            "a value is of another type than its column takes, or out of its range"
+        }
         ErrorKind::Unavailable => {
             "the file cannot be opened or read: see that its folder is there and the process may \
              write to it"
