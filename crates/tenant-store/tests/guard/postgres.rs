@@ -1,9 +1,9 @@
-use crate::suite::Fixture;
+use crate::suite::{Fixture, OpensPlatform};
 use crate::support::Postgres;
 use sqlx::Connection as _;
-use tenantry_core::{RequestContext, TenantId};
-use tenantry_store::Migrations;
+use tenantry_core::TenantId;
 use tenantry_store::postgres::migrate;
+use tenantry_store::{Migrations, PlatformStore};
 
 guard_suite!(open, sqlx_postgres, sqlx::Postgres);
 
@@ -18,6 +18,12 @@ const SCHEMA: &str = "
         select i.id, c.name from invoices i left join customers c on c.id = i.customer;
     select tenantry.protect('customers'), tenantry.protect('invoices'), tenantry.share('editions');
 ";
+
+impl OpensPlatform for Postgres {
+    async fn platform_store(&self) -> PlatformStore {
+        self.walled.platform_store().await
+    }
+}
 
 async fn open() -> Fixture<Postgres> {
     filled(Postgres::open().await).await
@@ -140,41 +146,6 @@ async fn a_word_of_the_grammar_is_no_name_of_a_table() {
             assert!(!refused.contains("unknown table"), "{sql}: {refused}");
         }
     }
-}
-
-#[tokio::test]
-async fn the_platform_sees_all_tenants_and_writes_to_none() {
-    let fixture = open().await;
-    let platform = fixture.keeper.walled.platform_store().await;
-    let scope = platform
-        .scope("statistics", RequestContext::system())
-        .unwrap();
-    let executor = scope.sqlx_postgres().unwrap();
-    let tenants: i64 = sqlx::query_scalar("select count(distinct tenant_id) from invoices")
-        .fetch_one(executor)
-        .await
-        .unwrap();
-    assert_eq!(tenants, 2);
-    for sql in [
-        "delete from invoices",
-        "update invoices set cents = 0 where id = 1",
-    ] {
-        let error = sqlx::query(sql)
-            .execute(executor)
-            .await
-            .or_store_error()
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
-    }
-    // To write, a tenant is named, and the statement is guarded again.
-    let work = scope.tenant(fixture.ours.tenant()).begin().await.unwrap();
-    let done = sqlx::query("delete from invoices")
-        .execute(work.sqlx_postgres().unwrap())
-        .await
-        .unwrap();
-    assert_eq!(done.rows_affected(), 3);
-    work.commit().await.unwrap();
-    assert_eq!(all(&fixture.theirs).await.len(), 3);
 }
 
 #[tokio::test]

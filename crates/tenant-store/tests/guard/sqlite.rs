@@ -1,5 +1,5 @@
-use crate::suite::Fixture;
-use tenantry_core::{RequestContext, TenantId};
+use crate::suite::{Fixture, OpensPlatform};
+use tenantry_core::TenantId;
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore};
 
 guard_suite!(open, sqlx_sqlite, sqlx::Sqlite);
@@ -14,6 +14,12 @@ const SCHEMA: &str = "
     create view named as
         select i.id, c.name from invoices i left join customers c on c.id = i.customer;
 ";
+
+impl OpensPlatform for SqliteSettings {
+    async fn platform_store(&self) -> PlatformStore {
+        PlatformStore::sqlite(self.clone()).await.unwrap()
+    }
+}
 
 async fn open() -> Fixture<SqliteSettings> {
     let settings = SqliteSettings::temporary().with_shared_table("editions");
@@ -57,41 +63,6 @@ async fn the_executor_of_another_database_is_not_there() {
     let fixture = open().await;
     let error = fixture.ours.sqlx_postgres().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-}
-
-#[tokio::test]
-async fn the_platform_sees_all_tenants_and_writes_to_none() {
-    let fixture = open().await;
-    let platform = PlatformStore::sqlite(fixture.keeper.clone()).await.unwrap();
-    let scope = platform
-        .scope("statistics", RequestContext::system())
-        .unwrap();
-    let executor = scope.sqlx_sqlite().unwrap();
-    let tenants: i64 = sqlx::query_scalar("select count(distinct tenant_id) from invoices")
-        .fetch_one(executor)
-        .await
-        .unwrap();
-    assert_eq!(tenants, 2);
-    for sql in [
-        "delete from invoices",
-        "update invoices set cents = 0 where id = 1",
-    ] {
-        let error = sqlx::query(sql)
-            .execute(executor)
-            .await
-            .or_store_error()
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
-    }
-    // To write, a tenant is named, and the statement is guarded again.
-    let work = scope.tenant(fixture.ours.tenant()).begin().await.unwrap();
-    let done = sqlx::query("delete from invoices")
-        .execute(work.sqlx_sqlite().unwrap())
-        .await
-        .unwrap();
-    assert_eq!(done.rows_affected(), 3);
-    work.commit().await.unwrap();
-    assert_eq!(all(&fixture.theirs).await.len(), 3);
 }
 
 /// Opens the store of a schema with two tenants, who each run `seed`.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tenantry_store::{CommitListener, CommittedChanges, TenantScope, TenantStore, async_trait};
+use tenantry_store::{
+    CommitListener, CommittedChanges, PlatformStore, TenantScope, TenantStore, async_trait,
+};
 
 /// A store with two tenants, who have the same identifiers and other values.
 pub(crate) struct Fixture<K> {
@@ -12,6 +14,11 @@ pub(crate) struct Fixture<K> {
     pub(crate) theirs: TenantScope,
     /// What must live as long.
     pub(crate) keeper: K,
+}
+
+/// Opens the store of the platform over the database of a fixture.
+pub(crate) trait OpensPlatform {
+    async fn platform_store(&self) -> PlatformStore;
 }
 
 /// Writes down which tables are told of.
@@ -36,6 +43,7 @@ macro_rules! guard_suite {
         use futures_util::TryStreamExt as _;
         use sqlx::{Executor as _, QueryBuilder};
         use tenantry_store::ErrorKind;
+        use crate::suite::OpensPlatform as _;
         use tenantry_store::guard::{OrStoreError as _, store_error};
 
         #[derive(Debug, PartialEq)]
@@ -140,6 +148,41 @@ macro_rules! guard_suite {
             assert_eq!(told.len(), 1);
             assert_eq!(told[0].tables, ["invoices".into()]);
             assert_eq!(told[0].tenant, fixture.ours.tenant());
+        }
+
+        #[tokio::test]
+        async fn the_platform_sees_all_tenants_and_writes_to_none() {
+            let fixture = open().await;
+            let platform = fixture.keeper.platform_store().await;
+            let scope = platform
+                .scope("statistics", tenantry_core::RequestContext::system())
+                .unwrap();
+            let executor = scope.$executor().unwrap();
+            let tenants: i64 = sqlx::query_scalar("select count(distinct tenant_id) from invoices")
+                .fetch_one(executor)
+                .await
+                .unwrap();
+            assert_eq!(tenants, 2);
+            for sql in [
+                "delete from invoices",
+                "update invoices set cents = 0 where id = 1",
+            ] {
+                let error = sqlx::query(sql)
+                    .execute(executor)
+                    .await
+                    .or_store_error()
+                    .unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
+            }
+            // To write, a tenant is named, and the statement is guarded again.
+            let work = scope.tenant(fixture.ours.tenant()).begin().await.unwrap();
+            let done = sqlx::query("delete from invoices")
+                .execute(work.$executor().unwrap())
+                .await
+                .unwrap();
+            assert_eq!(done.rows_affected(), 3);
+            work.commit().await.unwrap();
+            assert_eq!(all(&fixture.theirs).await.len(), 3);
         }
 
         async fn all(scope: &tenantry_store::TenantScope) -> Vec<(i64, i64)> {
