@@ -8,5 +8,7 @@ mod support;
 #[macro_use]
 mod suite;
 
+mod corners;
+mod dropped;
 mod postgres;
 mod sqlite;

@@ -25,15 +25,15 @@ impl OpensPlatform for Postgres {
     }
 }
 
-async fn open() -> Fixture<Postgres> {
+pub(crate) async fn open() -> Fixture<Postgres> {
     filled(Postgres::open().await).await
 }
 
 /// Behind a pooler in transaction mode everything is the same.
-mod pooled {
+pub(crate) mod pooled {
     guard_suite!(open, sqlx_postgres, sqlx::Postgres);
 
-    async fn open() -> crate::suite::Fixture<crate::support::Postgres> {
+    pub(crate) async fn open() -> crate::suite::Fixture<crate::support::Postgres> {
         super::filled(crate::support::Postgres::open_pooled().await).await
     }
 }
@@ -238,4 +238,134 @@ async fn a_column_that_cannot_be_read_is_told() {
         .or_store_error()
         .unwrap_err();
     assert!(other.to_string().contains("bool"), "{other}");
+}
+
+/// Row-level security keeps a condition from the rows of others, even where an index holds what it
+/// needs and lets it go first.
+#[tokio::test]
+async fn a_condition_does_not_see_what_others_have() {
+    let fixture = open().await;
+    let walled = &fixture.keeper.walled;
+    let (ours, theirs) = (fixture.ours.tenant(), fixture.theirs.tenant());
+    let docs = format!(
+        "set role {};
+         create table docs (
+             tenant_id uuid not null, id bigint not null, body text, primary key (tenant_id, id));
+         create index by_body on docs (body);
+         select tenantry.protect('docs');
+         reset role;
+         insert into docs select '{ours}', i, to_json(i) from generate_series(1, 5000) i;
+         insert into docs values ('{theirs}', 1, 'no json');
+         analyze docs",
+        walled.owner.user()
+    );
+    walled.database.execute(&docs).await.unwrap();
+    for sql in [
+        "select id from docs where body between 'n' and 'o' and body::jsonb is not null",
+        "select min(body) from docs where body::jsonb is not null",
+        "update docs set body = body where body >= 'n' and body::jsonb is not null",
+    ] {
+        // From the sixth time on the plan is a generic one.
+        for _ in 0..8 {
+            let work = fixture.ours.begin().await.unwrap();
+            let done = sqlx::query(sql)
+                .execute(work.sqlx_postgres().unwrap())
+                .await;
+            done.or_store_error().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_form_of_a_statement_makes_the_platform_write() {
+    let fixture = open().await;
+    let walled = &fixture.keeper.walled;
+    let settings =
+        tenantry_store::PostgresSettings::new(walled.platform.url()).with_max_connections(1);
+    let platform = tenantry_store::PlatformStore::postgres(settings)
+        .await
+        .unwrap();
+    let scope = platform
+        .scope("statistics", RequestContext::system())
+        .unwrap();
+    for sql in [
+        "commit",
+        "commit and chain",
+        "begin read write",
+        "set transaction read write",
+        "set session characteristics as transaction read write",
+        "set default_transaction_read_only = off",
+        "prepare gone as delete from invoices",
+        "execute gone",
+        "do $$ begin delete from invoices; end $$",
+        "explain analyze delete from invoices",
+        "create temp table invoices (id int)",
+        "set search_path = nowhere",
+    ] {
+        // What becomes of each is the server's affair.
+        let _ = sqlx::query(sql)
+            .execute(scope.sqlx_postgres().unwrap())
+            .await;
+        let deleted = sqlx::query("delete from invoices")
+            .execute(scope.sqlx_postgres().unwrap())
+            .await
+            .or_store_error();
+        assert_eq!(deleted.unwrap_err().kind(), ErrorKind::ReadOnly, "{sql}");
+        let count: i64 = sqlx::query_scalar("select count(*) from invoices")
+            .fetch_one(scope.sqlx_postgres().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(count, 6, "{sql}");
+    }
+}
+
+/// A time-out is of one statement: what passes between two, or between two rows, does not count.
+#[tokio::test]
+async fn a_time_out_ends_a_statement_and_no_pause_does() {
+    let fixture = open().await;
+    let limit = std::time::Duration::from_millis(300);
+    let settings = fixture
+        .keeper
+        .walled
+        .settings()
+        .with_trusted_function("pg_catalog.pg_sleep")
+        .with_silence_limit(Some(limit))
+        .with_statement_timeout(Some(limit));
+    let store = tenantry_store::TenantStore::postgres(settings)
+        .await
+        .unwrap();
+    let ours = store.tenant(fixture.ours.tenant());
+    let sleep = || sqlx::query("select pg_sleep(2)");
+
+    let work = ours.begin().await.unwrap();
+    let error = sleep()
+        .execute(work.sqlx_postgres().unwrap())
+        .await
+        .or_store_error()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StatementTimeout);
+    assert_eq!(
+        work.commit().await.unwrap_err().kind(),
+        ErrorKind::WorkAborted
+    );
+
+    // Dropped, it is ended by the server, and the work with it.
+    let work = ours.begin().await.unwrap();
+    let dropped = tokio::time::timeout(limit / 6, sleep().execute(work.sqlx_postgres().unwrap()));
+    assert!(dropped.await.is_err());
+    let next = sqlx::query("select 1").execute(work.sqlx_postgres().unwrap());
+    let next = next.await.or_store_error().unwrap_err();
+    assert_eq!(next.kind(), ErrorKind::WorkAborted);
+    drop(work);
+
+    let work = ours.begin().await.unwrap();
+    for _ in 0..2 {
+        let mut rows = sqlx::query("select * from invoices").fetch(work.sqlx_postgres().unwrap());
+        while rows.try_next().await.unwrap().is_some() {
+            tokio::time::sleep(limit / 2).await;
+        }
+        drop(rows);
+        tokio::time::sleep(2 * limit).await;
+    }
+    work.commit().await.unwrap();
 }

@@ -21,7 +21,7 @@ impl OpensPlatform for SqliteSettings {
     }
 }
 
-async fn open() -> Fixture<SqliteSettings> {
+pub(crate) async fn open() -> Fixture<SqliteSettings> {
     let settings = SqliteSettings::temporary().with_shared_table("editions");
     let migrations = Migrations::embedded(&[(1, "guard", SCHEMA)]);
     tenantry_store::sqlite::migrate(&settings, &migrations)
