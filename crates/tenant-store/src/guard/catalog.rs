@@ -25,6 +25,8 @@ pub(crate) struct Catalog {
     functions: HashSet<Box<str>>,
     /// The same by schema and name.
     qualified_functions: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// The functions that fail for no value, where others could fail for a row of another tenant.
+    total_functions: Option<&'static [&'static str]>,
     /// The functions that may stand where a table does, if not all may.
     table_functions: Option<&'static [&'static str]>,
     /// What would call a function of another kind if it stood behind a row, as a column does.
@@ -58,6 +60,9 @@ pub(crate) struct Keys {
     pub(crate) with_tenant: HashSet<Box<str>>,
     /// Whether there is one without it: a conflict could be with another tenant's row.
     pub(crate) any_without: bool,
+    /// An index that does not begin with the tenant, where the database would go by it before the
+    /// tenant is looked at.
+    pub(crate) index_astray: Option<Arc<str>>,
 }
 
 /// Why a relation is out of reach.
@@ -71,6 +76,8 @@ pub(crate) enum Closed {
     MaterializedView,
     /// Its rows are elsewhere.
     Foreign,
+    /// Its definition says what becomes of rows in the way of others.
+    Replacing,
     /// A module answers for it, to commands as to queries.
     Virtual,
     /// The view runs with its owner's rights, or has columns named outside its query.
@@ -87,6 +94,7 @@ impl Catalog {
             views: HashSet::new(),
             functions: HashSet::new(),
             qualified_functions: HashMap::new(),
+            total_functions: None,
             table_functions: None,
             row_functions: HashSet::new(),
         }
@@ -127,6 +135,30 @@ impl Catalog {
                 .or_default()
                 .insert(name),
         };
+    }
+
+    /// Says which functions fail for no value; where it is said, all others may.
+    pub(crate) const fn set_total_functions(&mut self, names: &'static [&'static str]) {
+        self.total_functions = Some(names);
+    }
+
+    /// Returns whether a function may fail for a value in a row that the tenant has not been looked
+    /// at for.
+    pub(super) fn may_fail(&self, name: &ObjectName) -> bool {
+        let Some(total) = self.total_functions else {
+            return false;
+        };
+        match &*name.0 {
+            [ObjectNamePart::Identifier(name)] => !total
+                .iter()
+                .any(|total| name.value.eq_ignore_ascii_case(total)),
+            _ => true,
+        }
+    }
+
+    /// Returns whether operators may fail for such a value.
+    pub(super) const fn operators_may_fail(&self) -> bool {
+        self.total_functions.is_some()
     }
 
     /// Takes a function away, for its name may mean another.

@@ -1,11 +1,13 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use async_stream::try_stream;
 use futures_core::future::BoxFuture;
-use futures_core::stream::BoxStream;
-use futures_util::{FutureExt as _, TryStreamExt as _};
+use futures_core::stream::{BoxStream, Stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use sqlx::error::{DatabaseError, ErrorKind as DriverErrorKind};
 use sqlx::{Arguments as _, Database, Either, Execute, SqlSafeStr as _, SqlStr};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
@@ -87,6 +89,14 @@ pub(crate) mod sealed {
             arguments: Self::Arguments,
             persistent: bool,
         ) -> Rows<'_, Self>;
+
+        fn copy(arguments: &Self::Arguments) -> Self::Arguments;
+
+        /// Returns whether a statement was prepared for tables as they were before a migration.
+        fn is_stale(error: &sqlx::Error) -> bool;
+
+        /// Returns whether a text is one statement; where the protocol takes no more, it is.
+        fn is_one_statement(sql: &str) -> bool;
     }
 }
 
@@ -186,6 +196,36 @@ impl<DB: Database> Call<DB> {
         })
     }
 
+    fn copy(&self) -> Self
+    where
+        DB: GuardedDatabase,
+    {
+        Self {
+            sql: self.sql.clone(),
+            arguments: DB::copy(&self.arguments),
+            persistent: self.persistent,
+        }
+    }
+
+    fn run(self, session: &mut dyn Session) -> Rows<'_, DB>
+    where
+        DB: GuardedDatabase,
+    {
+        DB::run(session, self.sql, self.arguments, self.persistent)
+    }
+
+    /// Says whether the text could write, before the guard has been asked: of all that it lets pass,
+    /// only what begins with one of these words surely does not.
+    fn may_write(&self) -> bool {
+        let begin = |character: char| character.is_whitespace() || character == '(';
+        let text = self.sql.as_str().trim_start_matches(begin);
+        let is = |word: &str| {
+            let first = text.as_bytes().get(..word.len());
+            first.is_some_and(|first| first.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        !is("select") && !is("values")
+    }
+
     /// Puts the tenant behind the arguments, whose number has to be what the statement says: one
     /// too many would be taken for the tenant.
     fn guarded(self, statement: &GuardedStatement, tenant: TenantId) -> Result<Self, sqlx::Error>
@@ -230,9 +270,11 @@ where
                 };
                 let mut guard = locked.map_err(into_driver_error)?;
                 let store = work.scope().store();
-                // Dropped from here on it ends the work, as any dropped write does, until it is known
-                // not to write.
-                guard.start_writing();
+                if call.may_write() {
+                    // Dropped from here on it ends the work, as any dropped write does, until it is
+                    // known not to write.
+                    guard.start_writing();
+                }
                 let guarded = store
                     .guarded(guard.session(), call.sql.as_str())
                     .await
@@ -241,14 +283,15 @@ where
                         let call = call.guarded(&statement, work.tenant())?;
                         Ok((statement, call))
                     });
-                if !matches!(&guarded, Ok((statement, _)) if statement.writes()) {
-                    guard.end_writing();
+                match &guarded {
+                    Ok((statement, _)) if statement.writes() => guard.start_writing(),
+                    _ => guard.end_writing(),
                 }
                 let (statement, call) = guarded?;
                 {
-                    let mut rows = DB::run(guard.session(), call.sql, call.arguments, call.persistent);
+                    let mut rows = call.run(guard.session());
                     while let Some(row) = rows.try_next().await.inspect_err(|error| store.take_note(error))? {
-                        yield row;
+                        yield answered::<DB>(&statement, row);
                     }
                 }
                 guard.finish_tables(statement.written_tables());
@@ -264,28 +307,82 @@ where
                     isolation: None,
                     statement_timeout: store.statement_timeout(),
                 };
-                let mut session = store.backend.begin(&begin).await.map_err(into_driver_error)?;
-                let statement = store
-                    .guarded(&mut *session, call.sql.as_str())
-                    .await
-                    .map_err(into_driver_error)?;
-                if statement.writes() {
-                    let error = Error::new(ErrorKind::ReadOnly, OPERATION)
-                        .with_detail("a scope reads: begin a unit of work to write");
-                    Err(into_driver_error(error))?;
-                }
-                let call = call.guarded(&statement, scope.tenant())?;
-                let mut rows = DB::run(&mut *session, call.sql, call.arguments, call.persistent);
-                while let Some(row) = rows.try_next().await.inspect_err(|error| store.take_note(error))? {
-                    yield row;
+                let mut may_try_again = true;
+                loop {
+                    let mut session = store.backend.begin(&begin).await.map_err(into_driver_error)?;
+                    let statement = store
+                        .guarded(&mut *session, call.sql.as_str())
+                        .await
+                        .map_err(into_driver_error)?;
+                    if statement.writes() {
+                        let error = Error::new(ErrorKind::ReadOnly, OPERATION)
+                            .with_detail("a scope reads: begin a unit of work to write");
+                        Err(into_driver_error(error))?;
+                    }
+                    let mut rows = call.copy().guarded(&statement, scope.tenant())?.run(&mut *session);
+                    let failed = loop {
+                        match rows.try_next().await {
+                            Ok(Some(row)) => {
+                                may_try_again = false;
+                                yield answered::<DB>(&statement, row);
+                            }
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
+                    };
+                    drop(rows);
+                    let Some(error) = failed else {
+                        break;
+                    };
+                    if !(may_try_again && DB::is_stale(&error)) {
+                        store.take_note(&error);
+                        Err(error)?;
+                    }
+                    may_try_again = false;
+                    // The connection then prepares its statements anew.
+                    let _ = session.rollback().await;
                 }
             }),
         };
         let scope = self.scope();
+        let rows = UntilError(Some(rows)).boxed();
         scope
             .store()
             .telemetry
             .observe_rows(OPERATION, Some(scope.tenant()), rows)
+    }
+}
+
+/// Returns the answer of a statement. SQLite tells of one that does not write what the one before has
+/// written, whoever sent it.
+fn answered<DB: Database>(
+    statement: &GuardedStatement,
+    step: Either<DB::QueryResult, DB::Row>,
+) -> Either<DB::QueryResult, DB::Row> {
+    match step {
+        Either::Left(_) if !statement.writes() => Either::Left(DB::QueryResult::default()),
+        step => step,
+    }
+}
+
+/// Ends with the first error, and lets go of everything by then: the caller may keep the future.
+struct UntilError<S>(Option<S>);
+
+impl<S, T, E> Stream for UntilError<S>
+where
+    S: Stream<Item = Result<T, E>> + Unpin,
+{
+    type Item = Result<T, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(steps) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let step = ready!(steps.poll_next_unpin(context));
+        if !matches!(step, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(step)
     }
 }
 
@@ -295,15 +392,49 @@ impl<'w, DB: GuardedDatabase> UnguardedExecutor<'w, DB> {
         let rows: Rows<'w, DB> = Box::pin(try_stream! {
             let call = call?;
             self.scope.leave_trace(OPERATION, "", None);
-            let begin = self.scope.begin(OPERATION);
+            check_reads::<DB>(call.sql.as_str())?;
+            let begin = Begin {
+                // Whatever it does is taken back in the end.
+                access: Access::Read,
+                ..self.scope.begin(OPERATION)
+            };
             let mut session = store.backend.begin(&begin).await.map_err(into_driver_error)?;
-            let mut rows = DB::run(&mut *session, call.sql, call.arguments, call.persistent);
+            let mut rows = call.run(&mut *session);
             while let Some(row) = rows.try_next().await? {
                 yield row;
             }
         });
+        let rows = UntilError(Some(rows)).boxed();
         store.telemetry.observe_rows(OPERATION, None, rows)
     }
+}
+
+/// Refuses what is no read by its first word: what a statement sets or forgets stays on a connection
+/// that others use.
+fn check_reads<DB: GuardedDatabase>(sql: &str) -> Result<(), sqlx::Error> {
+    let begin = |character: char| character.is_whitespace() || character == '(';
+    let mut text = sql.trim_start_matches(begin);
+    loop {
+        let comment = match text.get(..2) {
+            Some("--") => text.find('\n').map(|end| end + 1),
+            Some("/*") => text.find("*/").map(|end| end + 2),
+            _ => break,
+        };
+        text = comment.map_or("", |end| text[end..].trim_start_matches(begin));
+    }
+    let end = text.find(|character: char| !character.is_ascii_alphabetic());
+    let word = text[..end.unwrap_or(text.len())].to_ascii_lowercase();
+    let reads = ["select", "with", "values", "table", "explain", "show"];
+    if reads.contains(&&*word) && DB::is_one_statement(sql) {
+        return Ok(());
+    }
+    let kind = match &*word {
+        "insert" | "update" | "delete" | "merge" => ErrorKind::ReadOnly,
+        _ => ErrorKind::RefusedStatement,
+    };
+    Err(into_driver_error(Error::new(kind, OPERATION).with_detail(
+        "the platform reads by one SELECT, WITH or EXPLAIN: to write, name a tenant",
+    )))
 }
 
 /// Makes an executor of a type that has `rows`.

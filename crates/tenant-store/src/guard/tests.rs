@@ -415,6 +415,14 @@ fn sqlite_has_its_own_grammar() {
         ),
         ("select * from a where n in b", "cannot read"),
         ("select * from a where t like any (t)", "another dialect"),
+        (
+            "select main.a.n from b full join a on true",
+            "a column named with its schema",
+        ),
+        (
+            "select id from c where abs(n) = 1",
+            "the function abs beside the index c_n of c",
+        ),
         ("select * from 'a'", "a name in single quotes"),
     ] {
         is_refused(&guard, sql, because);

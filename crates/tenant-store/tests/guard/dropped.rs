@@ -130,6 +130,40 @@ macro_rules! dropped_suite {
                 }
             }
         }
+
+        /// sqlx's own future ends before it is dropped; that of the executor is kept by its caller.
+        #[tokio::test]
+        async fn a_statement_that_failed_does_not_hold_the_work() {
+            let fixture = $open().await;
+            let work = fixture.ours.begin().await.unwrap();
+            let start = work.savepoint().await.unwrap();
+            let taken = sqlx::query("insert into invoices (id, cents) values (1, 1)");
+            let mut kept = work.$executor().unwrap().execute(taken);
+            assert!((&mut kept).await.is_err());
+            in_time(work.rollback_to(&start)).await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn a_stream_that_failed_does_not_hold_the_work() {
+            let fixture = $open().await;
+            let work = fixture.ours.begin().await.unwrap();
+            let start = work.savepoint().await.unwrap();
+            let taken = sqlx::query("insert into invoices (id, cents) values (1, 1)");
+            let mut kept = taken.fetch(work.$executor().unwrap());
+            assert!(kept.try_next().await.is_err());
+            in_time(work.rollback_to(&start)).await.unwrap();
+        }
+
+        #[tokio::test]
+        async fn a_dropped_read_does_no_harm_if_it_is_the_first() {
+            let fixture = $open().await;
+            for polls in 1..POLLS {
+                let work = in_time(fixture.ours.begin()).await.unwrap();
+                poll_times(run(&work, 1, "select * from invoices"), polls).await;
+                let next = in_time(run(&work, 0, "select 1")).await;
+                assert!(next.is_ok(), "{polls} polls: {next:?}");
+            }
+        }
     };
 }
 

@@ -1,7 +1,7 @@
 use crate::suite::{Fixture, OpensPlatform};
 use crate::support::Postgres;
 use sqlx::Connection as _;
-use tenantry_core::TenantId;
+use tenantry_core::{RequestContext, TenantId};
 use tenantry_store::postgres::migrate;
 use tenantry_store::{Migrations, PlatformStore};
 
@@ -368,4 +368,119 @@ async fn a_time_out_ends_a_statement_and_no_pause_does() {
         tokio::time::sleep(2 * limit).await;
     }
     work.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_platform_leaves_its_connection_as_it_was() {
+    let fixture = open().await;
+    let walled = &fixture.keeper.walled;
+    let settings =
+        tenantry_store::PostgresSettings::new(walled.platform.url()).with_max_connections(1);
+    let platform = tenantry_store::PlatformStore::postgres(settings)
+        .await
+        .unwrap();
+    let scope = platform
+        .scope("statistics", RequestContext::system())
+        .unwrap();
+    let count = || {
+        sqlx::query_scalar::<_, i64>("select count(*) from invoices")
+            .fetch_one(scope.sqlx_postgres().unwrap())
+    };
+    for sql in [
+        "deallocate all",
+        "discard all",
+        "set search_path = pg_catalog",
+        "/* a look */ reset all",
+        "listen x",
+        "begin",
+    ] {
+        let refused = sqlx::query(sql)
+            .execute(scope.sqlx_postgres().unwrap())
+            .await
+            .or_store_error()
+            .unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::RefusedStatement, "{sql}");
+        assert_eq!(count().await.unwrap(), 6);
+    }
+    for sql in [
+        "show search_path",
+        " (select 1)",
+        "-- why\nexplain select 1",
+    ] {
+        let read = sqlx::query(sql).fetch_all(scope.sqlx_postgres().unwrap());
+        assert!(!read.await.unwrap().is_empty(), "{sql}");
+    }
+}
+
+/// A session of repeatable reads sees the catalog as it was, and keeps that to itself.
+#[tokio::test]
+async fn an_older_snapshot_takes_no_table_from_others() {
+    let fixture = open().await;
+    let options = tenantry_store::WorkOptions::default()
+        .with_isolation(tenantry_store::Isolation::RepeatableRead);
+    let old = fixture.ours.begin_with(options).await.unwrap();
+    sqlx::query("select * from invoices")
+        .execute(old.sqlx_postgres().unwrap())
+        .await
+        .unwrap();
+    let walled = &fixture.keeper.walled;
+    let late = format!(
+        "set role {};
+         create table late (tenant_id uuid not null, id bigint not null, primary key (tenant_id, id));
+         select tenantry.protect('late')",
+        walled.owner.user()
+    );
+    walled.database.execute(&late).await.unwrap();
+    let count = || {
+        sqlx::query_scalar::<_, i64>("select count(*) from late")
+            .fetch_one(fixture.theirs.sqlx_postgres().unwrap())
+    };
+    assert_eq!(count().await.unwrap(), 0);
+    // Until the catalog may be read again.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let unknown = sqlx::query("select * from nowhere")
+        .execute(old.sqlx_postgres().unwrap())
+        .await;
+    assert!(unknown.is_err());
+    assert_eq!(count().await.or_store_error().unwrap(), 0);
+}
+
+/// Some values are a little language, and their errors have the state of a statement's.
+#[tokio::test]
+async fn an_error_in_a_value_does_not_show_it() {
+    let fixture = open().await;
+    for sql in [
+        "select to_tsquery('simple', name) from customers",
+        "select name::tsquery from customers",
+    ] {
+        let error = sqlx::query(sql)
+            .fetch_all(fixture.ours.sqlx_postgres().unwrap())
+            .await
+            .or_store_error()
+            .unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("ours"), "{shown}");
+    }
+}
+
+/// As a repository's read does, which tries again.
+#[tokio::test]
+async fn a_read_of_a_scope_goes_on_after_a_new_column() {
+    let fixture = open().await;
+    let rows =
+        || sqlx::query("select * from invoices").fetch_all(fixture.ours.sqlx_postgres().unwrap());
+    for _ in 0..4 {
+        rows().await.unwrap();
+    }
+    let change = "alter table invoices add column more text";
+    fixture
+        .keeper
+        .walled
+        .database
+        .execute(change)
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        assert_eq!(rows().await.or_store_error().unwrap().len(), 3);
+    }
 }

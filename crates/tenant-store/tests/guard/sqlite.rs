@@ -1,5 +1,5 @@
 use crate::suite::{Fixture, OpensPlatform};
-use tenantry_core::TenantId;
+use tenantry_core::{RequestContext, TenantId};
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore};
 
 guard_suite!(open, sqlx_sqlite, sqlx::Sqlite);
@@ -245,4 +245,237 @@ async fn a_value_of_another_type_is_told_of_and_not_shown() {
     assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error}");
     assert!(error.to_string().contains("of another type"), "{error}");
     assert!(!format!("{error:?}").contains("much"), "{error:?}");
+}
+
+/// What an index holds is looked at before what it does not: the condition of the service before that
+/// of the tenant, on the rows of all.
+#[tokio::test]
+async fn a_condition_does_not_see_what_others_have() {
+    const DOCS: &str = "create table docs (
+            tenant_id blob not null, id integer not null, folder integer, body text,
+            primary key (tenant_id, id)) strict;
+        create view folders as select id, json_extract(body, '$.a') as a from docs;";
+    const ASTRAY: &str = "create index by_folder on docs (folder, body);";
+    const RIGHT: &str = "create index by_folder on docs (tenant_id, folder, body);
+        create index by_body on docs (tenant_id, body);";
+    for (index, is_refused) in [(ASTRAY, true), (RIGHT, false)] {
+        let settings = SqliteSettings::temporary();
+        let schema = format!("{DOCS}{index}").leak();
+        let migrations = Migrations::embedded(&[(1, "docs", schema)]);
+        tenantry_store::sqlite::migrate(&settings, &migrations)
+            .await
+            .unwrap();
+        let report = tenantry_store::sqlite::audit(&settings).await.unwrap();
+        let codes: Vec<_> = report.findings().iter().map(|it| &*it.code).collect();
+        assert_eq!(codes, if is_refused { vec!["TN015"] } else { vec![] });
+        let store = TenantStore::sqlite(settings).await.unwrap();
+        let theirs = store.tenant(TenantId::generate()).begin().await.unwrap();
+        sqlx::query("insert into docs (id, folder, body) values (1, 1, 'their secret')")
+            .execute(theirs.sqlx_sqlite().unwrap())
+            .await
+            .unwrap();
+        theirs.commit().await.unwrap();
+        let ours = store.tenant(TenantId::generate());
+        let conditions = [
+            "select id from docs where folder = 1 and json_extract(body, '$.a') = 1",
+            "select id from docs where folder = 1 and json_extract('{}', body) = 1",
+            "select id from docs where folder > 0 and (folder = 1 and body ->> 'a' = 1 or id = 3)",
+            "select x.id from (select id, folder, json_extract(body, '$.a') as a from docs) x \
+             where x.folder = 1 and x.a = 1",
+            "select f.id from folders f where f.a = 1",
+            "select d.id from docs d join docs e on e.folder = 1 and abs(e.body) = 1",
+            "select folder from docs group by folder having json_extract(min(body), '$') = 1",
+            "select id from docs where folder = 1 and 'x' like body",
+            "update docs set folder = 2 where folder = 1 and json_extract('{}', body) = 1",
+            "delete from docs where folder = 1 and json_extract('{}', body) = 1",
+        ];
+        let results = [
+            "select id, json_extract(body, '$.a') from docs where folder = 1 order by body ->> 'a'",
+            "select id from docs where folder = 1 and lower(body) like 'x%'",
+            "update docs set body = json_extract(body, '$.a') where folder = 1",
+            "insert into docs (id, body) values (1, json('{}'))",
+        ];
+        for (sql, is_condition) in conditions
+            .map(|sql| (sql, true))
+            .into_iter()
+            .chain(results.map(|sql| (sql, false)))
+        {
+            let work = ours.begin().await.unwrap();
+            let done = sqlx::query(sql).execute(work.sqlx_sqlite().unwrap()).await;
+            match done.or_store_error() {
+                Ok(_) => assert!(!is_condition || !is_refused, "{sql}"),
+                Err(error) => {
+                    assert!(is_condition && is_refused, "{sql}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::RefusedStatement, "{error}");
+                    assert!(error.to_string().contains("by_folder"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// Counts for minutes.
+const LONG: &str =
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000000000)
+    select count(*) from n";
+
+/// A statement whose caller is gone is still bound to its time-out.
+#[tokio::test]
+async fn a_dropped_statement_blocks_nobody_beyond_its_time_out() {
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    let settings = SqliteSettings::temporary()
+        .with_max_readers(1)
+        .with_acquire_timeout(Duration::from_secs(3))
+        .with_statement_timeout(Some(Duration::from_millis(300)));
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let (ours, theirs) = (TenantId::generate(), TenantId::generate());
+
+    let work = store.tenant(ours).begin().await.unwrap();
+    let long = sqlx::query(LONG).execute(work.sqlx_sqlite().unwrap());
+    assert!(timeout(Duration::from_millis(100), long).await.is_err());
+    drop(work);
+    let writer = store.tenant(theirs).begin().await;
+
+    let scope = store.tenant(ours);
+    let long = sqlx::query(LONG).execute(scope.sqlx_sqlite().unwrap());
+    assert!(timeout(Duration::from_millis(100), long).await.is_err());
+    let reader = sqlx::query("select 1")
+        .execute(store.tenant(theirs).sqlx_sqlite().unwrap())
+        .await
+        .or_store_error();
+
+    let kinds = [writer.map(drop), reader.map(drop)].map(|done| done.map_err(|error| error.kind()));
+    assert_eq!(kinds, [Ok(()), Ok(())]);
+}
+
+/// The platform, with one connection that all its statements share.
+async fn platform_of(settings: &SqliteSettings) -> tenantry_store::PlatformScope {
+    let settings = settings.clone().with_max_readers(1);
+    let platform = PlatformStore::sqlite(settings).await.unwrap();
+    platform
+        .scope("statistics", RequestContext::system())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_platform_leaves_its_connection_as_it_was() {
+    let fixture = open().await;
+    let scope = platform_of(&fixture.keeper).await;
+    let count = || {
+        sqlx::query_scalar::<_, i64>("select count(*) from invoices")
+            .fetch_one(scope.sqlx_sqlite().unwrap())
+    };
+    for sql in [
+        "pragma query_only = off",
+        "begin",
+        "attach ':memory:' as other",
+        "/* a look */ -- at it\n pragma query_only = off",
+        "select 1; pragma query_only = off",
+        "select ';' ; /* ; */ pragma query_only = off -- ;",
+        "explain select 1; begin",
+        "delete from invoices",
+        "with gone as (select 1) delete from invoices",
+    ] {
+        let error = sqlx::query(sql)
+            .execute(scope.sqlx_sqlite().unwrap())
+            .await
+            .or_store_error()
+            .unwrap_err();
+        let kinds = [ErrorKind::RefusedStatement, ErrorKind::ReadOnly];
+        assert!(kinds.contains(&error.kind()), "{sql}: {error}");
+        assert_eq!(count().await.unwrap(), 6);
+    }
+    for sql in [
+        "select ';' -- ;\n;;",
+        "(values (1))",
+        "-- why\nexplain query plan select 1",
+    ] {
+        let read = sqlx::query(sql).fetch_all(scope.sqlx_sqlite().unwrap());
+        match read.await.or_store_error() {
+            Ok(_) => {}
+            // SQLite knows no brackets there; what counts is that it was asked.
+            Err(error) => assert_ne!(error.kind(), ErrorKind::RefusedStatement, "{sql}"),
+        }
+    }
+    // Nor does it keep the state that was read once.
+    let work = fixture.ours.begin().await.unwrap();
+    sqlx::query("delete from invoices")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(count().await.unwrap(), 3);
+}
+
+/// SQLite answers a statement that writes nothing with what the last one wrote, whoever sent it.
+#[tokio::test]
+async fn an_answer_tells_nothing_of_what_others_wrote() {
+    let fixture = open().await;
+    let work = fixture.theirs.begin().await.unwrap();
+    sqlx::query("update invoices set cents = 1")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    let work = fixture.ours.begin().await.unwrap();
+    for sql in [
+        "select 1",
+        "insert into invoices (id) values (1) on conflict do nothing",
+    ] {
+        let done = sqlx::query(sql)
+            .execute(work.sqlx_sqlite().unwrap())
+            .await
+            .unwrap();
+        assert_eq!((done.rows_affected(), done.last_insert_rowid()), (0, 0));
+    }
+    let done = sqlx::query("update invoices set cents = 1")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    assert_eq!((done.rows_affected(), done.last_insert_rowid()), (3, 0));
+}
+
+/// The time of the statement before is over, and says nothing of a look at the schema.
+#[tokio::test]
+async fn an_old_deadline_does_not_end_a_look_at_the_schema() {
+    let mut schema = SCHEMA.to_owned();
+    for number in 0..400 {
+        let columns = "(tenant_id blob not null, id integer not null, primary key (tenant_id, id))";
+        schema.push_str(&format!("create table t{number} {columns} strict;"));
+    }
+    let timeout = std::time::Duration::from_millis(400);
+    let settings = SqliteSettings::temporary().with_statement_timeout(Some(timeout));
+    let migrations = Migrations::embedded(&[(1, "many", schema.leak())]);
+    tenantry_store::sqlite::migrate(&settings, &migrations)
+        .await
+        .unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let work = store.tenant(TenantId::generate()).begin().await.unwrap();
+    sqlx::query("select 1")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .unwrap();
+    tokio::time::sleep(2 * timeout).await;
+    let error = sqlx::query("select * from nowhere")
+        .execute(work.sqlx_sqlite().unwrap())
+        .await
+        .or_store_error()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RefusedStatement);
+    work.commit().await.unwrap();
+}
+
+/// Some values are a little language, and the database's words quote them.
+#[tokio::test]
+async fn an_error_in_a_value_does_not_show_it() {
+    let fixture = open().await;
+    let error = sqlx::query("select json_extract('{}', name) from customers")
+        .fetch_all(fixture.ours.sqlx_sqlite().unwrap())
+        .await
+        .or_store_error()
+        .unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("ours"), "{shown}");
 }

@@ -43,7 +43,6 @@ macro_rules! guard_suite {
         use futures_util::TryStreamExt as _;
         use sqlx::{Executor as _, QueryBuilder};
         use tenantry_store::ErrorKind;
-        use crate::suite::OpensPlatform as _;
         use tenantry_store::guard::{OrStoreError as _, store_error};
 
         #[derive(Debug, PartialEq)]
@@ -152,6 +151,8 @@ macro_rules! guard_suite {
 
         #[tokio::test]
         async fn the_platform_sees_all_tenants_and_writes_to_none() {
+            use crate::suite::OpensPlatform as _;
+
             let fixture = open().await;
             let platform = fixture.keeper.platform_store().await;
             let scope = platform

@@ -2,6 +2,7 @@ use sqlx::postgres::{PgArguments, PgConnection, Postgres};
 use sqlx::{Row as _, SqlStr};
 use tenantry_core::{Error, ErrorKind, Result};
 
+use super::error::is_stale_plan;
 use super::session::PostgresSession;
 use crate::backend::{Dialect, Session};
 use crate::guard::sealed::{Rows, Sealed};
@@ -95,6 +96,18 @@ impl Sealed for Postgres {
             None => crate::guard::no_session::<Self>(),
         }
     }
+
+    fn copy(arguments: &PgArguments) -> PgArguments {
+        arguments.clone()
+    }
+
+    fn is_stale(error: &sqlx::Error) -> bool {
+        is_stale_plan(error)
+    }
+
+    fn is_one_statement(_: &str) -> bool {
+        true
+    }
 }
 
 /// Reads what the guard has to know. The outer result is the driver's.
@@ -137,6 +150,8 @@ pub(super) async fn catalog(
                     .map(Into::into)
                     .collect(),
                 any_without: row.try_get(6)?,
+                // Row-level security is looked at before any function that could tell of a row.
+                index_astray: None,
             }),
             "shared" => Ownership::Shared,
             "view" => match row.try_get::<Option<String>, _>(4)? {

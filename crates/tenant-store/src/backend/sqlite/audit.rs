@@ -24,6 +24,15 @@ const TABLES: &str = "SELECT s.name, upper(c.type), c.\"notnull\" = 0 AND c.pk =
      FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c \
      WHERE s.type = 'table' AND c.name = 'tenant_id' COLLATE NOCASE ORDER BY s.name";
 
+/// The indexes of a table that do not begin with the tenant, but for unique ones without it, which are
+/// told of as such.
+const INDEXES_ASTRAY: &str = "SELECT i.name FROM pragma_index_list($1) AS i \
+     WHERE i.origin = 'c' \
+     AND NOT EXISTS (SELECT 1 FROM pragma_index_info(i.name) AS k \
+         WHERE k.seqno = 0 AND k.name = 'tenant_id' COLLATE NOCASE) \
+     AND (NOT i.\"unique\" OR EXISTS (SELECT 1 FROM pragma_index_info(i.name) AS k \
+         WHERE k.name = 'tenant_id' COLLATE NOCASE)) ORDER BY i.name";
+
 /// What is known of an SQLite database after its audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -127,6 +136,23 @@ async fn inspect(
                 )),
             );
         }
+        let astray: Vec<String> = sqlx::query_scalar(INDEXES_ASTRAY)
+            .bind(table)
+            .fetch_all(&mut *connection)
+            .await?;
+        findings.extend(astray.into_iter().map(|index| {
+            Finding::new(
+                Severity::Warning,
+                "TN015",
+                table,
+                format!(
+                    "its index {index} does not begin with {TENANT}: SQLite would check what it \
+                     holds before the tenant, so that the guard refuses functions in conditions \
+                     that can fail"
+                ),
+                Fix::Advice(format!("make the index anew, with {TENANT} first")),
+            )
+        }));
         problems.extend(own_problems(connection, table).await?);
     }
     findings.extend(problems.into_iter().map(|problem| {

@@ -2,6 +2,7 @@ use sqlx::SqlStr;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use tenantry_core::Result;
 
+use super::schema::isolation::{says_on_conflict, tokens};
 use super::session::SqliteSession;
 use crate::backend::{Dialect, Session};
 use crate::guard::sealed::{Rows, Sealed};
@@ -109,10 +110,26 @@ impl Sealed for Sqlite {
             None => crate::guard::no_session::<Self>(),
         }
     }
+
+    fn copy(arguments: &SqliteArguments) -> SqliteArguments {
+        arguments.clone()
+    }
+
+    fn is_stale(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    /// The driver runs all that stand in a text.
+    fn is_one_statement(sql: &str) -> bool {
+        tokens(sql)
+            .skip_while(|token| *token != ";")
+            .all(|token| token == ";")
+    }
 }
 
-/// The relations: name, kind, the text of a view, whether a table has a tenant, whether it has a
-/// unique key without one. A primary key that is the number of the row has no index.
+/// The relations: name, kind, the text that made it, whether a table has a tenant, whether it has a
+/// unique key without one, an index that does not begin with it. A primary key that is the number of
+/// the row has no index.
 const RELATIONS: &str = "SELECT t.name, t.type, v.sql, \
      EXISTS (SELECT 1 FROM pragma_table_xinfo(t.name) AS c \
           WHERE c.name = 'tenant_id' COLLATE NOCASE), \
@@ -121,9 +138,12 @@ const RELATIONS: &str = "SELECT t.name, t.type, v.sql, \
                WHERE k.name = 'tenant_id' COLLATE NOCASE)) \
      OR EXISTS (SELECT 1 FROM pragma_table_xinfo(t.name) AS p WHERE p.pk > 0) \
      AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(t.name) AS p \
-          WHERE p.pk > 0 AND p.name = 'tenant_id' COLLATE NOCASE) \
+          WHERE p.pk > 0 AND p.name = 'tenant_id' COLLATE NOCASE), \
+     (SELECT min(i.name) FROM pragma_index_list(t.name) AS i WHERE NOT EXISTS ( \
+          SELECT 1 FROM pragma_index_info(i.name) AS k \
+          WHERE k.seqno = 0 AND k.name = 'tenant_id' COLLATE NOCASE)) \
      FROM pragma_table_list AS t \
-     LEFT JOIN sqlite_schema AS v ON v.type = 'view' AND v.name = t.name \
+     LEFT JOIN sqlite_schema AS v ON v.type = t.type AND v.name = t.name \
      WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
 
 /// Reads what the guard has to know. The outer result is the driver's.
@@ -132,23 +152,24 @@ pub(super) async fn catalog(
     declared: &Declared,
 ) -> Result<Catalog, sqlx::Error> {
     let mut catalog = Catalog::new(Dialect::Sqlite);
-    let relations: Vec<(String, String, Option<String>, bool, bool)> =
-        sqlx::query_as(RELATIONS).fetch_all(connection).await?;
-    for (name, kind, definition, has_tenant, any_without) in relations {
+    type Found = (String, String, Option<String>, bool, bool, Option<String>);
+    let relations: Vec<Found> = sqlx::query_as(RELATIONS).fetch_all(connection).await?;
+    for (name, kind, definition, has_tenant, any_without, index_astray) in relations {
+        let definition = definition.unwrap_or_default();
         let is_shared = declared
             .shared_tables
             .iter()
             .any(|shared| shared.eq_ignore_ascii_case(&name));
         let ownership = match &*kind {
-            "view" => definition
-                .and_then(|definition| view_query(&definition))
-                .map_or(Ownership::Closed(Closed::View), |query| {
-                    Ownership::View(query.into())
-                }),
+            "view" => view_query(&definition).map_or(Ownership::Closed(Closed::View), |query| {
+                Ownership::View(query.into())
+            }),
             "virtual" => Ownership::Closed(Closed::Virtual),
+            "table" if says_on_conflict(&definition) => Ownership::Closed(Closed::Replacing),
             "table" if has_tenant => Ownership::Tenant(Keys {
                 with_tenant: [].into(),
                 any_without,
+                index_astray: index_astray.map(Into::into),
             }),
             "table" if is_shared => Ownership::Shared,
             _ => Ownership::Closed(Closed::Undeclared),
@@ -158,9 +179,107 @@ pub(super) async fn catalog(
     for name in FUNCTIONS {
         catalog.add_function(None, name);
     }
+    catalog.set_total_functions(TOTAL_FUNCTIONS);
     catalog.set_table_functions(&["generate_series", "json_each", "json_tree"]);
     Ok(catalog)
 }
+
+/// Those of them that fail for no value of a column, and those whose values are of rows that have
+/// passed every condition.
+const TOTAL_FUNCTIONS: &[&str] = &[
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "avg",
+    "ceil",
+    "ceiling",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "cos",
+    "cosh",
+    "count",
+    "cume_dist",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "degrees",
+    "dense_rank",
+    "exp",
+    "first_value",
+    "floor",
+    "group_concat",
+    "hex",
+    "ifnull",
+    "iif",
+    "instr",
+    "json_error_position",
+    "json_group_array",
+    "json_group_object",
+    "json_quote",
+    "json_valid",
+    "julianday",
+    "lag",
+    "last_value",
+    "lead",
+    "length",
+    "likelihood",
+    "likely",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "lower",
+    "ltrim",
+    "max",
+    "min",
+    "mod",
+    "nth_value",
+    "ntile",
+    "nullif",
+    "octet_length",
+    "percent_rank",
+    "pi",
+    "pow",
+    "power",
+    "quote",
+    "radians",
+    "random",
+    "rank",
+    "replace",
+    "round",
+    "row_number",
+    "rtrim",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "strftime",
+    "string_agg",
+    "substr",
+    "substring",
+    "sum",
+    "tan",
+    "tanh",
+    "time",
+    "timediff",
+    "total",
+    "trim",
+    "trunc",
+    "typeof",
+    "unhex",
+    "unicode",
+    "unixepoch",
+    "unlikely",
+    "upper",
+];
 
 /// The functions that come with SQLite and look at nothing but their arguments, the clock and
 /// chance (<https://www.sqlite.org/lang_corefunc.html> and the pages beside it).

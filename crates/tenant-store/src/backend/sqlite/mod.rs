@@ -12,6 +12,8 @@ mod session;
 mod settings;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -85,6 +87,8 @@ pub(crate) struct SqliteBackend {
     writer: SqlitePool,
     readers: SqlitePool,
     max_readers: u32,
+    /// Whether a statement was dropped while it ran, so that its limit may still be on a connection.
+    left_behind: Arc<AtomicBool>,
     /// Keeps what goes with its last owner: a temporary folder, a database in memory.
     settings: SqliteSettings,
 }
@@ -118,10 +122,21 @@ impl SqliteBackend {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
+        let writers = pool(1);
+        #[cfg(feature = "guard")]
+        let writers = writers.after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::query(session::ROW_OF_NOBODY)
+                    .execute(connection)
+                    .await
+                    .map(drop)
+            })
+        });
         Ok(Self {
-            writer: pool(1).connect_lazy_with(write),
+            writer: writers.connect_lazy_with(write),
             readers: pool(settings.max_readers).connect_lazy_with(read),
             max_readers: settings.max_readers,
+            left_behind: Arc::default(),
             settings: settings.clone(),
         })
     }
@@ -177,9 +192,11 @@ impl Backend for SqliteBackend {
                 Connection::Transaction(transaction)
             }
         };
-        let mut session = SqliteSession::new(connection);
-        if let Some(timeout) = begin.statement_timeout {
-            session.limit_statements(timeout).await?;
+        let mut session = SqliteSession::new(connection, begin.access == Access::Write);
+        match begin.statement_timeout {
+            Some(timeout) => session.limit_statements(timeout, &self.left_behind).await?,
+            None if self.left_behind.load(Ordering::Relaxed) => session.lift_limits().await?,
+            None => {}
         }
         Ok(Box::new(session))
     }

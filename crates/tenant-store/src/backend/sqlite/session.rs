@@ -1,5 +1,6 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -25,6 +26,13 @@ use crate::value::Row;
 /// The most arguments of a statement that stays prepared.
 const MOST_KEPT: usize = 64;
 
+/// Made for each connection that writes, so that a session can have inserted a row of nobody.
+#[cfg(feature = "guard")]
+pub(super) const ROW_OF_NOBODY: &str =
+    "CREATE TEMP TABLE tenantry_row_of_nobody (id INTEGER PRIMARY KEY)";
+#[cfg(feature = "guard")]
+const FORGET_ROW: &str = "REPLACE INTO temp.tenantry_row_of_nobody VALUES (0)";
+
 /// A connection for one statement, or a transaction. Dropped, it is rolled back.
 pub(super) struct SqliteSession {
     connection: Connection,
@@ -33,6 +41,9 @@ pub(super) struct SqliteSession {
     limit: Option<Limit>,
     #[cfg(feature = "guard")]
     schema_mark: Option<i64>,
+    /// Whether SQLite would still tell of the row that another tenant has inserted last.
+    #[cfg_attr(not(feature = "guard"), allow(dead_code, reason = "nobody is told"))]
+    tells_of_others: bool,
     /// Where the session began; the driver needs it to take the connection back.
     runtime: Option<Handle>,
 }
@@ -62,20 +73,28 @@ impl Connection {
 }
 
 impl SqliteSession {
-    pub(super) fn new(connection: Connection) -> Self {
+    /// `writes` says that the connection is the one that writes.
+    pub(super) fn new(connection: Connection, writes: bool) -> Self {
         Self {
             connection,
             usable: true,
             limit: None,
             #[cfg(feature = "guard")]
             schema_mark: None,
+            tells_of_others: writes,
             runtime: Handle::try_current().ok(),
         }
     }
 
     /// Interrupts every statement from now on that runs longer.
-    pub(super) async fn limit_statements(&mut self, timeout: Duration) -> Result<()> {
-        let limit = Limit::new(timeout.max(SHORTEST));
+    ///
+    /// With `left_behind` it says that the connection may keep a limit that is over.
+    pub(super) async fn limit_statements(
+        &mut self,
+        timeout: Duration,
+        left_behind: &Arc<AtomicBool>,
+    ) -> Result<()> {
+        let limit = Limit::new(timeout.max(SHORTEST), left_behind);
         let deadline = Arc::clone(&limit.deadline);
         let started = limit.started;
         let connection = self.connection.get("begin")?;
@@ -93,6 +112,29 @@ impl SqliteSession {
         Ok(())
     }
 
+    /// Takes away what an earlier session may have left to interrupt its statement by.
+    pub(super) async fn lift_limits(&mut self) -> Result<()> {
+        let connection = self.connection.get("begin")?;
+        let mut handle = connection
+            .lock_handle()
+            .await
+            .map_err(|cause| driver_error("begin", &cause))?;
+        handle.remove_progress_handler();
+        Ok(())
+    }
+
+    fn start(&self) {
+        if let Some(limit) = &self.limit {
+            limit.start();
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(limit) = &self.limit {
+            limit.stop();
+        }
+    }
+
     /// Runs a statement of the driver's own, and hands out what it answers as it arrives.
     #[cfg(feature = "guard")]
     pub(super) fn run(
@@ -104,22 +146,28 @@ impl SqliteSession {
         let persistent = persistent && arguments.len() <= MOST_KEPT;
         let query = sqlx::query_with(sql, arguments).persistent(persistent);
         Box::pin(async_stream::try_stream! {
-            if let Some(limit) = &self.limit {
-                limit.start();
-            }
+            self.start();
             let connection = self.connection.get("sqlx").map_err(crate::guard::into_driver_error)?;
+            if std::mem::take(&mut self.tells_of_others) {
+                connection.execute(FORGET_ROW).await?;
+            }
             let mut rows = connection.fetch_many(query);
-            loop {
+            let failed = loop {
                 match rows.try_next().await {
-                    Ok(Some(row)) => yield row,
-                    Ok(None) => break,
-                    Err(error) => {
-                        drop(rows);
-                        self.usable = false;
-                        Err(error)?;
-                        break;
+                    // With the number of the row that another has inserted last.
+                    Ok(Some(sqlx::Either::Left(done))) if done.rows_affected() == 0 => {
+                        yield sqlx::Either::Left(sqlx::sqlite::SqliteQueryResult::default());
                     }
+                    Ok(Some(row)) => yield row,
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
                 }
+            };
+            drop(rows);
+            self.stop();
+            if let Some(error) = failed {
+                self.usable = false;
+                Err(error)?;
             }
         })
     }
@@ -130,9 +178,7 @@ impl SqliteSession {
     ) -> Result<Query<'q, Sqlite, SqliteArguments>> {
         let mut arguments = Arguments::default();
         (statement.bind)(&mut arguments).map_err(|error| statement.value_error(&error))?;
-        if let Some(limit) = &self.limit {
-            limit.start();
-        }
+        self.start();
         let sql = AssertSqlSafe(Arc::clone(statement.sql)).into_sql_str();
         let arguments = arguments.into_inner();
         // A text for every length of a list would fill the connection's cache with long ones that
@@ -148,25 +194,29 @@ impl Session for SqliteSession {
         let query = self.query(statement)?;
         let connection = self.connection.get(statement.operation)?;
         let mut rows = query.fetch(connection);
-        loop {
+        let outcome = loop {
             match rows.try_next().await {
                 Ok(Some(row)) => {
                     each(&SqliteRow(row)).map_err(|error| statement.value_error(&error))?;
                 }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    drop(rows);
-                    self.usable = false;
-                    return Err(statement_error(statement, &error));
-                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        drop(rows);
+        self.stop();
+        outcome.map_err(|error| {
+            self.usable = false;
+            statement_error(statement, &error)
+        })
     }
 
     async fn execute(&mut self, statement: &Statement<'_>) -> Result<u64> {
         let query = self.query(statement)?;
         let connection = self.connection.get(statement.operation)?;
-        match query.execute(connection).await {
+        let outcome = query.execute(connection).await;
+        self.stop();
+        match outcome {
             Ok(result) => Ok(result.rows_affected()),
             Err(error) => {
                 self.usable = false;
@@ -181,7 +231,10 @@ impl Session for SqliteSession {
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
         let Self {
-            connection, usable, ..
+            connection,
+            usable,
+            limit,
+            ..
         } = self;
         let connection = match connection.get(statement.operation) {
             Ok(connection) => connection,
@@ -196,6 +249,10 @@ impl Session for SqliteSession {
                     Err(statement_error(statement, &error))
                 }
             })
+            .chain(stream::poll_fn(move |_| {
+                limit.iter().for_each(Limit::stop);
+                Poll::Ready(None)
+            }))
             .boxed()
     }
 
@@ -240,8 +297,11 @@ impl Session for SqliteSession {
         &mut self,
         declared: &crate::guard::Declared,
     ) -> Result<crate::guard::Catalog> {
+        self.start();
         let connection = self.connection.get("read catalog")?;
-        match super::guard::catalog(connection, declared).await {
+        let outcome = super::guard::catalog(connection, declared).await;
+        self.stop();
+        match outcome {
             Ok(catalog) => Ok(catalog),
             Err(error) => {
                 self.usable = false;
@@ -297,14 +357,17 @@ struct Limit {
     started: Instant,
     /// Nanoseconds since `started`; 0 while nothing is limited.
     deadline: Arc<AtomicU64>,
+    /// Whether a connection may be left with one that is over.
+    left_behind: Arc<AtomicBool>,
 }
 
 impl Limit {
-    fn new(timeout: Duration) -> Self {
+    fn new(timeout: Duration, left_behind: &Arc<AtomicBool>) -> Self {
         Self {
             timeout,
             started: Instant::now(),
             deadline: Arc::default(),
+            left_behind: Arc::clone(left_behind),
         }
     }
 
@@ -312,11 +375,20 @@ impl Limit {
         let deadline = nanoseconds(self.started.elapsed().saturating_add(self.timeout));
         self.deadline.store(deadline, Ordering::Relaxed);
     }
+
+    fn stop(&self) {
+        self.deadline.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Limit {
+    /// Whoever drops a statement that still runs does not wait for it: it is interrupted at once,
+    /// and lets the connection go.
     fn drop(&mut self) {
-        self.deadline.store(0, Ordering::Relaxed);
+        if self.deadline.load(Ordering::Relaxed) != 0 {
+            self.left_behind.store(true, Ordering::Relaxed);
+            self.deadline.store(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -91,6 +91,12 @@ impl Rewriter<'_> {
             }
             | Expr::BinaryOp { left, op, right } => {
                 check_operator(op)?;
+                // Those of JSON.
+                if matches!(op, BinaryOperator::Arrow | BinaryOperator::LongArrow)
+                    && self.catalog.operators_may_fail()
+                {
+                    self.fallible.saw(|| format!("the operator {op}"));
+                }
                 self.expression(left)?;
                 self.expression(right)
             }
@@ -134,6 +140,13 @@ impl Rewriter<'_> {
                 escape_char,
                 ..
             } => {
+                // Too long a pattern is refused, and more than one letter to escape by.
+                let is_fixed = |expression: &Expr| matches!(expression, Expr::Value(_));
+                if self.catalog.operators_may_fail()
+                    && !(is_fixed(pattern) && escape_char.as_deref().is_none_or(is_fixed))
+                {
+                    self.fallible.saw(|| "LIKE by a column".to_owned());
+                }
                 self.expression(expr)?;
                 self.expression(pattern)?;
                 self.maybe(escape_char.as_deref_mut())
@@ -256,6 +269,9 @@ impl Rewriter<'_> {
         } = function;
         if *uses_odbc_syntax || !matches!(parameters, FunctionArguments::None) {
             return Err(other_function());
+        }
+        if self.catalog.may_fail(name) {
+            self.fallible.saw(|| format!("the function {name}"));
         }
         match args {
             // A keyword of SQL, such as CURRENT_DATE.

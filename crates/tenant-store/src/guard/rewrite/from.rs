@@ -201,7 +201,8 @@ impl Rewriter<'_> {
                         *factor = derived(view.query, named.tree);
                         Ok(Vec::new())
                     }
-                    Ownership::Tenant(_) => {
+                    Ownership::Tenant(keys) => {
+                        self.fallible.saw_table(&relation.name, keys);
                         let renames = alias
                             .as_ref()
                             .is_some_and(|alias| !alias.columns.is_empty());
@@ -215,7 +216,6 @@ impl Rewriter<'_> {
                         clause.has_replaced = true;
                         // It was noted just now.
                         self.replaced_names.extend(clause.names.last().cloned());
-                        self.replaced_qualified |= name.0.len() > 1 && alias.is_none();
                         let table = self.source.slice(first, last)?.to_owned();
                         let condition = self.condition(name, None)?;
                         let named = self.derived_alias(name, alias.as_ref())?;
@@ -678,6 +678,10 @@ pub(super) fn closed_table(relation: &Relation, closed: Closed) -> Refusal {
         Closed::Virtual => Refusal::new(
             format!("the virtual table {name}"),
             "its index and its ranks are those of all tenants: use PlatformScope",
+        ),
+        Closed::Replacing => Refusal::new(
+            format!("the table {name}, whose definition says ON CONFLICT"),
+            "it replaces or drops rows unasked, of other tenants among them: leave the clause out",
         ),
         Closed::View => Refusal::new(
             format!("the view {name}"),

@@ -6,6 +6,7 @@
 //! refused.
 
 mod expression;
+mod fallible;
 mod from;
 mod query;
 mod write;
@@ -18,6 +19,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token};
 
+use self::fallible::Fallible;
 use super::catalog::Catalog;
 use super::refusal::Refusal;
 use super::source::{Kind, Place, Source, dialect};
@@ -136,9 +138,8 @@ struct Rewriter<'c> {
     ctes: Vec<String>,
     /// Those around a view, which must not be taken for the tables of its query.
     outer_ctes: Vec<String>,
-    /// Whether a sub-query has taken the place of a table, and of one with a schema in its name.
+    /// Whether a sub-query has taken the place of a table.
     replaced: bool,
-    replaced_qualified: bool,
     /// How those tables are called.
     replaced_names: Vec<String>,
     /// The most parts in the name of a column.
@@ -147,6 +148,7 @@ struct Rewriter<'c> {
     seen: Account,
     binds_tenant: bool,
     written: Vec<Arc<str>>,
+    fallible: Fallible,
     /// The views around this text, outermost first.
     views: Vec<Arc<str>>,
 }
@@ -175,12 +177,12 @@ impl<'c> Rewriter<'c> {
             ctes: Vec::new(),
             outer_ctes: Vec::new(),
             replaced: false,
-            replaced_qualified: false,
             replaced_names: Vec::new(),
             longest_path: 0,
             seen: Account::default(),
             binds_tenant: false,
             written: Vec::new(),
+            fallible: Fallible::default(),
             views: Vec::new(),
         }
     }
@@ -214,6 +216,9 @@ impl<'c> Rewriter<'c> {
             return Err(Refusal::unplaced());
         }
         self.check_replaced(&statement)?;
+        if self.views.is_empty() {
+            self.fallible.check()?;
+        }
         let text = self.splice();
         self.check(&text, &statement)?;
         Ok((text, statement))
@@ -369,7 +374,7 @@ impl<'c> Rewriter<'c> {
     /// Refuses what only a table itself has, where a sub-query has taken its place.
     fn check_replaced(&self, statement: &Statement) -> Result<(), Refusal> {
         const ADVICE: &str = "join the table by LEFT JOIN … ON or JOIN, or give it an alias";
-        if self.replaced_qualified && self.longest_path > 2 {
+        if self.replaced && self.longest_path > 2 {
             return Err(Refusal::new(
                 "a column named with its schema, of a table in a full join or one by USING",
                 ADVICE,
@@ -495,7 +500,7 @@ impl<'c> Rewriter<'c> {
     }
 
     /// Rewrites the query of a view, which then stands in the place of its name.
-    fn view(&self, name: &Arc<str>, definition: &str) -> Result<View, Refusal> {
+    fn view(&mut self, name: &Arc<str>, definition: &str) -> Result<View, Refusal> {
         if self.views.len() >= DEEPEST_VIEW || self.views.contains(name) {
             return Err(Refusal::new(
                 format!("the view {name}"),
@@ -507,6 +512,8 @@ impl<'c> Rewriter<'c> {
         let mut inner = Rewriter::new(self.catalog, source, self.tenant.clone());
         inner.views.clone_from(&self.views);
         inner.views.push(Arc::clone(name));
+        // What it gives out may be looked at before its rows are told apart.
+        inner.fallible.depth = 1;
         inner.outer_ctes = self.outer_ctes.iter().chain(&self.ctes).cloned().collect();
         if inner.source.depth() > DEPTH_OF_VIEW {
             return Err(Refusal::new(
@@ -518,6 +525,7 @@ impl<'c> Rewriter<'c> {
             return Err(Refusal::unplaced());
         }
         let (text, statement) = inner.run().map_err(unfit)?;
+        self.fallible.take_over(inner.fallible);
         match statement {
             Statement::Query(query) if inner.written.is_empty() => Ok(View {
                 text,

@@ -36,12 +36,15 @@ impl Rewriter<'_> {
             return Err(other_clause());
         }
         let seen = self.ctes.len();
+        self.fallible.depth += 1;
         if let Some(with) = with {
             self.with(with)?;
         }
         self.set_expr(body, !locks.is_empty())?;
         if let Some(order_by) = order_by {
+            let before = self.fallible.begin_result(true);
             self.order_by(order_by)?;
+            self.fallible.begin_result(before);
         }
         match limit_clause {
             None => {}
@@ -75,6 +78,7 @@ impl Rewriter<'_> {
             }
         }
         self.ctes.truncate(seen);
+        self.fallible.depth -= 1;
         Ok(())
     }
 
@@ -129,11 +133,13 @@ impl Rewriter<'_> {
         if values.explicit_row || values.value_keyword {
             return Err(other_clause());
         }
+        let before = self.fallible.begin_result(true);
         for row in &mut values.rows {
             for value in &mut row.content {
                 self.expression(value)?;
             }
         }
+        self.fallible.begin_result(before);
         Ok(())
     }
 
@@ -190,6 +196,7 @@ impl Rewriter<'_> {
             self.expressions(expressions)?;
         }
         self.projection(projection)?;
+        let before = self.fallible.begin_result(false);
         let start = self.source.at(select_token.0.span.start)?;
         if !from.is_empty() {
             let keyword = self.find_from(start)?;
@@ -207,13 +214,16 @@ impl Rewriter<'_> {
         }
         match group_by {
             GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => {
+                self.fallible.begin_result(true);
                 self.expressions(expressions)?;
+                self.fallible.begin_result(false);
             }
             _ => return Err(other_clause()),
         }
         if let Some(having) = having {
             self.expression(having)?;
         }
+        self.fallible.begin_result(before);
         for window in named_window {
             match &mut window.1 {
                 NamedWindowExpr::NamedWindow(_) => {}
@@ -263,6 +273,7 @@ impl Rewriter<'_> {
     }
 
     pub(super) fn projection(&mut self, items: &mut [SelectItem]) -> Result<(), Refusal> {
+        let before = self.fallible.begin_result(true);
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expression)
@@ -284,6 +295,7 @@ impl Rewriter<'_> {
                 SelectItem::ExprWithAliases { .. } => return Err(other_clause()),
             }
         }
+        self.fallible.begin_result(before);
         Ok(())
     }
 

@@ -151,7 +151,10 @@ impl Rewriter<'_> {
         };
         self.assignments(assignments)?;
         if let Some(selection) = selection {
+            // The row in the way is the tenant's own.
+            let before = self.fallible.begin_result(true);
             self.expression(selection)?;
+            self.fallible.begin_result(before);
         }
         let update = self.source.find(start, |index, place| {
             place.keyword == Keyword::UPDATE
@@ -181,6 +184,7 @@ impl Rewriter<'_> {
         let Ownership::Tenant(Keys {
             with_tenant,
             any_without,
+            ..
         }) = &relation.ownership
         else {
             return Err(Refusal::unplaced());
@@ -444,7 +448,8 @@ impl Rewriter<'_> {
         self.saw_relation();
         let relation = Arc::clone(self.catalog.relation(name)?);
         match &relation.ownership {
-            Ownership::Tenant(_) => {
+            Ownership::Tenant(keys) => {
+                self.fallible.saw_table(&relation.name, keys);
                 if !self.written.contains(&relation.name) {
                     self.written.push(Arc::clone(&relation.name));
                 }
@@ -501,6 +506,7 @@ impl Rewriter<'_> {
     }
 
     fn assignments(&mut self, assignments: &mut [Assignment]) -> Result<(), Refusal> {
+        let before = self.fallible.begin_result(true);
         for assignment in assignments {
             match &assignment.target {
                 AssignmentTarget::ColumnName(column) => self.check_column(column)?,
@@ -512,6 +518,7 @@ impl Rewriter<'_> {
             }
             self.expression(&mut assignment.value)?;
         }
+        self.fallible.begin_result(before);
         Ok(())
     }
 

@@ -68,7 +68,8 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Returns whether a prepared statement is older than a migration that changed a column's type.
+/// Returns whether a prepared statement is older than a migration that changed a column's type, or
+/// is gone from the connection.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else {
         return false;
@@ -78,6 +79,7 @@ pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
         // Other refusals share the state; the routine is the same in every language.
         .is_some_and(|error| {
             error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery")
+                || error.code() == "26000"
         })
 }
 
@@ -183,8 +185,10 @@ impl ServerError {
                 column: None,
             };
         }
-        // Class 22 quotes the input that it could not take.
-        let quotes_values = state.starts_with("22");
+        // Class 22 quotes the input that it could not take; so does an error of syntax in a value,
+        // such as a tsquery, which has no place in the statement.
+        let has_place = details.is_some_and(|details| details.position().is_some());
+        let quotes_values = state.starts_with("22") || state == "42601" && !has_place;
         Self {
             state,
             message: (!quotes_values).then(|| error.message().to_owned()),

@@ -112,6 +112,14 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
             .with_source(SqliteCause(
                 "a trigger refused it (result code 1811)".to_owned(),
             )),
+        // A function may quote the value that it could not take.
+        sqlx::Error::Database(database)
+            if database.code().as_deref() == Some("1") && !names_alone(database.message()) =>
+        {
+            error.with_source(SqliteCause(
+                "a function refused a value, or the statement is wrong (result code 1)".to_owned(),
+            ))
+        }
         // SQLite itself names tables, columns and constraints, and quotes no value.
         sqlx::Error::Database(database) => {
             let error = match (
@@ -132,6 +140,37 @@ fn finish(error: Error, cause: &sqlx::Error) -> Error {
         }
         cause => error.with_source(SqliteCause(cause.to_string())),
     }
+}
+
+/// Says whether a message of the result code 1 is one of those about a statement or the schema, which
+/// quote no value (`src/resolve.c`, `src/build.c`, `src/parse.y`).
+fn names_alone(message: &str) -> bool {
+    const BEGINNINGS: [&str; 20] = [
+        "1st ORDER BY",
+        "ambiguous column name",
+        "cannot ",
+        "circular reference",
+        "foreign key mismatch",
+        "incomplete input",
+        "index ",
+        "integer overflow",
+        "misuse of ",
+        "near \"",
+        "no such ",
+        "no tables specified",
+        "row value misused",
+        "sub-select returns",
+        "table ",
+        "there is already",
+        "too many ",
+        "unknown ",
+        "view ",
+        "wrong number of arguments",
+    ];
+    BEGINNINGS
+        .iter()
+        .any(|beginning| message.starts_with(beginning))
+        || message.contains(" values for ")
 }
 
 /// Returns the name of a constraint that SQLite tells.

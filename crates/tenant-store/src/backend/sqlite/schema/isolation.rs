@@ -236,10 +236,23 @@ fn foreign_key_problems(keys: &[ForeignKey], table: &str) -> Vec<Problem> {
 /// Finds an `ON CONFLICT` clause, in any case and with any space or comment between: outside of
 /// texts, names in quotes and comments these two words mean nothing else, and whatever clause
 /// follows is refused.
-fn says_on_conflict(sql: &str) -> bool {
-    let mut rest = sql;
+pub(crate) fn says_on_conflict(sql: &str) -> bool {
     let mut after_on = false;
-    while let Some(first) = rest.chars().next() {
+    for token in tokens(sql) {
+        if after_on && token.eq_ignore_ascii_case("conflict") {
+            return true;
+        }
+        after_on = token.eq_ignore_ascii_case("on");
+    }
+    false
+}
+
+/// Returns the tokens of a text without space and comments
+/// (<https://www.sqlite.org/src/file/src/tokenize.c>).
+pub(crate) fn tokens(sql: &str) -> impl Iterator<Item = &str> {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
         let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
         let length = match first {
             '\'' | '"' | '`' => quoted(rest, first),
@@ -251,15 +264,11 @@ fn says_on_conflict(sql: &str) -> bool {
         };
         let (token, tail) = rest.split_at(length);
         rest = tail;
-        if token.trim().is_empty() || token.starts_with("--") || token.starts_with("/*") {
-            continue;
-        }
-        if after_on && token.eq_ignore_ascii_case("conflict") {
-            return true;
-        }
-        after_on = token.eq_ignore_ascii_case("on");
-    }
-    false
+        Some(token)
+    })
+    .filter(|token| {
+        !(token.trim().is_empty() || token.starts_with("--") || token.starts_with("/*"))
+    })
 }
 
 /// Returns the length of what stands in quotes; a quote in it, written twice, begins the next.
