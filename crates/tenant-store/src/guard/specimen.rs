@@ -46,5 +46,8 @@ fn catalog(database: Dialect, schema: &str) -> Catalog {
     ] {
         catalog.add_function(None, name);
     }
+    if database == Dialect::Sqlite {
+        catalog.set_total_functions(&["count", "sum", "lower", "coalesce", "row_number"]);
+    }
     catalog
 }

@@ -270,6 +270,10 @@ mod tests {
                 "invoices=1",
             ),
             (
+                "insert into invoices (id, total, tenant_id) select *, $1 from unnest($2::int8[], $3::int8[]) as input (a, b)",
+                "invoices=1",
+            ),
+            (
                 "update invoices set tenant_id = $1 where tenant_id = $2",
                 "invoices=2 invoices=1",
             ),
@@ -545,6 +549,11 @@ mod tests {
             ),
             (
                 "insert into invoices (tenant_id) values ('6f1c8a52-7a0c-4f2e-9d3b-0c1d2e3f4a5b')",
+                "invoices",
+            ),
+            (
+                "insert into invoices (tenant_id, id, total) select $1, * from countries union all
+                 select *, $1 from countries",
                 "invoices",
             ),
             (

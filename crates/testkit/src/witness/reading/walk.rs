@@ -274,7 +274,11 @@ impl Walk {
             .and_then(|index| {
                 let source = insert.source.as_deref().ok_or(NO_COLUMN)?;
                 let mut tenants = Vec::new();
-                projected(&source.body, index, &mut tenants);
+                let place = Column {
+                    index,
+                    from_end: insert.columns.len() - 1 - index,
+                };
+                projected(&source.body, place, &mut tenants);
                 bound(tenants)
             });
         self.write(&table, stored);
@@ -482,24 +486,34 @@ fn is_tenant(name: &ObjectName) -> bool {
     name_of(name).is_some_and(|name| name.table == TENANT)
 }
 
-/// Finds what each row of a body has in the column `index`.
-fn projected(body: &SetExpr, index: usize, tenants: &mut Vec<Operand>) {
+/// A column of a row, counted from either side.
+#[derive(Clone, Copy)]
+struct Column {
+    index: usize,
+    from_end: usize,
+}
+
+/// Finds what each row of a body has in a column.
+fn projected(body: &SetExpr, column: Column, tenants: &mut Vec<Operand>) {
     match body {
-        SetExpr::Values(values) => projected_values(values, index, tenants),
-        SetExpr::Query(query) => projected(&query.body, index, tenants),
+        SetExpr::Values(values) => projected_values(values, column.index, tenants),
+        SetExpr::Query(query) => projected(&query.body, column, tenants),
         SetExpr::SetOperation { left, right, .. } => {
-            projected(left, index, tenants);
-            projected(right, index, tenants);
+            projected(left, column, tenants);
+            projected(right, column, tenants);
         }
         SetExpr::Select(select) => {
-            // Behind a `*` nobody knows which column is which.
-            let fields = select.projection.iter().map_while(|item| match item {
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                    Some(expr)
-                }
+            let field = |item| match item {
+                &SelectItem::UnnamedExpr(ref expr)
+                | &SelectItem::ExprWithAlias { ref expr, .. } => Some(expr),
                 _ => None,
-            });
-            tenants.push(nth(fields, index));
+            };
+            // Behind a `*` nobody knows which column is which, but from the end: the server takes as
+            // many as are listed, no more and no fewer.
+            let items = &select.projection;
+            let found = items.iter().map_while(field).nth(column.index);
+            let found = found.or_else(|| items.iter().rev().map_while(field).nth(column.from_end));
+            tenants.push(found.map_or(Operand::Other, operand));
         }
         _ => tenants.push(Operand::Other),
     }
