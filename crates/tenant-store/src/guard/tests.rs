@@ -420,8 +420,8 @@ fn sqlite_has_its_own_grammar() {
             "a column named with its schema",
         ),
         (
-            "select id from c where abs(n) = 1",
-            "the function abs beside the index c_n of c",
+            "select id from c where t ->> 'x' = lower('y')",
+            "the operator ->> beside the index c_n of c",
         ),
         ("select * from 'a'", "a name in single quotes"),
     ] {
