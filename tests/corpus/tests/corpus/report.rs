@@ -89,6 +89,17 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut refused: Vec<_> = self.refused.iter().collect();
+        refused.sort_by_key(|(_, (count, _))| *count);
+        for (reason, (count, shortest)) in refused {
+            let mut shortest = shortest.split_whitespace().collect::<Vec<_>>().join(" ");
+            if let Some((end, _)) = shortest.char_indices().nth(160) {
+                shortest.truncate(end);
+                shortest.push('…');
+            }
+            writeln!(f, "{count:>7} refused: {reason}\n          as {shortest}")?;
+        }
+        // At the end, where a page of evidence is sure to have it.
         write!(
             f,
             "{}: {} tried, {} rewritten and equal for all tenants ({} without any row), {} fail with and \
@@ -103,17 +114,6 @@ impl fmt::Display for Report {
             self.refused_by_both,
             self.refused(),
             self.mismatches()
-        )?;
-        let mut refused: Vec<_> = self.refused.iter().collect();
-        refused.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-        for (reason, (count, shortest)) in refused {
-            let mut shortest = shortest.split_whitespace().collect::<Vec<_>>().join(" ");
-            if let Some((end, _)) = shortest.char_indices().nth(160) {
-                shortest.truncate(end);
-                shortest.push('…');
-            }
-            write!(f, "\n{count:>7} refused: {reason}\n          as {shortest}")?;
-        }
-        Ok(())
+        )
     }
 }
