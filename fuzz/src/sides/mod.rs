@@ -1,5 +1,6 @@
 //! The judge that runs statements: two tenants on one side, one of them alone on the other.
 
+mod bare;
 mod outcome;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -42,9 +43,9 @@ pub trait Ground: Sized {
     /// Opens them, and the store whose guard is judged.
     async fn open() -> Result<(Self, Arc<SqlGuard>), Trouble>;
 
-    /// Says whether a statement asks for the number of a row, which is the table's own and not the
-    /// tenant's: others' rows have a part in it, and a sub-query in the place of a table has none.
-    fn asks_for_numbers(sql: &str) -> bool;
+    /// Says whether a statement leaves to the database what it gives: the number of a row, which is the
+    /// table's own and not the tenant's, or any row of several.
+    fn is_free(sql: &str) -> bool;
 
     /// Runs what the guard made of a statement beside the other tenant's rows, and takes it back.
     async fn shared(&mut self, pair: &Pair<'_>) -> Result<Outcome, Failure>;
@@ -157,7 +158,7 @@ impl<G: Ground> Sides<G> {
         };
         let takes_any =
             has_sub_query(pair.written) && (is_of_a_value(&shared) || is_of_a_value(&alone));
-        let is_free = takes_any || G::asks_for_numbers(pair.written) || is_tied(pair.written);
+        let is_free = takes_any || G::is_free(pair.written) || is_tied(pair.written);
         match is_free || self.is_undetermined(pair, alone.as_ref().ok()) {
             true => Ok(Verdict::Undetermined),
             false => Err(finding(kind, pair, &details)),

@@ -49,7 +49,7 @@ impl Ground for Postgres {
         Ok((ground, guard))
     }
 
-    fn asks_for_numbers(sql: &str) -> bool {
+    fn is_free(sql: &str) -> bool {
         names(sql, &["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"])
     }
 

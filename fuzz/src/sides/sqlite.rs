@@ -16,6 +16,7 @@ use uuid::Uuid;
 use tenantry_store::guard::SqlGuard;
 use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
 
+use super::bare::has_bare_column;
 use super::outcome::{Failure, Outcome, hexadecimal};
 use super::rows::{OUR_ROWS, Rows, THEIR_ROWS};
 use super::{Ground, OURS, Pair, THEIRS, Trouble, names};
@@ -49,8 +50,8 @@ impl Ground for Sqlite {
         Ok((ground, guard))
     }
 
-    fn asks_for_numbers(sql: &str) -> bool {
-        names(sql, &["rowid", "oid", "_rowid_"])
+    fn is_free(sql: &str) -> bool {
+        names(sql, &["rowid", "oid", "_rowid_"]) || has_bare_column(sql)
     }
 
     async fn shared(&mut self, pair: &Pair<'_>) -> Result<Outcome, Failure> {
