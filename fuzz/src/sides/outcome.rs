@@ -61,6 +61,8 @@ impl Failure {
             "syntax error",
             "out of range - should be",
             "is not in select list",
+            // White space that only the parser knows.
+            "unrecognized token",
         ]
         .iter()
         .any(|part| message.contains(part))

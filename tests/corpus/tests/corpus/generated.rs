@@ -118,6 +118,7 @@ async fn compare(
     let seen = seen
         .iter()
         .map(|(construct, [equal, refused])| format!("{construct}: {equal}+{refused}"));
+    println!("seed {seed}");
     println!(
         "constructs in equal and in refused statements: {}",
         seen.collect::<Vec<_>>().join(", ")
