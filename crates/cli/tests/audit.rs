@@ -121,6 +121,48 @@ async fn a_database_seeded_with_each_fault_shows_them_all() {
     );
 }
 
+/// For the page about it: every fault in a database, those that hide others in one of their own.
+#[tokio::test]
+#[ignore = "run by scripts/prove"]
+#[allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
+async fn prove_audit_of_seeded_databases() {
+    let make = async |walled: &Walled, fault: &faults::Fault| match fault.by {
+        By::Owner => walled.owner_runs(fault.made).await.unwrap(),
+        By::Administrator => walled.admin_runs(fault.made).await,
+    };
+    let shown = |walled: &Walled, answer: &Answer| {
+        let (owner, app, platform) = (
+            walled.named("{owner}"),
+            walled.named("{app}"),
+            walled.named("{platform}"),
+        );
+        let text = answer.stdout.replace(&owner, "owner").replace(&app, "app");
+        println!(
+            "{}exit code {}\n",
+            text.replace(&platform, "platform"),
+            answer.code
+        );
+    };
+    let walled = Walled::empty().await;
+    let (mut count, mut alone) = (0, 0);
+    for fault in faults::all().filter(|fault| !fault.alone) {
+        make(&walled, fault).await;
+        count += 1;
+    }
+    println!("$ tenantry audit        # {count} faults in one database");
+    shown(&walled, &audit(&walled.app, &[]).await);
+    for fault in faults::all().filter(|fault| fault.alone) {
+        let walled = Walled::empty().await;
+        make(&walled, fault).await;
+        let answer = audit(&walled.app, &[]).await;
+        println!("$ tenantry audit        # {}", fault.name);
+        shown(&walled, &answer);
+        assert_ne!(answer.code, 0, "{}", fault.name);
+        alone += 1;
+    }
+    println!("{count} faults found in one database, {alone} each in one of its own");
+}
+
 #[tokio::test]
 async fn a_clean_database_is_told_in_one_line() {
     let walled = Walled::with_invoices().await;
