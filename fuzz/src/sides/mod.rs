@@ -158,7 +158,12 @@ impl<G: Ground> Sides<G> {
         };
         let takes_any =
             has_sub_query(pair.written) && (is_of_a_value(&shared) || is_of_a_value(&alone));
-        let is_free = takes_any || G::is_free(pair.written) || is_tied(pair.written);
+        // Among rows that are alike to its order, a limit takes any, and as many.
+        let is_limited_alike = matches!((&shared, &alone), (Ok(shared), Ok(alone))
+            if shared.rows.len() == alone.rows.len())
+            && names(pair.written, &["limit", "offset", "fetch"]);
+        let is_free =
+            takes_any || is_limited_alike || G::is_free(pair.written) || is_tied(pair.written);
         match is_free || self.is_undetermined(pair, alone.as_ref().ok()) {
             true => Ok(Verdict::Undetermined),
             false => Err(finding(kind, pair, &details)),
