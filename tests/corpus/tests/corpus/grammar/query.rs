@@ -818,7 +818,7 @@ impl Grammar<'_> {
         let as_word = if self.choices.chance(50) { "as " } else { "" };
         let mut columns = columns.to_vec();
         let mut list = String::new();
-        if self.is_postgres() && (rename || self.choices.chance(15)) {
+        if self.is_postgres() && !columns.is_empty() && (rename || self.choices.chance(15)) {
             let count = if rename {
                 columns.len()
             } else {
