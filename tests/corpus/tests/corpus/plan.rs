@@ -1,8 +1,9 @@
 //! The plan that PostgreSQL makes of a rewritten statement, and whether each scan in it has the tenant.
 //!
 //! A scan of a table with a tenant must be restricted by `tenant_id = <the tenant>` in a condition
-//! of its own, or by `tenant_id = <other>.tenant_id` where the other is restricted; a disjunction, a
-//! condition of the join above or a filter of the result do not count.
+//! of its own, or by `tenant_id = <other>.tenant_id` where the other is restricted; a disjunction
+//! counts if each of its branches does, a condition of the join above or a filter of the result do
+//! not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,9 @@ pub(crate) fn unscoped(plan: &Value, owned: &[String], tenant: &str) -> Vec<Stri
     let mut links: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for scan in &scans {
         for conjunct in &scan.conditions {
+            if is_bound_in_each_branch(conjunct, &scan.alias, tenant) {
+                scoped.insert(&scan.alias);
+            }
             let Some(other) = other_side(conjunct, &scan.alias) else {
                 continue;
             };
@@ -102,6 +106,19 @@ fn collect(node: &Value, owned: &[String], scans: &mut Vec<Scan>, joined: &mut V
     }
 }
 
+/// Says whether a condition is a disjunction with the tenant in each branch, as the planner makes one to
+/// look for each branch in an index.
+fn is_bound_in_each_branch(condition: &str, alias: &str, tenant: &str) -> bool {
+    let branches = split(condition, " OR ");
+    let value = format!("'{tenant}'::uuid");
+    let is_bound = |branch: &String| {
+        conjuncts(branch)
+            .iter()
+            .any(|conjunct| other_side(conjunct, alias).as_ref() == Some(&value))
+    };
+    branches.len() > 1 && branches.iter().all(is_bound)
+}
+
 /// Returns what the tenant of `alias` is equal to by this condition.
 fn other_side(conjunct: &str, alias: &str) -> Option<String> {
     let (left, right) = conjunct.split_once(" = ")?;
@@ -124,14 +141,18 @@ fn names(alias: &str) -> [String; 2] {
 
 /// Splits `((a) AND (b))` at the outermost level.
 fn conjuncts(condition: &str) -> Vec<String> {
+    split(condition, " AND ")
+}
+
+fn split(condition: &str, word: &str) -> Vec<String> {
     let condition = without_parentheses(condition.trim());
     let mut parts = Vec::new();
     let mut start = 0;
     let bytes = condition.as_bytes();
     for (index, depth) in depths(condition) {
-        if depth == 0 && bytes[index..].starts_with(b" AND ") {
+        if depth == 0 && bytes[index..].starts_with(word.as_bytes()) {
             parts.push(&condition[start..index]);
-            start = index + 5;
+            start = index + word.len();
         }
     }
     if parts.is_empty() {
@@ -142,7 +163,8 @@ fn conjuncts(condition: &str) -> Vec<String> {
         };
     }
     parts.push(&condition[start..]);
-    parts.into_iter().flat_map(conjuncts).collect()
+    let again = |part| split(part, word);
+    parts.into_iter().flat_map(again).collect()
 }
 
 fn without_parentheses(text: &str) -> &str {
@@ -197,4 +219,15 @@ fn conditions_are_split_at_the_outermost_and() {
         ["NOT ((a.x = 1) AND (a.y = 2))"]
     );
     assert!(conjuncts("").is_empty());
+}
+
+#[test]
+fn a_disjunction_counts_if_each_branch_does() {
+    let bound = |condition: &str| is_bound_in_each_branch(condition, "n", "t");
+    let one = "(n.tenant_id = 't'::uuid) AND (n.id < 1)";
+    assert!(bound(&format!("(({one}) OR ({one}))")));
+    assert!(bound(&format!("({one}) OR (n.tenant_id = 't'::uuid)")));
+    assert!(!bound(&format!("({one}) OR (n.id > 4)")));
+    assert!(!bound(&format!("({one}) OR (n.tenant_id = 'u'::uuid)")));
+    assert!(!bound(one));
 }
