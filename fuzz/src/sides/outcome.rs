@@ -63,6 +63,8 @@ impl Failure {
             "is not in select list",
             // White space that only the parser knows.
             "unrecognized token",
+            // What is put in can make an alias a column, and a statement one of aggregates.
+            "misuse of aggregate",
         ]
         .iter()
         .any(|part| message.contains(part))

@@ -416,6 +416,14 @@ fn sqlite_has_its_own_grammar() {
         ("select * from a where n in b", "cannot read"),
         ("select * from a where t like any (t)", "another dialect"),
         (
+            "select a.id from a natural join (b join c on b.n = c.n)",
+            "a join in brackets beside NATURAL",
+        ),
+        (
+            "select a.id from (a join b on a.n = b.n) full join c on c.n = a.n",
+            "a join in brackets beside NATURAL",
+        ),
+        (
             "select main.a.n from b full join a on true",
             "a column named with its schema",
         ),

@@ -88,6 +88,9 @@ impl Rewriter<'_> {
         item: &mut TableWithJoins,
         replaces: bool,
     ) -> Result<Vec<Condition>, Refusal> {
+        if self.catalog.database == Dialect::Sqlite {
+            check_brackets(item)?;
+        }
         let TableWithJoins { relation, joins } = item;
         // What stands on the left of a join without ON, or of a full one, that fills it with NULL.
         let mut left_replaced = replaces;
@@ -551,6 +554,31 @@ impl Rewriter<'_> {
             format!("a locking clause over {table} as it is joined here"),
             "name the table with an alias and no columns, and join it by ON; lock no view",
         )
+    }
+}
+
+/// Refuses a join in brackets beside one of another kind than ON: which of two columns of a name SQLite
+/// then takes depends on how it plans the join, and a condition more is another plan.
+fn check_brackets(item: &TableWithJoins) -> Result<(), Refusal> {
+    let is_nested = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. });
+    let mut nested = is_nested(&item.relation);
+    let mut is_unclear = false;
+    for join in &item.joins {
+        nested |= is_nested(&join.relation);
+        let (fills_left, _) = side_filled(&join.join_operator);
+        let constraint = constraint(&join.join_operator)?;
+        is_unclear |= fills_left
+            || matches!(
+                constraint,
+                JoinConstraint::Using(_) | JoinConstraint::Natural
+            );
+    }
+    match nested && is_unclear {
+        true => Err(Refusal::new(
+            "a join in brackets beside NATURAL, USING, RIGHT or FULL",
+            "join by ON, or write a sub-query in its place",
+        )),
+        false => Ok(()),
     }
 }
 
