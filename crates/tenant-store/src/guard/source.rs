@@ -116,6 +116,12 @@ impl Source {
                 .ok_or_else(|| Refusal::unreadable("its tokens"))?;
             match &token.token {
                 Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab) => {
+                    if slice.contains(|one| !matches!(one, ' ' | '\t' | '\n' | '\r' | '\x0c')) {
+                        return Err(Refusal::new(
+                            "white space that not every reader takes for such",
+                            "write a plain space",
+                        ));
+                    }
                     self.text.push_str(slice);
                     touching = Edge::Plain;
                     continue;

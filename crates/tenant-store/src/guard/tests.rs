@@ -415,6 +415,7 @@ fn sqlite_has_its_own_grammar() {
         ),
         ("select * from a where n in b", "cannot read"),
         ("select * from a where t like any (t)", "another dialect"),
+        ("select *\u{b}from a", "white space"),
         (
             "select a.id from a natural join (b join c on b.n = c.n)",
             "a join in brackets beside NATURAL",

@@ -86,6 +86,10 @@ struct Scan {
 
 fn collect(node: &Value, owned: &[String], scans: &mut Vec<Scan>, joined: &mut Vec<String>) {
     let text = |name: &str| node[name].as_str().unwrap_or_default();
+    // What a constant condition rules out is never run, and has lost its other conditions.
+    if text("One-Time Filter") == "false" {
+        return;
+    }
     for name in JOINED {
         // A condition of an outer join restricts one side only; the planner has put what holds for
         // a scan into the scan.
