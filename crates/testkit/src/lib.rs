@@ -8,12 +8,14 @@
 //! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
 //! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
+//! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
 //! Nothing is ever skipped: where no server can be found, the [`Error`] tells what to install.
 //!
-//! This crate holds no fixtures and no fakes; the in-memory and embedded backends of Tenantry are
-//! full implementations, and live with the trait they implement.
+//! This crate holds no fixtures, and one fake: of Key Vault, which nobody can install. The in-memory
+//! and embedded backends of Tenantry are full implementations, and live with the trait they
+//! implement.
 //!
 //! # Examples
 //!
@@ -37,6 +39,8 @@ mod error;
 mod settings;
 
 mod isolation;
+#[cfg(feature = "key-vault")]
+pub mod key_vault;
 mod pgbouncer;
 mod postgres;
 mod proxy;
