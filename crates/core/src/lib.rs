@@ -12,7 +12,7 @@
 //! | the request | [`RequestContext`], [`Actor`], [`TraceParent`], [`CorrelationId`] | who acts and in which trace, handed in and never ambient |
 //! | keys and names | [`TenantKey`], [`SqlName`] | built in one place, with escaping that cannot collide |
 //! | time | [`Clock`], [`SystemClock`], [`ManualClock`] | handed in, so that tests move it |
-//! | secrets | [`SecretReference`], [`Secret`], [`SecretResolver`] | the reference may be stored, the secret cannot |
+//! | secrets | [`SecretReference`], [`Secret`], [`SecretResolver`], [`SecretSource`] | the reference may be stored, the secret cannot, and a rotated one is followed |
 //! | the storage map | [`STORAGE_MAP`], [`Store`], [`Service`] | owner, access and retention of each store, as data |
 //! | observability | [`telemetry`], [`TenantLabel`] | one set of names, and a bounded tenant label |
 //! | errors | [`Error`], [`ErrorKind`] | one enum to match on, whatever store failed |
@@ -58,7 +58,10 @@ pub use self::clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use self::context::{Actor, CorrelationId, RequestContext, TraceParent};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::key::{SqlName, TenantKey};
-pub use self::secret::{Secret, SecretLocation, SecretReference, SecretResolver, SecretScheme};
+pub use self::secret::{
+    RetiringGeneration, Secret, SecretGeneration, SecretGenerations, SecretLocation,
+    SecretReference, SecretResolver, SecretScheme, SecretSource, SecretWatch,
+};
 pub use self::storage_map::{
     AccessPattern, BackendKind, Owners, Retention, STORAGE_MAP, Service, Store, StoreDescriptor,
 };

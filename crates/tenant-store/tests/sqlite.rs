@@ -96,3 +96,61 @@ async fn close_beside_an_open_stream_refuses_writes() {
     drop(stream);
     store.close().await;
 }
+
+mod secret_references {
+    use tenantry_core::{SecretReference, TenantId};
+    use tenantry_store::{
+        Aggregate, ErrorKind, Migrations, Query, Repository as _, RepositoryExt as _,
+        SqliteSettings, TenantStore, sqlite,
+    };
+    use uuid::Uuid;
+
+    #[derive(Debug, Clone, PartialEq, Aggregate)]
+    #[aggregate(table = "connections")]
+    struct Connection {
+        #[aggregate(id)]
+        id: Uuid,
+        password: SecretReference,
+        token: Option<SecretReference>,
+    }
+
+    const CONNECTIONS: &str = "create table connections (
+        tenant_id blob not null, id blob not null, password text not null, token text,
+        primary key (tenant_id, id)) strict";
+
+    #[tokio::test]
+    async fn a_row_holds_a_reference_and_tells_nothing_of_what_stands_there_instead() {
+        let settings = SqliteSettings::temporary();
+        let migrations = Migrations::embedded(&[(1, "connections", CONNECTIONS)]);
+        sqlite::migrate(&settings, &migrations).await.unwrap();
+        let store = TenantStore::sqlite(settings.clone()).await.unwrap();
+        let tenant = TenantId::generate();
+        let connections = store.tenant(tenant).repository::<Connection>();
+        let reference = SecretReference::of_tenant("vault", tenant, "smtp").unwrap();
+        let mut connection = Connection {
+            id: Uuid::now_v7(),
+            password: reference.clone(),
+            token: None,
+        };
+        connections.insert(&mut connection).await.unwrap();
+        let found = Query::new().filter(Connection::PASSWORD.eq(reference));
+        assert_eq!(
+            connections.list(found).await.unwrap().items,
+            [connection.clone()]
+        );
+
+        let work = store.tenant(tenant).begin().await.unwrap();
+        #[cfg(feature = "guard")]
+        sqlx::query("update connections set token = 'hunter2'")
+            .execute(work.sqlx_sqlite().unwrap())
+            .await
+            .unwrap();
+        work.commit().await.unwrap();
+        #[cfg(feature = "guard")]
+        {
+            let error = connections.get(connection.id).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidValue);
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

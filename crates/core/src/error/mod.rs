@@ -8,6 +8,7 @@ mod subject;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// Shorthand for a result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +96,18 @@ pub enum ErrorKind {
     WorkAborted,
     /// A secret, a scope or an operation is not given to this caller.
     PermissionDenied,
+    /// The reference names a vault that this process was not set up for.
+    UnknownVault,
+    /// The secret is there, and an operator has switched it off.
+    SecretDisabled,
+    /// The secret is past its expiry date.
+    SecretExpired,
+    /// The secret becomes valid later.
+    SecretNotYetValid,
+    /// The secret was deleted, and can still be recovered.
+    SecretDeleted,
+    /// The server takes no more calls for a while.
+    Throttled,
     /// This backend cannot do what was asked.
     Unsupported,
     /// Anything else: a defect in Tenantry or an answer that no rule expects.
@@ -116,6 +129,7 @@ impl ErrorKind {
                 | Self::PoolExhausted
                 | Self::StatementTimeout
                 | Self::Unavailable
+                | Self::Throttled
         )
     }
 
@@ -150,6 +164,12 @@ impl ErrorKind {
             Self::CommitUnknown => "commit_unknown",
             Self::WorkAborted => "work_aborted",
             Self::PermissionDenied => "permission_denied",
+            Self::UnknownVault => "unknown_vault",
+            Self::SecretDisabled => "secret_disabled",
+            Self::SecretExpired => "secret_expired",
+            Self::SecretNotYetValid => "secret_not_yet_valid",
+            Self::SecretDeleted => "secret_deleted",
+            Self::Throttled => "throttled",
             Self::Unsupported => "unsupported",
             Self::Unexpected => "unexpected",
         }
@@ -194,6 +214,7 @@ struct Inner {
     subject: Cow<'static, str>,
     detail: Cow<'static, str>,
     constraint: Option<Cow<'static, str>>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -210,6 +231,7 @@ impl Error {
                 subject: Cow::Borrowed(""),
                 detail: Cow::Borrowed(""),
                 constraint: None,
+                retry_after: None,
                 source: None,
             }),
         }
@@ -239,6 +261,13 @@ impl Error {
     #[must_use]
     pub fn with_constraint(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.inner.constraint = Some(name.into());
+        self
+    }
+
+    /// Says how long the server wants to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.inner.retry_after = Some(wait);
         self
     }
 
@@ -272,6 +301,18 @@ impl Error {
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.inner.subject
+    }
+
+    /// Returns what is wrong and what to do about it; may be empty.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.inner.detail
+    }
+
+    /// Returns how long the server wants to be left alone, where it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.inner.retry_after
     }
 
     /// Returns the name of the constraint behind `AlreadyExists` or `ConstraintViolated`, where
@@ -337,6 +378,7 @@ impl fmt::Debug for Error {
             subject,
             detail,
             constraint,
+            retry_after,
             source,
         } = &*self.inner;
         f.debug_struct("Error")
@@ -345,6 +387,7 @@ impl fmt::Debug for Error {
             .field("subject", subject)
             .field("detail", detail)
             .field("constraint", constraint)
+            .field("retry_after", retry_after)
             .field("source", source)
             .finish()
     }

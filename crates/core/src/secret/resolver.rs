@@ -66,11 +66,18 @@ pub trait SecretResolver: Send + Sync + Debug {
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](crate::ErrorKind::NotFound): nothing is kept there, or it is disabled or
-    ///   expired.
+    /// - [`NotFound`](crate::ErrorKind::NotFound): nothing is kept there, or it belongs to another
+    ///   tenant.
+    /// - [`SecretDisabled`](crate::ErrorKind::SecretDisabled),
+    ///   [`SecretExpired`](crate::ErrorKind::SecretExpired),
+    ///   [`SecretNotYetValid`](crate::ErrorKind::SecretNotYetValid),
+    ///   [`SecretDeleted`](crate::ErrorKind::SecretDeleted): it is there, and not to be used.
     /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied): this process may not read it.
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the place did not answer; trying again
-    ///   can succeed.
+    /// - [`Throttled`](crate::ErrorKind::Throttled),
+    ///   [`Unavailable`](crate::ErrorKind::Unavailable): the place took no call or did not answer;
+    ///   trying again can succeed.
+    /// - [`UnknownVault`](crate::ErrorKind::UnknownVault): this resolver was not set up for the
+    ///   vault.
     /// - [`Unsupported`](crate::ErrorKind::Unsupported): this resolver does not serve the
     ///   [scheme](SecretReference::scheme).
     async fn resolve(&self, reference: &SecretReference) -> Result<Arc<Secret>>;

@@ -1,5 +1,6 @@
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rust_decimal::Decimal;
+use tenantry_core::SecretReference;
 use uuid::Uuid;
 
 use super::{ColumnType, ColumnValue, Row, ValueError, ValueSink};
@@ -9,6 +10,8 @@ const NUL: ValueError = ValueError::new(
 );
 const NOT_FINITE: ValueError =
     ValueError::new("is NaN or infinite: store an Option, or a decimal, where a number may lack");
+const NO_REFERENCE: ValueError =
+    ValueError::new("is no reference to a secret, such as kv://vault/name");
 const YEAR: ValueError = ValueError::new("is a time outside the years 1 to 9999");
 const YEAR_OF_DATE: ValueError = ValueError::new("is a date outside the years 1 to 9999");
 
@@ -57,6 +60,22 @@ impl ColumnValue for String {
 
     fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
         Ok(row.text(index)?.map(str::to_owned))
+    }
+}
+
+/// As text; what a secret is, no column can hold.
+impl ColumnValue for SecretReference {
+    type Operand = Self;
+    const TYPE: ColumnType = ColumnType::Text;
+
+    fn write(&self, sink: &mut dyn ValueSink) -> Result<(), ValueError> {
+        sink.text(&self.to_string())
+    }
+
+    fn read_nullable(row: &dyn Row, index: usize) -> Result<Option<Self>, ValueError> {
+        // What stands there instead may be a secret: the error does not repeat it.
+        let parsed = |text: &str| text.parse().map_err(|_| NO_REFERENCE);
+        row.text(index)?.map(parsed).transpose()
     }
 }
 

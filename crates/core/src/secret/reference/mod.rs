@@ -1,17 +1,20 @@
 //! Where a secret is kept.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::{Error, Result};
+use crate::{Error, Result, TenantId};
 
 const EXPECTED: &str = "expected kv://<vault>/<name>[/<version>], \
                         https://<vault>.vault.azure.net/secrets/<name>[/<version>], \
                         file:<path>[#<key>] or env:<NAME>; a secret itself does not belong here";
 const MAX_BYTES: usize = 1024;
+/// What the name of a tenant's secret begins with.
+const TENANT_MARK: &str = "t-";
 
 /// Where a secret is kept: what aggregates and settings hold in place of the secret.
 ///
@@ -122,6 +125,102 @@ pub enum SecretLocation<'a> {
 }
 
 impl SecretReference {
+    /// Returns the reference of a secret that belongs to a tenant: `kv://<vault>/t-<tenant>-<name>`,
+    /// the tenant as 32 hexadecimal digits.
+    ///
+    /// Only a resolver that is bound to the tenant gives it out; a tenant's own settings can name no
+    /// other.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): the vault is none, or `name` is not 1 to
+    ///   92 of `[0-9A-Za-z-]`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tenantry_core::{SecretReference, TenantId};
+    ///
+    /// let tenant: TenantId = "0190b5a4-8f2e-7c3d-9a61-4f0e5d2c1b7a".parse()?;
+    /// let reference = SecretReference::of_tenant("integrations", tenant, "smtp-password")?;
+    /// assert_eq!(
+    ///     reference.to_string(),
+    ///     "kv://integrations/t-0190b5a48f2e7c3d9a614f0e5d2c1b7a-smtp-password"
+    /// );
+    /// assert_eq!(reference.tenant(), Some(tenant));
+    /// # Ok::<(), tenantry_core::Error>(())
+    /// ```
+    pub fn of_tenant(vault: &str, tenant: TenantId, name: &str) -> Result<Self> {
+        let named = format!("{TENANT_MARK}{}-{name}", tenant.as_uuid().simple());
+        // A name of its own has no separator that would begin a version.
+        let place = (!name.is_empty() && is_secret_name(&named))
+            .then(|| key_vault(vault, &named))
+            .flatten();
+        place.map(|place| Self { place }).ok_or_else(|| {
+            Error::refused(
+                "name secret of tenant",
+                "expected a vault, and a name of 1 to 92 characters of [0-9A-Za-z-]",
+            )
+        })
+    }
+
+    /// Returns the tenant that the secret belongs to, or `None` if it is the platform's.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        let Place::KeyVault { name, .. } = &self.place else {
+            return None;
+        };
+        let (mark, rest) = name.split_at_checked(TENANT_MARK.len())?;
+        let (tenant, rest) = rest.split_at_checked(32)?;
+        // Azure does not tell upper from lower case.
+        let is_of_tenant =
+            mark.eq_ignore_ascii_case(TENANT_MARK) && rest.starts_with('-') && rest.len() > 1;
+        let tenant = is_of_tenant.then(|| uuid::Uuid::try_parse(tenant).ok())??;
+        TenantId::new(tenant).ok()
+    }
+
+    /// Returns the reference of a version of the same secret of Key Vault.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is no secret of Key Vault, or the
+    ///   version is not 32 hexadecimal digits.
+    pub fn with_version(&self, version: &str) -> Result<Self> {
+        match &self.place {
+            Place::KeyVault { vault, name, .. } if is_version(version) => Ok(Self {
+                place: Place::KeyVault {
+                    vault: vault.clone(),
+                    name: name.clone(),
+                    version: Some(version.to_ascii_lowercase().into()),
+                },
+            }),
+            _ => Err(Error::refused(
+                "name version of secret",
+                "expected a reference kv://…, and a version of 32 hexadecimal digits",
+            )),
+        }
+    }
+
+    /// Returns the same reference with the name in lower case, where the place does not tell it from
+    /// upper case: so that one secret is one key of a map.
+    #[must_use]
+    pub fn in_lower_case(&self) -> Cow<'_, Self> {
+        match &self.place {
+            Place::KeyVault {
+                vault,
+                name,
+                version,
+            } if name.bytes().any(|byte| byte.is_ascii_uppercase()) => Cow::Owned(Self {
+                place: Place::KeyVault {
+                    vault: vault.clone(),
+                    name: name.to_ascii_lowercase().into(),
+                    version: version.clone(),
+                },
+            }),
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     /// Returns which kind of place is named.
     #[must_use]
     pub const fn scheme(&self) -> SecretScheme {

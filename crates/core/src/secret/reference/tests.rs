@@ -157,3 +157,67 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_secret_of_a_tenant_is_its_own_however_it_is_written() {
+    let tenant = TenantId::generate();
+    let reference = SecretReference::of_tenant("vault", tenant, "smtp").unwrap();
+    assert_eq!(reference.tenant(), Some(tenant));
+    let upper = parse(&format!(
+        "kv://vault/T-{}-SMTP/{VERSION}",
+        tenant.as_uuid().simple().to_string().to_uppercase()
+    ));
+    assert_eq!(upper.tenant(), Some(tenant));
+    let simple = tenant.as_uuid().simple();
+    for other in [
+        format!("kv://vault/t-{simple}"),
+        format!("kv://vault/t-{simple}-"),
+        format!("kv://vault/t-{simple}x"),
+        format!("kv://vault/x-{simple}-smtp"),
+        format!("kv://vault/t-{}-smtp", uuid::Uuid::nil().simple()),
+        "kv://vault/t".to_owned(),
+        "env:T".to_owned(),
+        format!("file:/t-{simple}-smtp"),
+    ] {
+        assert_eq!(parse(&other).tenant(), None, "{other}");
+    }
+}
+
+#[test]
+fn the_name_of_a_tenants_secret_leads_nowhere_else() {
+    let tenant = TenantId::generate();
+    let long = "n".repeat(93);
+    for name in [
+        "",
+        "a/b",
+        "../x",
+        "ä",
+        "a b",
+        &long,
+        VERSION.to_owned().as_str(),
+    ] {
+        let named = SecretReference::of_tenant("vault", tenant, name);
+        match named {
+            Ok(reference) => assert_eq!(reference.tenant(), Some(tenant), "{name}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}"),
+        }
+    }
+    assert!(SecretReference::of_tenant("vault", tenant, &"n".repeat(92)).is_ok());
+    assert!(SecretReference::of_tenant("v/x", tenant, "n").is_err());
+}
+
+#[test]
+fn one_secret_is_one_key_whatever_its_case() {
+    let one = parse("kv://vault/DB-Password");
+    assert_eq!(*one.in_lower_case(), parse("kv://vault/db-password"));
+    let version = one.with_version(&VERSION.to_uppercase()).unwrap();
+    assert_eq!(
+        version.to_string(),
+        format!("kv://vault/DB-Password/{VERSION}")
+    );
+    assert_eq!(*parse("env:Name").in_lower_case(), parse("env:Name"));
+    for (reference, version) in [("kv://vault/n", "1"), ("env:N", VERSION)] {
+        let error = parse(reference).with_version(version).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
