@@ -102,6 +102,9 @@
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
+//! | `secrets` | secrets by reference, cached and rotated | |
+//! | `file-vault` | secrets in one encrypted file | |
+//! | `key-vault` | secrets of Azure Key Vault | |
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod settings;
@@ -109,6 +112,8 @@ mod settings;
 mod storage;
 
 pub use tenantry_core as core;
+#[cfg(feature = "secrets")]
+pub use tenantry_secrets as secrets;
 pub use tenantry_store as store;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -143,7 +148,14 @@ pub mod prelude {
 }
 
 /// The pages of the repository, whose examples are compiled and run as tests of this crate.
-#[cfg(all(doctest, feature = "postgres", feature = "sqlite", feature = "guard"))]
+#[cfg(all(
+    doctest,
+    feature = "postgres",
+    feature = "sqlite",
+    feature = "guard",
+    feature = "file-vault",
+    feature = "key-vault"
+))]
 mod pages {
     macro_rules! pages {
         ($($name:ident: $path:literal;)*) => {$(
@@ -168,5 +180,8 @@ mod pages {
         platform: "../../../docs/platform.md";
         testing: "../../../docs/testing.md";
         telemetry: "../../../docs/telemetry.md";
+        secrets: "../../../docs/secrets.md";
+        file_vault: "../../../docs/file-vault.md";
+        key_vault: "../../../docs/key-vault.md";
     }
 }

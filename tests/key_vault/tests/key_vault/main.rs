@@ -1,4 +1,4 @@
-//! The Key Vault of the test kit as its clients see it.
+//! The Key Vault of the test kit as its clients see it, and one of these clients: the backend.
 
 mod support;
 
@@ -7,3 +7,8 @@ mod official_client;
 mod operations;
 mod specification;
 mod tls;
+
+mod backend;
+mod conformance;
+mod refusals;
+mod resolving;

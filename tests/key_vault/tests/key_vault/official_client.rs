@@ -1,14 +1,11 @@
 //! The official client, with its checks on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
+use azure_core::credentials::TokenCredential;
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
-use azure_core::time::OffsetDateTime;
 use azure_security_keyvault_secrets::models::{
     SecretAttributes, SecretClientGetSecretOptions,
     SecretClientListSecretPropertiesVersionsOptions, SecretClientUpdateSecretPropertiesOptions,
@@ -16,35 +13,9 @@ use azure_security_keyvault_secrets::models::{
 };
 use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClientOptions};
 use futures_util::TryStreamExt as _;
-use tenantry_testkit::key_vault::{Denial, Fault, KeyVaultServer, Moment};
+use tenantry_testkit::key_vault::{Denial, Fault, Moment};
 
-use crate::support::{Fixture, Result};
-
-/// Gives out tokens of a server, and counts them.
-#[derive(Debug)]
-struct ServerCredential {
-    server: Arc<KeyVaultServer>,
-    lifetime: Duration,
-    given: AtomicUsize,
-}
-
-#[async_trait]
-impl TokenCredential for ServerCredential {
-    async fn get_token(
-        &self,
-        scopes: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        assert_eq!(scopes, ["https://vault.azure.net/.default"]);
-        self.given.fetch_add(1, Ordering::SeqCst);
-        let token = self.server.issue_token_for(self.lifetime);
-        Ok(AccessToken {
-            token: Secret::new(token.secret().to_owned()),
-            // What the client is made believe; the server keeps to its own clock.
-            expires_on: OffsetDateTime::now_utc() + Duration::from_secs(3_600),
-        })
-    }
-}
+use crate::support::{Fixture, Result, ServerCredential};
 
 struct Subject {
     fixture: Fixture,
@@ -63,11 +34,7 @@ impl Subject {
 
     async fn start_with(retry: RetryOptions) -> Result<Self> {
         let fixture = Fixture::start().await?;
-        let credential = Arc::new(ServerCredential {
-            server: Arc::clone(&fixture.server),
-            lifetime: Duration::from_secs(3_600),
-            given: AtomicUsize::new(0),
-        });
+        let credential = Arc::new(ServerCredential::new(&fixture.server));
         let options = SecretClientOptions {
             client_options: ClientOptions {
                 transport: Some(Transport::new(Arc::new(fixture.new_http()?))),
@@ -126,7 +93,7 @@ impl Subject {
     }
 
     fn tokens(&self) -> usize {
-        self.credential.given.load(Ordering::SeqCst)
+        self.credential.given()
     }
 }
 

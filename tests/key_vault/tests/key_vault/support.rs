@@ -2,13 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
+use azure_core::time::OffsetDateTime;
 use chrono::{DateTime, Utc};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use tenantry_core::ManualClock;
+use tenantry_secrets::{KeyVault, KeyVaultConnection, KeyVaultCredential};
 use tenantry_testkit::key_vault::{KeyVaultOptions, KeyVaultServer, TestVault, VaultToken};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -57,6 +62,19 @@ impl Fixture {
             vault,
             clock,
         })
+    }
+
+    /// Returns the backend, with a credential of the server.
+    pub(crate) fn backend(&self) -> Result<KeyVault> {
+        self.backend_of("orders", &Arc::new(ServerCredential::new(&self.server)))
+    }
+
+    pub(crate) fn backend_of(
+        &self,
+        vault: &str,
+        credential: &Arc<ServerCredential>,
+    ) -> Result<KeyVault> {
+        backend(&self.server, vault, credential)
     }
 
     /// Returns a client with no connection yet.
@@ -135,8 +153,60 @@ impl Reply {
     }
 }
 
+/// Gives out tokens of a server, and counts them.
+#[derive(Debug)]
+pub(crate) struct ServerCredential {
+    server: Arc<KeyVaultServer>,
+    given: AtomicUsize,
+}
+
+impl ServerCredential {
+    pub(crate) fn new(server: &Arc<KeyVaultServer>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            given: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn given(&self) -> usize {
+        self.given.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl TokenCredential for ServerCredential {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        assert_eq!(scopes, ["https://vault.azure.net/.default"]);
+        self.given.fetch_add(1, Ordering::SeqCst);
+        let token = self.server.issue_token();
+        Ok(AccessToken {
+            token: Secret::new(token.secret().to_owned()),
+            // What the client is made believe; the server keeps to its own clock.
+            expires_on: OffsetDateTime::now_utc() + Duration::from_secs(3_600),
+        })
+    }
+}
+
 pub(crate) fn noon() -> DateTime<Utc> {
     NOON.parse().expect("a time")
+}
+
+/// The backend for a vault of a server, with the checks of its client on.
+pub(crate) fn backend(
+    server: &KeyVaultServer,
+    vault: &str,
+    credential: &Arc<ServerCredential>,
+) -> Result<KeyVault> {
+    let credential = Arc::clone(credential) as Arc<dyn TokenCredential>;
+    let connection = KeyVaultConnection::default()
+        .with_address(server.address())
+        .with_ca_certificate_pem(server.ca_certificate_pem());
+    let credential = KeyVaultCredential::custom(credential);
+    Ok(KeyVault::new_with(vault, credential, &connection)?)
 }
 
 /// A client that finds these vaults at an address, and trusts one authority alone.

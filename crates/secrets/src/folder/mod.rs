@@ -1,0 +1,97 @@
+//! Secrets in files, as Docker and Kubernetes mount them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tenantry_core::{Error, ErrorKind, Result, Secret};
+use zeroize::Zeroizing;
+
+use crate::vault::{SecretRecord, Validity};
+
+/// The folders that references may name files of.
+#[derive(Debug, Default)]
+pub(crate) struct Folders {
+    roots: Vec<PathBuf>,
+}
+
+impl Folders {
+    pub(crate) fn allow(&mut self, root: PathBuf) {
+        self.roots.push(root);
+    }
+
+    pub(crate) async fn read(&self, path: &str, key: Option<&str>) -> Result<SecretRecord> {
+        let roots = self.roots.clone();
+        let path = PathBuf::from(path);
+        let read = tokio::task::spawn_blocking(move || text_of(&roots, &path)).await;
+        let text = read.map_err(|_| Error::new(ErrorKind::Unexpected, "read file"))??;
+        let secret = match key {
+            None => text,
+            Some(key) => value_of(&text, key)?,
+        };
+        Ok(SecretRecord {
+            version: None,
+            secret: Arc::new(secret),
+            validity: Validity::ALWAYS,
+        })
+    }
+}
+
+/// Returns the text of a file below one of the folders, whatever links lead to, without the line
+/// break that editors put at its end.
+fn text_of(roots: &[PathBuf], path: &Path) -> Result<Secret> {
+    let found = roots.iter().find_map(|root| {
+        let root = root.canonicalize().ok()?;
+        let file = root.join(path).canonicalize().ok()?;
+        (file.starts_with(&root) && file.is_file()).then_some(file)
+    });
+    let Some(file) = found else {
+        return Err(Error::new(ErrorKind::NotFound, "read file").with_detail(
+            "there is none in the folders that references may name: see with_folder",
+        ));
+    };
+    let failed = |cause: io::Error| {
+        let kind = match cause.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, "read file").with_source(cause)
+    };
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    // Long enough for all of it: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
+    let limit = u64::try_from(LARGEST + 1).unwrap_or(u64::MAX);
+    opened.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > LARGEST {
+        return Err(invalid(format!(
+            "it is larger than {LARGEST} bytes, which no secret is"
+        )));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is no text in UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+}
+
+/// Returns a text in a JSON object of texts.
+fn value_of(text: &Secret, key: &str) -> Result<Secret> {
+    // The error of the parser may repeat a value.
+    let mut object: BTreeMap<String, Zeroizing<String>> = serde_json::from_str(text.expose())
+        .map_err(|_| invalid("it is no JSON object whose values are texts"))?;
+    match object.remove(key) {
+        Some(mut value) => Ok(Secret::new(std::mem::take(&mut *value))),
+        None => {
+            Err(Error::new(ErrorKind::NotFound, "read file")
+                .with_detail("its object has no such key"))
+        }
+    }
+}
+
+fn invalid(detail: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidValue, "read file").with_detail(detail)
+}
+
+/// Vaults take no larger ones either.
+const LARGEST: usize = 25 * 1024;

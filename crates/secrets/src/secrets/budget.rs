@@ -1,0 +1,172 @@
+//! How often a vault may be called.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_core::{Error, ErrorKind, Result};
+
+/// Lets so many calls pass within any span of time, and none while the vault is throttled.
+#[derive(Debug)]
+pub(super) struct Gate {
+    calls: usize,
+    span: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the last calls were made, the oldest first.
+    made: VecDeque<Duration>,
+    /// Until when the vault wants to be left alone.
+    closed_until: Option<Duration>,
+    /// How often in a row it has said so.
+    refusals: u32,
+    /// Whether the one call that tries again is under way.
+    trying: bool,
+}
+
+impl Gate {
+    pub(super) fn new((calls, span): (usize, Duration)) -> Self {
+        Self {
+            calls,
+            span,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes a call of the budget.
+    ///
+    /// # Errors
+    ///
+    /// `Throttled`, with the time until a call would pass.
+    pub(super) fn enter(&self, now: Duration) -> Result<Pass<'_>> {
+        let mut state = self.state.lock();
+        if let Some(until) = state.closed_until {
+            if now < until || state.trying {
+                let wait = until.saturating_sub(now).max(SHORTEST_WAIT);
+                return Err(throttled("the vault is throttled, and left alone", wait));
+            }
+            state.trying = true;
+        }
+        while state
+            .made
+            .front()
+            .is_some_and(|oldest| *oldest + self.span <= now)
+        {
+            state.made.pop_front();
+        }
+        if state.made.len() >= self.calls {
+            state.trying = false;
+            let free = state.made.front().map_or(now, |oldest| *oldest + self.span);
+            let detail = "the calls to this vault are used up: keep values longer, or look for who \
+                          asks for so many references";
+            return Err(throttled(detail, free.saturating_sub(now)));
+        }
+        state.made.push_back(now);
+        Ok(Pass { gate: self })
+    }
+}
+
+/// One call, until it has ended.
+#[derive(Debug)]
+pub(super) struct Pass<'g> {
+    gate: &'g Gate,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.gate.state.lock().trying = false;
+    }
+}
+
+impl Pass<'_> {
+    /// Takes note of how the call ended.
+    pub(super) fn leave(self, now: Duration, outcome: Result<(), &Error>) {
+        let mut state = self.gate.state.lock();
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Throttled => {
+                let doubled = FIRST_PAUSE.saturating_mul(1 << state.refusals.min(6));
+                let pause = error
+                    .retry_after()
+                    .unwrap_or_else(|| doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>()));
+                state.refusals += 1;
+                state.closed_until = Some(now + pause.min(LONGEST_PAUSE));
+            }
+            // That it did not answer tells nothing of whether it would take more calls.
+            Err(error) if error.is_retryable() => {}
+            _ => {
+                state.refusals = 0;
+                state.closed_until = None;
+            }
+        }
+    }
+}
+
+fn throttled(detail: &'static str, wait: Duration) -> Error {
+    Error::new(ErrorKind::Throttled, "call vault")
+        .with_detail(detail)
+        .with_retry_after(wait)
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// Also for a vault that asks for more: an hour of silence would be an outage of its own.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn no_span_has_more_calls_than_the_budget() {
+        let gate = Gate::new((3, 10 * SECOND));
+        for second in [0, 1, 9] {
+            drop(gate.enter(second * SECOND).unwrap());
+        }
+        let full = gate.enter(9 * SECOND).unwrap_err();
+        assert_eq!(full.retry_after(), Some(SECOND));
+        drop(gate.enter(10 * SECOND).unwrap());
+        assert!(gate.enter(10 * SECOND).is_err());
+        drop(gate.enter(11 * SECOND).unwrap());
+    }
+
+    #[test]
+    fn a_throttled_vault_is_left_alone_and_then_tried_once() {
+        let gate = Gate::new((100, SECOND));
+        let refusal = throttled("", 5 * SECOND);
+        gate.enter(SECOND).unwrap().leave(SECOND, Err(&refusal));
+        assert_eq!(
+            gate.enter(2 * SECOND).unwrap_err().retry_after(),
+            Some(4 * SECOND)
+        );
+        let first = gate.enter(6 * SECOND).unwrap();
+        assert!(
+            gate.enter(6 * SECOND).is_err(),
+            "one tries, the others wait"
+        );
+        drop(first);
+        let second = gate.enter(6 * SECOND).unwrap();
+        second.leave(6 * SECOND, Ok(()));
+        let _one = gate.enter(6 * SECOND).unwrap();
+        let _other = gate.enter(6 * SECOND).unwrap();
+    }
+
+    #[test]
+    fn pauses_double_and_end() {
+        let gate = Gate::new((1_000, SECOND));
+        let refusal = Error::new(ErrorKind::Throttled, "call vault");
+        let mut now = SECOND;
+        for round in 0..12 {
+            gate.enter(now).unwrap().leave(now, Err(&refusal));
+            let wait = gate.enter(now).unwrap_err().retry_after().unwrap();
+            let least = FIRST_PAUSE
+                .saturating_mul(1 << round.min(6))
+                .min(LONGEST_PAUSE);
+            assert!(wait >= least && wait <= LONGEST_PAUSE, "{round}: {wait:?}");
+            now += wait;
+        }
+    }
+}

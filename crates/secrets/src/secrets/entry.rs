@@ -1,0 +1,381 @@
+//! What is known of one secret.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tenantry_core::{
+    Error, ErrorKind, Result, RetiringGeneration, SecretGeneration, SecretGenerations,
+    SecretReference, SecretScheme,
+};
+use tokio::sync::watch;
+
+use super::policy::CachePolicy;
+use crate::tenant::missing;
+use crate::vault::{SecretRecord, Validity};
+
+/// A read that is under way, for all who wait for it.
+pub(super) type Flight = Shared<BoxFuture<'static, Result<(), Failure>>>;
+
+/// What a read failed with, for all who waited for it.
+#[derive(Debug, Clone)]
+pub(super) struct Failure(Arc<Error>);
+
+impl Failure {
+    pub(super) fn new(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.0.kind()
+    }
+
+    /// Returns the error of one of them.
+    pub(super) fn error(&self, operation: &'static str, reference: &SecretReference) -> Error {
+        if self.kind() == ErrorKind::NotFound && reference.scheme() == SecretScheme::KeyVault {
+            // As the secret of another tenant answers, which is not looked for at all.
+            return missing(operation, reference);
+        }
+        let error = Error::new(self.0.kind(), operation)
+            .with_subject(reference.to_string())
+            .with_detail(self.0.detail().to_owned())
+            .with_source(Arc::clone(&self.0));
+        match self.0.retry_after() {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
+    /// Says whether the vault has answered that the secret may not be used, which ends its use.
+    fn forbids(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::SecretDisabled
+                | ErrorKind::SecretExpired
+                | ErrorKind::SecretNotYetValid
+                | ErrorKind::SecretDeleted
+                | ErrorKind::InvalidValue
+        )
+    }
+}
+
+/// One secret, whichever references name it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) reference: SecretReference,
+    state: Mutex<State>,
+    numbers: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last value that was read, which stays the one to compare with when it may no longer be
+    /// used.
+    current: Option<SecretGeneration>,
+    previous: Option<RetiringGeneration>,
+    /// When the value may be used, unless the vault has said that it may not.
+    fresh: Option<Freshness>,
+    failed: Option<Failed>,
+    failures: u32,
+    flight: Option<Flight>,
+    reported: Option<Duration>,
+    used: Duration,
+    /// When it may be read next because somebody has heard of a new value, and whether it will be.
+    push_after: Duration,
+    is_push_due: bool,
+    /// Those who follow it, with a task that reads it time and again.
+    following: Weak<Following>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Freshness {
+    validity: Validity,
+    refresh_at: Duration,
+    until: Duration,
+    stale_until: Duration,
+}
+
+#[derive(Debug)]
+struct Failed {
+    failure: Failure,
+    until: Duration,
+}
+
+/// Is there for as long as somebody follows a secret.
+#[derive(Debug)]
+pub(super) struct Following;
+
+/// What an entry has for somebody who asks.
+pub(super) enum Found {
+    /// A value; `is_due` says that it should be read again, by somebody else.
+    Value {
+        generation: SecretGeneration,
+        how: How,
+        is_due: bool,
+    },
+    /// Nothing before it is read.
+    Nothing,
+    Failed(Failure),
+}
+
+/// What is done about a value that did not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reaction {
+    /// It is over already, or the vault was read for it just now.
+    Nothing,
+    /// It is being read for another who has said the same.
+    Join,
+    ReadAnew,
+}
+
+/// How a value came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// It was known.
+    Known,
+    /// It was read.
+    Read,
+    /// It is older than it should be, and the vault does not answer.
+    Stale,
+}
+
+impl How {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Read => "read",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(reference: SecretReference, now: Duration) -> Self {
+        Self {
+            reference,
+            state: Mutex::new(State {
+                used: now,
+                ..State::default()
+            }),
+            numbers: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn used(&self) -> Duration {
+        self.state.lock().used
+    }
+
+    pub(super) fn is_followed(&self) -> bool {
+        self.state.lock().following.strong_count() > 0
+    }
+
+    /// Looks what is known.
+    pub(super) fn look(&self, now: Duration, wall: DateTime<Utc>) -> Found {
+        let mut state = self.state.lock();
+        state.used = now;
+        let failed = state.failed.as_ref().filter(|failed| now < failed.until);
+        let failure = failed.map(|failed| failed.failure.clone());
+        if let (Some(fresh), Some(current)) = (state.fresh, &state.current) {
+            if let Err(error) = fresh.validity.check(wall) {
+                // By the clock; the vault may have a newer one.
+                return failure.map_or(Found::Nothing, |failure| match failure.forbids() {
+                    true => Found::Failed(failure),
+                    false => Found::Failed(Failure::new(error)),
+                });
+            }
+            let generation = current.clone();
+            if now < fresh.until {
+                return Found::Value {
+                    generation,
+                    how: How::Known,
+                    is_due: now >= fresh.refresh_at && failure.is_none(),
+                };
+            }
+            if let Some(failure) = failure {
+                return match now < fresh.stale_until {
+                    true => Found::Value {
+                        generation,
+                        how: How::Stale,
+                        is_due: false,
+                    },
+                    false => Found::Failed(failure),
+                };
+            }
+            return Found::Nothing;
+        }
+        failure.map_or(Found::Nothing, Found::Failed)
+    }
+
+    /// Returns the read that is under way, or the one that `start` begins.
+    pub(super) fn flight(&self, start: impl FnOnce() -> Flight) -> Flight {
+        let mut state = self.state.lock();
+        // One whose runtime has ended did not say so.
+        if state.flight.as_ref().is_some_and(|it| it.peek().is_some()) {
+            state.flight = None;
+        }
+        state.flight.get_or_insert_with(start).clone()
+    }
+
+    /// Says that no read is under way any more, however it ended.
+    pub(super) fn landed(&self) {
+        self.state.lock().flight = None;
+    }
+
+    /// Takes note of what a read gave; returns whether there is a new generation.
+    pub(super) fn settle(
+        &self,
+        outcome: Result<SecretRecord>,
+        policy: &CachePolicy,
+        now: Duration,
+        wall: DateTime<Utc>,
+    ) -> Result<bool, Failure> {
+        let outcome = outcome.and_then(|record| record.validity.check(wall).map(|()| record));
+        let mut state = self.state.lock();
+        let record = match outcome {
+            Ok(record) => record,
+            Err(error) => {
+                let failure = Failure::new(error);
+                let pause = match failure.forbids() {
+                    true => {
+                        state.fresh = None;
+                        policy.negative
+                    }
+                    false => {
+                        let doubled = FIRST_PAUSE.saturating_mul(1 << state.failures.min(5));
+                        state.failures += 1;
+                        doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>())
+                    }
+                };
+                state.failed = Some(Failed {
+                    failure: failure.clone(),
+                    until: now + pause,
+                });
+                return Err(failure);
+            }
+        };
+        state.failed = None;
+        state.failures = 0;
+        let lasts = policy.some_time_to_live();
+        state.fresh = Some(Freshness {
+            validity: record.validity,
+            refresh_at: now + lasts.mul_f64(0.8),
+            until: now + lasts,
+            stale_until: now + policy.max_stale,
+        });
+        let is_new = !state.current.as_ref().is_some_and(|current| {
+            match (current.version(), record.version.as_deref()) {
+                (Some(known), Some(read)) => known == read,
+                // Without versions the values tell.
+                _ => current.secret().constant_time_eq(record.secret.expose()),
+            }
+        });
+        if !is_new {
+            return Ok(false);
+        }
+        let number = state
+            .current
+            .as_ref()
+            .map_or(0, |current| current.number() + 1);
+        let generation = SecretGeneration::new(number, record.version, record.secret);
+        state.previous = state
+            .current
+            .replace(generation)
+            .map(|generation| RetiringGeneration {
+                generation,
+                retire_at: wall + policy.overlap,
+            });
+        self.numbers.send_replace(number);
+        Ok(number > 0)
+    }
+
+    /// Returns the generations, if there is any.
+    pub(super) fn generations(&self, wall: DateTime<Utc>) -> Option<SecretGenerations> {
+        let mut state = self.state.lock();
+        let is_past = state
+            .previous
+            .as_ref()
+            .is_some_and(|previous| previous.retire_at <= wall);
+        if is_past {
+            state.previous = None;
+        }
+        Some(SecretGenerations {
+            current: state.current.clone()?,
+            previous: state.previous.clone(),
+        })
+    }
+
+    pub(super) fn numbers(&self) -> watch::Receiver<u64> {
+        self.numbers.subscribe()
+    }
+
+    /// Says that a value did not work; returns what may be done about it now.
+    pub(super) fn report(&self, number: u64, interval: Duration, now: Duration) -> Reaction {
+        let mut state = self.state.lock();
+        let is_current = state
+            .current
+            .as_ref()
+            .is_some_and(|current| current.number() == number);
+        let is_early = state.reported.is_some_and(|last| now < last + interval);
+        match (is_current, is_early) {
+            (true, true) if state.flight.is_some() => Reaction::Join,
+            (true, false) => {
+                state.reported = Some(now);
+                Reaction::ReadAnew
+            }
+            _ => Reaction::Nothing,
+        }
+    }
+
+    /// Begins to follow; says whether nobody does so far.
+    pub(super) fn follow(&self) -> (Arc<Following>, bool) {
+        let mut state = self.state.lock();
+        if let Some(following) = state.following.upgrade() {
+            return (following, false);
+        }
+        let following = Arc::new(Following);
+        state.following = Arc::downgrade(&following);
+        (following, true)
+    }
+
+    /// Returns how long the vault can be left alone.
+    pub(super) fn pause(&self, now: Duration) -> Duration {
+        let state = self.state.lock();
+        let next = match (&state.failed, state.fresh) {
+            (Some(failed), _) => failed.until,
+            (None, Some(fresh)) => fresh.refresh_at,
+            (None, None) => now,
+        };
+        next.saturating_sub(now)
+    }
+
+    /// Returns the read that is under way.
+    pub(super) fn in_flight(&self) -> Option<Flight> {
+        self.state.lock().flight.clone()
+    }
+
+    /// Says that somebody has heard of a new value; returns how long to wait before it is read, or
+    /// nothing if that will be done already.
+    pub(super) fn push(&self, now: Duration) -> Option<Duration> {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_push_due, true) {
+            return None;
+        }
+        let due = state.push_after.max(now);
+        state.push_after = due + PUSH_INTERVAL;
+        Some(due.saturating_sub(now))
+    }
+
+    /// Says that it is read now: who hears of a new value from here on has it read once more.
+    pub(super) fn begin_pushed(&self) {
+        self.state.lock().is_push_due = false;
+    }
+}
+
+/// How often a secret is read, at most, because somebody has heard of a new value.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a vault that does not answer is left alone at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);

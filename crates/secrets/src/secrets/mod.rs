@@ -1,0 +1,458 @@
+//! Secrets, resolved and cached.
+
+mod budget;
+mod entry;
+mod event_grid;
+mod policy;
+mod rotation;
+mod watch;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use parking_lot::RwLock;
+use tenantry_core::{
+    Error, ErrorKind, RequestContext, Result, Secret, SecretGeneration, SecretGenerations,
+    SecretLocation, SecretReference, SecretResolver, SecretSource, SecretWatch, SharedClock,
+    SystemClock, TenantId,
+};
+
+use tracing::Instrument as _;
+
+use self::budget::Gate;
+use self::entry::{Entry, Failure, Flight, Found, How};
+pub use self::event_grid::AcceptedEvent;
+pub use self::policy::CachePolicy;
+pub use self::rotation::{Credential, ExpiringSecret, Rotated};
+use crate::env::Environment;
+use crate::folder::Folders;
+use crate::tenant::TenantSecrets;
+use crate::vault::{SecretRecord, Vault};
+
+const RESOLVE: &str = "resolve secret";
+
+/// Turns references into secrets, and keeps them for a while.
+///
+/// It is cheap to clone; clones share what is known. One secret is one entry, however often and by
+/// whichever spelling it is referred to, and whoever asks for it at the same time shares one read of
+/// the vault, which runs in a task of its own.
+///
+/// A vault that is down when a secret is asked for first makes that call fail. Later its value is
+/// used for up to [`with_max_stale`](CachePolicy::with_max_stale), and the vault is tried again with
+/// growing pauses. What a vault says to be gone, disabled or expired is refused from then on.
+///
+/// Each resolve leaves an event of the target `tenantry::secrets`: the actor, the reference, the
+/// generation and how the value came about; at the level debug if it was known, else at info.
+///
+/// # Examples
+///
+/// See the [crate](crate).
+#[derive(Clone)]
+pub struct Secrets {
+    inner: Arc<Inner>,
+    context: RequestContext,
+}
+
+struct Inner {
+    clock: SharedClock,
+    policy: CachePolicy,
+    vaults: HashMap<Box<str>, (Arc<dyn Vault>, Gate)>,
+    environment: Environment,
+    folders: Folders,
+    /// By the reference in lower case, for Key Vault does not tell upper from lower case.
+    entries: RwLock<HashMap<SecretReference, Arc<Entry>>>,
+}
+
+/// Says where secrets are, to build [`Secrets`].
+#[derive(Debug)]
+pub struct SecretsBuilder {
+    clock: SharedClock,
+    policy: CachePolicy,
+    vaults: HashMap<Box<str>, Arc<dyn Vault>>,
+    environment: Environment,
+    folders: Folders,
+}
+
+impl SecretsBuilder {
+    /// Adds a vault, for references `kv://<name>/…`.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): no vault can be called so, or there is one.
+    pub fn with_vault(mut self, name: &str, vault: Arc<dyn Vault>) -> Result<Self> {
+        let reference = format!("kv://{name}/name").parse::<SecretReference>();
+        let wrong = match &reference {
+            Err(_) => "expected 3 to 24 letters, digits and hyphens that begin with a letter",
+            Ok(_) if self.vaults.contains_key(&*name.to_ascii_lowercase()) => {
+                "there is a vault of this name already"
+            }
+            Ok(_) => {
+                self.vaults.insert(name.to_ascii_lowercase().into(), vault);
+                return Ok(self);
+            }
+        };
+        Err(Error::new(ErrorKind::InvalidSettings, "add vault")
+            .with_subject(name.to_owned())
+            .with_detail(wrong))
+    }
+
+    /// Lets references name an environment variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<String>) -> Self {
+        self.environment.allow(name.into());
+        self
+    }
+
+    /// Lets references name the files below a folder; a relative path is looked for in each.
+    #[must_use]
+    pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folders.allow(folder.into());
+        self
+    }
+
+    /// Sets how long values are kept.
+    #[must_use]
+    pub fn with_policy(mut self, policy: CachePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds it, without a call to any vault.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the policy contradicts itself.
+    pub fn build(self) -> Result<Secrets> {
+        self.policy.check()?;
+        let gate = || Gate::new(self.policy.budget);
+        let vaults = self.vaults.into_iter();
+        let vaults = vaults
+            .map(|(name, vault)| (name, (vault, gate())))
+            .collect();
+        Ok(Secrets {
+            inner: Arc::new(Inner {
+                clock: self.clock,
+                vaults,
+                policy: self.policy,
+                environment: self.environment,
+                folders: self.folders,
+                entries: RwLock::default(),
+            }),
+            context: RequestContext::system(),
+        })
+    }
+}
+
+impl Secrets {
+    /// Begins to say where secrets are; without more, no reference leads anywhere.
+    #[must_use]
+    pub fn builder() -> SecretsBuilder {
+        SecretsBuilder {
+            clock: Arc::new(SystemClock),
+            policy: CachePolicy::default(),
+            vaults: HashMap::new(),
+            environment: Environment::default(),
+            folders: Folders::default(),
+        }
+    }
+
+    /// Returns a handle for the secrets of one tenant, and of nobody else.
+    #[must_use]
+    pub fn tenant(&self, tenant: TenantId) -> TenantSecrets {
+        TenantSecrets::new(self.clone(), tenant)
+    }
+
+    /// Returns a handle whose events name the actor of this request.
+    #[must_use]
+    pub fn with_context(&self, context: RequestContext) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            context,
+        }
+    }
+
+    /// Returns the generation that is to be used now.
+    async fn generation(&self, reference: &SecretReference) -> Result<SecretGeneration> {
+        let entry = self.inner.entry(reference)?;
+        let outcome = self.inner.generation_of(&entry).await;
+        match &outcome {
+            Ok((generation, how)) => self.tell(reference, generation, *how),
+            Err(failure) => self.tell_failure(RESOLVE, reference, failure.kind()),
+        }
+        match outcome {
+            Ok((generation, _)) => Ok(generation),
+            Err(failure) => Err(failure.error(RESOLVE, reference)),
+        }
+    }
+
+    fn tell(&self, reference: &SecretReference, generation: &SecretGeneration, how: How) {
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tenantry::secrets",
+                    actor = self.context.actor().as_str(),
+                    %reference,
+                    generation = generation.number(),
+                    version = generation.version(),
+                    outcome = how.as_str(),
+                    "secret resolved"
+                )
+            };
+        }
+        match how {
+            How::Known => tell!(debug),
+            How::Read => tell!(info),
+            How::Stale => tell!(warn),
+        }
+    }
+
+    fn tell_failure(&self, operation: &str, reference: &SecretReference, kind: ErrorKind) {
+        tracing::warn!(
+            target: "tenantry::secrets",
+            actor = self.context.actor().as_str(),
+            %reference,
+            operation,
+            error = kind.as_str(),
+            "secret refused"
+        );
+    }
+}
+
+impl Inner {
+    /// Returns the entry of a secret.
+    fn entry(&self, reference: &SecretReference) -> Result<Arc<Entry>> {
+        let known = reference.in_lower_case();
+        if let Some(entry) = self.entries.read().get(&*known) {
+            return Ok(Arc::clone(entry));
+        }
+        // What leads nowhere takes no room.
+        if let SecretLocation::KeyVault { vault, .. } = known.location() {
+            self.vault(vault)
+                .map_err(|error| error.with_subject(reference.to_string()))?;
+        }
+        let now = self.clock.monotonic();
+        let mut entries = self.entries.write();
+        if entries.len() >= self.policy.entries && !entries.contains_key(&*known) {
+            let idle = entries
+                .iter()
+                .filter(|(_, entry)| !entry.is_followed())
+                .min_by_key(|(_, entry)| entry.used())
+                .map(|(reference, _)| reference.clone());
+            if let Some(idle) = idle {
+                entries.remove(&idle);
+            }
+        }
+        let known = known.into_owned();
+        let entry = entries
+            .entry(known.clone())
+            .or_insert_with(|| Arc::new(Entry::new(known, now)));
+        Ok(Arc::clone(entry))
+    }
+
+    /// Returns the entry of a secret that was asked for already.
+    fn known(&self, reference: &SecretReference) -> Option<Arc<Entry>> {
+        let entries = self.entries.read();
+        entries.get(&*reference.in_lower_case()).map(Arc::clone)
+    }
+
+    fn vault(&self, name: &str) -> Result<&(Arc<dyn Vault>, Gate)> {
+        self.vaults.get(name).ok_or_else(|| {
+            Error::new(ErrorKind::UnknownVault, RESOLVE)
+                .with_detail("add the vault by with_vault, or correct the reference")
+        })
+    }
+
+    async fn generation_of(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+    ) -> Result<(SecretGeneration, How), Failure> {
+        match entry.look(self.clock.monotonic(), self.clock.now()) {
+            Found::Value {
+                generation,
+                how,
+                is_due,
+            } => {
+                if is_due {
+                    drop(self.read(entry));
+                }
+                return Ok((generation, how));
+            }
+            Found::Failed(failure) => return Err(failure),
+            Found::Nothing => {}
+        }
+        let outcome = self.read(entry).await;
+        match entry.look(self.clock.monotonic(), self.clock.now()) {
+            Found::Value {
+                generation, how, ..
+            } => {
+                let how = if outcome.is_ok() { How::Read } else { how };
+                Ok((generation, how))
+            }
+            Found::Failed(failure) => Err(failure),
+            Found::Nothing => Err(outcome.err().unwrap_or_else(|| {
+                // The clock has gone on, further than the value holds.
+                Failure::new(Error::new(ErrorKind::SecretExpired, RESOLVE))
+            })),
+        }
+    }
+
+    /// Begins to read a secret, or joins who has begun.
+    fn read(self: &Arc<Self>, entry: &Arc<Entry>) -> Flight {
+        entry.flight(|| {
+            let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
+            // In a task of its own: whoever began it may go away.
+            let task = tokio::spawn(async move {
+                let landing = Landing(&entry);
+                let span = tracing::info_span!(
+                    target: "tenantry::secrets",
+                    "read secret",
+                    reference = %entry.reference,
+                );
+                let outcome = inner.call(&entry.reference).instrument(span).await;
+                let (now, wall) = (inner.clock.monotonic(), inner.clock.now());
+                let settled = entry.settle(outcome, &inner.policy, now, wall);
+                drop(landing);
+                settled.map(|is_new| {
+                    if is_new {
+                        tracing::info!(
+                            target: "tenantry::secrets",
+                            reference = %entry.reference,
+                            "secret has a new value"
+                        );
+                    }
+                })
+            });
+            let flight = task.map(|ended| {
+                ended.unwrap_or_else(|lost| {
+                    let (kind, detail) = match lost.is_panic() {
+                        true => (ErrorKind::Unexpected, "the read of the vault has panicked"),
+                        false => (ErrorKind::Unavailable, "the runtime that read it has ended"),
+                    };
+                    Err(Failure::new(Error::new(kind, RESOLVE).with_detail(detail)))
+                })
+            });
+            flight.boxed().shared()
+        })
+    }
+
+    /// Reads a secret by a call that begins after this one.
+    async fn read_anew(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), Failure> {
+        if let Some(earlier) = entry.in_flight() {
+            let _ = earlier.await;
+        }
+        self.read(entry).await
+    }
+
+    /// Has a secret read that somebody has heard of; says whether it is known here.
+    fn read_soon(self: &Arc<Self>, reference: &SecretReference) -> bool {
+        let Some(entry) = self.known(reference) else {
+            return false;
+        };
+        if let Some(pause) = entry.push(self.clock.monotonic()) {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                entry.begin_pushed();
+                // What it fails with stands in the entry.
+                let _ = inner.read_anew(&entry).await;
+            });
+        }
+        true
+    }
+
+    /// Calls the place that a reference names, once.
+    async fn call(&self, reference: &SecretReference) -> Result<SecretRecord> {
+        match reference.location() {
+            SecretLocation::KeyVault {
+                vault,
+                name,
+                version,
+            } => {
+                self.with_vault(
+                    vault,
+                    |vault| async move { vault.read(name, version).await },
+                )
+                .await
+            }
+            SecretLocation::File { path, key } => self.in_time(self.folders.read(path, key)).await,
+            SecretLocation::Env { name } => self.environment.read(name),
+            _ => Err(Error::new(ErrorKind::Unsupported, RESOLVE)),
+        }
+    }
+
+    /// Calls a vault within its budget and the deadline.
+    async fn with_vault<'s, T, F>(
+        &'s self,
+        name: &str,
+        call: impl FnOnce(&'s dyn Vault) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (vault, gate) = self.vault(name)?;
+        let pass = gate.enter(self.clock.monotonic())?;
+        let outcome = self.in_time(call(&**vault)).await;
+        pass.leave(self.clock.monotonic(), outcome.as_ref().map(drop));
+        outcome
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.policy.deadline, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "call vault")
+                .with_detail(format!("no answer within {:?}", self.policy.deadline))),
+        }
+    }
+}
+
+/// Says that a read has ended, also when it panics.
+struct Landing<'e>(&'e Entry);
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.0.landed();
+    }
+}
+
+#[async_trait]
+impl SecretResolver for Secrets {
+    async fn resolve(&self, reference: &SecretReference) -> Result<Arc<Secret>> {
+        let generation = self.generation(reference).await?;
+        Ok(Arc::clone(generation.secret()))
+    }
+}
+
+#[async_trait]
+impl SecretSource for Secrets {
+    async fn watch(&self, reference: &SecretReference) -> Result<Arc<dyn SecretWatch>> {
+        let current = self.generation(reference).await?;
+        let entry = self.inner.entry(reference)?;
+        let first = SecretGenerations {
+            current,
+            previous: None,
+        };
+        Ok(Arc::new(watch::Watch::follow(&self.inner, entry, first)))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut vaults: Vec<_> = self.inner.vaults.keys().collect();
+        vaults.sort();
+        f.debug_struct("Secrets")
+            .field("vaults", &vaults)
+            .field("known", &self.inner.entries.read().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,318 @@
+//! The side that writes: new versions, and the way from one to the next.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
+
+use super::Secrets;
+use crate::vault::{SecretAttributes, Validity};
+
+const PUT: &str = "put new version";
+const ROTATE: &str = "rotate secret";
+const RETIRE: &str = "retire version";
+const DISABLE: &str = "disable version";
+const LIST: &str = "list expiring secrets";
+
+/// Whatever a secret lets in to: a database, a broker, an API.
+///
+/// # Contract
+///
+/// An implementer lets the old and the new value in side by side from
+/// [`prepare`](Self::prepare) to [`retire`](Self::retire): holders change over one by one. Two logins
+/// of the same rights do, of which each rotation changes the one that rests.
+#[async_trait]
+pub trait Credential: Send + Sync {
+    /// Makes a new value and lets it in, beside the current one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it fails with; nothing is stored then.
+    async fn prepare(&self, current: &Secret) -> Result<Secret>;
+
+    /// Checks that the new value lets in.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it fails with; nothing is stored then.
+    async fn verify(&self, candidate: &Secret) -> Result<()>;
+
+    /// Takes the old value away, which nobody uses any more.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it fails with; the old version stays enabled then, and the call can be repeated.
+    async fn retire(&self, previous: &Secret) -> Result<()>;
+}
+
+/// A rotation that has begun: both values let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// The new version.
+    pub current: SecretReference,
+    /// The version before.
+    pub previous: SecretReference,
+    /// When the version before can be retired.
+    pub retire_at: DateTime<Utc>,
+}
+
+/// A secret whose newest version ends soon, or has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiringSecret {
+    /// The newest version.
+    pub reference: SecretReference,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Secrets {
+    /// Stores a new version of a secret, and uses it here from then on; returns its reference.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): the reference names a version, or the vault does
+    ///   not take the value.
+    /// - [`Unsupported`](ErrorKind::Unsupported): it names no vault, but a file or a variable.
+    /// - the kinds of a read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the version is stored or it is not.
+    pub async fn put_new_version(
+        &self,
+        reference: &SecretReference,
+        value: Secret,
+        attributes: SecretAttributes,
+    ) -> Result<SecretReference> {
+        let (vault, name) = named(PUT, reference)?;
+        let stored = self
+            .inner
+            .with_vault(vault, |vault| {
+                let (value, attributes) = (&value, &attributes);
+                async move { vault.put(name, value, attributes).await }
+            })
+            .await
+            .map_err(|error| about(PUT, reference, error))?;
+        self.tell_write(PUT, reference, &stored.version);
+        self.read_now(reference).await;
+        reference.with_version(&stored.version)
+    }
+
+    /// Leads a secret from its current value to a new one: prepares that, checks that it lets in, and
+    /// stores it. From then on both let in, until [`retire`](Self::retire).
+    ///
+    /// # Errors
+    ///
+    /// Those of the [`Credential`] and of [`put_new_version`](Self::put_new_version); where one of
+    /// the steps fails, the current value stays what it is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the new value may let in already and not be stored; run again, the credential
+    /// prepares another.
+    pub async fn rotate(
+        &self,
+        reference: &SecretReference,
+        credential: &dyn Credential,
+    ) -> Result<Rotated> {
+        let (vault, name) = named(ROTATE, reference)?;
+        // As the vault has it now, not as it is remembered.
+        let current = self
+            .inner
+            .with_vault(vault, |vault| async move { vault.read(name, None).await })
+            .await
+            .map_err(|error| about(ROTATE, reference, error))?;
+        let previous = current.version.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, ROTATE)
+                .with_subject(reference.to_string())
+                .with_detail("the vault keeps no versions")
+        })?;
+        let previous = reference.with_version(previous)?;
+        let candidate = credential.prepare(&current.secret).await?;
+        credential.verify(&candidate).await?;
+        let attributes = SecretAttributes::default();
+        let current = self
+            .put_new_version(reference, candidate, attributes)
+            .await?;
+        let overlap = TimeDelta::from_std(self.inner.policy.overlap).unwrap_or(TimeDelta::MAX);
+        let now = self.inner.clock.now();
+        Ok(Rotated {
+            current,
+            previous,
+            retire_at: now
+                .checked_add_signed(overlap)
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+        })
+    }
+
+    /// Ends a rotation: takes the old value away and disables its version.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is too early, and holders may still use it.
+    /// - those of the [`Credential`] and of [`disable_version`](Self::disable_version); run again.
+    pub async fn retire(&self, rotated: &Rotated, credential: &dyn Credential) -> Result<()> {
+        if self.inner.clock.now() < rotated.retire_at {
+            return Err(Error::new(ErrorKind::InvalidInput, RETIRE)
+                .with_subject(rotated.previous.to_string())
+                .with_detail(format!(
+                    "holders may still use it until {}",
+                    rotated.retire_at
+                )));
+        }
+        let SecretLocation::KeyVault {
+            vault,
+            name,
+            version,
+        } = rotated.previous.location()
+        else {
+            return Err(unsupported(RETIRE, &rotated.previous));
+        };
+        let previous = self
+            .inner
+            .with_vault(
+                vault,
+                |vault| async move { vault.read(name, version).await },
+            )
+            .await
+            .map_err(|error| about(RETIRE, &rotated.previous, error))?;
+        credential.retire(&previous.secret).await?;
+        self.disable_version(&rotated.previous).await
+    }
+
+    /// Switches a version off, which is refused from then on wherever it is resolved anew.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): the reference names no version.
+    /// - [`Unsupported`](ErrorKind::Unsupported): it names no vault.
+    /// - the kinds of a read.
+    pub async fn disable_version(&self, reference: &SecretReference) -> Result<()> {
+        let SecretLocation::KeyVault {
+            vault,
+            name,
+            version,
+        } = reference.location()
+        else {
+            return Err(unsupported(DISABLE, reference));
+        };
+        let version = version.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, DISABLE)
+                .with_subject(reference.to_string())
+                .with_detail("name the version: kv://vault/name/version")
+        })?;
+        self.inner
+            .with_vault(vault, |vault| async move {
+                vault.set_enabled(name, version, false).await
+            })
+            .await
+            .map_err(|error| about(DISABLE, reference, error))?;
+        self.tell_write(DISABLE, reference, version);
+        self.read_now(reference).await;
+        Ok(())
+    }
+
+    /// Returns the secrets of a vault whose newest version is enabled and ends within a time, or has
+    /// ended, the soonest first.
+    ///
+    /// # Errors
+    ///
+    /// The kinds of a read.
+    pub async fn list_expiring(
+        &self,
+        vault: &str,
+        within: Duration,
+    ) -> Result<Vec<ExpiringSecret>> {
+        let name = vault.to_ascii_lowercase();
+        let newest = self
+            .inner
+            .with_vault(&name, |vault| async move { vault.newest().await })
+            .await
+            .map_err(|error| told(LIST, format!("vault {name}"), error))?;
+        let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
+        let end = self.inner.clock.now().checked_add_signed(within);
+        let mut expiring = Vec::new();
+        for (secret, version) in newest {
+            let Validity {
+                enabled: true,
+                expires_at: Some(expires_at),
+                ..
+            } = version.validity
+            else {
+                continue;
+            };
+            if end.is_none_or(|end| expires_at <= end) {
+                let reference: SecretReference = format!("kv://{name}/{secret}").parse()?;
+                expiring.push(ExpiringSecret {
+                    reference: reference.with_version(&version.version)?,
+                    expires_at,
+                });
+            }
+        }
+        expiring.sort_by(|one, other| {
+            (one.expires_at, &one.reference).cmp(&(other.expires_at, &other.reference))
+        });
+        Ok(expiring)
+    }
+
+    fn tell_write(&self, operation: &str, reference: &SecretReference, version: &str) {
+        tracing::info!(
+            target: "tenantry::secrets",
+            actor = self.context.actor().as_str(),
+            %reference,
+            version,
+            operation,
+            "secret changed"
+        );
+    }
+
+    /// Has those who follow a secret here see what was written.
+    async fn read_now(&self, reference: &SecretReference) {
+        if let Some(entry) = self.inner.known(reference) {
+            // What was written is written, whatever comes of the read.
+            let _ = self.inner.read_anew(&entry).await;
+        }
+    }
+}
+
+/// Returns the vault and the name of a secret, of which the newest version is meant.
+fn named<'r>(
+    operation: &'static str,
+    reference: &'r SecretReference,
+) -> Result<(&'r str, &'r str)> {
+    match reference.location() {
+        SecretLocation::KeyVault {
+            vault,
+            name,
+            version: None,
+        } => Ok((vault, name)),
+        SecretLocation::KeyVault { .. } => Err(Error::new(ErrorKind::InvalidInput, operation)
+            .with_subject(reference.to_string())
+            .with_detail("a version stays what it is: leave it out of the reference")),
+        _ => Err(unsupported(operation, reference)),
+    }
+}
+
+fn unsupported(operation: &'static str, reference: &SecretReference) -> Error {
+    Error::new(ErrorKind::Unsupported, operation)
+        .with_subject(reference.to_string())
+        .with_detail("files and variables are written by whoever sets them: name a vault, kv://…")
+}
+
+/// Says what an error of a vault was about.
+fn about(operation: &'static str, reference: &SecretReference, error: Error) -> Error {
+    told(operation, reference.to_string(), error)
+}
+
+fn told(operation: &'static str, subject: String, error: Error) -> Error {
+    let wait = error.retry_after();
+    let told = Error::new(error.kind(), operation)
+        .with_subject(subject)
+        .with_detail(error.detail().to_owned())
+        .with_source(error);
+    match wait {
+        Some(wait) => told.with_retry_after(wait),
+        None => told,
+    }
+}

@@ -1,0 +1,109 @@
+//! Following one secret.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tenantry_core::{Result, SecretGenerations, SecretReference, SecretWatch};
+
+use super::Inner;
+use super::entry::{Entry, Following, Reaction};
+
+const REPORT: &str = "report failed secret";
+
+/// Follows one secret; with the last of its kind the reading ends.
+pub(super) struct Watch {
+    inner: Arc<Inner>,
+    entry: Arc<Entry>,
+    first: SecretGenerations,
+    _following: Arc<Following>,
+}
+
+impl Watch {
+    pub(super) fn follow(inner: &Arc<Inner>, entry: Arc<Entry>, first: SecretGenerations) -> Self {
+        let (following, is_first) = entry.follow();
+        if is_first {
+            let (inner, entry) = (Arc::downgrade(inner), Arc::downgrade(&entry));
+            tokio::spawn(read_on(inner, entry, Arc::downgrade(&following)));
+        }
+        Self {
+            inner: Arc::clone(inner),
+            entry,
+            first,
+            _following: following,
+        }
+    }
+}
+
+/// Reads a secret time and again, for as long as somebody follows it.
+async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>, following: Weak<Following>) {
+    loop {
+        let pause = match (inner.upgrade(), entry.upgrade()) {
+            (Some(inner), Some(entry)) => entry.pause(inner.clock.monotonic()),
+            _ => return,
+        };
+        tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;
+        let (Some(inner), Some(entry), Some(_following)) =
+            (inner.upgrade(), entry.upgrade(), following.upgrade())
+        else {
+            return;
+        };
+        // What it fails with stands in the entry, and decides how long it is left alone.
+        let _ = inner.read(&entry).await;
+    }
+}
+
+/// However short a time values are kept.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+#[async_trait]
+impl SecretWatch for Watch {
+    fn reference(&self) -> &SecretReference {
+        &self.entry.reference
+    }
+
+    fn generations(&self) -> SecretGenerations {
+        let known = self.entry.generations(self.inner.clock.now());
+        known.unwrap_or_else(|| self.first.clone())
+    }
+
+    async fn changed_from(&self, number: u64) -> SecretGenerations {
+        let mut numbers = self.entry.numbers();
+        loop {
+            let known = self.generations();
+            if known.current.number() != number || numbers.changed().await.is_err() {
+                return known;
+            }
+        }
+    }
+
+    async fn report_failure(&self, number: u64) -> Result<SecretGenerations> {
+        let now = self.inner.clock.monotonic();
+        let interval = self.inner.policy.failure_interval;
+        let reaction = self.entry.report(number, interval, now);
+        if reaction != Reaction::Nothing {
+            tracing::warn!(
+                target: "tenantry::secrets",
+                reference = %self.entry.reference,
+                generation = number,
+                "secret was refused where it was used"
+            );
+            let outcome = match reaction {
+                Reaction::ReadAnew => self.inner.read_anew(&self.entry).await,
+                _ => self.inner.read(&self.entry).await,
+            };
+            outcome.map_err(|failure| failure.error(REPORT, &self.entry.reference))?;
+        }
+        Ok(self.generations())
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("reference", &self.entry.reference)
+            .field("generation", &self.generations().current.number())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,356 @@
+//! What is kept, for how long, and how often the vault is asked.
+
+use std::time::Duration;
+
+use tenantry_core::{Error, ErrorKind, SecretResolver as _};
+use tenantry_secrets::{CachePolicy, SecretAttributes, Vault as _};
+
+use super::vault::Trouble;
+use super::{Fixture, reference, settle};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn kind<T: std::fmt::Debug>(outcome: tenantry_core::Result<T>) -> ErrorKind {
+    outcome.unwrap_err().kind()
+}
+
+#[tokio::test]
+async fn ten_thousand_who_ask_at_once_make_one_call() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    let gate = fixture.vault.close();
+    let ask = |number: usize| {
+        let secrets = fixture.secrets.clone();
+        // In any case of the letters it is one secret.
+        let name = if number.is_multiple_of(2) {
+            "kv://vault/db"
+        } else {
+            "kv://vault/DB"
+        };
+        tokio::spawn(async move { secrets.resolve(&reference(name)).await })
+    };
+    let tasks: Vec<_> = (0..10_000).map(ask).collect();
+    while fixture.vault.reads() == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(1);
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().expose(), "hunter2");
+    }
+    assert_eq!(fixture.vault.reads(), 1);
+}
+
+#[tokio::test]
+async fn who_goes_away_harms_nobody() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    let gate = fixture.vault.close();
+    let (secrets, db) = (fixture.secrets.clone(), reference("kv://vault/db"));
+    let first = tokio::spawn({
+        let (secrets, db) = (secrets.clone(), db.clone());
+        async move { secrets.resolve(&db).await }
+    });
+    settle().await;
+    let second = tokio::spawn(async move { secrets.resolve(&db).await });
+    settle().await;
+    first.abort();
+    settle().await;
+    gate.add_permits(1);
+    assert_eq!(second.await.unwrap().unwrap().expose(), "hunter2");
+    assert_eq!(fixture.vault.reads(), 1);
+}
+
+#[tokio::test]
+async fn a_value_is_read_again_before_its_time_and_nobody_waits() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    fixture.vault.store("db", "two").await;
+
+    fixture.clock.advance(4 * MINUTE - SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    settle().await;
+    assert_eq!(fixture.vault.reads(), 1);
+
+    fixture.clock.advance(2 * SECOND);
+    assert_eq!(
+        fixture.text("kv://vault/db").await.unwrap(),
+        "one",
+        "nobody waits"
+    );
+    settle().await;
+    assert_eq!(fixture.vault.reads(), 2);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
+
+    fixture.vault.store("db", "three").await;
+    fixture.clock.advance(6 * MINUTE);
+    assert_eq!(
+        fixture.text("kv://vault/db").await.unwrap(),
+        "three",
+        "past its time"
+    );
+}
+
+#[tokio::test]
+async fn what_is_missing_is_asked_for_once_in_a_while() {
+    let fixture = Fixture::new();
+    for _ in 0..100 {
+        assert_eq!(
+            kind(fixture.text("kv://vault/db").await),
+            ErrorKind::NotFound
+        );
+    }
+    assert_eq!(fixture.vault.reads(), 1);
+    fixture.vault.store("db", "hunter2").await;
+    fixture.clock.advance(11 * SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_later_is_missed_only_after_the_longest_staleness() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    fixture.vault.fail([ErrorKind::Unavailable; 1_000]);
+    let mut minutes = 0;
+    while fixture.text("kv://vault/db").await.is_ok() {
+        fixture.clock.advance(MINUTE);
+        minutes += 1;
+        assert!(minutes < 100);
+    }
+    assert_eq!(minutes, 60);
+    assert_eq!(
+        kind(fixture.text("kv://vault/db").await),
+        ErrorKind::Unavailable
+    );
+    fixture.vault.go_well();
+    fixture.clock.advance(2 * MINUTE);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_at_start_is_told_of_and_left_alone_for_a_moment() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    fixture.vault.fail([ErrorKind::Unavailable]);
+    for _ in 0..100 {
+        assert_eq!(
+            kind(fixture.text("kv://vault/db").await),
+            ErrorKind::Unavailable
+        );
+    }
+    assert_eq!(fixture.vault.reads(), 1);
+    fixture.clock.advance(2 * SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test]
+async fn what_the_vault_forbids_is_refused_from_then_on() {
+    for forbidden in [
+        ErrorKind::SecretDisabled,
+        ErrorKind::SecretDeleted,
+        ErrorKind::NotFound,
+    ] {
+        let fixture = Fixture::new();
+        fixture.vault.store("db", "hunter2").await;
+        assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+        fixture.vault.fail([forbidden]);
+        fixture.clock.advance(6 * MINUTE);
+        for _ in 0..10 {
+            assert_eq!(kind(fixture.text("kv://vault/db").await), forbidden);
+        }
+        assert_eq!(fixture.vault.reads(), 2);
+        fixture.clock.advance(11 * SECOND);
+        assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    }
+}
+
+#[tokio::test]
+async fn a_value_ends_by_the_clock_whatever_the_vault_gives_out() {
+    let fixture = Fixture::new();
+    let now = tenantry_core::Clock::now(&fixture.clock);
+    let attributes = SecretAttributes {
+        not_before: Some(now + MINUTE),
+        expires_at: Some(now + 3 * MINUTE),
+    };
+    let secret = tenantry_core::Secret::new("hunter2");
+    fixture
+        .vault
+        .memory
+        .put("db", &secret, &attributes)
+        .await
+        .unwrap();
+    assert_eq!(
+        kind(fixture.text("kv://vault/db").await),
+        ErrorKind::SecretNotYetValid
+    );
+    fixture.clock.advance(MINUTE);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    fixture.clock.advance(2 * MINUTE);
+    for _ in 0..10 {
+        assert_eq!(
+            kind(fixture.text("kv://vault/db").await),
+            ErrorKind::SecretExpired
+        );
+    }
+    assert_eq!(
+        fixture.vault.reads(),
+        3,
+        "once more, for there could be a newer one"
+    );
+    fixture.vault.store("db", "hunter3").await;
+    fixture.clock.advance(11 * SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter3");
+}
+
+#[tokio::test]
+async fn a_throttled_vault_is_left_alone_for_as_long_as_it_says() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    let throttled = Error::new(ErrorKind::Throttled, "read").with_retry_after(7 * SECOND);
+    fixture.vault.trouble(Trouble::Error(throttled));
+    let error = fixture.text("kv://vault/db").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert!(error.is_retryable());
+    fixture.clock.advance(6 * SECOND);
+    for name in ["kv://vault/db", "kv://vault/other", "kv://vault/third"] {
+        let error = fixture.text(name).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Throttled, "{name}");
+        assert_eq!(error.retry_after(), Some(SECOND), "{name}");
+    }
+    assert_eq!(fixture.vault.reads(), 1);
+    fixture.clock.advance(3 * SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test]
+async fn a_vault_is_not_called_beyond_its_budget() {
+    let policy = CachePolicy::default().with_call_budget(3, 10 * SECOND);
+    let fixture = Fixture::with(policy);
+    for number in 0..10 {
+        let expected = if number < 3 {
+            ErrorKind::NotFound
+        } else {
+            ErrorKind::Throttled
+        };
+        let outcome = fixture.text(&format!("kv://vault/n{number}")).await;
+        assert_eq!(kind(outcome), expected, "{number}");
+    }
+    assert_eq!(fixture.vault.reads(), 3);
+    fixture.clock.advance(10 * SECOND);
+    assert_eq!(
+        kind(fixture.text("kv://vault/n9").await),
+        ErrorKind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_vault_that_panics_fails_one_read() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    fixture.vault.trouble(Trouble::Panic);
+    assert_eq!(
+        kind(fixture.text("kv://vault/db").await),
+        ErrorKind::Unexpected
+    );
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_stays_silent_is_given_up() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "hunter2").await;
+    fixture.vault.trouble(Trouble::Silence);
+    let error = fixture.text("kv://vault/db").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        error.to_string().contains("no answer within 10s"),
+        "{error}"
+    );
+    fixture.clock.advance(2 * SECOND);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+}
+
+#[tokio::test]
+async fn no_more_references_are_remembered_than_allowed() {
+    use tenantry_core::SecretSource as _;
+
+    let fixture = Fixture::with(CachePolicy::default().with_entries(10));
+    fixture.vault.store("db", "hunter2").await;
+    let watch = fixture
+        .secrets
+        .watch(&reference("kv://vault/db"))
+        .await
+        .unwrap();
+    for number in 0..1_000 {
+        fixture.clock.advance(Duration::from_millis(1));
+        let _ = fixture.text(&format!("kv://vault/n{number}")).await;
+    }
+    let shown = format!("{:?}", fixture.secrets);
+    assert!(shown.contains("known: 10"), "{shown}");
+    let reads = fixture.vault.reads();
+    fixture.text("kv://vault/db").await.unwrap();
+    assert_eq!(fixture.vault.reads(), reads, "what is followed stays");
+    drop(watch);
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_kind_and_says_what_to_do() {
+    let fixture = Fixture::new();
+    let error = fixture.text("kv://other/db").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "resolve secret kv://other/db: unknown vault: add the vault by with_vault, or correct the \
+         reference"
+    );
+    let error = fixture.text("kv://vault/db").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "resolve secret kv://vault/db: not found: create it, or correct the reference"
+    );
+    for settings in [
+        CachePolicy::default().with_jitter(0.9),
+        CachePolicy::default().with_time_to_live(Duration::ZERO),
+        CachePolicy::default().with_max_stale(SECOND),
+        CachePolicy::default().with_call_budget(0, SECOND),
+        CachePolicy::default().with_entries(0),
+    ] {
+        let built = tenantry_secrets::Secrets::builder()
+            .with_policy(settings)
+            .build();
+        assert_eq!(kind(built), ErrorKind::InvalidSettings);
+    }
+}
+
+/// What a runtime takes with it when it ends is begun anew by the next.
+#[test]
+fn a_read_is_not_lost_with_its_runtime() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let fixture = Fixture::new();
+    let first = runtime();
+    let gate = first.block_on(async {
+        fixture.vault.store("db", "hunter2").await;
+        let gate = fixture.vault.close();
+        let ask = fixture.text("kv://vault/db");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(5), ask)
+                .await
+                .is_err()
+        );
+        gate
+    });
+    drop(first);
+    gate.add_permits(10);
+    runtime().block_on(async {
+        let _ = fixture.text("kv://vault/db").await;
+        assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    });
+    let outside = fixture.secrets.accept_event(b"[]").unwrap_err();
+    assert_eq!(outside.kind(), ErrorKind::Unsupported);
+}

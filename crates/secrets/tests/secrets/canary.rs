@@ -1,0 +1,104 @@
+//! A known value is looked for in everything that is written.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tenantry_core::{Actor, RequestContext, Secret, SecretResolver as _, SecretSource as _};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::vault::Trouble;
+use super::{Fixture, reference, settle};
+
+const CANARY: &str = "canary-5b1e7c";
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Written {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn events_tell_who_and_what_and_never_the_value() {
+    let written = Written::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(written.clone())
+        .with_max_level(tracing::Level::TRACE)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fixture = Fixture::new();
+    let db = reference("kv://vault/db");
+    let context = RequestContext::new(Actor::new("user:17").unwrap());
+    let secrets = fixture.secrets.with_context(context);
+    let stored = secrets
+        .put_new_version(&db, Secret::new(CANARY), Default::default())
+        .await
+        .unwrap();
+    let watch = secrets.watch(&db).await.unwrap();
+    secrets.resolve(&db).await.unwrap();
+    secrets.resolve(&db).await.unwrap();
+    watch.report_failure(0).await.unwrap();
+    let mut shown = format!(
+        "{secrets:?} {watch:?} {:?} {:?}",
+        fixture.vault,
+        watch.generations()
+    );
+    fixture.vault.trouble(Trouble::Panic);
+    fixture.clock.advance(std::time::Duration::from_secs(360));
+    for _ in 0..2 {
+        if let Err(error) = secrets.resolve(&db).await {
+            shown.push_str(&format!("{error} {error:?}"));
+        }
+    }
+    secrets.disable_version(&stored).await.unwrap();
+    fixture.clock.advance(std::time::Duration::from_secs(360));
+    let error = secrets.resolve(&db).await.unwrap_err();
+    shown.push_str(&format!("{error} {error:?}"));
+    settle().await;
+
+    let written = String::from_utf8(written.0.lock().clone()).unwrap();
+    assert!(
+        !written.contains(CANARY) && !shown.contains(CANARY),
+        "{written}{shown}"
+    );
+    let line = |parts: &[&str]| {
+        let found = written
+            .lines()
+            .any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{parts:?} in {written}");
+    };
+    line(&[
+        "INFO",
+        "secret changed",
+        "user:17",
+        "kv://vault/db",
+        "put new version",
+    ]);
+    line(&[
+        "INFO",
+        "secret resolved",
+        "user:17",
+        "generation=0",
+        "outcome=\"read\"",
+    ]);
+    line(&["DEBUG", "secret resolved", "user:17", "outcome=\"known\""]);
+    line(&["WARN", "secret was refused where it was used"]);
+    line(&["INFO", "secret changed", "disable version"]);
+    line(&["WARN", "secret refused", "error=\"secret_disabled\""]);
+}

@@ -1,0 +1,163 @@
+//! The side that writes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use parking_lot::Mutex;
+use tenantry_core::{Clock as _, Error, ErrorKind, Result, Secret};
+use tenantry_secrets::{Credential, SecretAttributes, Vault as _};
+
+use super::{Fixture, reference};
+
+/// Lets in whatever is in its list.
+#[derive(Default)]
+struct Door {
+    keys: Mutex<Vec<String>>,
+    is_stuck: bool,
+}
+
+#[async_trait]
+impl Credential for Door {
+    async fn prepare(&self, current: &Secret) -> Result<Secret> {
+        let next = format!("{}+", current.expose());
+        self.keys.lock().push(next.clone());
+        Ok(Secret::new(next))
+    }
+
+    async fn verify(&self, candidate: &Secret) -> Result<()> {
+        let lets_in = self.keys.lock().iter().any(|key| key == candidate.expose());
+        match lets_in && !self.is_stuck {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::AuthenticationFailed, "try new key")),
+        }
+    }
+
+    async fn retire(&self, previous: &Secret) -> Result<()> {
+        self.keys.lock().retain(|key| key != previous.expose());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn both_values_let_in_until_the_old_one_is_retired() {
+    let fixture = Fixture::new();
+    let first = fixture.vault.store("db", "key").await;
+    let door = Door::default();
+    door.keys.lock().push("key".to_owned());
+    let db = reference("kv://vault/db");
+
+    let rotated = fixture.secrets.rotate(&db, &door).await.unwrap();
+    assert_eq!(rotated.previous, db.with_version(&first).unwrap());
+    assert_eq!(
+        rotated.retire_at,
+        fixture.clock.now() + TimeDelta::minutes(10)
+    );
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "key+");
+    assert_eq!(
+        fixture.text(&rotated.previous.to_string()).await.unwrap(),
+        "key"
+    );
+    assert_eq!(*door.keys.lock(), ["key", "key+"]);
+
+    let early = fixture.secrets.retire(&rotated, &door).await.unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::InvalidInput);
+    assert_eq!(*door.keys.lock(), ["key", "key+"]);
+    fixture.clock.advance(Duration::from_secs(600));
+    fixture.secrets.retire(&rotated, &door).await.unwrap();
+    assert_eq!(*door.keys.lock(), ["key+"]);
+    let gone = fixture
+        .text(&rotated.previous.to_string())
+        .await
+        .unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::SecretDisabled);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "key+");
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_let_in_is_not_stored() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "key").await;
+    let door = Door {
+        is_stuck: true,
+        ..Door::default()
+    };
+    let db = reference("kv://vault/db");
+    let error = fixture.secrets.rotate(&db, &door).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
+    assert_eq!(fixture.vault.versions("db").await.unwrap().len(), 1);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "key");
+}
+
+#[tokio::test]
+async fn writes_need_a_vault_and_no_version_or_just_one() {
+    let fixture = Fixture::new();
+    let version = fixture.vault.store("db", "key").await;
+    let versioned = reference("kv://vault/db").with_version(&version).unwrap();
+    let put = async |text: &str| {
+        let stored = fixture
+            .secrets
+            .put_new_version(&reference(text), Secret::new("x"), Default::default())
+            .await;
+        stored.map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(
+        put(&versioned.to_string()).await,
+        Err(ErrorKind::InvalidInput)
+    );
+    assert_eq!(put("env:X").await, Err(ErrorKind::Unsupported));
+    assert_eq!(put("kv://other/db").await, Err(ErrorKind::UnknownVault));
+    let disable = async |text: &str| {
+        let done = fixture.secrets.disable_version(&reference(text)).await;
+        done.map_err(|error| error.kind())
+    };
+    assert_eq!(disable("kv://vault/db").await, Err(ErrorKind::InvalidInput));
+    assert_eq!(disable("env:X").await, Err(ErrorKind::Unsupported));
+    assert_eq!(disable(&versioned.to_string()).await, Ok(()));
+    assert_eq!(
+        fixture.text("kv://vault/db").await.unwrap_err().kind(),
+        ErrorKind::SecretDisabled
+    );
+}
+
+#[tokio::test]
+async fn what_ends_soon_is_listed_the_soonest_first() {
+    let fixture = Fixture::new();
+    let now = fixture.clock.now();
+    for (name, days) in [
+        ("late", Some(40)),
+        ("soon", Some(3)),
+        ("past", Some(-1)),
+        ("never", None),
+    ] {
+        let attributes = SecretAttributes {
+            not_before: None,
+            expires_at: days.map(|days| now + TimeDelta::days(days)),
+        };
+        let stored = fixture
+            .vault
+            .put(name, &Secret::new("x"), &attributes)
+            .await
+            .unwrap();
+        if name == "late" {
+            fixture
+                .vault
+                .set_enabled(name, &stored.version, true)
+                .await
+                .unwrap();
+        }
+    }
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    let expiring = fixture.secrets.list_expiring("Vault", month).await.unwrap();
+    let names: Vec<_> = expiring
+        .iter()
+        .map(|secret| secret.reference.to_string()[..15].to_owned())
+        .collect();
+    assert_eq!(names, ["kv://vault/past", "kv://vault/soon"]);
+    let error = fixture
+        .secrets
+        .list_expiring("other", month)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownVault);
+}
