@@ -19,7 +19,7 @@ pub(super) async fn connect(
 ) -> Result<PgConnection> {
     connect_with(
         operation,
-        &settings.connect_options()?,
+        &settings.connect_options().await?,
         settings.acquire_timeout,
     )
     .await

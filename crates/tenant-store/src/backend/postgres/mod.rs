@@ -11,6 +11,7 @@ mod guard;
 mod loan;
 mod migrate;
 mod numeric;
+mod rotation;
 mod row;
 mod schema;
 mod session;
@@ -44,6 +45,7 @@ pub use settings::{BootAudit, Pooler, PostgresSettings};
 #[cfg(feature = "guard")]
 pub(crate) use error::{driver_error, kind_of};
 use loan::{Loan, Patience, is_silence};
+use rotation::{Changes, Rotation};
 use session::{FetchError, PostgresSession, close_idle, fetch, forget_statements, query};
 
 impl TenantStore {
@@ -97,6 +99,8 @@ const SYSTEM: &str = "postgresql";
 
 pub(crate) struct PostgresBackend {
     pool: PgPool,
+    /// Where the password may change.
+    rotation: Option<Rotation>,
     max_connections: u32,
     schema: Arc<str>,
     /// Whether a connection leads to one process of the server for as long as it lives: it keeps
@@ -108,8 +112,28 @@ pub(crate) struct PostgresBackend {
 
 impl PostgresBackend {
     async fn connect(settings: &PostgresSettings, role: Role) -> Result<Self> {
-        let options = settings.connect_options()?;
-        Self::check(&options, settings, role).await?;
+        let watch = settings.watch().await?;
+        let without_password = settings.options()?;
+        let used = watch.as_ref().map(|watch| watch.generations().current);
+        let mut options = match &used {
+            Some(used) => without_password.clone().password(used.secret().expose()),
+            None => settings.connect_options().await?,
+        };
+        let mut used = used.map_or(0, |used| used.number());
+        let checked = Self::check(&options, settings, role).await;
+        match (checked, &watch) {
+            (Err(error), Some(watch)) if error.kind() == ErrorKind::AuthenticationFailed => {
+                // As a pool does later: once more, with what the vault has now.
+                let current = watch.report_failure(used).await?.current;
+                if current.number() == used {
+                    return Err(error);
+                }
+                used = current.number();
+                options = without_password.clone().password(current.secret().expose());
+                Self::check(&options, settings, role).await?;
+            }
+            (checked, _) => checked?,
+        }
         let direct = settings.pooler.keeps_sessions();
         let mut pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
@@ -127,8 +151,20 @@ impl PostgresBackend {
                 })
             });
         }
+        let changes = Arc::new(Changes::default());
+        if watch.is_some() {
+            let changes = Arc::clone(&changes);
+            pool = pool.after_release(move |_, metadata| {
+                let is_over = changes.is_older(metadata.age);
+                Box::pin(async move { Ok(!is_over) })
+            });
+        }
+        let pool = pool.connect_lazy_with(options);
+        let rotation =
+            watch.map(|watch| Rotation::follow(watch, used, without_password, &pool, changes));
         Ok(Self {
-            pool: pool.connect_lazy_with(options),
+            pool,
+            rotation,
             max_connections: settings.max_connections,
             schema: settings.schema.as_str().into(),
             direct,
@@ -188,7 +224,11 @@ impl PostgresBackend {
 
     async fn acquire(&self, operation: &'static str) -> Result<PoolConnection<Postgres>> {
         let started = Instant::now();
-        match self.pool.acquire().await {
+        let mut acquired = self.pool.acquire().await;
+        if let Some(rotation) = &self.rotation {
+            acquired = rotation.let_in(&self.pool, acquired).await;
+        }
+        match acquired {
             Ok(connection) => Ok(connection),
             Err(sqlx::Error::PoolTimedOut) => Err(self.timed_out(operation, started.elapsed())),
             Err(cause) => Err(error::driver_error(operation, cause)),

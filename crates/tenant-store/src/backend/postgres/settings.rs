@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
-use tenantry_core::{Error, ErrorKind, Result, Secret, SharedClock, SystemClock};
+use tenantry_core::{
+    Error, ErrorKind, Result, Secret, SecretReference, SecretSource, SecretWatch, SharedClock,
+    SystemClock,
+};
 
 /// How to reach PostgreSQL, and how to use it.
 ///
@@ -24,7 +27,7 @@ use tenantry_core::{Error, ErrorKind, Result, Secret, SharedClock, SystemClock};
 pub struct PostgresSettings {
     url: String,
     role: Option<String>,
-    password: Option<Arc<Secret>>,
+    password: Password,
     pub(super) max_connections: u32,
     pub(super) acquire_timeout: Duration,
     pub(super) statement_timeout: Option<Duration>,
@@ -36,6 +39,14 @@ pub struct PostgresSettings {
     pub(super) cursor_key: Vec<u8>,
     #[cfg(feature = "guard")]
     pub(super) trusted_functions: Vec<String>,
+}
+
+#[derive(Clone)]
+enum Password {
+    /// If there is one.
+    OfUrl,
+    Fixed(Arc<Secret>),
+    From(Arc<dyn SecretSource>, SecretReference),
 }
 
 /// What stands between the service and the server.
@@ -81,7 +92,7 @@ impl PostgresSettings {
         Self {
             url: url.into(),
             role: None,
-            password: None,
+            password: Password::OfUrl,
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Some(Duration::from_secs(30)),
@@ -106,7 +117,41 @@ impl PostgresSettings {
     /// Sets the password of the role, in place of the one in the URL.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<Arc<Secret>>) -> Self {
-        self.password = Some(password.into());
+        self.password = Password::Fixed(password.into());
+        self
+    }
+
+    /// Takes the password of the role from a reference, and goes on to the next one when it is
+    /// rotated: nobody restarts the service, and no request fails.
+    ///
+    /// A store follows the secret. New connections are opened with the new password from the moment
+    /// it is known, those in use finish their work and are closed then. If the server refuses the
+    /// password, the vault is read again, and the connection is tried once more: with a newer one,
+    /// or, while that is not set in the database yet, with the one before.
+    /// For statements on a connection, the password counts at its start alone.
+    ///
+    /// Where a role has one password, store the new one first and then `ALTER ROLE`: every process
+    /// then finds one that lets in, at any moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tenantry_core::SecretSource;
+    /// use tenantry_store::PostgresSettings;
+    ///
+    /// fn settings(secrets: Arc<dyn SecretSource>) -> tenantry_store::Result<PostgresSettings> {
+    ///     Ok(PostgresSettings::new("postgres://tenantry_app@localhost/billing")
+    ///         .with_password_from(secrets, "kv://billing-prod/db-password".parse()?))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_password_from(
+        mut self,
+        source: Arc<dyn SecretSource>,
+        reference: SecretReference,
+    ) -> Self {
+        self.password = Password::From(source, reference);
         self
     }
 
@@ -198,7 +243,28 @@ impl PostgresSettings {
         self
     }
 
-    pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
+    /// Returns how to connect once, with the password as it is now.
+    pub(super) async fn connect_options(&self) -> Result<PgConnectOptions> {
+        let options = self.options()?;
+        Ok(match &self.password {
+            Password::OfUrl => options,
+            Password::Fixed(password) => options.password(password.expose()),
+            Password::From(source, reference) => {
+                options.password(source.resolve(reference).await?.expose())
+            }
+        })
+    }
+
+    /// Begins to follow the password, if it may change.
+    pub(super) async fn watch(&self) -> Result<Option<Arc<dyn SecretWatch>>> {
+        match &self.password {
+            Password::From(source, reference) => source.watch(reference).await.map(Some),
+            Password::OfUrl | Password::Fixed(_) => Ok(None),
+        }
+    }
+
+    /// Returns how to connect, but for a password that is not in the URL.
+    pub(super) fn options(&self) -> Result<PgConnectOptions> {
         if self.max_connections == 0 {
             return Err(Error::new(ErrorKind::InvalidSettings, "connect")
                 .with_detail("max_connections must be at least 1"));
@@ -229,10 +295,6 @@ impl PostgresSettings {
             .disable_statement_logging();
         let options = match &self.role {
             Some(role) => options.username(role),
-            None => options,
-        };
-        let options = match &self.password {
-            Some(password) => options.password(password.expose()),
             None => options,
         };
         Ok(match self.pooler {

@@ -94,7 +94,7 @@ pub async fn audit(
     role: Role,
 ) -> Result<AuditReport<ServerFacts>> {
     let settings = settings.into();
-    let options = settings.connect_options()?;
+    let options = settings.connect_options().await?;
     let limit = settings.acquire_timeout;
     let mut connection = connect_with(OPERATION, &options, limit).await?;
     let inspected = async {

@@ -39,7 +39,7 @@ pub async fn verify(
     role: Role,
 ) -> Result<ServerFacts> {
     let settings = settings.into().with_boot_audit(BootAudit::Refuse);
-    let options = settings.connect_options()?;
+    let options = settings.connect_options().await?;
     let mut connection = connect_with(OPERATION, &options, settings.acquire_timeout).await?;
     let outcome = check(OPERATION, &mut connection, &options, &settings, role).await;
     // What was found out stays so, however the server takes the farewell.

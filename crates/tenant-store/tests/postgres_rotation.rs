@@ -1,0 +1,397 @@
+//! A password that is rotated while the store is in use.
+
+#![cfg(all(feature = "postgres", feature = "conformance"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use support::Walled;
+use tenantry_core::{
+    ManualClock, Secret, SecretReference, SecretSource, SharedClock, SystemClock, TenantId,
+};
+use tenantry_secrets::{CachePolicy, MemoryVault, SecretAttributes, Secrets, Vault as _};
+use tenantry_store::conformance::Specimen;
+use tenantry_store::postgres::{Role, audit, verify};
+use tenantry_store::{ErrorKind, PostgresSettings, Query, Repository as _, TenantStore};
+
+/// A database whose app role has its password in a vault.
+struct Fixture {
+    walled: Walled,
+    vault: Arc<MemoryVault>,
+    secrets: Secrets,
+    clock: ManualClock,
+    reference: SecretReference,
+}
+
+impl Fixture {
+    async fn open() -> Self {
+        Self::with(CachePolicy::default(), None).await
+    }
+
+    /// By the clock of the machine if there is no other.
+    async fn with(policy: CachePolicy, time: Option<SharedClock>) -> Self {
+        let walled = Walled::create().await;
+        let vault = Arc::new(MemoryVault::new());
+        let clock = ManualClock::new(chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap());
+        let secrets = Secrets::builder()
+            .with_vault("vault", Arc::clone(&vault) as Arc<_>)
+            .unwrap()
+            .with_clock(time.unwrap_or_else(|| Arc::new(clock.clone())))
+            .with_policy(policy)
+            .build()
+            .unwrap();
+        let fixture = Self {
+            walled,
+            vault,
+            secrets,
+            clock,
+            reference: "kv://vault/db".parse().unwrap(),
+        };
+        fixture.store_silently("first").await;
+        fixture.alter("first").await;
+        fixture
+    }
+
+    fn settings(&self) -> PostgresSettings {
+        self.walled
+            .settings()
+            .with_max_connections(4)
+            .with_password_from(
+                Arc::new(self.secrets.clone()) as Arc<dyn SecretSource>,
+                self.reference.clone(),
+            )
+    }
+
+    async fn store(&self) -> TenantStore {
+        TenantStore::postgres(self.settings()).await.unwrap()
+    }
+
+    /// As somebody else does, of whom this process does not hear.
+    async fn store_silently(&self, password: &str) {
+        let (secret, attributes) = (Secret::new(password), SecretAttributes::default());
+        let stored = self.vault.put("db", &secret, &attributes);
+        stored.await.unwrap();
+    }
+
+    async fn put(&self, password: &str) {
+        let secret = Secret::new(password);
+        let stored =
+            self.secrets
+                .put_new_version(&self.reference, secret, SecretAttributes::default());
+        stored.await.unwrap();
+    }
+
+    async fn alter(&self, password: &str) {
+        let role = self.walled.app.user();
+        let alter = format!("alter role {role} password '{password}'");
+        self.walled.database.execute(&alter).await.unwrap();
+    }
+
+    /// Cuts every connection of the app role, so that new ones have to be opened.
+    async fn cut(&self) {
+        let cut = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}'",
+            self.walled.app.user()
+        );
+        self.walled.database.execute(&cut).await.unwrap();
+    }
+
+    async fn processes(&self) -> Vec<i32> {
+        let mut admin = PgConnection::connect(self.walled.database.admin_url())
+            .await
+            .unwrap();
+        let sql = format!(
+            "select pid from pg_stat_activity where usename = '{}' order by pid",
+            self.walled.app.user()
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_all(&mut admin)
+            .await
+            .unwrap()
+    }
+}
+
+async fn read(store: &TenantStore, tenant: TenantId) -> tenantry_store::Result<()> {
+    let read = store.tenant(tenant).repository::<Specimen>();
+    read.list(Query::new().limit(1)).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_password_that_nobody_told_of_is_found_when_the_old_one_is_refused() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    read(&store, tenant).await.unwrap();
+    for password in ["second", "third"] {
+        fixture.store_silently(password).await;
+        fixture.alter(password).await;
+        fixture.cut().await;
+        fixture.clock.advance(Duration::from_secs(10));
+        for _ in 0..5 {
+            read(&store, tenant).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_who_are_refused_at_once_all_get_in() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    for round in 0..5 {
+        let password = format!("password {round}");
+        fixture.store_silently(&password).await;
+        fixture.alter(&password).await;
+        fixture.cut().await;
+        fixture.clock.advance(Duration::from_secs(10));
+        let reads = (0..20).map(|_| read(&store, tenant));
+        for outcome in futures_util::future::join_all(reads).await {
+            outcome.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_stored_and_not_yet_set_lets_the_one_before_in() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    read(&store, tenant).await.unwrap();
+    fixture.put("second").await;
+    for _ in 0..3 {
+        fixture.cut().await;
+        read(&store, tenant).await.unwrap();
+    }
+    fixture.alter("second").await;
+    for _ in 0..3 {
+        fixture.cut().await;
+        read(&store, tenant).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connections_of_the_old_password_finish_their_work_and_are_closed() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    let work = store.tenant(tenant).begin().await.unwrap();
+    read(&store, tenant).await.unwrap();
+    let before = fixture.processes().await;
+    assert!(before.len() >= 2, "{before:?}");
+
+    fixture.put("second").await;
+    fixture.alter("second").await;
+    let repository = work.repository::<Specimen>();
+    repository.list(Query::new().limit(1)).await.unwrap();
+    work.commit().await.unwrap();
+    // They are closed off the caller's path.
+    let mut left = before.clone();
+    for _ in 0..500 {
+        let now = fixture.processes().await;
+        left.retain(|pid| now.contains(pid));
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(left.is_empty(), "{left:?}");
+    read(&store, tenant).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_that_is_wrong_is_an_error_and_the_vault_is_left_alone() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    fixture.alter("another").await;
+    fixture.cut().await;
+    for _ in 0..5 {
+        let error = read(&store, tenant).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
+        assert!(!format!("{error:?}").contains("first"), "{error:?}");
+    }
+    fixture.store_silently("another").await;
+    fixture.clock.advance(Duration::from_secs(10));
+    read(&store, tenant).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_remembered_from_before_a_rotation_is_read_again_at_connect() {
+    let fixture = Fixture::open().await;
+    fixture.store().await;
+    fixture.store_silently("second").await;
+    fixture.alter("second").await;
+    fixture.store().await;
+}
+
+#[tokio::test]
+async fn single_connections_take_the_password_as_it_is() {
+    let fixture = Fixture::open().await;
+    verify(fixture.settings(), Role::App).await.unwrap();
+    assert!(
+        audit(fixture.settings(), Role::App)
+            .await
+            .unwrap()
+            .is_clean()
+    );
+    let missing = fixture.walled.settings().with_password_from(
+        Arc::new(fixture.secrets.clone()) as Arc<dyn SecretSource>,
+        "kv://vault/none".parse().unwrap(),
+    );
+    let error = TenantStore::postgres(missing).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(
+        error.to_string(),
+        "resolve secret kv://vault/none: not found: create it, or correct the reference"
+    );
+}
+
+#[tokio::test]
+async fn no_request_fails_while_passwords_are_rotated() {
+    rotated_under_load(Duration::from_secs(4), 500, 4).await;
+}
+
+/// 2,000 requests a second, for as long as is asked for, with a rotation every ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: run by scripts/prove"]
+async fn prove_rotation_under_load() {
+    #[allow(clippy::disallowed_methods, reason = "set by scripts/prove")]
+    let seconds: u64 = std::env::var("TENANTRY_PROVE_SECONDS")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let rotations = usize::try_from(seconds / 10).unwrap().max(3);
+    rotated_under_load(Duration::from_secs(seconds), 2_000, rotations).await;
+}
+
+/// How a process hears of a new version.
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    /// It has stored it itself.
+    Itself,
+    /// By an event of Event Grid.
+    Push,
+    /// By reading time and again, every 400 to 500 milliseconds here.
+    Poll,
+}
+
+async fn rotated_under_load(length: Duration, rate: u64, rotations: usize) {
+    let policy = CachePolicy::default().with_time_to_live(Duration::from_millis(625));
+    let fixture = Fixture::with(policy, Some(Arc::new(SystemClock))).await;
+    let store = fixture.store().await;
+    let (done, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let senders = 20;
+    let pause = Duration::from_micros(1_000_000 * senders / rate);
+    let tasks: Vec<_> = (0..senders)
+        .map(|_| {
+            let (store, tenant) = (store.clone(), TenantId::generate());
+            let (done, failed, over) = (Arc::clone(&done), Arc::clone(&failed), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(pause);
+                while !over.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    match read(&store, tenant).await {
+                        Ok(()) => done.fetch_add(1, Ordering::Relaxed),
+                        Err(error) => {
+                            println!("failed: {error:?}");
+                            failed.fetch_add(1, Ordering::Relaxed)
+                        }
+                    };
+                }
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    let share = length / u32::try_from(rotations + 1).unwrap();
+    let ways = [Heard::Itself, Heard::Push, Heard::Poll];
+    let mut switched: Vec<(Heard, Duration)> = Vec::new();
+    for (rotation, heard) in (0..rotations).zip(ways.into_iter().cycle()) {
+        tokio::time::sleep(share).await;
+        let old = fixture.processes().await;
+        let password = format!("password {rotation}");
+        let stored = Instant::now();
+        match heard {
+            Heard::Itself => fixture.put(&password).await,
+            Heard::Poll => fixture.store_silently(&password).await,
+            Heard::Push => {
+                fixture.store_silently(&password).await;
+                let event = br#"[{"eventType": "Microsoft.KeyVault.SecretNewVersionCreated",
+                    "data": {"VaultName": "vault", "ObjectName": "db"}}]"#;
+                assert_eq!(fixture.secrets.accept_event(event).unwrap().secrets, 1);
+            }
+        }
+        fixture.alter(&password).await;
+        loop {
+            let now = fixture.processes().await;
+            if !old.iter().any(|pid| now.contains(pid)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        switched.push((heard, stored.elapsed()));
+    }
+    tokio::time::sleep(share).await;
+    over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let (done, failed) = (done.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!(
+        "{done} requests in {:?}, {rotations} rotations, {failed} failed\nfrom the new version to the \
+         last connection of the old one, by how the process heard of it:",
+        begun.elapsed()
+    );
+    for (heard, time) in switched {
+        println!("  {heard:?} {time:?}");
+    }
+    assert_eq!(failed, 0);
+    assert!(done > 100);
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// In no event of ours or of the driver, no error, no `Debug`, and no row.
+#[tokio::test]
+async fn the_password_is_written_nowhere() {
+    const CANARY: &str = "canary-5b1e7c";
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_max_level(tracing::Level::TRACE)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fixture = Fixture::open().await;
+    fixture.put(CANARY).await;
+    fixture.alter(CANARY).await;
+    written.0.lock().clear();
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    read(&store, tenant).await.unwrap();
+    fixture.walled.database.execute("select 1").await.unwrap();
+    let mut shown = format!("{:?} {store:?} {:?}", fixture.settings(), fixture.secrets);
+    let other = format!("alter role {} password 'other'", fixture.walled.app.user());
+    fixture.walled.database.execute(&other).await.unwrap();
+    fixture.cut().await;
+    let error = read(&store, tenant).await.unwrap_err();
+    shown.push_str(&format!("{error} {error:?}"));
+    let error = TenantStore::postgres(fixture.settings()).await.unwrap_err();
+    shown.push_str(&format!("{error} {error:?}"));
+    let written = String::from_utf8(written.0.lock().clone()).unwrap();
+    assert!(written.contains("secret was refused where it was used"));
+    assert!(!written.contains(CANARY), "{written}");
+    assert!(!shown.contains(CANARY), "{shown}");
+}
