@@ -429,6 +429,10 @@ fn sqlite_has_its_own_grammar() {
             "a column named with its schema",
         ),
         (
+            "select main.named.id from named",
+            "a column named with its schema",
+        ),
+        (
             "select id from c where t ->> 'x' = lower('y')",
             "the operator ->> beside the index c_n of c",
         ),

@@ -199,6 +199,7 @@ impl Rewriter<'_> {
                         }
                         let view = self.view(&relation.name, definition)?;
                         self.binds_tenant |= view.binds_tenant;
+                        self.replaced_any = true;
                         let named = self.derived_alias(name, alias.as_ref())?;
                         self.replace(first, last, format!("({}){}", view.text, named.text))?;
                         *factor = derived(view.query, named.tree);
@@ -216,6 +217,7 @@ impl Rewriter<'_> {
                             return Err(self.locked(&relation.name));
                         }
                         self.replaced = true;
+                        self.replaced_any = true;
                         clause.has_replaced = true;
                         // It was noted just now.
                         self.replaced_names.extend(clause.names.last().cloned());

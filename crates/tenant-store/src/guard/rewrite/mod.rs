@@ -138,8 +138,9 @@ struct Rewriter<'c> {
     ctes: Vec<String>,
     /// Those around a view, which must not be taken for the tables of its query.
     outer_ctes: Vec<String>,
-    /// Whether a sub-query has taken the place of a table.
+    /// Whether a sub-query has taken the place of a table, and of a table or a view.
     replaced: bool,
+    replaced_any: bool,
     /// How those tables are called.
     replaced_names: Vec<String>,
     /// The most parts in the name of a column.
@@ -177,6 +178,7 @@ impl<'c> Rewriter<'c> {
             ctes: Vec::new(),
             outer_ctes: Vec::new(),
             replaced: false,
+            replaced_any: false,
             replaced_names: Vec::new(),
             longest_path: 0,
             seen: Account::default(),
@@ -374,9 +376,9 @@ impl<'c> Rewriter<'c> {
     /// Refuses what only a table itself has, where a sub-query has taken its place.
     fn check_replaced(&self, statement: &Statement) -> Result<(), Refusal> {
         const ADVICE: &str = "join the table by LEFT JOIN … ON or JOIN, or give it an alias";
-        if self.replaced && self.longest_path > 2 {
+        if self.replaced_any && self.longest_path > 2 {
             return Err(Refusal::new(
-                "a column named with its schema, of a table in a full join or one by USING",
+                "a column named with its schema, of a view, or a table in a full join or one by USING",
                 ADVICE,
             ));
         }
