@@ -24,6 +24,8 @@ struct State {
     refusals: u32,
     /// Whether the one call that tries again is under way.
     trying: bool,
+    /// How often it was closed: what was let pass before says nothing of whether it may open.
+    epoch: u64,
 }
 
 impl Gate {
@@ -42,29 +44,34 @@ impl Gate {
     /// `Throttled`, with the time until a call would pass.
     pub(super) fn enter(&self, now: Duration) -> Result<Pass<'_>> {
         let mut state = self.state.lock();
-        if let Some(until) = state.closed_until {
-            if now < until || state.trying {
-                let wait = until.saturating_sub(now).max(SHORTEST_WAIT);
-                return Err(throttled("the vault is throttled, and left alone", wait));
-            }
-            state.trying = true;
+        if let Some(until) = state.closed_until
+            && (now < until || state.trying)
+        {
+            let wait = until.saturating_sub(now).max(SHORTEST_WAIT);
+            return Err(throttled("the vault is throttled, and left alone", wait));
         }
         while state
             .made
             .front()
-            .is_some_and(|oldest| *oldest + self.span <= now)
+            .is_some_and(|oldest| oldest.saturating_add(self.span) <= now)
         {
             state.made.pop_front();
         }
         if state.made.len() >= self.calls {
-            state.trying = false;
-            let free = state.made.front().map_or(now, |oldest| *oldest + self.span);
+            let oldest = state.made.front().copied().unwrap_or(now);
+            let free = oldest.saturating_add(self.span);
             let detail = "the calls to this vault are used up: keep values longer, or look for who \
                           asks for so many references";
             return Err(throttled(detail, free.saturating_sub(now)));
         }
         state.made.push_back(now);
-        Ok(Pass { gate: self })
+        let is_trial = state.closed_until.is_some();
+        state.trying |= is_trial;
+        Ok(Pass {
+            gate: self,
+            epoch: state.epoch,
+            is_trial,
+        })
     }
 }
 
@@ -72,11 +79,15 @@ impl Gate {
 #[derive(Debug)]
 pub(super) struct Pass<'g> {
     gate: &'g Gate,
+    epoch: u64,
+    is_trial: bool,
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.gate.state.lock().trying = false;
+        if self.is_trial {
+            self.gate.state.lock().trying = false;
+        }
     }
 }
 
@@ -90,15 +101,21 @@ impl Pass<'_> {
                 let pause = error
                     .retry_after()
                     .unwrap_or_else(|| doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>()));
-                state.refusals += 1;
-                state.closed_until = Some(now + pause.min(LONGEST_PAUSE));
+                let until = now.saturating_add(pause.min(LONGEST_PAUSE));
+                state.closed_until = state.closed_until.max(Some(until));
+                // Of several that were refused together, the first counts.
+                if self.epoch == state.epoch {
+                    state.refusals += 1;
+                    state.epoch += 1;
+                }
             }
             // That it did not answer tells nothing of whether it would take more calls.
             Err(error) if error.is_retryable() => {}
-            _ => {
+            _ if self.epoch == state.epoch => {
                 state.refusals = 0;
                 state.closed_until = None;
             }
+            _ => {}
         }
     }
 }
@@ -152,6 +169,29 @@ mod tests {
         second.leave(6 * SECOND, Ok(()));
         let _one = gate.enter(6 * SECOND).unwrap();
         let _other = gate.enter(6 * SECOND).unwrap();
+    }
+
+    #[test]
+    fn a_call_from_before_says_nothing_of_a_vault_that_throttles() {
+        let gate = Gate::new((100, SECOND));
+        let refusal = throttled("", 5 * SECOND);
+        let (slow, refused) = (gate.enter(SECOND).unwrap(), gate.enter(SECOND).unwrap());
+        let also_refused = gate.enter(SECOND).unwrap();
+        refused.leave(SECOND, Err(&refusal));
+        also_refused.leave(SECOND, Err(&throttled("", SECOND)));
+        slow.leave(2 * SECOND, Ok(()));
+        let error = gate.enter(2 * SECOND).unwrap_err();
+        assert_eq!(error.retry_after(), Some(4 * SECOND), "the longer of both");
+        let trial = gate.enter(6 * SECOND).unwrap();
+        trial.leave(
+            6 * SECOND,
+            Err(&Error::new(ErrorKind::Throttled, "call vault")),
+        );
+        let wait = gate.enter(6 * SECOND).unwrap_err().retry_after().unwrap();
+        assert!(
+            wait >= 2 * SECOND && wait <= 3 * SECOND,
+            "the second in a row: {wait:?}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tenantry_core::{
@@ -81,6 +81,8 @@ struct State {
     failed: Option<Failed>,
     failures: u32,
     flight: Option<Flight>,
+    /// A read that begins when the one under way has ended.
+    renewal: Option<Flight>,
     reported: Option<Duration>,
     used: Duration,
     /// When it may be read next because somebody has heard of a new value, and whether it will be.
@@ -238,7 +240,11 @@ impl Entry {
             Ok(record) => record,
             Err(error) => {
                 let failure = Failure::new(error);
+                // A value that begins to hold later takes nothing from the one that holds now.
+                let is_early =
+                    failure.kind() == ErrorKind::SecretNotYetValid && state.fresh.is_some();
                 let pause = match failure.forbids() {
+                    true if is_early => policy.negative,
                     true => {
                         state.fresh = None;
                         policy.negative
@@ -251,7 +257,7 @@ impl Entry {
                 };
                 state.failed = Some(Failed {
                     failure: failure.clone(),
-                    until: now + pause,
+                    until: now.saturating_add(pause),
                 });
                 return Err(failure);
             }
@@ -261,16 +267,17 @@ impl Entry {
         let lasts = policy.some_time_to_live();
         state.fresh = Some(Freshness {
             validity: record.validity,
-            refresh_at: now + lasts.mul_f64(0.8),
-            until: now + lasts,
-            stale_until: now + policy.max_stale,
+            refresh_at: now.saturating_add(lasts - lasts / 5),
+            until: now.saturating_add(lasts),
+            stale_until: now.saturating_add(policy.max_stale),
         });
         let is_new = !state.current.as_ref().is_some_and(|current| {
-            match (current.version(), record.version.as_deref()) {
+            let is_same_version = match (current.version(), record.version.as_deref()) {
                 (Some(known), Some(read)) => known == read,
-                // Without versions the values tell.
-                _ => current.secret().constant_time_eq(record.secret.expose()),
-            }
+                _ => false,
+            };
+            // Stored twice it is no other value, and the one before is still the one before.
+            is_same_version || current.secret().constant_time_eq(record.secret.expose())
         });
         if !is_new {
             return Ok(false);
@@ -285,7 +292,7 @@ impl Entry {
             .replace(generation)
             .map(|generation| RetiringGeneration {
                 generation,
-                retire_at: wall + policy.overlap,
+                retire_at: later(wall, policy.overlap),
             });
         self.numbers.send_replace(number);
         Ok(number > 0)
@@ -318,9 +325,11 @@ impl Entry {
             .current
             .as_ref()
             .is_some_and(|current| current.number() == number);
-        let is_early = state.reported.is_some_and(|last| now < last + interval);
+        let is_early = state
+            .reported
+            .is_some_and(|last| now < last.saturating_add(interval));
         match (is_current, is_early) {
-            (true, true) if state.flight.is_some() => Reaction::Join,
+            (true, true) if state.flight.is_some() || state.renewal.is_some() => Reaction::Join,
             (true, false) => {
                 state.reported = Some(now);
                 Reaction::ReadAnew
@@ -351,9 +360,26 @@ impl Entry {
         next.saturating_sub(now)
     }
 
-    /// Returns the read that is under way.
-    pub(super) fn in_flight(&self) -> Option<Flight> {
-        self.state.lock().flight.clone()
+    /// Returns a read that begins after this call: the one that waits for that already, or the one that
+    /// `start` makes wait for the read under way, if there is any.
+    pub(super) fn renewal(&self, start: impl FnOnce(Option<Flight>) -> Flight) -> Flight {
+        let mut state = self.state.lock();
+        if state.renewal.as_ref().is_some_and(|it| it.peek().is_some()) {
+            state.renewal = None;
+        }
+        let earlier = state.flight.clone();
+        state.renewal.get_or_insert_with(|| start(earlier)).clone()
+    }
+
+    /// Says that the read begins now, so that whoever wants a later one does not join it.
+    pub(super) fn begin_renewal(&self) {
+        self.state.lock().renewal = None;
+    }
+
+    /// Returns the read that is under way or waits, the last to begin.
+    pub(super) fn awaited(&self) -> Option<Flight> {
+        let state = self.state.lock();
+        state.renewal.clone().or_else(|| state.flight.clone())
     }
 
     /// Says that somebody has heard of a new value; returns how long to wait before it is read, or
@@ -372,6 +398,13 @@ impl Entry {
     pub(super) fn begin_pushed(&self) {
         self.state.lock().is_push_due = false;
     }
+}
+
+/// Returns a time that is later by a duration, or the last there is.
+pub(super) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+    time.checked_add_signed(by)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// How often a secret is read, at most, because somebody has heard of a new value.

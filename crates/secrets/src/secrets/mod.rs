@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -34,6 +35,9 @@ use crate::tenant::TenantSecrets;
 use crate::vault::{SecretRecord, Vault};
 
 const RESOLVE: &str = "resolve secret";
+
+/// How often a vault that does not answer is asked for a value that somebody has told of.
+const PUSH_TRIES: u32 = 8;
 
 /// Turns references into secrets, and keeps them for a while.
 ///
@@ -184,8 +188,18 @@ impl Secrets {
 
     /// Returns the generation that is to be used now.
     async fn generation(&self, reference: &SecretReference) -> Result<SecretGeneration> {
-        let entry = self.inner.entry(reference)?;
-        let outcome = self.inner.generation_of(&entry).await;
+        let entry = self.inner.entry(reference).inspect_err(|error| {
+            self.tell_failure(RESOLVE, reference, error.kind());
+        })?;
+        self.generation_of(reference, &entry).await
+    }
+
+    async fn generation_of(
+        &self,
+        reference: &SecretReference,
+        entry: &Arc<Entry>,
+    ) -> Result<SecretGeneration> {
+        let outcome = self.inner.generation_of(entry).await;
         match &outcome {
             Ok((generation, how)) => self.tell(reference, generation, *how),
             Err(failure) => self.tell_failure(RESOLVE, reference, failure.kind()),
@@ -215,6 +229,17 @@ impl Secrets {
             How::Read => tell!(info),
             How::Stale => tell!(warn),
         }
+    }
+
+    /// Tells of a reference that a tenant has no part in.
+    pub(crate) fn tell_foreign(&self, reference: &SecretReference, tenant: TenantId) {
+        tracing::warn!(
+            target: "tenantry::secrets",
+            actor = self.context.actor().as_str(),
+            %tenant,
+            %reference,
+            "secret of somebody else refused"
+        );
     }
 
     fn tell_failure(&self, operation: &str, reference: &SecretReference, kind: ErrorKind) {
@@ -333,25 +358,24 @@ impl Inner {
                     }
                 })
             });
-            let flight = task.map(|ended| {
-                ended.unwrap_or_else(|lost| {
-                    let (kind, detail) = match lost.is_panic() {
-                        true => (ErrorKind::Unexpected, "the read of the vault has panicked"),
-                        false => (ErrorKind::Unavailable, "the runtime that read it has ended"),
-                    };
-                    Err(Failure::new(Error::new(kind, RESOLVE).with_detail(detail)))
-                })
-            });
-            flight.boxed().shared()
+            landed(task)
         })
     }
 
-    /// Reads a secret by a call that begins after this one.
-    async fn read_anew(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), Failure> {
-        if let Some(earlier) = entry.in_flight() {
-            let _ = earlier.await;
-        }
-        self.read(entry).await
+    /// Reads a secret by a call that begins after this one, in a task of its own.
+    fn read_anew(self: &Arc<Self>, entry: &Arc<Entry>) -> Flight {
+        entry.renewal(|earlier| {
+            let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
+            let task = tokio::spawn(async move {
+                if let Some(earlier) = earlier {
+                    // It may have begun before what it is asked for was there.
+                    let _ = earlier.await;
+                }
+                entry.begin_renewal();
+                inner.read(&entry).await
+            });
+            landed(task)
+        })
     }
 
     /// Has a secret read that somebody has heard of; says whether it is known here.
@@ -364,8 +388,16 @@ impl Inner {
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 entry.begin_pushed();
-                // What it fails with stands in the entry.
-                let _ = inner.read_anew(&entry).await;
+                // Nobody tells of it again.
+                for _ in 0..PUSH_TRIES {
+                    match inner.read_anew(&entry).await {
+                        Err(failure) if failure.kind().is_retryable() => {
+                            let pause = entry.pause(inner.clock.monotonic());
+                            tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
+                        }
+                        _ => break,
+                    }
+                }
             });
         }
         true
@@ -416,6 +448,20 @@ impl Inner {
     }
 }
 
+/// Returns the end of a read, for all who wait for it.
+fn landed(task: tokio::task::JoinHandle<Result<(), Failure>>) -> Flight {
+    let ended = task.map(|ended| {
+        ended.unwrap_or_else(|lost| {
+            let (kind, detail) = match lost.is_panic() {
+                true => (ErrorKind::Unexpected, "the read of the vault has panicked"),
+                false => (ErrorKind::Unavailable, "the runtime that read it has ended"),
+            };
+            Err(Failure::new(Error::new(kind, RESOLVE).with_detail(detail)))
+        })
+    });
+    ended.boxed().shared()
+}
+
 /// Says that a read has ended, also when it panics.
 struct Landing<'e>(&'e Entry);
 
@@ -436,13 +482,20 @@ impl SecretResolver for Secrets {
 #[async_trait]
 impl SecretSource for Secrets {
     async fn watch(&self, reference: &SecretReference) -> Result<Arc<dyn SecretWatch>> {
-        let current = self.generation(reference).await?;
+        // Followed first, so that it stays while it is read.
         let entry = self.inner.entry(reference)?;
+        let following = watch::Watch::begin(&self.inner, &entry);
+        let current = self.generation_of(reference, &entry).await?;
         let first = SecretGenerations {
             current,
             previous: None,
         };
-        Ok(Arc::new(watch::Watch::follow(&self.inner, entry, first)))
+        Ok(Arc::new(watch::Watch::follow(
+            &self.inner,
+            entry,
+            first,
+            following,
+        )))
     }
 }
 

@@ -146,7 +146,9 @@ impl CachePolicy {
 
     /// Returns the time to live with chance in it.
     pub(super) fn some_time_to_live(&self) -> Duration {
-        self.time_to_live
-            .mul_f64(1.0 - self.jitter * rand::random::<f64>())
+        let shorter = self.jitter * rand::random::<f64>();
+        // Of a time so long that it cannot be reckoned with, nothing is left to chance.
+        Duration::try_from_secs_f64(self.time_to_live.as_secs_f64() * (1.0 - shorter))
+            .unwrap_or(self.time_to_live)
     }
 }

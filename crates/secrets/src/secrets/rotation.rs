@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
 
 use super::Secrets;
+use super::entry::later;
 use crate::vault::{SecretAttributes, Validity};
 
 const PUT: &str = "put new version";
@@ -135,14 +136,10 @@ impl Secrets {
         let current = self
             .put_new_version(reference, candidate, attributes)
             .await?;
-        let overlap = TimeDelta::from_std(self.inner.policy.overlap).unwrap_or(TimeDelta::MAX);
-        let now = self.inner.clock.now();
         Ok(Rotated {
             current,
             previous,
-            retire_at: now
-                .checked_add_signed(overlap)
-                .unwrap_or(DateTime::<Utc>::MAX_UTC),
+            retire_at: later(self.inner.clock.now(), self.inner.policy.overlap),
         })
     }
 
@@ -210,6 +207,9 @@ impl Secrets {
             .map_err(|error| about(DISABLE, reference, error))?;
         self.tell_write(DISABLE, reference, version);
         self.read_now(reference).await;
+        // It may be the newest as well.
+        self.read_now(&format!("kv://{vault}/{name}").parse()?)
+            .await;
         Ok(())
     }
 

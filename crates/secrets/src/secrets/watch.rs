@@ -21,12 +21,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn follow(inner: &Arc<Inner>, entry: Arc<Entry>, first: SecretGenerations) -> Self {
+    /// Keeps a secret known, and has it read time and again, from before its first read.
+    pub(super) fn begin(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Arc<Following> {
         let (following, is_first) = entry.follow();
         if is_first {
-            let (inner, entry) = (Arc::downgrade(inner), Arc::downgrade(&entry));
+            let (inner, entry) = (Arc::downgrade(inner), Arc::downgrade(entry));
             tokio::spawn(read_on(inner, entry, Arc::downgrade(&following)));
         }
+        following
+    }
+
+    pub(super) fn follow(
+        inner: &Arc<Inner>,
+        entry: Arc<Entry>,
+        first: SecretGenerations,
+        following: Arc<Following>,
+    ) -> Self {
         Self {
             inner: Arc::clone(inner),
             entry,
@@ -49,8 +59,11 @@ async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>, following: Weak<Followi
         else {
             return;
         };
-        // What it fails with stands in the entry, and decides how long it is left alone.
-        let _ = inner.read(&entry).await;
+        // Another may have read it meanwhile. What it fails with stands in the entry, and decides how
+        // long it is left alone.
+        if entry.pause(inner.clock.monotonic()).is_zero() {
+            let _ = inner.read(&entry).await;
+        }
     }
 }
 
@@ -91,7 +104,10 @@ impl SecretWatch for Watch {
             );
             let outcome = match reaction {
                 Reaction::ReadAnew => self.inner.read_anew(&self.entry).await,
-                _ => self.inner.read(&self.entry).await,
+                _ => match self.entry.awaited() {
+                    Some(read) => read.await,
+                    None => Ok(()),
+                },
             };
             outcome.map_err(|failure| failure.error(REPORT, &self.entry.reference))?;
         }

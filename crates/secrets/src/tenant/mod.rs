@@ -59,7 +59,10 @@ impl TenantSecrets {
     fn check(&self, reference: &SecretReference) -> Result<()> {
         match reference.tenant() {
             Some(tenant) if tenant == self.tenant => Ok(()),
-            _ => Err(missing("resolve secret", reference)),
+            _ => {
+                self.secrets.tell_foreign(reference, self.tenant);
+                Err(missing("resolve secret", reference))
+            }
         }
     }
 }

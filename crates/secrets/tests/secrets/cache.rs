@@ -354,3 +354,60 @@ fn a_read_is_not_lost_with_its_runtime() {
     let outside = fixture.secrets.accept_event(b"[]").unwrap_err();
     assert_eq!(outside.kind(), ErrorKind::Unsupported);
 }
+
+#[tokio::test]
+async fn no_time_is_too_long_to_reckon_with() {
+    let fixture = Fixture::with(
+        CachePolicy::default()
+            .with_time_to_live(Duration::MAX)
+            .with_max_stale(Duration::MAX)
+            .with_negative_time_to_live(Duration::MAX)
+            .with_failure_interval(Duration::MAX)
+            .with_overlap(Duration::MAX)
+            .with_call_budget(10, Duration::MAX),
+    );
+    use tenantry_core::SecretSource as _;
+
+    let db = reference("kv://vault/db");
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.secrets.watch(&db).await.unwrap();
+    fixture.vault.store("db", "two").await;
+    for _ in 0..3 {
+        let known = watch.report_failure(0).await.unwrap();
+        assert_eq!(known.current.secret().expose(), "two");
+        watch.report_failure(1).await.unwrap();
+    }
+    assert!(watch.generations().previous.is_some());
+    for number in 0..20 {
+        let _ = fixture.text(&format!("kv://vault/n{number}")).await;
+    }
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn a_value_that_begins_to_hold_later_takes_nothing_away_before() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    let attributes = SecretAttributes {
+        not_before: Some(tenantry_core::Clock::now(&fixture.clock) + 30 * MINUTE),
+        expires_at: None,
+    };
+    let secret = tenantry_core::Secret::new("two");
+    fixture
+        .vault
+        .memory
+        .put("db", &secret, &attributes)
+        .await
+        .unwrap();
+    for _ in 0..29 {
+        fixture.clock.advance(MINUTE);
+        assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+        settle().await;
+    }
+    fixture.clock.advance(2 * MINUTE);
+    let _ = fixture.text("kv://vault/db").await;
+    settle().await;
+    fixture.clock.advance(MINUTE);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
+}

@@ -259,3 +259,24 @@ async fn a_variable_without_versions_changes_by_its_value() {
         (1, "two")
     );
 }
+
+#[tokio::test]
+async fn a_value_that_is_stored_twice_keeps_the_one_before_it() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let db = reference("kv://vault/db");
+    let watch = fixture.secrets.watch(&db).await.unwrap();
+    for _ in 0..3 {
+        let secret = tenantry_core::Secret::new("two");
+        let stored = fixture
+            .secrets
+            .put_new_version(&db, secret, Default::default());
+        stored.await.unwrap();
+    }
+    let known = watch.generations();
+    assert_eq!(
+        (known.current.number(), known.current.secret().expose()),
+        (1, "two")
+    );
+    assert_eq!(known.previous.unwrap().generation.secret().expose(), "one");
+}

@@ -45,7 +45,7 @@ pub use settings::{BootAudit, Pooler, PostgresSettings};
 #[cfg(feature = "guard")]
 pub(crate) use error::{driver_error, kind_of};
 use loan::{Loan, Patience, is_silence};
-use rotation::{Changes, Rotation};
+use rotation::{Changes, Rotation, another};
 use session::{FetchError, PostgresSession, close_idle, fetch, forget_statements, query};
 
 impl TenantStore {
@@ -120,20 +120,20 @@ impl PostgresBackend {
             None => settings.connect_options().await?,
         };
         let mut used = used.map_or(0, |used| used.number());
-        let checked = Self::check(&options, settings, role).await;
-        match (checked, &watch) {
-            (Err(error), Some(watch)) if error.kind() == ErrorKind::AuthenticationFailed => {
-                // As a pool does later: once more, with what the vault has now.
-                let current = watch.report_failure(used).await?.current;
-                if current.number() == used {
-                    return Err(error);
-                }
-                used = current.number();
-                options = without_password.clone().password(current.secret().expose());
-                Self::check(&options, settings, role).await?;
+        let mut checked = Self::check(&options, settings, role).await;
+        if let (Err(error), Some(watch)) = (&checked, &watch)
+            && error.kind() == ErrorKind::AuthenticationFailed
+        {
+            // As a pool does later: once more, with what the vault has now, or had before.
+            let reported = watch.report_failure(used).await;
+            let generations = reported.unwrap_or_else(|_| watch.generations());
+            if let Some(other) = another(&generations, used) {
+                used = other.number();
+                options = without_password.clone().password(other.secret().expose());
+                checked = Self::check(&options, settings, role).await;
             }
-            (checked, _) => checked?,
         }
+        checked?;
         let direct = settings.pooler.keeps_sessions();
         let mut pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
@@ -224,10 +224,10 @@ impl PostgresBackend {
 
     async fn acquire(&self, operation: &'static str) -> Result<PoolConnection<Postgres>> {
         let started = Instant::now();
-        let mut acquired = self.pool.acquire().await;
-        if let Some(rotation) = &self.rotation {
-            acquired = rotation.let_in(&self.pool, acquired).await;
-        }
+        let acquired = match &self.rotation {
+            Some(rotation) => rotation.acquire(&self.pool).await,
+            None => self.pool.acquire().await,
+        };
         match acquired {
             Ok(connection) => Ok(connection),
             Err(sqlx::Error::PoolTimedOut) => Err(self.timed_out(operation, started.elapsed())),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, Postgres};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres};
 use tenantry_core::{ErrorKind, SecretGeneration, SecretGenerations, SecretWatch};
 use tokio::task::AbortHandle;
 
@@ -68,8 +68,7 @@ impl Rotation {
             loop {
                 let generations = following.watch.changed_from(known).await;
                 known = generations.current.number();
-                let used = following.used();
-                following.take(used, &generations.current);
+                following.change_to(&generations.current).await;
             }
         });
         Self {
@@ -78,28 +77,28 @@ impl Rotation {
         }
     }
 
-    /// Tries again for a connection that was refused for its password, with another one if there is
-    /// any.
+    /// Opens a connection or takes an idle one; one that is refused for its password is tried again with
+    /// another, if there is any.
     ///
-    /// The vault is read again, for a new one may have been stored. While it is stored already and
+    /// The vault is read again, for a new one may have been stored. While one is stored already and
     /// not yet set in the database, the one before still lets in.
-    pub(super) async fn let_in(
+    pub(super) async fn acquire(
         &self,
         pool: &PgPool,
-        mut acquired: Result<PoolConnection<Postgres>, sqlx::Error>,
     ) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        // The password may have changed between the look at it and its use.
-        let mut used = None;
+        // Which password was refused is known from before: another caller may change it at any time,
+        // and must not be taken for having failed.
+        let mut used = self.shared.used();
+        let mut acquired = pool.acquire().await;
         for _ in 0..2 {
             match &acquired {
                 Err(cause) if kind_of(cause) == ErrorKind::AuthenticationFailed => {}
                 _ => break,
             }
-            let refused = used.unwrap_or_else(|| self.shared.used());
-            if !self.renew(refused).await {
+            if self.shared.used() == used && !self.renew(used).await {
                 break;
             }
-            used = Some(self.shared.used());
+            used = self.shared.used();
             acquired = pool.acquire().await;
         }
         acquired
@@ -133,7 +132,7 @@ impl Rotation {
 }
 
 /// Returns the generation to try after one was refused.
-fn another(generations: &SecretGenerations, refused: u64) -> Option<&SecretGeneration> {
+pub(super) fn another(generations: &SecretGenerations, refused: u64) -> Option<&SecretGeneration> {
     let SecretGenerations { current, previous } = generations;
     let previous = previous.as_ref().map(|previous| &previous.generation);
     [Some(current), previous]
@@ -150,16 +149,32 @@ impl Shared {
     /// Opens connections with a password from now on, unless another has replaced the one before.
     fn take(&self, before: u64, generation: &SecretGeneration) {
         let number = generation.number();
-        {
-            let mut used = self.used.lock();
-            if number == before || *used != before {
-                return;
-            }
-            let options = self.options.clone();
-            let password = generation.secret().expose();
-            self.pool.set_connect_options(options.password(password));
+        let mut used = self.used.lock();
+        if number != before && *used == before {
+            self.pool.set_connect_options(self.options_with(generation));
             *used = number;
         }
+    }
+
+    fn options_with(&self, generation: &SecretGeneration) -> PgConnectOptions {
+        let options = self.options.clone();
+        options.password(generation.secret().expose())
+    }
+
+    /// Goes over to a new password once the server takes it, or until there is a newer one.
+    ///
+    /// What was opened with the one before is closed then, and no earlier: if the new one does not let
+    /// in, there is nothing to put in its place.
+    async fn change_to(&self, generation: &SecretGeneration) {
+        let mut pause = FIRST_PAUSE;
+        while !self.lets_in(generation).await {
+            let changed = self.watch.changed_from(generation.number());
+            if tokio::time::timeout(pause, changed).await.is_ok() {
+                return;
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        self.take(self.used(), generation);
         *self.changes.0.lock() = Some(Instant::now());
         close_idle(&self.pool);
         tracing::info!(
@@ -169,7 +184,23 @@ impl Shared {
             "connections are opened with another password"
         );
     }
+
+    async fn lets_in(&self, generation: &SecretGeneration) -> bool {
+        let options = self.options_with(generation);
+        match tokio::time::timeout(LONGEST_PAUSE, options.connect()).await {
+            Ok(Ok(connection)) => {
+                // What was found out stays so, however the server takes the farewell.
+                let _ = connection.close().await;
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
 }
+
+/// How long a password that does not let in yet is left alone.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Drop for Rotation {
     fn drop(&mut self) {

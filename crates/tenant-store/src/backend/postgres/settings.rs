@@ -124,14 +124,14 @@ impl PostgresSettings {
     /// Takes the password of the role from a reference, and goes on to the next one when it is
     /// rotated: nobody restarts the service, and no request fails.
     ///
-    /// A store follows the secret. New connections are opened with the new password from the moment
-    /// it is known, those in use finish their work and are closed then. If the server refuses the
-    /// password, the vault is read again, and the connection is tried once more: with a newer one,
-    /// or, while that is not set in the database yet, with the one before.
+    /// A store follows the secret. Once the server takes the new password, connections are opened with
+    /// it, and those in use finish their work and are closed. If the server refuses a password, the
+    /// vault is read again, and the connection is tried once more: with a newer one, or, while that
+    /// is not set in the database yet, with the one before.
     /// For statements on a connection, the password counts at its start alone.
     ///
-    /// Where a role has one password, store the new one first and then `ALTER ROLE`: every process
-    /// then finds one that lets in, at any moment.
+    /// Store the new one first and then `ALTER ROLE`: every process that runs then has one that lets
+    /// in, at any moment.
     ///
     /// # Examples
     ///

@@ -83,7 +83,19 @@ pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
         })
 }
 
+/// Returns whether a pooler has refused the login, which PgBouncer tells by the state of a violated
+/// protocol.
+fn is_refused_by_a_pooler(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().as_deref() == Some("08P01")
+            && error.message().contains("authentication failed")
+    })
+}
+
 pub(crate) fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    if is_refused_by_a_pooler(error) {
+        return ErrorKind::AuthenticationFailed;
+    }
     if is_connection_loss(error) {
         return ErrorKind::Unavailable;
     }
