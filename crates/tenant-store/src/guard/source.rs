@@ -224,6 +224,22 @@ impl Source {
         self.depth
     }
 
+    /// Returns how many brackets stand in each other at most.
+    pub(super) fn nesting(&self) -> usize {
+        let (mut here, mut most) = (0_usize, 0);
+        for place in &self.tokens {
+            match place.kind {
+                Kind::Open => {
+                    here += 1;
+                    most = most.max(here);
+                }
+                Kind::Close => here = here.saturating_sub(1),
+                _ => {}
+            }
+        }
+        most
+    }
+
     /// Returns the tokens for the parser, once, and those that it does not know where they stand:
     /// the conditions of partial indexes in `ON CONFLICT (…) WHERE … DO`.
     ///

@@ -467,3 +467,35 @@ fn memory_is_bounded() {
     let known = guard.known.read();
     assert!(known.statements.weight() <= SqlGuard::MOST_BYTES);
 }
+
+/// The stack of a worker of Tokio is no larger.
+#[test]
+fn queries_in_each_other_fit_on_the_stack_of_a_worker() {
+    for (open, close) in [
+        ("(select n from a where n in ", ")"),
+        ("(select n from a where exists ", ")"),
+        (
+            "(select x.n from a left join (select n from b) y on true, lateral ",
+            " x)",
+        ),
+        ("(with c0 as ", " select n from c0)"),
+        (
+            "(select case when n > 1 then (n + 1) else coalesce(n, ",
+            ") end from a)",
+        ),
+    ] {
+        for depth in [5, 10, 20, 30, 45, 60, 90] {
+            let text = format!(
+                "select * from a where n in {}(select n from b){}",
+                open.repeat(depth),
+                close.repeat(depth)
+            );
+            let guarded = move || {
+                let _ = postgres().rewrite(&text);
+                let _ = sqlite().rewrite(&text);
+            };
+            let worker = std::thread::Builder::new().stack_size(2 << 20);
+            worker.spawn(guarded).unwrap().join().unwrap();
+        }
+    }
+}

@@ -53,7 +53,12 @@ pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal
     // a view is shows only later.
     let (needed, stack) = match source.words().any(|word| catalog.has_view(word)) {
         true => (HUGE_STACK, HUGE_STACK),
-        false => (STACK + source.depth() * FRAME, LARGE_STACK),
+        false => {
+            // Deeper the parser does not go.
+            let nesting = source.nesting().min(2 * DEEPEST_NESTING);
+            let needed = STACK + source.depth() * FRAME + nesting * BRACKET;
+            (needed, LARGE_STACK)
+        }
     };
     stacker::maybe_grow(needed, stack, || {
         let Arguments { count, sign } = Arguments::of(&source, catalog.database)?;
@@ -68,8 +73,14 @@ pub(super) fn rewrite(catalog: &Catalog, sql: &str) -> Result<Rewritten, Refusal
     })
 }
 
-/// What a statement takes of the stack, in bytes: in any case, and for each step into its tree.
+/// What a statement takes of the stack, in bytes: in any case, for each step into its tree, and for
+/// each bracket, which may hold a query, through which the way leads over many functions.
 const STACK: usize = 512 << 10;
+const BRACKET: usize = if cfg!(debug_assertions) {
+    128 << 10
+} else {
+    32 << 10
+};
 const FRAME: usize = if cfg!(debug_assertions) {
     8 << 10
 } else {
