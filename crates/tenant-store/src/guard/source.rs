@@ -117,10 +117,7 @@ impl Source {
             match &token.token {
                 Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab) => {
                     if slice.contains(|one| !matches!(one, ' ' | '\t' | '\n' | '\r' | '\x0c')) {
-                        return Err(Refusal::new(
-                            "white space that not every reader takes for such",
-                            "write a plain space",
-                        ));
+                        return Err(odd_space());
                     }
                     self.text.push_str(slice);
                     touching = Edge::Plain;
@@ -132,6 +129,12 @@ impl Source {
                     continue;
                 }
                 Token::EOF => continue,
+                // To one reader it is part of a name, to the other it stands between two.
+                Token::Word(word)
+                    if word.quote_style.is_none() && slice.contains(char::is_whitespace) =>
+                {
+                    return Err(odd_space());
+                }
                 _ => {}
             }
             let (mut kind, edge) = classify(self.database, &token.token, slice)?;
@@ -677,6 +680,13 @@ fn argument(database: Database, slice: &str) -> Option<usize> {
         .parse()
         .ok()
         .filter(|number| is_plain && (1..65_535).contains(number))
+}
+
+fn odd_space() -> Refusal {
+    Refusal::new(
+        "white space that not every reader takes for such",
+        "write a plain space",
+    )
 }
 
 /// Returns more than the depth that the tree of these tokens can have.

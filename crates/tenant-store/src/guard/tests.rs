@@ -416,6 +416,8 @@ fn sqlite_has_its_own_grammar() {
         ("select * from a where n in b", "cannot read"),
         ("select * from a where t like any (t)", "another dialect"),
         ("select *\u{b}from a", "white space"),
+        ("delete from b \u{2003} ", "white space"),
+        ("select * from a \u{a0}", "white space"),
         (
             "select a.id from a natural join (b join c on b.n = c.n)",
             "a join in brackets beside NATURAL",
