@@ -416,8 +416,16 @@ fn check_reads<DB: GuardedDatabase>(sql: &str) -> Result<(), sqlx::Error> {
     let mut text = sql.trim_start_matches(begin);
     loop {
         let comment = match text.get(..2) {
-            Some("--") => text.find('\n').map(|end| end + 1),
-            Some("/*") => text.find("*/").map(|end| end + 2),
+            Some("--") => text
+                .find('\n')
+                // Which ends one for PostgreSQL.
+                .filter(|end| !text[..*end].trim_end_matches('\r').contains('\r'))
+                .map(|end| end + 1),
+            Some("/*") => text[2..]
+                .find("*/")
+                // One in another is one to SQLite and two to PostgreSQL.
+                .filter(|end| !text[2..2 + end].contains("/*"))
+                .map(|end| end + 4),
             _ => break,
         };
         text = comment.map_or("", |end| text[end..].trim_start_matches(begin));

@@ -391,6 +391,9 @@ async fn the_platform_leaves_its_connection_as_it_was() {
         "discard all",
         "set search_path = pg_catalog",
         "/* a look */ reset all",
+        "/* /* */ select */ deallocate all",
+        "/*/ select */ deallocate all",
+        "-- \rdeallocate --\nselect",
         "listen x",
         "begin",
     ] {

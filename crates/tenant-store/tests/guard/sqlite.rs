@@ -373,6 +373,8 @@ async fn the_platform_leaves_its_connection_as_it_was() {
         "attach ':memory:' as other",
         "/* a look */ -- at it\n pragma query_only = off",
         "select 1; pragma query_only = off",
+        "/*/ select */ pragma query_only = off",
+        "-- \rselect\npragma query_only = off",
         "select ';' ; /* ; */ pragma query_only = off -- ;",
         "explain select 1; begin",
         "delete from invoices",
