@@ -1,5 +1,6 @@
 //! What is known of one secret.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -38,14 +39,7 @@ impl Failure {
             // As the secret of another tenant answers, which is not looked for at all.
             return missing(operation, reference);
         }
-        let error = Error::new(self.0.kind(), operation)
-            .with_subject(reference.to_string())
-            .with_detail(self.0.detail().to_owned())
-            .with_source(Arc::clone(&self.0));
-        match self.0.retry_after() {
-            Some(wait) => error.with_retry_after(wait),
-            None => error,
-        }
+        told(operation, reference.to_string(), Arc::clone(&self.0))
     }
 
     /// Says whether the vault has answered that the secret may not be used, which ends its use.
@@ -397,6 +391,24 @@ impl Entry {
     /// Says that it is read now: who hears of a new value from here on has it read once more.
     pub(super) fn begin_pushed(&self) {
         self.state.lock().is_push_due = false;
+    }
+}
+
+/// Says what an error of a vault was about, and keeps it as the cause.
+pub(super) fn told<E>(operation: &'static str, subject: String, error: E) -> Error
+where
+    E: Borrow<Error> + Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let cause: &Error = error.borrow();
+    let (wait, told) = (cause.retry_after(), Error::new(cause.kind(), operation));
+    let detail = cause.detail().to_owned();
+    let told = told
+        .with_subject(subject)
+        .with_detail(detail)
+        .with_source(error);
+    match wait {
+        Some(wait) => told.with_retry_after(wait),
+        None => told,
     }
 }
 

@@ -21,7 +21,6 @@ use tenantry_core::{
     SecretLocation, SecretReference, SecretResolver, SecretSource, SecretWatch, SharedClock,
     SystemClock, TenantId,
 };
-
 use tracing::Instrument as _;
 
 use self::budget::Gate;

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
 
 use super::Secrets;
-use super::entry::later;
+use super::entry::{later, told};
 use crate::vault::{SecretAttributes, Validity};
 
 const PUT: &str = "put new version";
@@ -303,16 +303,4 @@ fn unsupported(operation: &'static str, reference: &SecretReference) -> Error {
 /// Says what an error of a vault was about.
 fn about(operation: &'static str, reference: &SecretReference, error: Error) -> Error {
     told(operation, reference.to_string(), error)
-}
-
-fn told(operation: &'static str, subject: String, error: Error) -> Error {
-    let wait = error.retry_after();
-    let told = Error::new(error.kind(), operation)
-        .with_subject(subject)
-        .with_detail(error.detail().to_owned())
-        .with_source(error);
-    match wait {
-        Some(wait) => told.with_retry_after(wait),
-        None => told,
-    }
 }

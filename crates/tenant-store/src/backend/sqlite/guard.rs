@@ -176,7 +176,7 @@ pub(super) async fn catalog(
         };
         catalog.add("main", &name, true, ownership);
     }
-    for name in FUNCTIONS {
+    for name in TOTAL_FUNCTIONS.iter().chain(OTHER_FUNCTIONS) {
         catalog.add_function(None, name);
     }
     catalog.set_total_functions(TOTAL_FUNCTIONS);
@@ -184,8 +184,8 @@ pub(super) async fn catalog(
     Ok(catalog)
 }
 
-/// Those of them that fail for no value of a column, and those whose values are of rows that have
-/// passed every condition.
+/// The functions that come with SQLite, look at nothing but their arguments, the clock and chance, and
+/// fail for no value of a column, or whose values are of rows that have passed every condition.
 const TOTAL_FUNCTIONS: &[&str] = &[
     "acos",
     "acosh",
@@ -281,62 +281,24 @@ const TOTAL_FUNCTIONS: &[&str] = &[
     "upper",
 ];
 
-/// The functions that come with SQLite and look at nothing but their arguments, the clock and
-/// chance (<https://www.sqlite.org/lang_corefunc.html> and the pages beside it).
-const FUNCTIONS: &[&str] = &[
+/// The others that look at nothing else: for a value they may fail
+/// (<https://www.sqlite.org/lang_corefunc.html> and the pages beside it).
+const OTHER_FUNCTIONS: &[&str] = &[
     "abs",
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "avg",
-    "ceil",
-    "ceiling",
-    "char",
-    "coalesce",
-    "concat",
-    "concat_ws",
-    "cos",
-    "cosh",
-    "count",
-    "cume_dist",
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "date",
-    "datetime",
-    "degrees",
-    "dense_rank",
-    "exp",
-    "first_value",
-    "floor",
     "format",
     "glob",
-    "group_concat",
-    "hex",
-    "ifnull",
-    "iif",
-    "instr",
     "json",
     "json_array",
     "json_array_length",
-    "json_error_position",
     "json_extract",
-    "json_group_array",
-    "json_group_object",
     "json_insert",
     "json_object",
     "json_patch",
     "json_pretty",
-    "json_quote",
     "json_remove",
     "json_replace",
     "json_set",
     "json_type",
-    "json_valid",
     "jsonb",
     "jsonb_array",
     "jsonb_extract",
@@ -348,62 +310,8 @@ const FUNCTIONS: &[&str] = &[
     "jsonb_remove",
     "jsonb_replace",
     "jsonb_set",
-    "julianday",
-    "lag",
-    "last_value",
-    "lead",
-    "length",
     "like",
-    "likelihood",
-    "likely",
-    "ln",
-    "log",
-    "log10",
-    "log2",
-    "lower",
-    "ltrim",
-    "max",
-    "min",
-    "mod",
-    "nth_value",
-    "ntile",
-    "nullif",
-    "octet_length",
-    "percent_rank",
-    "pi",
-    "pow",
-    "power",
     "printf",
-    "quote",
-    "radians",
-    "random",
     "randomblob",
-    "rank",
-    "replace",
-    "round",
-    "row_number",
-    "rtrim",
-    "sign",
-    "sin",
-    "sinh",
-    "sqrt",
-    "strftime",
-    "string_agg",
-    "substr",
-    "substring",
-    "sum",
-    "tan",
-    "tanh",
-    "time",
-    "timediff",
-    "total",
-    "trim",
-    "trunc",
-    "typeof",
-    "unhex",
-    "unicode",
-    "unixepoch",
-    "unlikely",
-    "upper",
     "zeroblob",
 ];
