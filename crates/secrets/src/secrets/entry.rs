@@ -94,6 +94,19 @@ struct Freshness {
     stale_until: Duration,
 }
 
+impl Freshness {
+    /// Of a value that the vault has just been asked for.
+    fn new(validity: Validity, policy: &CachePolicy, now: Duration) -> Self {
+        let lasts = policy.some_time_to_live();
+        Self {
+            validity,
+            refresh_at: now.saturating_add(lasts - lasts / 5),
+            until: now.saturating_add(lasts),
+            stale_until: now.saturating_add(policy.max_stale),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Failed {
     failure: Failure,
@@ -238,7 +251,12 @@ impl Entry {
                 let is_early =
                     failure.kind() == ErrorKind::SecretNotYetValid && state.fresh.is_some();
                 let pause = match failure.forbids() {
-                    true if is_early => policy.negative,
+                    true if is_early => {
+                        // The vault has answered, and has nothing against it.
+                        let validity = state.fresh.map(|fresh| fresh.validity);
+                        state.fresh = validity.map(|it| Freshness::new(it, policy, now));
+                        policy.negative
+                    }
                     true => {
                         state.fresh = None;
                         policy.negative
@@ -258,13 +276,7 @@ impl Entry {
         };
         state.failed = None;
         state.failures = 0;
-        let lasts = policy.some_time_to_live();
-        state.fresh = Some(Freshness {
-            validity: record.validity,
-            refresh_at: now.saturating_add(lasts - lasts / 5),
-            until: now.saturating_add(lasts),
-            stale_until: now.saturating_add(policy.max_stale),
-        });
+        state.fresh = Some(Freshness::new(record.validity, policy, now));
         let is_new = !state.current.as_ref().is_some_and(|current| {
             let is_same_version = match (current.version(), record.version.as_deref()) {
                 (Some(known), Some(read)) => known == read,
