@@ -276,18 +276,20 @@ async fn a_condition_does_not_see_what_others_have() {
     }
 }
 
+/// The platform, with one connection that all its statements share.
+async fn platform_of(postgres: &Postgres) -> tenantry_store::PlatformScope {
+    let url = postgres.walled.platform.url();
+    let settings = tenantry_store::PostgresSettings::new(url).with_max_connections(1);
+    let platform = PlatformStore::postgres(settings).await.unwrap();
+    platform
+        .scope("statistics", RequestContext::system())
+        .unwrap()
+}
+
 #[tokio::test]
 async fn no_form_of_a_statement_makes_the_platform_write() {
     let fixture = open().await;
-    let walled = &fixture.keeper.walled;
-    let settings =
-        tenantry_store::PostgresSettings::new(walled.platform.url()).with_max_connections(1);
-    let platform = tenantry_store::PlatformStore::postgres(settings)
-        .await
-        .unwrap();
-    let scope = platform
-        .scope("statistics", RequestContext::system())
-        .unwrap();
+    let scope = platform_of(&fixture.keeper).await;
     for sql in [
         "commit",
         "commit and chain",
@@ -373,15 +375,7 @@ async fn a_time_out_ends_a_statement_and_no_pause_does() {
 #[tokio::test]
 async fn the_platform_leaves_its_connection_as_it_was() {
     let fixture = open().await;
-    let walled = &fixture.keeper.walled;
-    let settings =
-        tenantry_store::PostgresSettings::new(walled.platform.url()).with_max_connections(1);
-    let platform = tenantry_store::PlatformStore::postgres(settings)
-        .await
-        .unwrap();
-    let scope = platform
-        .scope("statistics", RequestContext::system())
-        .unwrap();
+    let scope = platform_of(&fixture.keeper).await;
     let count = || {
         sqlx::query_scalar::<_, i64>("select count(*) from invoices")
             .fetch_one(scope.sqlx_postgres().unwrap())
