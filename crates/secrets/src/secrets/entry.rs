@@ -173,8 +173,12 @@ impl Entry {
         }
     }
 
-    pub(super) fn used(&self) -> Duration {
-        self.state.lock().used
+    /// Tells which entry is missed least: one of a secret that is not there, then the one that was
+    /// used the longest ago.
+    pub(super) fn worth(&self) -> (bool, Duration) {
+        let state = self.state.lock();
+        let is_missing = state.current.is_none() && state.failed.is_some();
+        (!is_missing, state.used)
     }
 
     pub(super) fn is_followed(&self) -> bool {
@@ -233,14 +237,14 @@ impl Entry {
         self.state.lock().flight = None;
     }
 
-    /// Takes note of what a read gave; returns whether there is a new generation.
+    /// Takes note of what a read gave; returns the generation that took another's place, if one did.
     pub(super) fn settle(
         &self,
         outcome: Result<SecretRecord>,
         policy: &CachePolicy,
         now: Duration,
         wall: DateTime<Utc>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<SecretGeneration>, Failure> {
         let outcome = outcome.and_then(|record| record.validity.check(wall).map(|()| record));
         let mut state = self.state.lock();
         let record = match outcome {
@@ -286,22 +290,23 @@ impl Entry {
             is_same_version || current.secret().constant_time_eq(record.secret.expose())
         });
         if !is_new {
-            return Ok(false);
+            return Ok(None);
         }
         let number = state
             .current
             .as_ref()
             .map_or(0, |current| current.number() + 1);
         let generation = SecretGeneration::new(number, record.version, record.secret);
-        state.previous = state
-            .current
-            .replace(generation)
-            .map(|generation| RetiringGeneration {
-                generation,
-                retire_at: later(wall, policy.overlap),
-            });
+        state.previous =
+            state
+                .current
+                .replace(generation.clone())
+                .map(|generation| RetiringGeneration {
+                    generation,
+                    retire_at: later(wall, policy.overlap),
+                });
         self.numbers.send_replace(number);
-        Ok(number > 0)
+        Ok(Some(generation).filter(|_| number > 0))
     }
 
     /// Returns the generations, if there is any.

@@ -9,6 +9,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,10 +188,13 @@ impl Secrets {
 
     /// Returns the generation that is to be used now.
     async fn generation(&self, reference: &SecretReference) -> Result<SecretGeneration> {
-        let entry = self.inner.entry(reference).inspect_err(|error| {
-            self.tell_failure(RESOLVE, reference, error.kind());
-        })?;
+        let entry = self.entry(reference)?;
         self.generation_of(reference, &entry).await
+    }
+
+    fn entry(&self, reference: &SecretReference) -> Result<Arc<Entry>> {
+        let entry = self.inner.entry(reference);
+        entry.inspect_err(|error| self.tell_failure(RESOLVE, reference, error.kind()))
     }
 
     async fn generation_of(
@@ -271,7 +275,7 @@ impl Inner {
             let idle = entries
                 .iter()
                 .filter(|(_, entry)| !entry.is_followed())
-                .min_by_key(|(_, entry)| entry.used())
+                .min_by_key(|(_, entry)| entry.worth())
                 .map(|(reference, _)| reference.clone());
             if let Some(idle) = idle {
                 entries.remove(&idle);
@@ -343,15 +347,20 @@ impl Inner {
                     "read secret",
                     reference = %entry.reference,
                 );
-                let outcome = inner.call(&entry.reference).instrument(span).await;
+                let outcome = AssertUnwindSafe(inner.call(&entry.reference).instrument(span))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| Err(panicked()));
                 let (now, wall) = (inner.clock.monotonic(), inner.clock.now());
                 let settled = entry.settle(outcome, &inner.policy, now, wall);
                 drop(landing);
-                settled.map(|is_new| {
-                    if is_new {
+                settled.map(|changed| {
+                    if let Some(generation) = changed {
                         tracing::info!(
                             target: "tenantry::secrets",
                             reference = %entry.reference,
+                            generation = generation.number(),
+                            version = generation.version(),
                             "secret has a new value"
                         );
                     }
@@ -410,11 +419,8 @@ impl Inner {
                 name,
                 version,
             } => {
-                self.with_vault(
-                    vault,
-                    |vault| async move { vault.read(name, version).await },
-                )
-                .await
+                self.with_vault(vault, |vault| vault.read(name, version))
+                    .await
             }
             SecretLocation::File { path, key } => self.in_time(self.folders.read(path, key)).await,
             SecretLocation::Env { name } => self.environment.read(name),
@@ -451,17 +457,22 @@ impl Inner {
 fn landed(task: tokio::task::JoinHandle<Result<(), Failure>>) -> Flight {
     let ended = task.map(|ended| {
         ended.unwrap_or_else(|lost| {
-            let (kind, detail) = match lost.is_panic() {
-                true => (ErrorKind::Unexpected, "the read of the vault has panicked"),
-                false => (ErrorKind::Unavailable, "the runtime that read it has ended"),
+            let error = match lost.is_panic() {
+                true => panicked(),
+                false => Error::new(ErrorKind::Unavailable, RESOLVE)
+                    .with_detail("the runtime that read it has ended"),
             };
-            Err(Failure::new(Error::new(kind, RESOLVE).with_detail(detail)))
+            Err(Failure::new(error))
         })
     });
     ended.boxed().shared()
 }
 
-/// Says that a read has ended, also when it panics.
+fn panicked() -> Error {
+    Error::new(ErrorKind::Unexpected, RESOLVE).with_detail("the read of the vault has panicked")
+}
+
+/// Says that a read has ended, also when its runtime ends.
 struct Landing<'e>(&'e Entry);
 
 impl Drop for Landing<'_> {
@@ -482,7 +493,7 @@ impl SecretResolver for Secrets {
 impl SecretSource for Secrets {
     async fn watch(&self, reference: &SecretReference) -> Result<Arc<dyn SecretWatch>> {
         // Followed first, so that it stays while it is read.
-        let entry = self.inner.entry(reference)?;
+        let entry = self.entry(reference)?;
         let following = watch::Watch::begin(&self.inner, &entry);
         let current = self.generation_of(reference, &entry).await?;
         let first = SecretGenerations {

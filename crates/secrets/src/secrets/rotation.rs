@@ -75,7 +75,8 @@ impl Secrets {
     /// - [`InvalidInput`](ErrorKind::InvalidInput): the reference names a version, or the vault does
     ///   not take the value.
     /// - [`Unsupported`](ErrorKind::Unsupported): it names no vault, but a file or a variable.
-    /// - the kinds of a read.
+    /// - the kinds of a read; where it is [`Unavailable`](ErrorKind::Unavailable), the version may
+    ///   have been stored, and storing the same value again does no harm.
     ///
     /// # Cancel safety
     ///
@@ -86,16 +87,24 @@ impl Secrets {
         value: Secret,
         attributes: SecretAttributes,
     ) -> Result<SecretReference> {
-        let (vault, name) = named(PUT, reference)?;
+        let stored = self.put(PUT, reference, &value, &attributes).await;
+        stored.inspect_err(|error| self.tell_failure(PUT, reference, error.kind()))
+    }
+
+    async fn put(
+        &self,
+        operation: &'static str,
+        reference: &SecretReference,
+        value: &Secret,
+        attributes: &SecretAttributes,
+    ) -> Result<SecretReference> {
+        let (vault, name) = named(operation, reference)?;
         let stored = self
             .inner
-            .with_vault(vault, |vault| {
-                let (value, attributes) = (&value, &attributes);
-                async move { vault.put(name, value, attributes).await }
-            })
+            .with_vault(vault, |vault| vault.put(name, value, attributes))
             .await
-            .map_err(|error| about(PUT, reference, error))?;
-        self.tell_write(PUT, reference, &stored.version);
+            .map_err(|error| about(operation, reference, error))?;
+        self.tell_write(operation, reference, &stored.version);
         self.read_now(reference).await;
         reference.with_version(&stored.version)
     }
@@ -117,11 +126,20 @@ impl Secrets {
         reference: &SecretReference,
         credential: &dyn Credential,
     ) -> Result<Rotated> {
+        let rotated = self.change_over(reference, credential).await;
+        rotated.inspect_err(|error| self.tell_failure(ROTATE, reference, error.kind()))
+    }
+
+    async fn change_over(
+        &self,
+        reference: &SecretReference,
+        credential: &dyn Credential,
+    ) -> Result<Rotated> {
         let (vault, name) = named(ROTATE, reference)?;
         // As the vault has it now, not as it is remembered.
         let current = self
             .inner
-            .with_vault(vault, |vault| async move { vault.read(name, None).await })
+            .with_vault(vault, |vault| vault.read(name, None))
             .await
             .map_err(|error| about(ROTATE, reference, error))?;
         let previous = current.version.as_deref().ok_or_else(|| {
@@ -133,9 +151,7 @@ impl Secrets {
         let candidate = credential.prepare(&current.secret).await?;
         credential.verify(&candidate).await?;
         let attributes = SecretAttributes::default();
-        let current = self
-            .put_new_version(reference, candidate, attributes)
-            .await?;
+        let current = self.put(ROTATE, reference, &candidate, &attributes).await?;
         Ok(Rotated {
             current,
             previous,
@@ -150,6 +166,11 @@ impl Secrets {
     /// - [`InvalidInput`](ErrorKind::InvalidInput): it is too early, and holders may still use it.
     /// - those of the [`Credential`] and of [`disable_version`](Self::disable_version); run again.
     pub async fn retire(&self, rotated: &Rotated, credential: &dyn Credential) -> Result<()> {
+        let retired = self.take_away(rotated, credential).await;
+        retired.inspect_err(|error| self.tell_failure(RETIRE, &rotated.previous, error.kind()))
+    }
+
+    async fn take_away(&self, rotated: &Rotated, credential: &dyn Credential) -> Result<()> {
         if self.inner.clock.now() < rotated.retire_at {
             return Err(Error::new(ErrorKind::InvalidInput, RETIRE)
                 .with_subject(rotated.previous.to_string())
@@ -168,14 +189,11 @@ impl Secrets {
         };
         let previous = self
             .inner
-            .with_vault(
-                vault,
-                |vault| async move { vault.read(name, version).await },
-            )
+            .with_vault(vault, |vault| vault.read(name, version))
             .await
             .map_err(|error| about(RETIRE, &rotated.previous, error))?;
         credential.retire(&previous.secret).await?;
-        self.disable_version(&rotated.previous).await
+        self.disable(RETIRE, &rotated.previous).await
     }
 
     /// Switches a version off, which is refused from then on wherever it is resolved anew.
@@ -186,26 +204,29 @@ impl Secrets {
     /// - [`Unsupported`](ErrorKind::Unsupported): it names no vault.
     /// - the kinds of a read.
     pub async fn disable_version(&self, reference: &SecretReference) -> Result<()> {
+        let disabled = self.disable(DISABLE, reference).await;
+        disabled.inspect_err(|error| self.tell_failure(DISABLE, reference, error.kind()))
+    }
+
+    async fn disable(&self, operation: &'static str, reference: &SecretReference) -> Result<()> {
         let SecretLocation::KeyVault {
             vault,
             name,
             version,
         } = reference.location()
         else {
-            return Err(unsupported(DISABLE, reference));
+            return Err(unsupported(operation, reference));
         };
         let version = version.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, DISABLE)
+            Error::new(ErrorKind::InvalidInput, operation)
                 .with_subject(reference.to_string())
                 .with_detail("name the version: kv://vault/name/version")
         })?;
         self.inner
-            .with_vault(vault, |vault| async move {
-                vault.set_enabled(name, version, false).await
-            })
+            .with_vault(vault, |vault| vault.set_enabled(name, version, false))
             .await
-            .map_err(|error| about(DISABLE, reference, error))?;
-        self.tell_write(DISABLE, reference, version);
+            .map_err(|error| about(operation, reference, error))?;
+        self.tell_write(operation, reference, version);
         self.read_now(reference).await;
         // It may be the newest as well.
         self.read_now(&format!("kv://{vault}/{name}").parse()?)
@@ -227,7 +248,7 @@ impl Secrets {
         let name = vault.to_ascii_lowercase();
         let newest = self
             .inner
-            .with_vault(&name, |vault| async move { vault.newest().await })
+            .with_vault(&name, |vault| vault.newest())
             .await
             .map_err(|error| told(LIST, format!("vault {name}"), error))?;
         let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);

@@ -246,15 +246,23 @@ async fn a_vault_is_not_called_beyond_its_budget() {
 }
 
 #[tokio::test]
-async fn a_vault_that_panics_fails_one_read() {
+async fn a_vault_that_panics_is_left_alone_as_one_that_is_down() {
     let fixture = Fixture::new();
     fixture.vault.store("db", "hunter2").await;
     fixture.vault.trouble(Trouble::Panic);
-    assert_eq!(
-        kind(fixture.text("kv://vault/db").await),
-        ErrorKind::Unexpected
-    );
+    for _ in 0..2 {
+        assert_eq!(
+            kind(fixture.text("kv://vault/db").await),
+            ErrorKind::Unexpected
+        );
+    }
+    assert_eq!(fixture.vault.reads(), 1);
+    fixture.clock.advance(2 * SECOND);
     assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    fixture.clock.advance(310 * SECOND);
+    fixture.vault.trouble(Trouble::Panic);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
+    assert_eq!(fixture.vault.reads(), 3, "it is used while it is stale");
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +301,31 @@ async fn no_more_references_are_remembered_than_allowed() {
     fixture.text("kv://vault/db").await.unwrap();
     assert_eq!(fixture.vault.reads(), reads, "what is followed stays");
     drop(watch);
+}
+
+/// A tenant that asks for whatever names it thinks of takes no room from others.
+#[tokio::test]
+async fn secrets_that_are_not_there_are_forgotten_first() {
+    let fixture = Fixture::with(CachePolicy::default().with_entries(10));
+    for number in 0..5 {
+        fixture.vault.store(&format!("s{number}"), "hunter2").await;
+        fixture
+            .text(&format!("kv://vault/s{number}"))
+            .await
+            .unwrap();
+    }
+    for number in 0..100 {
+        fixture.clock.advance(Duration::from_millis(1));
+        let _ = fixture.text(&format!("kv://vault/n{number}")).await;
+    }
+    let reads = fixture.vault.reads();
+    for number in 0..5 {
+        fixture
+            .text(&format!("kv://vault/s{number}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(fixture.vault.reads(), reads);
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ async fn events_tell_who_and_what_and_never_the_value() {
         .with_writer(written.clone())
         .with_max_level(tracing::Level::TRACE)
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the process: which events are wanted is remembered for all threads together.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let fixture = Fixture::new();
     let db = reference("kv://vault/db");
     let context = RequestContext::new(Actor::new("user:17").unwrap());
@@ -67,6 +68,12 @@ async fn events_tell_who_and_what_and_never_the_value() {
         }
     }
     secrets.disable_version(&stored).await.unwrap();
+    let unversioned = secrets.disable_version(&db).await.unwrap_err();
+    let versioned = secrets
+        .put_new_version(&stored, Secret::new(CANARY), Default::default())
+        .await
+        .unwrap_err();
+    shown.push_str(&format!("{unversioned:?} {versioned:?}"));
     fixture.clock.advance(std::time::Duration::from_secs(360));
     let error = secrets.resolve(&db).await.unwrap_err();
     shown.push_str(&format!("{error} {error:?}"));
@@ -101,4 +108,13 @@ async fn events_tell_who_and_what_and_never_the_value() {
     line(&["WARN", "secret was refused where it was used"]);
     line(&["INFO", "secret changed", "disable version"]);
     line(&["WARN", "secret refused", "error=\"secret_disabled\""]);
+    for operation in ["disable version", "put new version"] {
+        line(&[
+            "WARN",
+            "secret refused",
+            "user:17",
+            operation,
+            "invalid_input",
+        ]);
+    }
 }
