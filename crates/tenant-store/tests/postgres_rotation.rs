@@ -18,7 +18,8 @@ use tenantry_core::{
 use tenantry_secrets::{CachePolicy, MemoryVault, SecretAttributes, Secrets, Vault as _};
 use tenantry_store::conformance::Specimen;
 use tenantry_store::postgres::{Role, audit, verify};
-use tenantry_store::{ErrorKind, PostgresSettings, Query, Repository as _, TenantStore};
+use tenantry_store::{ErrorKind, Pooler, PostgresSettings, Query, Repository as _, TenantStore};
+use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer};
 
 /// A database whose app role has its password in a vault.
 struct Fixture {
@@ -59,8 +60,11 @@ impl Fixture {
     }
 
     fn settings(&self) -> PostgresSettings {
-        self.walled
-            .settings()
+        self.settings_at(self.walled.app.url())
+    }
+
+    fn settings_at(&self, url: &str) -> PostgresSettings {
+        PostgresSettings::new(url)
             .with_max_connections(4)
             .with_password_from(
                 Arc::new(self.secrets.clone()) as Arc<dyn SecretSource>,
@@ -226,6 +230,32 @@ async fn what_is_remembered_from_before_a_rotation_is_read_again_at_connect() {
 }
 
 #[tokio::test]
+async fn a_pooler_that_refuses_the_old_password_has_it_read_again_too() {
+    let fixture = Fixture::open().await;
+    // Remembered, and not known to the pooler.
+    fixture.store().await;
+    fixture.store_silently("second").await;
+    fixture.alter("second").await;
+    let users = PgBouncerOptions::default().with_user(fixture.walled.app.user(), "second");
+    let server = PostgresServer::shared().await.unwrap();
+    let pooler = PgBouncer::start(server, users).await.unwrap();
+    let url = pooler.url(fixture.walled.app.url()).unwrap();
+    let settings = || {
+        fixture
+            .settings_at(&url)
+            .with_pooler(Pooler::TransactionMode)
+    };
+    let store = TenantStore::postgres(settings()).await.unwrap();
+    read(&store, TenantId::generate()).await.unwrap();
+
+    fixture.put("third").await;
+    let error = TenantStore::postgres(settings().with_password(Secret::new("fourth")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
+}
+
+#[tokio::test]
 async fn single_connections_take_the_password_as_it_is() {
     let fixture = Fixture::open().await;
     verify(fixture.settings(), Role::App).await.unwrap();
@@ -374,7 +404,8 @@ async fn the_password_is_written_nowhere() {
         .with_writer(move || writer.clone())
         .with_max_level(tracing::Level::TRACE)
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the process: which events are wanted is remembered for all threads together.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let fixture = Fixture::open().await;
     fixture.put(CANARY).await;
     fixture.alter(CANARY).await;
