@@ -28,6 +28,14 @@ use crate::work::UnitOfWork;
 /// macros, `QueryBuilder`. Not so `raw_sql`, texts without arguments passed by themselves, and
 /// `prepare`; sqlx keeps statements prepared without being asked.
 ///
+/// A [`Secret`](tenantry_core::Secret) is bound to none of them:
+///
+/// ```compile_fail,E0277
+/// # use sqlx::Sqlite;
+/// let password = tenantry_core::Secret::new("hunter2");
+/// sqlx::query::<Sqlite>("update connections set password = $1").bind(password);
+/// ```
+///
 /// # Errors
 ///
 /// sqlx's own, as sqlx answers them: [`store_error`](super::store_error) turns one into [`Error`].
