@@ -59,7 +59,7 @@ async fn rows_hold_the_reference_and_only_its_tenant_resolves_it() {
     }
     let resolved = async |tenant: TenantId| {
         let mailboxes = store.tenant(tenant).repository::<Mailbox>();
-        let stored = mailboxes.get(&mailbox.id).await.unwrap();
+        let stored = mailboxes.get(mailbox.id).await.unwrap();
         secrets.tenant(tenant).resolve(&stored.password).await
     };
     assert_eq!(resolved(ours).await.unwrap().expose(), CANARY);
