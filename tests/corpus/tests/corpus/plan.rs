@@ -86,10 +86,11 @@ struct Scan {
 
 fn collect(node: &Value, owned: &[String], scans: &mut Vec<Scan>, joined: &mut Vec<String>) {
     let text = |name: &str| node[name].as_str().unwrap_or_default();
-    // What a constant condition rules out is never run, and has lost its other conditions.
-    if text("One-Time Filter") == "false" {
-        return;
-    }
+    // What a constant condition rules out is never run, and has lost its other conditions. What is
+    // reckoned beforehand may be.
+    let is_ruled_out = conjuncts(text("One-Time Filter"))
+        .iter()
+        .any(|it| it == "false");
     for name in JOINED {
         // A condition of an outer join restricts one side only; the planner has put what holds for
         // a scan into the scan.
@@ -106,6 +107,9 @@ fn collect(node: &Value, owned: &[String], scans: &mut Vec<Scan>, joined: &mut V
         });
     }
     for child in node["Plans"].as_array().into_iter().flatten() {
+        if is_ruled_out && child["Parent Relationship"] == "Outer" {
+            continue;
+        }
         collect(child, owned, scans, joined);
     }
 }

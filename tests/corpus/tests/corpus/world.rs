@@ -2,7 +2,9 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgDatabaseError, PgRow};
-use sqlx::{AssertSqlSafe, Connection as _, Either, PgConnection, Row as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
+};
 use tenantry_store::postgres::Bootstrap;
 use tenantry_store::{PostgresSettings, TenantStore};
 use tenantry_testkit::{PostgresServer, TestDatabase};
@@ -303,7 +305,13 @@ fn texts(row: &PgRow) -> Vec<Option<String>> {
     let cells = (0..row.len()).map(|index| {
         let cell = row.try_get_raw(index).unwrap();
         // The simple protocol answers in text, whatever the type.
-        cell.as_str().ok().map(str::to_owned)
+        let text = cell.as_str().ok()?;
+        // Of equal numbers `max` answers any, and they may differ in how they are written.
+        let is_written_at_length = cell.type_info().name() == "NUMERIC" && text.contains('.');
+        Some(match is_written_at_length {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text.to_owned(),
+        })
     });
     cells.collect()
 }

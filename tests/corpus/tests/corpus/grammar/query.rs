@@ -137,6 +137,13 @@ impl Grammar<'_> {
                 }
             };
             self.scopes = outer;
+            // Which of two that write the same rows comes first is left to the plan.
+            let written = part
+                .strip_prefix(&*name)
+                .filter(|it| it.contains(" returning "));
+            if written.is_some_and(|it| parts.iter().any(|other: &String| other.ends_with(it))) {
+                continue;
+            }
             parts.push(part);
             self.ctes.push(Relation {
                 alias: name,
