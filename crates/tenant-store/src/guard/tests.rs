@@ -334,6 +334,10 @@ fn what_is_not_proven_is_refused() {
         ("select * from a tablesample system (1)", "TABLESAMPLE"),
         ("select count(i) from a i(x, y)", "the whole row of a table"),
         (
+            "select count(v) from named v(x, y)",
+            "the whole row of a table",
+        ),
+        (
             "select a from a full join b on true",
             "the whole row of a table",
         ),

@@ -190,6 +190,9 @@ impl Rewriter<'_> {
                     return Ok(Vec::new());
                 }
                 let relation = std::sync::Arc::clone(self.catalog.relation(name)?);
+                let renames = alias
+                    .as_ref()
+                    .is_some_and(|alias| !alias.columns.is_empty());
                 match &relation.ownership {
                     Ownership::Shared => Ok(Vec::new()),
                     Ownership::Closed(closed) => Err(closed_table(&relation, *closed)),
@@ -200,6 +203,10 @@ impl Rewriter<'_> {
                         let view = self.view(&relation.name, definition)?;
                         self.binds_tenant |= view.binds_tenant;
                         self.replaced_any = true;
+                        if renames {
+                            // A view's row keeps the names of the view, a sub-query's has those here.
+                            self.replaced_names.extend(clause.names.last().cloned());
+                        }
                         let named = self.derived_alias(name, alias.as_ref())?;
                         self.replace(first, last, format!("({}){}", view.text, named.text))?;
                         *factor = derived(view.query, named.tree);
@@ -207,9 +214,6 @@ impl Rewriter<'_> {
                     }
                     Ownership::Tenant(keys) => {
                         self.fallible.saw_table(&relation.name, keys);
-                        let renames = alias
-                            .as_ref()
-                            .is_some_and(|alias| !alias.columns.is_empty());
                         if !replaced && !renames {
                             return Ok(vec![self.condition(name, alias.as_ref())?]);
                         }
