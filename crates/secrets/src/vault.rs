@@ -25,6 +25,12 @@ use tenantry_core::{Error, ErrorKind, Result, Secret};
 /// Its errors have no subject, for they name nothing that the caller does not know.
 #[async_trait]
 pub trait Vault: Send + Sync + Debug {
+    /// Returns what the service that keeps the vault calls it, if it sends events that carry the
+    /// name; `None` by default. References may call it otherwise.
+    fn service_name(&self) -> Option<&str> {
+        None
+    }
+
     /// Returns the version of a secret, or its newest.
     ///
     /// # Errors
@@ -39,8 +45,9 @@ pub trait Vault: Send + Sync + Debug {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read), and [`InvalidInput`](ErrorKind::InvalidInput) for a value that
-    /// the vault does not take.
+    /// Those of [`read`](Self::read), [`InvalidInput`](ErrorKind::InvalidInput) for a value that the
+    /// vault does not take, and [`CommitUnknown`](ErrorKind::CommitUnknown) where it is stored or is
+    /// not.
     async fn put(
         &self,
         name: &str,

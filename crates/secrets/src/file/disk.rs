@@ -82,15 +82,19 @@ impl Disk {
 
     /// Looks at the file, if there is one.
     pub(super) fn look(&self) -> Result<Option<Look>> {
-        let opened = match File::open(&self.path) {
+        // Before it is opened: to open a pipe takes until somebody writes to it.
+        let opened = match self.path.metadata() {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened,
+            Ok(metadata) if !metadata.is_file() => Err(io::ErrorKind::IsADirectory.into()),
+            looked => looked.and_then(|_| File::open(&self.path)),
         };
+        if let Err(cause) = &opened
+            && cause.kind() == io::ErrorKind::NotFound
+        {
+            return Ok(None);
+        }
         let looked = opened.and_then(|mut file| {
             let metadata = file.metadata()?;
-            if !metadata.is_file() {
-                return Err(io::ErrorKind::IsADirectory.into());
-            }
             let mut head = Vec::with_capacity(HEAD);
             (&mut file).take(HEAD as u64).read_to_end(&mut head)?;
             let stamp = Stamp::new(&metadata, head);

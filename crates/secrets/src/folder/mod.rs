@@ -42,24 +42,51 @@ impl Folders {
 /// Returns the text of a file below one of the folders, whatever links lead to, without the line
 /// break that editors put at its end.
 fn text_of(roots: &[PathBuf], path: &Path) -> Result<Secret> {
-    let found = roots.iter().find_map(|root| {
-        let root = root.canonicalize().ok()?;
-        let file = root.join(path).canonicalize().ok()?;
-        (file.starts_with(&root) && file.is_file()).then_some(file)
-    });
-    let Some(file) = found else {
-        return Err(Error::new(ErrorKind::NotFound, "read file").with_detail(
-            "there is none in the folders that references may name: see with_folder",
-        ));
+    // What links lead to may be put in another's place between two steps, as Kubernetes does.
+    for _ in 1..TRIES {
+        match text_now(roots, path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => std::thread::yield_now(),
+            outcome => return outcome,
+        }
+    }
+    text_now(roots, path)
+}
+
+fn text_now(roots: &[PathBuf], path: &Path) -> Result<Secret> {
+    for root in roots {
+        // A folder that is not there has not lost its files: it may be mounted again.
+        let root = root
+            .canonicalize()
+            .map_err(|cause| failed(ErrorKind::Unavailable, cause))?;
+        match root.join(path).canonicalize() {
+            Ok(file) if file.starts_with(&root) && file.is_file() => return text_in(&file),
+            Err(cause) if !is_of_path(&cause) => return Err(failed(ErrorKind::NotFound, cause)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(Error::new(ErrorKind::NotFound, "read file")
+        .with_detail("there is none in the folders that references may name: see with_folder"))
+}
+
+/// Says whether nothing is at a path, in place of something that could not be looked at.
+fn is_of_path(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
+}
+
+fn failed(missing: ErrorKind, cause: io::Error) -> Error {
+    let kind = match cause.kind() {
+        io::ErrorKind::NotFound => missing,
+        io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Unavailable,
     };
-    let failed = |cause: io::Error| {
-        let kind = match cause.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-            _ => ErrorKind::Unavailable,
-        };
-        Error::new(kind, "read file").with_source(cause)
-    };
+    Error::new(kind, "read file").with_source(cause)
+}
+
+fn text_in(file: &Path) -> Result<Secret> {
+    let failed = |cause| failed(ErrorKind::NotFound, cause);
     let opened = std::fs::File::open(file).map_err(failed)?;
     // Long enough for all of it: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
@@ -92,6 +119,9 @@ fn value_of(text: &Secret, key: &str) -> Result<Secret> {
 fn invalid(detail: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidValue, "read file").with_detail(detail)
 }
+
+/// How often a file is looked for that is not there.
+const TRIES: usize = 3;
 
 /// Vaults take no larger ones either.
 const LARGEST: usize = 25 * 1024;

@@ -235,6 +235,10 @@ impl fmt::Debug for KeyVault {
 
 #[async_trait]
 impl Vault for KeyVault {
+    fn service_name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     async fn read(&self, name: &str, version: Option<&str>) -> Result<SecretRecord> {
         let options = SecretClientGetSecretOptions {
             secret_version: version.map(str::to_owned),

@@ -124,7 +124,10 @@ impl Operation {
                 ErrorKind::InvalidInput,
                 "the vault does not understand the request: look at name and version".into(),
             ),
-            (408 | 500..=599, _) => (ErrorKind::Unavailable, self.unavailable().into()),
+            (408 | 500..=599, _) => {
+                let (kind, detail) = self.unanswered();
+                (kind, detail.into())
+            }
             _ => (
                 ErrorKind::Unexpected,
                 format!("the vault answers {answer}").into(),
@@ -165,13 +168,17 @@ impl Operation {
         }
     }
 
-    const fn unavailable(self) -> &'static str {
+    const fn unanswered(self) -> (ErrorKind, &'static str) {
         match self {
-            Self::Put => {
+            Self::Put => (
+                ErrorKind::CommitUnknown,
                 "the vault did not answer: the new version is stored or it is not, so look before \
-                 storing it again"
-            }
-            _ => "the vault does not answer: try again later, or look at its health in Azure",
+                 storing it again",
+            ),
+            _ => (
+                ErrorKind::Unavailable,
+                "the vault does not answer: try again later, or look at its health in Azure",
+            ),
         }
     }
 
@@ -188,7 +195,7 @@ impl Operation {
                 "the vault cannot be reached: look at its name, at DNS and at the network",
             )
         } else {
-            (ErrorKind::Unavailable, self.unavailable())
+            self.unanswered()
         };
         Error::new(kind, self.as_str())
             .with_detail(detail)

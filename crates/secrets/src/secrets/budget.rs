@@ -42,7 +42,7 @@ impl Gate {
     /// # Errors
     ///
     /// `Throttled`, with the time until a call would pass.
-    pub(super) fn enter(&self, now: Duration) -> Result<Pass<'_>> {
+    pub(super) fn enter(&self, now: Duration, purpose: Purpose) -> Result<Pass<'_>> {
         let mut state = self.state.lock();
         if let Some(until) = state.closed_until
             && (now < until || state.trying)
@@ -57,9 +57,13 @@ impl Gate {
         {
             state.made.pop_front();
         }
-        if state.made.len() >= self.calls {
-            let oldest = state.made.front().copied().unwrap_or(now);
-            let free = oldest.saturating_add(self.span);
+        let calls = match purpose {
+            Purpose::ReadForTenant => self.calls - self.calls / 4,
+            Purpose::Repeatable | Purpose::Store => self.calls,
+        };
+        if let Some(over) = state.made.len().checked_sub(calls) {
+            let freed = state.made.get(over).copied().unwrap_or(now);
+            let free = freed.saturating_add(self.span);
             let detail = "the calls to this vault are used up: keep values longer, or look for who \
                           asks for so many references";
             return Err(throttled(detail, free.saturating_sub(now)));
@@ -73,6 +77,18 @@ impl Gate {
             is_trial,
         })
     }
+}
+
+/// What a vault is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The read of a secret of a tenant that nobody follows. It finds three quarters of the budget:
+    /// whatever names tenants ask for, the rest is left for all others.
+    ReadForTenant,
+    /// What does no harm if it is done twice.
+    Repeatable,
+    /// A new version, of which nobody knows after an end without answer whether it is stored.
+    Store,
 }
 
 /// One call, until it has ended.
@@ -98,9 +114,10 @@ impl Pass<'_> {
         match outcome {
             Err(error) if error.kind() == ErrorKind::Throttled => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << state.refusals.min(6));
-                let pause = error
-                    .retry_after()
-                    .unwrap_or_else(|| doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>()));
+                // A date that is told may be over by the clock of this machine.
+                let told = error.retry_after().map(|told| told.max(FIRST_PAUSE));
+                let pause =
+                    told.unwrap_or_else(|| doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>()));
                 let until = now.saturating_add(pause.min(LONGEST_PAUSE));
                 state.closed_until = state.closed_until.max(Some(until));
                 // Of several that were refused together, the first counts.
@@ -110,7 +127,7 @@ impl Pass<'_> {
                 }
             }
             // That it did not answer tells nothing of whether it would take more calls.
-            Err(error) if error.is_retryable() => {}
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::CommitUnknown => {}
             _ if self.epoch == state.epoch => {
                 state.refusals = 0;
                 state.closed_until = None;
@@ -141,53 +158,64 @@ mod tests {
     fn no_span_has_more_calls_than_the_budget() {
         let gate = Gate::new((3, 10 * SECOND));
         for second in [0, 1, 9] {
-            drop(gate.enter(second * SECOND).unwrap());
+            drop(gate.enter(second * SECOND, Purpose::Repeatable).unwrap());
         }
-        let full = gate.enter(9 * SECOND).unwrap_err();
+        let full = gate.enter(9 * SECOND, Purpose::Repeatable).unwrap_err();
         assert_eq!(full.retry_after(), Some(SECOND));
-        drop(gate.enter(10 * SECOND).unwrap());
-        assert!(gate.enter(10 * SECOND).is_err());
-        drop(gate.enter(11 * SECOND).unwrap());
+        drop(gate.enter(10 * SECOND, Purpose::Repeatable).unwrap());
+        assert!(gate.enter(10 * SECOND, Purpose::Repeatable).is_err());
+        drop(gate.enter(11 * SECOND, Purpose::Repeatable).unwrap());
     }
 
     #[test]
     fn a_throttled_vault_is_left_alone_and_then_tried_once() {
         let gate = Gate::new((100, SECOND));
         let refusal = throttled("", 5 * SECOND);
-        gate.enter(SECOND).unwrap().leave(SECOND, Err(&refusal));
+        gate.enter(SECOND, Purpose::Repeatable)
+            .unwrap()
+            .leave(SECOND, Err(&refusal));
         assert_eq!(
-            gate.enter(2 * SECOND).unwrap_err().retry_after(),
+            gate.enter(2 * SECOND, Purpose::Repeatable)
+                .unwrap_err()
+                .retry_after(),
             Some(4 * SECOND)
         );
-        let first = gate.enter(6 * SECOND).unwrap();
+        let first = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
         assert!(
-            gate.enter(6 * SECOND).is_err(),
+            gate.enter(6 * SECOND, Purpose::Repeatable).is_err(),
             "one tries, the others wait"
         );
         drop(first);
-        let second = gate.enter(6 * SECOND).unwrap();
+        let second = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
         second.leave(6 * SECOND, Ok(()));
-        let _one = gate.enter(6 * SECOND).unwrap();
-        let _other = gate.enter(6 * SECOND).unwrap();
+        let _one = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
+        let _other = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
     }
 
     #[test]
     fn a_call_from_before_says_nothing_of_a_vault_that_throttles() {
         let gate = Gate::new((100, SECOND));
         let refusal = throttled("", 5 * SECOND);
-        let (slow, refused) = (gate.enter(SECOND).unwrap(), gate.enter(SECOND).unwrap());
-        let also_refused = gate.enter(SECOND).unwrap();
+        let (slow, refused) = (
+            gate.enter(SECOND, Purpose::Repeatable).unwrap(),
+            gate.enter(SECOND, Purpose::Repeatable).unwrap(),
+        );
+        let also_refused = gate.enter(SECOND, Purpose::Repeatable).unwrap();
         refused.leave(SECOND, Err(&refusal));
         also_refused.leave(SECOND, Err(&throttled("", SECOND)));
         slow.leave(2 * SECOND, Ok(()));
-        let error = gate.enter(2 * SECOND).unwrap_err();
+        let error = gate.enter(2 * SECOND, Purpose::Repeatable).unwrap_err();
         assert_eq!(error.retry_after(), Some(4 * SECOND), "the longer of both");
-        let trial = gate.enter(6 * SECOND).unwrap();
+        let trial = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
         trial.leave(
             6 * SECOND,
             Err(&Error::new(ErrorKind::Throttled, "call vault")),
         );
-        let wait = gate.enter(6 * SECOND).unwrap_err().retry_after().unwrap();
+        let wait = gate
+            .enter(6 * SECOND, Purpose::Repeatable)
+            .unwrap_err()
+            .retry_after()
+            .unwrap();
         assert!(
             wait >= 2 * SECOND && wait <= 3 * SECOND,
             "the second in a row: {wait:?}"
@@ -200,8 +228,14 @@ mod tests {
         let refusal = Error::new(ErrorKind::Throttled, "call vault");
         let mut now = SECOND;
         for round in 0..12 {
-            gate.enter(now).unwrap().leave(now, Err(&refusal));
-            let wait = gate.enter(now).unwrap_err().retry_after().unwrap();
+            gate.enter(now, Purpose::Repeatable)
+                .unwrap()
+                .leave(now, Err(&refusal));
+            let wait = gate
+                .enter(now, Purpose::Repeatable)
+                .unwrap_err()
+                .retry_after()
+                .unwrap();
             let least = FIRST_PAUSE
                 .saturating_mul(1 << round.min(6))
                 .min(LONGEST_PAUSE);

@@ -9,9 +9,10 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tenantry_core::{
     Error, ErrorKind, Result, RetiringGeneration, SecretGeneration, SecretGenerations,
-    SecretReference, SecretScheme,
+    SecretLocation, SecretReference, SecretScheme,
 };
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::policy::CachePolicy;
 use crate::tenant::missing;
@@ -42,18 +43,23 @@ impl Failure {
         told(operation, reference.to_string(), Arc::clone(&self.0))
     }
 
-    /// Says whether the vault has answered that the secret may not be used, which ends its use.
     fn forbids(&self) -> bool {
-        matches!(
-            self.kind(),
-            ErrorKind::NotFound
-                | ErrorKind::SecretDisabled
-                | ErrorKind::SecretExpired
-                | ErrorKind::SecretNotYetValid
-                | ErrorKind::SecretDeleted
-                | ErrorKind::InvalidValue
-        )
+        forbids(self.kind())
     }
+}
+
+/// Says whether a vault that fails so has answered that the secret may not be used, which ends its
+/// use.
+pub(super) const fn forbids(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::SecretDisabled
+            | ErrorKind::SecretExpired
+            | ErrorKind::SecretNotYetValid
+            | ErrorKind::SecretDeleted
+            | ErrorKind::InvalidValue
+    )
 }
 
 /// One secret, whichever references name it.
@@ -82,7 +88,7 @@ struct State {
     /// When it may be read next because somebody has heard of a new value, and whether it will be.
     push_after: Duration,
     is_push_due: bool,
-    /// Those who follow it, with a task that reads it time and again.
+    /// Those who follow it.
     following: Weak<Following>,
 }
 
@@ -113,9 +119,15 @@ struct Failed {
     until: Duration,
 }
 
-/// Is there for as long as somebody follows a secret.
+/// Is there for as long as somebody follows a secret, with the task that reads it time and again.
 #[derive(Debug)]
-pub(super) struct Following;
+pub(super) struct Following(Mutex<AbortHandle>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.lock().abort();
+    }
+}
 
 /// What an entry has for somebody who asks.
 pub(super) enum Found {
@@ -185,10 +197,30 @@ impl Entry {
         self.state.lock().following.strong_count() > 0
     }
 
+    /// Returns the version that is known, if the reference leaves the version to the vault.
+    pub(super) fn known_version(&self) -> Option<Arc<str>> {
+        match self.reference.location() {
+            SecretLocation::KeyVault { version: None, .. } => {
+                let state = self.state.lock();
+                state.current.as_ref()?.version().map(Arc::from)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns what a read has just given, which may have taken longer than values are kept.
+    pub(super) fn just_read(&self, wall: DateTime<Utc>) -> Option<SecretGeneration> {
+        let state = self.state.lock();
+        let validity = state.fresh?.validity;
+        validity.check(wall).ok()?;
+        state.current.clone()
+    }
+
     /// Looks what is known.
     pub(super) fn look(&self, now: Duration, wall: DateTime<Utc>) -> Found {
         let mut state = self.state.lock();
         state.used = now;
+        state.forget_past(wall);
         let failed = state.failed.as_ref().filter(|failed| now < failed.until);
         let failure = failed.map(|failed| failed.failure.clone());
         if let (Some(fresh), Some(current)) = (state.fresh, &state.current) {
@@ -245,22 +277,13 @@ impl Entry {
         now: Duration,
         wall: DateTime<Utc>,
     ) -> Result<Option<SecretGeneration>, Failure> {
-        let outcome = outcome.and_then(|record| record.validity.check(wall).map(|()| record));
         let mut state = self.state.lock();
+        state.forget_past(wall);
         let record = match outcome {
             Ok(record) => record,
             Err(error) => {
                 let failure = Failure::new(error);
-                // A value that begins to hold later takes nothing from the one that holds now.
-                let is_early =
-                    failure.kind() == ErrorKind::SecretNotYetValid && state.fresh.is_some();
                 let pause = match failure.forbids() {
-                    true if is_early => {
-                        // The vault has answered, and has nothing against it.
-                        let validity = state.fresh.map(|fresh| fresh.validity);
-                        state.fresh = validity.map(|it| Freshness::new(it, policy, now));
-                        policy.negative
-                    }
                     true => {
                         state.fresh = None;
                         policy.negative
@@ -290,6 +313,11 @@ impl Entry {
             is_same_version || current.secret().constant_time_eq(record.secret.expose())
         });
         if !is_new {
+            // The vault may know the value by another version now.
+            state.current = state.current.take().map(|current| {
+                let secret = Arc::clone(current.secret());
+                SecretGeneration::new(current.number(), record.version, secret)
+            });
             return Ok(None);
         }
         let number = state
@@ -312,13 +340,7 @@ impl Entry {
     /// Returns the generations, if there is any.
     pub(super) fn generations(&self, wall: DateTime<Utc>) -> Option<SecretGenerations> {
         let mut state = self.state.lock();
-        let is_past = state
-            .previous
-            .as_ref()
-            .is_some_and(|previous| previous.retire_at <= wall);
-        if is_past {
-            state.previous = None;
-        }
+        state.forget_past(wall);
         Some(SecretGenerations {
             current: state.current.clone()?,
             previous: state.previous.clone(),
@@ -349,15 +371,21 @@ impl Entry {
         }
     }
 
-    /// Begins to follow; says whether nobody does so far.
-    pub(super) fn follow(&self) -> (Arc<Following>, bool) {
+    /// Begins to follow, by the task of those who do so already or the one that `start` begins.
+    pub(super) fn follow(&self, start: impl FnOnce() -> AbortHandle) -> Arc<Following> {
         let mut state = self.state.lock();
         if let Some(following) = state.following.upgrade() {
-            return (following, false);
+            let mut task = following.0.lock();
+            // One whose runtime has ended reads no more.
+            if task.is_finished() {
+                *task = start();
+            }
+            drop(task);
+            return following;
         }
-        let following = Arc::new(Following);
+        let following = Arc::new(Following(Mutex::new(start())));
         state.following = Arc::downgrade(&following);
-        (following, true)
+        following
     }
 
     /// Returns how long the vault can be left alone.
@@ -395,19 +423,31 @@ impl Entry {
 
     /// Says that somebody has heard of a new value; returns how long to wait before it is read, or
     /// nothing if that will be done already.
-    pub(super) fn push(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn push(self: &Arc<Self>, now: Duration) -> Option<(Duration, Pushed)> {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.is_push_due, true) {
             return None;
         }
         let due = state.push_after.max(now);
         state.push_after = due + PUSH_INTERVAL;
-        Some(due.saturating_sub(now))
+        Some((due.saturating_sub(now), Pushed(Arc::clone(self))))
     }
+}
 
-    /// Says that it is read now: who hears of a new value from here on has it read once more.
-    pub(super) fn begin_pushed(&self) {
-        self.state.lock().is_push_due = false;
+/// A read that is due because somebody has heard of a new value. Dropped as it begins, or with its
+/// runtime: who hears of a new value from there on has it read once more.
+pub(super) struct Pushed(Arc<Entry>);
+
+impl Drop for Pushed {
+    fn drop(&mut self) {
+        self.0.state.lock().is_push_due = false;
+    }
+}
+
+impl State {
+    /// Lets go of the value before, which nobody uses any more.
+    fn forget_past(&mut self, wall: DateTime<Utc>) {
+        self.previous.take_if(|previous| previous.retire_at <= wall);
     }
 }
 

@@ -1,11 +1,9 @@
 //! What Azure Event Grid tells of Key Vault.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
+use serde_json::Value;
 use tenantry_core::{Error, ErrorKind, Result, SecretReference};
 
-use super::Secrets;
+use super::{Secrets, in_runtime};
 
 const ACCEPT: &str = "accept event";
 
@@ -20,25 +18,17 @@ pub struct AcceptedEvent {
     pub validation_code: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Body {
-    Many(Vec<Event>),
-    One(Event),
-}
-
 /// In the schema of Event Grid or of CloudEvents.
-#[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "eventType", alias = "type")]
-    kind: String,
-    #[serde(default)]
-    data: BTreeMap<String, serde_json::Value>,
-}
+struct Event<'e>(&'e Value);
 
-impl Event {
-    fn text(&self, field: &str) -> Option<&str> {
-        self.data.get(field)?.as_str()
+impl<'e> Event<'e> {
+    fn kind(&self) -> Option<&'e str> {
+        let kind = self.0.get("eventType").or_else(|| self.0.get("type"));
+        kind?.as_str()
+    }
+
+    fn text(&self, field: &str) -> Option<&'e str> {
+        self.0.get("data")?.get(field)?.as_str()
     }
 }
 
@@ -48,44 +38,41 @@ impl Secrets {
     ///
     /// The body is one event or several, in the schema of Event Grid or of CloudEvents
     /// (<https://learn.microsoft.com/azure/event-grid/event-schema-key-vault>). Who may send one is
-    /// for the caller to check; the worst that a false one can do is to make the vault be read. Other
-    /// kinds of events, and other vaults, are left alone.
+    /// for the caller to check; the worst that a false one can do is to make the vault be read. What
+    /// is no such event, in a list, and other vaults are left alone. A vault is known by the name it
+    /// was added by, and by [`Vault::service_name`](crate::Vault::service_name).
     ///
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): the body is no event.
     /// - [`Unsupported`](ErrorKind::Unsupported): it is called outside a runtime of Tokio.
     pub fn accept_event(&self, body: &[u8]) -> Result<AcceptedEvent> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::new(ErrorKind::Unsupported, ACCEPT)
-                .with_detail("call it inside a runtime of Tokio, which reads the vault"));
-        }
-        let body: Body = serde_json::from_slice(body).map_err(|_| {
+        in_runtime(ACCEPT)?;
+        let no_event = || {
             Error::new(ErrorKind::InvalidInput, ACCEPT)
                 .with_detail("expected one event of Event Grid or CloudEvents as JSON, or a list")
-        })?;
-        let events = match body {
-            Body::Many(events) => events,
-            Body::One(event) => vec![event],
+        };
+        let body: Value = serde_json::from_slice(body).map_err(|_| no_event())?;
+        let events = match &body {
+            Value::Array(events) => &**events,
+            one if Event(one).kind().is_some() => std::slice::from_ref(one),
+            _ => return Err(no_event()),
         };
         let mut accepted = AcceptedEvent {
             secrets: 0,
             validation_code: None,
         };
-        for event in events {
-            match &*event.kind {
+        for event in events.iter().map(Event) {
+            match event.kind().unwrap_or_default() {
                 "Microsoft.KeyVault.SecretNewVersionCreated"
                 | "Microsoft.KeyVault.SecretExpired" => {
                     let named = event.text("VaultName").zip(event.text("ObjectName"));
-                    let reference = named.and_then(|(vault, name)| {
-                        format!("kv://{vault}/{name}")
-                            .parse::<SecretReference>()
-                            .ok()
-                    });
-                    if let Some(reference) = reference
-                        && self.inner.read_soon(&reference)
-                    {
-                        accepted.secrets += 1;
+                    let Some((vault, name)) = named else { continue };
+                    for vault in self.inner.vaults_called(vault) {
+                        let reference = format!("kv://{vault}/{name}").parse::<SecretReference>();
+                        let is_known =
+                            reference.is_ok_and(|reference| self.inner.read_soon(&reference));
+                        accepted.secrets += usize::from(is_known);
                     }
                 }
                 "Microsoft.EventGrid.SubscriptionValidationEvent" => {

@@ -18,14 +18,13 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use parking_lot::RwLock;
 use tenantry_core::{
-    Error, ErrorKind, RequestContext, Result, Secret, SecretGeneration, SecretGenerations,
-    SecretLocation, SecretReference, SecretResolver, SecretSource, SecretWatch, SharedClock,
-    SystemClock, TenantId,
+    Error, ErrorKind, RequestContext, Result, Secret, SecretGeneration, SecretLocation,
+    SecretReference, SecretResolver, SecretSource, SecretWatch, SharedClock, SystemClock, TenantId,
 };
 use tracing::Instrument as _;
 
-use self::budget::Gate;
-use self::entry::{Entry, Failure, Flight, Found, How};
+use self::budget::{Gate, Purpose};
+use self::entry::{Entry, Failure, Flight, Found, How, forbids};
 pub use self::event_grid::AcceptedEvent;
 pub use self::policy::CachePolicy;
 pub use self::rotation::{Credential, ExpiringSecret, Rotated};
@@ -35,6 +34,9 @@ use crate::tenant::TenantSecrets;
 use crate::vault::{SecretRecord, Vault};
 
 const RESOLVE: &str = "resolve secret";
+
+/// Of how many entries at most one is forgotten at once, those that are missed least.
+const FORGOTTEN: usize = 16;
 
 /// How often a vault that does not answer is asked for a value that somebody has told of.
 const PUSH_TRIES: u32 = 8;
@@ -193,7 +195,7 @@ impl Secrets {
     }
 
     fn entry(&self, reference: &SecretReference) -> Result<Arc<Entry>> {
-        let entry = self.inner.entry(reference);
+        let entry = in_runtime(RESOLVE).and_then(|()| self.inner.entry(reference));
         entry.inspect_err(|error| self.tell_failure(RESOLVE, reference, error.kind()))
     }
 
@@ -272,13 +274,14 @@ impl Inner {
         let now = self.clock.monotonic();
         let mut entries = self.entries.write();
         if entries.len() >= self.policy.entries && !entries.contains_key(&*known) {
-            let idle = entries
-                .iter()
-                .filter(|(_, entry)| !entry.is_followed())
-                .min_by_key(|(_, entry)| entry.worth())
-                .map(|(reference, _)| reference.clone());
-            if let Some(idle) = idle {
-                entries.remove(&idle);
+            // Several, so that not each new one has to look through all.
+            let idle = entries.values().filter(|entry| !entry.is_followed());
+            let mut idle: Vec<_> = idle
+                .map(|entry| (entry.worth(), entry.reference.clone()))
+                .collect();
+            idle.sort_unstable();
+            for (_, reference) in idle.iter().take((self.policy.entries / FORGOTTEN).max(1)) {
+                entries.remove(reference);
             }
         }
         let known = known.into_owned();
@@ -299,6 +302,15 @@ impl Inner {
             Error::new(ErrorKind::UnknownVault, RESOLVE)
                 .with_detail("add the vault by with_vault, or correct the reference")
         })
+    }
+
+    /// Returns the names by which a vault was added that is called so, here or by its service.
+    fn vaults_called(&self, called: &str) -> impl Iterator<Item = &str> {
+        let is_it = move |name: &str| name.eq_ignore_ascii_case(called);
+        let called = self.vaults.iter().filter(move |(name, (vault, _))| {
+            is_it(name) || vault.service_name().is_some_and(is_it)
+        });
+        called.map(|(name, _)| &**name)
     }
 
     async fn generation_of(
@@ -328,10 +340,15 @@ impl Inner {
                 Ok((generation, how))
             }
             Found::Failed(failure) => Err(failure),
-            Found::Nothing => Err(outcome.err().unwrap_or_else(|| {
-                // The clock has gone on, further than the value holds.
-                Failure::new(Error::new(ErrorKind::SecretExpired, RESOLVE))
-            })),
+            Found::Nothing => {
+                outcome?;
+                let read = entry.just_read(self.clock.now());
+                read.map(|generation| (generation, How::Read))
+                    .ok_or_else(|| {
+                        // The clock has gone on, further than the value holds.
+                        Failure::new(Error::new(ErrorKind::SecretExpired, RESOLVE))
+                    })
+            }
         }
     }
 
@@ -347,7 +364,7 @@ impl Inner {
                     "read secret",
                     reference = %entry.reference,
                 );
-                let outcome = AssertUnwindSafe(inner.call(&entry.reference).instrument(span))
+                let outcome = AssertUnwindSafe(inner.record(&entry).instrument(span))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|_| Err(panicked()));
@@ -391,11 +408,11 @@ impl Inner {
         let Some(entry) = self.known(reference) else {
             return false;
         };
-        if let Some(pause) = entry.push(self.clock.monotonic()) {
+        if let Some((pause, pushed)) = entry.push(self.clock.monotonic()) {
             let inner = Arc::clone(self);
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
-                entry.begin_pushed();
+                drop(pushed);
                 // Nobody tells of it again.
                 for _ in 0..PUSH_TRIES {
                     match inner.read_anew(&entry).await {
@@ -411,18 +428,51 @@ impl Inner {
         true
     }
 
-    /// Calls the place that a reference names, once.
-    async fn call(&self, reference: &SecretReference) -> Result<SecretRecord> {
+    /// Reads a secret where it is kept: its newest version, or the one that is in use if the newest
+    /// begins to hold later.
+    async fn record(&self, entry: &Entry) -> Result<SecretRecord> {
+        let purpose = match entry.reference.tenant() {
+            Some(_) if !entry.is_followed() => Purpose::ReadForTenant,
+            _ => Purpose::Repeatable,
+        };
+        let early = match self.call(&entry.reference, purpose).await {
+            Err(error) if error.kind() == ErrorKind::SecretNotYetValid => error,
+            outcome => return outcome,
+        };
+        let Some(version) = entry.known_version() else {
+            return Err(early);
+        };
+        // What the vault says of it now: it may have been disabled since.
+        let known = entry.reference.with_version(&version)?;
+        match self.call(&known, purpose).await {
+            Err(error) if forbids(error.kind()) => Err(early),
+            outcome => outcome,
+        }
+    }
+
+    /// Calls the place that a reference names, once; what it gives holds now.
+    async fn call(&self, reference: &SecretReference, purpose: Purpose) -> Result<SecretRecord> {
+        let record = self.read_from(reference, purpose).await?;
+        record.validity.check(self.clock.now()).map(|()| record)
+    }
+
+    async fn read_from(
+        &self,
+        reference: &SecretReference,
+        purpose: Purpose,
+    ) -> Result<SecretRecord> {
         match reference.location() {
             SecretLocation::KeyVault {
                 vault,
                 name,
                 version,
             } => {
-                self.with_vault(vault, |vault| vault.read(name, version))
+                self.with_vault(vault, purpose, |vault| vault.read(name, version))
                     .await
             }
-            SecretLocation::File { path, key } => self.in_time(self.folders.read(path, key)).await,
+            SecretLocation::File { path, key } => {
+                self.in_time(purpose, self.folders.read(path, key)).await
+            }
             SecretLocation::Env { name } => self.environment.read(name),
             _ => Err(Error::new(ErrorKind::Unsupported, RESOLVE)),
         }
@@ -432,24 +482,47 @@ impl Inner {
     async fn with_vault<'s, T, F>(
         &'s self,
         name: &str,
+        purpose: Purpose,
         call: impl FnOnce(&'s dyn Vault) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
         let (vault, gate) = self.vault(name)?;
-        let pass = gate.enter(self.clock.monotonic())?;
-        let outcome = self.in_time(call(&**vault)).await;
+        let pass = gate.enter(self.clock.monotonic(), purpose)?;
+        let outcome = self.in_time(purpose, call(&**vault)).await;
         pass.leave(self.clock.monotonic(), outcome.as_ref().map(drop));
         outcome
     }
 
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.policy.deadline, call).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "call vault")
-                .with_detail(format!("no answer within {:?}", self.policy.deadline))),
-        }
+    async fn in_time<T>(
+        &self,
+        purpose: Purpose,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let deadline = self.policy.deadline;
+        let (kind, advice) = match purpose {
+            Purpose::Store => (
+                ErrorKind::CommitUnknown,
+                ": it is stored or will be, or it is not, so look before storing it again",
+            ),
+            Purpose::ReadForTenant | Purpose::Repeatable => (ErrorKind::Unavailable, ""),
+        };
+        tokio::time::timeout(deadline, call)
+            .await
+            .unwrap_or_else(|_| {
+                let detail = format!("no answer within {deadline:?}{advice}");
+                Err(Error::new(kind, "call vault").with_detail(detail))
+            })
+    }
+}
+
+/// Checks that vaults can be read, which tasks of Tokio do.
+fn in_runtime(operation: &'static str) -> Result<()> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::new(ErrorKind::Unsupported, operation)
+            .with_detail("call it inside a runtime of Tokio, which reads the vault")),
     }
 }
 
@@ -493,17 +566,23 @@ impl SecretResolver for Secrets {
 impl SecretSource for Secrets {
     async fn watch(&self, reference: &SecretReference) -> Result<Arc<dyn SecretWatch>> {
         // Followed first, so that it stays while it is read.
-        let entry = self.entry(reference)?;
-        let following = watch::Watch::begin(&self.inner, &entry);
-        let current = self.generation_of(reference, &entry).await?;
-        let first = SecretGenerations {
-            current,
-            previous: None,
+        let (entry, following) = loop {
+            let entry = self.entry(reference)?;
+            let following = watch::Watch::begin(&self.inner, &entry);
+            // Another may have taken its room before it was followed.
+            if self
+                .inner
+                .known(reference)
+                .is_some_and(|known| Arc::ptr_eq(&known, &entry))
+            {
+                break (entry, following);
+            }
         };
+        let current = self.generation_of(reference, &entry).await?;
         Ok(Arc::new(watch::Watch::follow(
             &self.inner,
             entry,
-            first,
+            current,
             following,
         )))
     }

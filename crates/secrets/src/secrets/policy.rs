@@ -144,6 +144,11 @@ impl CachePolicy {
         Err(Error::new(ErrorKind::InvalidSettings, "build secrets").with_detail(wrong))
     }
 
+    /// Returns for how long after a change the value before may be in use somewhere.
+    pub(super) const fn change_over(&self) -> Duration {
+        self.time_to_live.saturating_add(self.overlap)
+    }
+
     /// Returns the time to live with chance in it.
     pub(super) fn some_time_to_live(&self) -> Duration {
         let shorter = self.jitter * rand::random::<f64>();

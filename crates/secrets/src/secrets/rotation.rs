@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
 
 use super::Secrets;
+use super::budget::Purpose;
 use super::entry::{later, told};
 use crate::vault::{SecretAttributes, Validity};
 
@@ -32,6 +33,11 @@ pub trait Credential: Send + Sync {
     /// Whatever it fails with; nothing is stored then.
     async fn prepare(&self, current: &Secret) -> Result<Secret>;
 
+    /// Returns what the new version is stored with, such as when it ends; nothing by default.
+    fn attributes(&self) -> SecretAttributes {
+        SecretAttributes::default()
+    }
+
     /// Checks that the new value lets in.
     ///
     /// # Errors
@@ -54,7 +60,8 @@ pub struct Rotated {
     pub current: SecretReference,
     /// The version before.
     pub previous: SecretReference,
-    /// When the version before can be retired.
+    /// When the version before can be retired: after a time to live, when the last holder has seen
+    /// the new one, and the overlap, for which it goes on to offer the old one.
     pub retire_at: DateTime<Utc>,
 }
 
@@ -75,8 +82,10 @@ impl Secrets {
     /// - [`InvalidInput`](ErrorKind::InvalidInput): the reference names a version, or the vault does
     ///   not take the value.
     /// - [`Unsupported`](ErrorKind::Unsupported): it names no vault, but a file or a variable.
-    /// - the kinds of a read; where it is [`Unavailable`](ErrorKind::Unavailable), the version may
-    ///   have been stored, and storing the same value again does no harm.
+    /// - [`CommitUnknown`](ErrorKind::CommitUnknown): the vault did not answer, and the version is
+    ///   stored, will be, or is not; look before storing another. Storing the same value twice makes
+    ///   two versions of it, and does no other harm.
+    /// - the kinds of a read.
     ///
     /// # Cancel safety
     ///
@@ -101,7 +110,9 @@ impl Secrets {
         let (vault, name) = named(operation, reference)?;
         let stored = self
             .inner
-            .with_vault(vault, |vault| vault.put(name, value, attributes))
+            .with_vault(vault, Purpose::Store, |vault| {
+                vault.put(name, value, attributes)
+            })
             .await
             .map_err(|error| about(operation, reference, error))?;
         self.tell_write(operation, reference, &stored.version);
@@ -139,7 +150,7 @@ impl Secrets {
         // As the vault has it now, not as it is remembered.
         let current = self
             .inner
-            .with_vault(vault, |vault| vault.read(name, None))
+            .with_vault(vault, Purpose::Repeatable, |vault| vault.read(name, None))
             .await
             .map_err(|error| about(ROTATE, reference, error))?;
         let previous = current.version.as_deref().ok_or_else(|| {
@@ -150,12 +161,12 @@ impl Secrets {
         let previous = reference.with_version(previous)?;
         let candidate = credential.prepare(&current.secret).await?;
         credential.verify(&candidate).await?;
-        let attributes = SecretAttributes::default();
+        let attributes = credential.attributes();
         let current = self.put(ROTATE, reference, &candidate, &attributes).await?;
         Ok(Rotated {
             current,
             previous,
-            retire_at: later(self.inner.clock.now(), self.inner.policy.overlap),
+            retire_at: later(self.inner.clock.now(), self.inner.policy.change_over()),
         })
     }
 
@@ -164,7 +175,9 @@ impl Secrets {
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): it is too early, and holders may still use it.
-    /// - those of the [`Credential`] and of [`disable_version`](Self::disable_version); run again.
+    /// - those of the [`Credential`] and of [`disable_version`](Self::disable_version); run again. It
+    ///   is [`SecretDisabled`](ErrorKind::SecretDisabled) where Azure Key Vault keeps the version
+    ///   switched off already, as a retirement leaves it.
     pub async fn retire(&self, rotated: &Rotated, credential: &dyn Credential) -> Result<()> {
         let retired = self.take_away(rotated, credential).await;
         retired.inspect_err(|error| self.tell_failure(RETIRE, &rotated.previous, error.kind()))
@@ -189,7 +202,9 @@ impl Secrets {
         };
         let previous = self
             .inner
-            .with_vault(vault, |vault| vault.read(name, version))
+            .with_vault(vault, Purpose::Repeatable, |vault| {
+                vault.read(name, version)
+            })
             .await
             .map_err(|error| about(RETIRE, &rotated.previous, error))?;
         credential.retire(&previous.secret).await?;
@@ -223,7 +238,9 @@ impl Secrets {
                 .with_detail("name the version: kv://vault/name/version")
         })?;
         self.inner
-            .with_vault(vault, |vault| vault.set_enabled(name, version, false))
+            .with_vault(vault, Purpose::Repeatable, |vault| {
+                vault.set_enabled(name, version, false)
+            })
             .await
             .map_err(|error| about(operation, reference, error))?;
         self.tell_write(operation, reference, version);
@@ -248,7 +265,7 @@ impl Secrets {
         let name = vault.to_ascii_lowercase();
         let newest = self
             .inner
-            .with_vault(&name, |vault| vault.newest())
+            .with_vault(&name, Purpose::Repeatable, |vault| vault.newest())
             .await
             .map_err(|error| told(LIST, format!("vault {name}"), error))?;
         let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);

@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tenantry_core::{Result, SecretGenerations, SecretReference, SecretWatch};
+use parking_lot::Mutex;
+use tenantry_core::{Result, SecretGeneration, SecretGenerations, SecretReference, SecretWatch};
 
 use super::Inner;
 use super::entry::{Entry, Following, Reaction};
@@ -16,47 +17,44 @@ const REPORT: &str = "report failed secret";
 pub(super) struct Watch {
     inner: Arc<Inner>,
     entry: Arc<Entry>,
-    first: SecretGenerations,
+    /// The value that was told last.
+    last: Mutex<SecretGeneration>,
     _following: Arc<Following>,
 }
 
 impl Watch {
     /// Keeps a secret known, and has it read time and again, from before its first read.
     pub(super) fn begin(inner: &Arc<Inner>, entry: &Arc<Entry>) -> Arc<Following> {
-        let (following, is_first) = entry.follow();
-        if is_first {
+        entry.follow(|| {
             let (inner, entry) = (Arc::downgrade(inner), Arc::downgrade(entry));
-            tokio::spawn(read_on(inner, entry, Arc::downgrade(&following)));
-        }
-        following
+            tokio::spawn(read_on(inner, entry)).abort_handle()
+        })
     }
 
     pub(super) fn follow(
         inner: &Arc<Inner>,
         entry: Arc<Entry>,
-        first: SecretGenerations,
+        current: SecretGeneration,
         following: Arc<Following>,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
             entry,
-            first,
+            last: Mutex::new(current),
             _following: following,
         }
     }
 }
 
-/// Reads a secret time and again, for as long as somebody follows it.
-async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>, following: Weak<Following>) {
+/// Reads a secret time and again, until nobody follows it any more.
+async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>) {
     loop {
         let pause = match (inner.upgrade(), entry.upgrade()) {
             (Some(inner), Some(entry)) => entry.pause(inner.clock.monotonic()),
             _ => return,
         };
         tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;
-        let (Some(inner), Some(entry), Some(_following)) =
-            (inner.upgrade(), entry.upgrade(), following.upgrade())
-        else {
+        let (Some(inner), Some(entry)) = (inner.upgrade(), entry.upgrade()) else {
             return;
         };
         // Another may have read it meanwhile. What it fails with stands in the entry, and decides how
@@ -77,8 +75,17 @@ impl SecretWatch for Watch {
     }
 
     fn generations(&self) -> SecretGenerations {
-        let known = self.entry.generations(self.inner.clock.now());
-        known.unwrap_or_else(|| self.first.clone())
+        let mut last = self.last.lock();
+        match self.entry.generations(self.inner.clock.now()) {
+            Some(known) => {
+                *last = known.current.clone();
+                known
+            }
+            None => SecretGenerations {
+                current: last.clone(),
+                previous: None,
+            },
+        }
     }
 
     async fn changed_from(&self, number: u64) -> SecretGenerations {

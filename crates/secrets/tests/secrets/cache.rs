@@ -444,3 +444,136 @@ async fn a_value_that_begins_to_hold_later_takes_nothing_away_before() {
     settle().await;
     assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
 }
+
+/// Stores a value that holds in a year.
+async fn store_for_later(fixture: &Fixture, value: &str) {
+    let attributes = SecretAttributes {
+        not_before: Some(tenantry_core::Clock::now(&fixture.clock) + 365 * 24 * 60 * MINUTE),
+        expires_at: None,
+    };
+    let secret = tenantry_core::Secret::new(value);
+    let stored = fixture.vault.memory.put("db", &secret, &attributes);
+    stored.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_that_is_switched_off_ends_though_the_next_begins_later() {
+    let fixture = Fixture::new();
+    let first = fixture.vault.store("db", "one").await;
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    store_for_later(&fixture, "two").await;
+    fixture.clock.advance(6 * MINUTE);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    let versioned = reference("kv://vault/db").with_version(&first).unwrap();
+    fixture.secrets.disable_version(&versioned).await.unwrap();
+    for _ in 0..3 {
+        let early = kind(fixture.text("kv://vault/db").await);
+        assert_eq!(early, ErrorKind::SecretNotYetValid);
+        fixture.clock.advance(6 * MINUTE);
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_as_too_old_is_not_used_again_without_a_look() {
+    let fixture = Fixture::new();
+    let first = fixture.vault.store("db", "one").await;
+    fixture.text("kv://vault/db").await.unwrap();
+    fixture.vault.fail([ErrorKind::Unavailable]);
+    fixture.clock.advance(120 * MINUTE);
+    let old = kind(fixture.text("kv://vault/db").await);
+    assert_eq!(old, ErrorKind::Unavailable);
+    fixture
+        .vault
+        .set_enabled("db", &first, false)
+        .await
+        .unwrap();
+    store_for_later(&fixture, "two").await;
+    fixture.clock.advance(MINUTE);
+    let early = kind(fixture.text("kv://vault/db").await);
+    assert_eq!(early, ErrorKind::SecretNotYetValid);
+}
+
+#[tokio::test]
+async fn the_next_value_is_not_asked_for_more_often_because_it_begins_later() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    store_for_later(&fixture, "two").await;
+    fixture.clock.advance(6 * MINUTE);
+    fixture.text("kv://vault/db").await.unwrap();
+    let reads = fixture.vault.reads();
+    for _ in 0..20 {
+        fixture.clock.advance(11 * SECOND);
+        fixture.text("kv://vault/db").await.unwrap();
+        settle().await;
+    }
+    assert_eq!(fixture.vault.reads(), reads);
+    let reported = watch.report_failure(0).await.unwrap();
+    assert_eq!(reported.current.secret().expose(), "one");
+}
+
+#[tokio::test]
+async fn a_value_is_given_to_who_asked_however_short_it_is_kept() {
+    let policy = CachePolicy::default().with_time_to_live(Duration::from_nanos(1));
+    let vault = std::sync::Arc::new(tenantry_secrets::MemoryVault::new());
+    let secrets = tenantry_secrets::Secrets::builder()
+        .with_vault("vault", vault)
+        .unwrap()
+        .with_policy(policy)
+        .build()
+        .unwrap();
+    let (db, value) = (
+        reference("kv://vault/db"),
+        tenantry_core::Secret::new("one"),
+    );
+    secrets
+        .put_new_version(&db, value, Default::default())
+        .await
+        .unwrap();
+    for _ in 0..100 {
+        assert_eq!(secrets.resolve(&db).await.unwrap().expose(), "one");
+    }
+}
+
+/// Whatever names tenants think of, the platform's secrets are still read.
+#[tokio::test]
+async fn tenants_leave_a_part_of_the_budget_to_others() {
+    let policy = CachePolicy::default().with_call_budget(8, 10 * SECOND);
+    let fixture = Fixture::with(policy);
+    fixture.vault.store("db", "one").await;
+    let tenant = tenantry_core::TenantId::generate();
+    let secrets = fixture.secrets.tenant(tenant);
+    let mut throttled = 0;
+    for number in 0..20 {
+        let name = format!("n{number}");
+        let unknown = tenantry_core::SecretReference::of_tenant("vault", tenant, &name).unwrap();
+        let refused = secrets.resolve(&unknown).await.unwrap_err();
+        throttled += usize::from(refused.kind() == ErrorKind::Throttled);
+    }
+    assert_eq!(throttled, 14);
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+}
+
+#[test]
+fn outside_of_a_runtime_nothing_is_read_and_nothing_panics() {
+    use futures_util::FutureExt as _;
+
+    let fixture = Fixture::new();
+    let resolved = fixture.text("kv://vault/db").now_or_never().unwrap();
+    assert_eq!(kind(resolved), ErrorKind::Unsupported);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_an_answer_may_be_stored() {
+    let fixture = Fixture::new();
+    fixture.vault.hold_writes();
+    let value = tenantry_core::Secret::new("one");
+    let stored = fixture
+        .secrets
+        .put_new_version(&reference("kv://vault/db"), value, Default::default())
+        .await;
+    let error = stored.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+    assert!(error.to_string().contains("look before storing it again"));
+    assert_eq!(fixture.vault.versions("db").await.unwrap().len(), 1);
+}

@@ -12,7 +12,7 @@ mod watch;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use tenantry_core::{ManualClock, SecretReference};
+use tenantry_core::{ManualClock, SecretReference, SecretWatch};
 use tenantry_secrets::{CachePolicy, Secrets};
 use vault::ScriptedVault;
 
@@ -43,6 +43,12 @@ impl Fixture {
             clock,
             secrets,
         }
+    }
+
+    async fn watch(&self, text: &str) -> Arc<dyn SecretWatch> {
+        use tenantry_core::SecretSource as _;
+
+        self.secrets.watch(&reference(text)).await.unwrap()
     }
 
     async fn text(&self, text: &str) -> tenantry_core::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ pub(crate) struct ScriptedVault {
     pub(crate) memory: MemoryVault,
     reads: AtomicUsize,
     troubles: Mutex<VecDeque<Trouble>>,
+    /// Whether writes store, and never answer.
+    are_writes_held: AtomicBool,
     /// Closed, reads wait.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -38,6 +40,7 @@ impl ScriptedVault {
             memory: MemoryVault::with_clock(Arc::new(clock)),
             reads: AtomicUsize::new(0),
             troubles: Mutex::default(),
+            are_writes_held: AtomicBool::new(false),
             gate: Mutex::default(),
         }
     }
@@ -62,6 +65,11 @@ impl ScriptedVault {
         self.troubles.lock().clear();
     }
 
+    /// Lets writes store, and not answer.
+    pub(crate) fn hold_writes(&self) {
+        self.are_writes_held.store(true, Ordering::Relaxed);
+    }
+
     /// Makes reads wait, until the semaphore has a permit.
     pub(crate) fn close(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
@@ -78,6 +86,10 @@ impl ScriptedVault {
 
 #[async_trait]
 impl Vault for ScriptedVault {
+    fn service_name(&self) -> Option<&str> {
+        Some("vault-prod-weu")
+    }
+
     async fn read(&self, name: &str, version: Option<&str>) -> Result<SecretRecord> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let trouble = self.troubles.lock().pop_front();
@@ -101,7 +113,11 @@ impl Vault for ScriptedVault {
         value: &Secret,
         attributes: &SecretAttributes,
     ) -> Result<SecretVersion> {
-        self.memory.put(name, value, attributes).await
+        let stored = self.memory.put(name, value, attributes).await;
+        if self.are_writes_held.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        stored
     }
 
     async fn set_enabled(&self, name: &str, version: &str, enabled: bool) -> Result<()> {

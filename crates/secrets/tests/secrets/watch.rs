@@ -280,3 +280,107 @@ async fn a_value_that_is_stored_twice_keeps_the_one_before_it() {
     );
     assert_eq!(known.previous.unwrap().generation.secret().expose(), "one");
 }
+
+#[tokio::test]
+async fn a_value_that_is_stored_twice_goes_by_its_newest_version() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    let again = fixture.vault.store("db", "one").await;
+    let known = watch.report_failure(0).await.unwrap().current;
+    assert_eq!((known.number(), known.version()), (0, Some(&*again)));
+}
+
+#[tokio::test]
+async fn a_vault_hears_events_by_the_name_of_its_service_too() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    fixture.vault.store("db", "two").await;
+    let odd = [
+        "null",
+        "7",
+        r#"{"type": "x", "data": null}"#,
+        r#"{"type": "x", "data": "text"}"#,
+        r#"{"type": "x", "eventType": "y"}"#,
+        r#"{"data": {}}"#,
+    ];
+    let event = event("eventType", "db").replace(r#""Vault""#, r#""Vault-Prod-WEU""#);
+    let body = format!("[{}, {event}]", odd.join(", "));
+    let accepted = fixture.secrets.accept_event(body.as_bytes()).unwrap();
+    assert_eq!(accepted.secrets, 1);
+    assert_eq!(watch.changed_from(0).await.current.secret().expose(), "two");
+}
+
+/// Neither a poll nor a push ends with the runtime that has begun it.
+#[test]
+fn a_secret_is_followed_on_in_another_runtime() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let fixture = Fixture::new();
+    let first = runtime();
+    let watch = first.block_on(async {
+        fixture.vault.store("db", "one").await;
+        let watch = fixture.watch("kv://vault/db").await;
+        // The second is due in a second, of which nothing comes.
+        for _ in 0..2 {
+            let pushed = event("type", "db");
+            fixture.secrets.accept_event(pushed.as_bytes()).unwrap();
+            settle().await;
+        }
+        watch
+    });
+    drop(first);
+    runtime().block_on(async {
+        let other = fixture.watch("kv://vault/db").await;
+        fixture.vault.store("db", "two").await;
+        fixture.clock.advance(241 * SECOND);
+        tokio::time::sleep(241 * SECOND).await;
+        settle().await;
+        assert_eq!(other.generations().current.secret().expose(), "two");
+        fixture.vault.store("db", "three").await;
+        let pushed = event("type", "db");
+        fixture.secrets.accept_event(pushed.as_bytes()).unwrap();
+        let third = watch.changed_from(1).await;
+        assert_eq!(third.current.secret().expose(), "three");
+    });
+}
+
+#[tokio::test]
+async fn what_is_followed_no_more_leaves_no_task() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    for _ in 0..100 {
+        drop(fixture.watch("kv://vault/db").await);
+        let none = reference("kv://vault/none");
+        fixture.secrets.watch(&none).await.unwrap_err();
+    }
+    settle().await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test]
+async fn the_value_before_leaves_the_memory_when_it_retires() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    fixture.vault.store("db", "two").await;
+    let second = watch.report_failure(0).await.unwrap();
+    let before = std::sync::Arc::clone(second.previous.unwrap().generation.secret());
+    let holders = || std::sync::Arc::strong_count(&before);
+    assert_eq!(holders(), 3, "the vault, the cache, and this test");
+    fixture.clock.advance(11 * 60 * SECOND);
+    fixture.text("kv://vault/db").await.unwrap();
+    assert_eq!(holders(), 2);
+}

@@ -251,7 +251,7 @@ async fn a_write_whose_answer_is_lost_is_not_made_twice() -> Result {
         subject.fixture.server.forget_requests();
         subject.inject(fault, 1);
         let error = subject.put("two").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.kind(), ErrorKind::CommitUnknown);
         assert!(error.detail().contains("look before"), "{error}");
         assert_eq!(subject.calls(), 1);
     }
