@@ -15,10 +15,14 @@ use support::Walled;
 use tenantry_core::{
     ManualClock, Secret, SecretReference, SecretSource, SharedClock, SystemClock, TenantId,
 };
-use tenantry_secrets::{CachePolicy, MemoryVault, SecretAttributes, Secrets, Vault as _};
+use tenantry_secrets::{
+    CachePolicy, MemoryVault, SecretAttributes, SecretRecord, SecretVersion, Secrets, Vault,
+};
 use tenantry_store::conformance::Specimen;
 use tenantry_store::postgres::{Role, audit, verify};
-use tenantry_store::{ErrorKind, Pooler, PostgresSettings, Query, Repository as _, TenantStore};
+use tenantry_store::{
+    ErrorKind, Pooler, PostgresSettings, Query, Repository as _, Result, TenantStore,
+};
 use tenantry_testkit::{PgBouncer, PgBouncerOptions, PostgresServer};
 
 /// A database whose app role has its password in a vault.
@@ -92,9 +96,27 @@ impl Fixture {
     }
 
     async fn alter(&self, password: &str) {
+        self.alter_role(&format!("password '{password}'")).await;
+    }
+
+    async fn alter_role(&self, change: &str) {
         let role = self.walled.app.user();
-        let alter = format!("alter role {role} password '{password}'");
+        let alter = format!("alter role {role} {change}");
         self.walled.database.execute(&alter).await.unwrap();
+    }
+
+    /// Waits until connections are closed, which is done off the caller's path.
+    async fn until_gone(&self, processes: &[i32]) {
+        let mut left = processes.to_vec();
+        for _ in 0..1_000 {
+            let now = self.processes().await;
+            left.retain(|pid| now.contains(pid));
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("still open: {left:?}");
     }
 
     /// Cuts every connection of the app role, so that new ones have to be opened.
@@ -121,7 +143,7 @@ impl Fixture {
     }
 }
 
-async fn read(store: &TenantStore, tenant: TenantId) -> tenantry_store::Result<()> {
+async fn read(store: &TenantStore, tenant: TenantId) -> Result<()> {
     let read = store.tenant(tenant).repository::<Specimen>();
     read.list(Query::new().limit(1)).await.map(drop)
 }
@@ -190,18 +212,123 @@ async fn connections_of_the_old_password_finish_their_work_and_are_closed() {
     let repository = work.repository::<Specimen>();
     repository.list(Query::new().limit(1)).await.unwrap();
     work.commit().await.unwrap();
-    // They are closed off the caller's path.
-    let mut left = before.clone();
-    for _ in 0..500 {
-        let now = fixture.processes().await;
-        left.retain(|pid| now.contains(pid));
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(left.is_empty(), "{left:?}");
+    fixture.until_gone(&before).await;
     read(&store, tenant).await.unwrap();
+}
+
+/// The role has no more connections than the pool, and those are all of the old password.
+#[tokio::test]
+async fn a_role_without_a_connection_to_spare_goes_over_to_a_new_password() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    let mut works = Vec::new();
+    for _ in 0..4 {
+        works.push(store.tenant(tenant).begin().await.unwrap());
+    }
+    for work in works {
+        work.commit().await.unwrap();
+    }
+    fixture.alter_role("connection limit 4").await;
+    let before = fixture.processes().await;
+    assert_eq!(before.len(), 4);
+    fixture.put("second").await;
+    fixture.alter("second").await;
+    fixture.until_gone(&before).await;
+    read(&store, tenant).await.unwrap();
+}
+
+/// Whatever is stored meanwhile, and however long ago.
+#[tokio::test]
+async fn after_a_refusal_of_a_moment_the_password_that_let_in_still_does() {
+    for (stored, age) in [("second", 0), ("second", 700), ("line break\n", 0)] {
+        let fixture = Fixture::open().await;
+        let (store, tenant) = (fixture.store().await, TenantId::generate());
+        read(&store, tenant).await.unwrap();
+        fixture.put(stored).await;
+        fixture.clock.advance(Duration::from_secs(age));
+        fixture.alter_role("nologin").await;
+        fixture.cut().await;
+        let error = read(&store, tenant).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
+        assert!(error.detail().contains("kv://vault/db"), "{error}");
+        fixture.alter_role("login").await;
+        for _ in 0..3 {
+            fixture.clock.advance(Duration::from_secs(6));
+            read(&store, tenant).await.unwrap();
+        }
+    }
+}
+
+/// A vault that can be made to stay silent.
+#[derive(Debug)]
+struct SilentVault {
+    memory: Arc<MemoryVault>,
+    is_silent: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Vault for SilentVault {
+    async fn read(&self, name: &str, version: Option<&str>) -> Result<SecretRecord> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.memory.read(name, version).await
+    }
+
+    async fn put(&self, _: &str, _: &Secret, _: &SecretAttributes) -> Result<SecretVersion> {
+        unreachable!("nothing is stored through it")
+    }
+
+    async fn set_enabled(&self, _: &str, _: &str, _: bool) -> Result<()> {
+        unreachable!("nothing is stored through it")
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<SecretVersion>> {
+        self.memory.versions(name).await
+    }
+
+    async fn newest(&self) -> Result<Vec<(String, SecretVersion)>> {
+        self.memory.newest().await
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_is_tried_before_a_vault_that_stays_silent() {
+    let fixture = Fixture::open().await;
+    let vault = Arc::new(SilentVault {
+        memory: Arc::clone(&fixture.vault),
+        is_silent: AtomicBool::new(false),
+    });
+    let secrets = Secrets::builder()
+        .with_vault("vault", Arc::clone(&vault) as Arc<_>)
+        .unwrap()
+        .build()
+        .unwrap();
+    let settings = fixture
+        .walled
+        .settings()
+        .with_acquire_timeout(Duration::from_millis(500))
+        .with_password_from(Arc::new(secrets.clone()), fixture.reference.clone());
+    let (store, tenant) = (
+        TenantStore::postgres(settings).await.unwrap(),
+        TenantId::generate(),
+    );
+    fixture.store_silently("second").await;
+    fixture.alter("second").await;
+    fixture.cut().await;
+    read(&store, tenant).await.unwrap();
+
+    vault.is_silent.store(true, Ordering::Relaxed);
+    // The change is taken back.
+    fixture.alter("first").await;
+    fixture.cut().await;
+    read(&store, tenant).await.unwrap();
+    fixture.alter("third").await;
+    fixture.cut().await;
+    // The vault would be given up after ten seconds.
+    let refused = tokio::time::timeout(Duration::from_secs(5), read(&store, tenant)).await;
+    let error = refused.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
 }
 
 #[tokio::test]
@@ -414,8 +541,7 @@ async fn the_password_is_written_nowhere() {
     read(&store, tenant).await.unwrap();
     fixture.walled.database.execute("select 1").await.unwrap();
     let mut shown = format!("{:?} {store:?} {:?}", fixture.settings(), fixture.secrets);
-    let other = format!("alter role {} password 'other'", fixture.walled.app.user());
-    fixture.walled.database.execute(&other).await.unwrap();
+    fixture.alter("other").await;
     fixture.cut().await;
     let error = read(&store, tenant).await.unwrap_err();
     shown.push_str(&format!("{error} {error:?}"));

@@ -45,7 +45,7 @@ pub use settings::{BootAudit, Pooler, PostgresSettings};
 #[cfg(feature = "guard")]
 pub(crate) use error::{driver_error, kind_of};
 use loan::{Loan, Patience, is_silence};
-use rotation::{Changes, Rotation, another};
+use rotation::{Changes, Rotation, others};
 use session::{FetchError, PostgresSession, close_idle, fetch, forget_statements, query};
 
 impl TenantStore {
@@ -127,13 +127,22 @@ impl PostgresBackend {
             // As a pool does later: once more, with what the vault has now, or had before.
             let reported = watch.report_failure(used).await;
             let generations = reported.unwrap_or_else(|_| watch.generations());
-            if let Some(other) = another(&generations, used) {
-                used = other.number();
-                options = without_password.clone().password(other.secret().expose());
-                checked = Self::check(&options, settings, role).await;
+            for other in others(&generations, used) {
+                let with_other = without_password.clone().password(other.secret().expose());
+                let outcome = Self::check(&with_other, settings, role).await;
+                let is_refused = outcome
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == ErrorKind::AuthenticationFailed);
+                if !is_refused {
+                    (used, options, checked) = (other.number(), with_other, outcome);
+                    break;
+                }
             }
         }
-        checked?;
+        checked.map_err(|error| match &watch {
+            Some(watch) => rotation::blame(&**watch, error),
+            None => error,
+        })?;
         let direct = settings.pooler.keeps_sessions();
         let mut pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
@@ -231,7 +240,13 @@ impl PostgresBackend {
         match acquired {
             Ok(connection) => Ok(connection),
             Err(sqlx::Error::PoolTimedOut) => Err(self.timed_out(operation, started.elapsed())),
-            Err(cause) => Err(error::driver_error(operation, cause)),
+            Err(cause) => {
+                let error = error::driver_error(operation, cause);
+                Err(match &self.rotation {
+                    Some(rotation) => rotation.blame(error),
+                    None => error,
+                })
+            }
         }
     }
 

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres};
-use tenantry_core::{ErrorKind, SecretGeneration, SecretGenerations, SecretWatch};
+use tenantry_core::{Error, ErrorKind, SecretGeneration, SecretGenerations, SecretWatch};
 use tokio::task::AbortHandle;
 
-use super::error::kind_of;
+use super::error::{is_full, kind_of};
 use super::session::close_idle;
 
 /// Follows the password of a pool.
@@ -31,8 +31,20 @@ struct Shared {
     options: PgConnectOptions,
     pool: PgPool,
     changes: Arc<Changes>,
-    /// The generation that connections are opened with.
+    /// The generation that connections are opened with, which has let in.
     used: Mutex<u64>,
+    /// Held by the one who looks for another; the generation in whose place none was found last, and
+    /// when that look began.
+    looking: tokio::sync::Mutex<Option<(u64, Instant)>>,
+}
+
+/// What the server says to a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    LetsIn,
+    /// It has no connection to spare, for this role or at all.
+    IsFull,
+    Refuses,
 }
 
 /// When the password changed last, for the connections that are older.
@@ -61,6 +73,7 @@ impl Rotation {
             pool: pool.clone(),
             changes,
             used: Mutex::new(used),
+            looking: tokio::sync::Mutex::default(),
         });
         let following = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -78,14 +91,15 @@ impl Rotation {
     }
 
     /// Opens a connection or takes an idle one; one that is refused for its password is tried again with
-    /// another, if there is any.
+    /// another, if there is any that lets in, all within the time of the pool.
     ///
-    /// The vault is read again, for a new one may have been stored. While one is stored already and
-    /// not yet set in the database, the one before still lets in.
+    /// What is known is tried first: while a new one is stored already and not yet set in the
+    /// database, the one before still lets in. Then the vault is read again.
     pub(super) async fn acquire(
         &self,
         pool: &PgPool,
     ) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let until = tokio::time::Instant::now() + pool.options().get_acquire_timeout();
         // Which password was refused is known from before: another caller may change it at any time,
         // and must not be taken for having failed.
         let mut used = self.shared.used();
@@ -95,55 +109,104 @@ impl Rotation {
                 Err(cause) if kind_of(cause) == ErrorKind::AuthenticationFailed => {}
                 _ => break,
             }
-            if self.shared.used() == used && !self.renew(used).await {
+            let renewed = tokio::time::timeout_at(until, self.shared.renew(used));
+            if renewed.await != Ok(true) {
                 break;
             }
             used = self.shared.used();
-            acquired = pool.acquire().await;
+            acquired = tokio::time::timeout_at(until, pool.acquire())
+                .await
+                .unwrap_or(Err(sqlx::Error::PoolTimedOut));
         }
         acquired
     }
 
-    /// Finds another password after the server has refused one; says whether there is one.
-    async fn renew(&self, refused: u64) -> bool {
-        let watch = &self.shared.watch;
-        let generations = match watch.report_failure(refused).await {
-            Ok(generations) => generations,
-            Err(error) => {
-                tracing::warn!(
-                    target: "tenantry::store",
-                    reference = %watch.reference(),
-                    %error,
-                    "the server refuses the password, and no other can be read"
-                );
-                watch.generations()
-            }
-        };
-        if self.shared.used() != refused {
-            // Another has found it meanwhile.
-            return true;
-        }
-        let Some(generation) = another(&generations, refused) else {
-            return false;
-        };
-        self.shared.take(refused, generation);
-        true
+    /// Says which secret is to blame for a login that the server refuses.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        blame(&*self.shared.watch, error)
     }
 }
 
-/// Returns the generation to try after one was refused.
-pub(super) fn another(generations: &SecretGenerations, refused: u64) -> Option<&SecretGeneration> {
+/// Says which secret is to blame for a login that the server refuses.
+pub(super) fn blame(watch: &dyn SecretWatch, error: Error) -> Error {
+    if error.kind() != ErrorKind::AuthenticationFailed {
+        return error;
+    }
+    error.with_detail(format!(
+        "the server takes no password that {} has or had: correct the secret, or the role and \
+         pg_hba.conf on the server",
+        watch.reference()
+    ))
+}
+
+/// Returns the generations to try after one was refused, the newest first.
+pub(super) fn others(
+    generations: &SecretGenerations,
+    refused: u64,
+) -> impl Iterator<Item = &SecretGeneration> {
     let SecretGenerations { current, previous } = generations;
     let previous = previous.as_ref().map(|previous| &previous.generation);
     [Some(current), previous]
         .into_iter()
         .flatten()
-        .find(|generation| generation.number() != refused)
+        .filter(move |generation| generation.number() != refused)
 }
 
 impl Shared {
     fn used(&self) -> u64 {
         *self.used.lock()
+    }
+
+    /// Finds another password that lets in, after the server has refused one; says whether there is
+    /// any.
+    async fn renew(&self, refused: u64) -> bool {
+        let asked = Instant::now();
+        let mut in_vain = self.looking.lock().await;
+        if self.used() != refused {
+            // Another has found it meanwhile.
+            return true;
+        }
+        if in_vain.is_some_and(|(last, begun)| last == refused && begun >= asked) {
+            // Another has looked meanwhile.
+            return false;
+        }
+        let begun = Instant::now();
+        let is_found = self.look_for_another(refused).await;
+        *in_vain = (!is_found).then_some((refused, begun));
+        is_found
+    }
+
+    async fn look_for_another(&self, refused: u64) -> bool {
+        let known = self.watch.generations();
+        for generation in others(&known, refused) {
+            if self.changes_at_once_to(generation, refused).await {
+                return true;
+            }
+        }
+        match self.watch.report_failure(refused).await {
+            Ok(read) if read.current.number() != known.current.number() => {
+                self.changes_at_once_to(&read.current, refused).await
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(
+                    target: "tenantry::store",
+                    reference = %self.watch.reference(),
+                    %error,
+                    "the server refuses the password, and no other can be read"
+                );
+                false
+            }
+        }
+    }
+
+    /// Opens connections with a password from now on if the server takes it.
+    async fn changes_at_once_to(&self, generation: &SecretGeneration, refused: u64) -> bool {
+        let lets_in = self.answer_to(generation).await == Answer::LetsIn;
+        if lets_in {
+            self.take(refused, generation);
+        }
+        lets_in
     }
 
     /// Opens connections with a password from now on, unless another has replaced the one before.
@@ -167,7 +230,28 @@ impl Shared {
     /// in, there is nothing to put in its place.
     async fn change_to(&self, generation: &SecretGeneration) {
         let mut pause = FIRST_PAUSE;
-        while !self.lets_in(generation).await {
+        loop {
+            match self.answer_to(generation).await {
+                Answer::LetsIn => break,
+                // The one that is asked for may be one that rests here.
+                Answer::IsFull => {
+                    if let Some(idle) = self.pool.try_acquire() {
+                        let _ = idle.close().await;
+                        if self.answer_to(generation).await == Answer::LetsIn {
+                            break;
+                        }
+                    }
+                }
+                Answer::Refuses => {}
+            }
+            if pause == LONGEST_PAUSE {
+                tracing::warn!(
+                    target: "tenantry::store",
+                    reference = %self.watch.reference(),
+                    generation = generation.number(),
+                    "a new password does not let in yet, and the one before is used"
+                );
+            }
             let changed = self.watch.changed_from(generation.number());
             if tokio::time::timeout(pause, changed).await.is_ok() {
                 return;
@@ -185,15 +269,16 @@ impl Shared {
         );
     }
 
-    async fn lets_in(&self, generation: &SecretGeneration) -> bool {
+    async fn answer_to(&self, generation: &SecretGeneration) -> Answer {
         let options = self.options_with(generation);
         match tokio::time::timeout(LONGEST_PAUSE, options.connect()).await {
             Ok(Ok(connection)) => {
                 // What was found out stays so, however the server takes the farewell.
                 let _ = connection.close().await;
-                true
+                Answer::LetsIn
             }
-            Ok(Err(_)) | Err(_) => false,
+            Ok(Err(cause)) if is_full(&cause) => Answer::IsFull,
+            Ok(Err(_)) | Err(_) => Answer::Refuses,
         }
     }
 }
@@ -234,13 +319,14 @@ mod tests {
                 retire_at: DateTime::<Utc>::MAX_UTC,
             }),
         };
-        let tried = |generations: &SecretGenerations, refused| {
-            another(generations, refused).map(SecretGeneration::number)
+        let tried = |generations: &SecretGenerations, refused| -> Vec<u64> {
+            let others = others(generations, refused);
+            others.map(SecretGeneration::number).collect()
         };
-        assert_eq!(tried(&generations, 2), Some(3));
-        assert_eq!(tried(&generations, 3), Some(2));
-        assert_eq!(tried(&generations, 1), Some(3));
+        assert_eq!(tried(&generations, 2), [3]);
+        assert_eq!(tried(&generations, 3), [2]);
+        assert_eq!(tried(&generations, 1), [3, 2]);
         generations.previous = None;
-        assert_eq!(tried(&generations, 3), None);
+        assert!(tried(&generations, 3).is_empty());
     }
 }

@@ -68,6 +68,13 @@ pub(super) fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Returns whether the server has no connection to spare.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("53300"))
+}
+
 /// Returns whether a prepared statement is older than a migration that changed a column's type, or
 /// is gone from the connection.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
