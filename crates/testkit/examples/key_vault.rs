@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("key_vault: {error:?}");
+            eprintln!("key_vault: {error}");
             ExitCode::FAILURE
         }
     }
@@ -132,6 +132,9 @@ curl        curl --cacert '{ca}' --connect-to '{host}:443:{address}' \\
               -H 'Authorization: Bearer {token}' \\
               'https://{host}/secrets?api-version=2025-07-01'
 reqwest     .resolve(\"{host}\", \"{address}\".parse()?)
+Tenantry    KeyVaultConnection::default().with_address(\"{address}\".parse()?)
+              .with_ca_certificate_pem(std::fs::read_to_string(\"{ca}\")?)
+            KeyVaultCredential::access_token(Secret::new(\"the token\"))
 /etc/hosts  127.0.0.1 {host}    (and --port 443, or :{port} in each URL)"
     )
 }

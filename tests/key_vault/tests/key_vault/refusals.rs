@@ -322,6 +322,24 @@ async fn a_vault_that_is_not_there_is_unavailable() -> Result {
 }
 
 #[tokio::test]
+async fn a_token_that_was_made_elsewhere_opens_until_it_ends() -> Result {
+    let server = KeyVaultServer::start().await?;
+    server.vault("orders")?.set_secret("db", "one")?;
+    let token = server.issue_token();
+    let credential = KeyVaultCredential::access_token(Secret::new(token.secret()));
+    assert_eq!(format!("{credential:?}"), "KeyVaultCredential(AccessToken)");
+    let connection = KeyVaultConnection::default()
+        .with_address(server.address())
+        .with_ca_certificate_pem(server.ca_certificate_pem());
+    let vault = KeyVault::new_with("orders", credential, &connection)?;
+    assert_eq!(vault.read("db", None).await?.secret.expose(), "one");
+    server.revoke_token(&token);
+    let error = vault.read("db", None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_an_error_of_tls() -> Result {
     let subject = Subject::unchallenged().await?;
     let other = KeyVaultServer::start().await?;
