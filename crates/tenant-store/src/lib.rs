@@ -11,8 +11,8 @@
 //! - No registry of tenants: which tenant a request belongs to, and whether that exists, is for the
 //!   service to know.
 //! - No ambient context: no task-local or thread-local is read, and there is no default tenant.
-//! - No way to SQL of one's own: every statement is written here. What repositories cannot say
-//!   needs a connection beside them, and on PostgreSQL the second wall holds there as well.
+//! - No SQL past the tenant: repositories write theirs, and what they cannot say is written by hand
+//!   and gets the tenant from the `guard` (a feature), or is refused.
 //!
 //! # Parts
 //!

@@ -82,6 +82,10 @@
 //! | tenants, request context, clock, keys, secret references, storage map | `core`, which is `tenantry_core` |
 //! | what a service imports | [`prelude`] |
 //! | opening everything from settings | [`Storage`], [`Settings`] |
+//! | SQL written by hand, with the tenant put into it (feature `guard`) | `store::guard` |
+//! | reads across tenants, for operators | `store::PlatformStore` |
+//! | the audit of a database: is every table behind the wall | `store::postgres::audit`, `store::sqlite::audit`, and the command `tenantry audit` |
+//! | secrets by reference, cached and rotated (feature `secrets`) | `secrets`, which is `tenantry_secrets` |
 //!
 //! # Two walls
 //!

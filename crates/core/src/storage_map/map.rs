@@ -2,7 +2,7 @@
 
 use super::{AccessPattern, BackendKind, Owners, Retention, Service, Store, StoreDescriptor};
 
-/// The seventeen stores of the product, in the order of [`Store::ALL`].
+/// The seventeen kinds of stores that a product may have, in the order of [`Store::ALL`].
 pub static STORAGE_MAP: &[StoreDescriptor; 17] = &[
     StoreDescriptor {
         store: Store::TenantRegistry,

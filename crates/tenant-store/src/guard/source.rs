@@ -514,7 +514,7 @@ fn classify(database: Database, token: &Token, slice: &str) -> Result<(Kind, Edg
                 Some(number) => Ok((Kind::Argument(number), Edge::Word)),
                 None => Err(Refusal::new(
                     "an argument with a name",
-                    "number the arguments: $1, $2",
+                    "number the arguments, $1, $2; a cast is CAST(x AS type) on SQLite",
                 )),
             }
         }

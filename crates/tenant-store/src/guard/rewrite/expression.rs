@@ -395,7 +395,8 @@ impl Rewriter<'_> {
                      it does, name it as schema.name by with_trusted_function"
                 }
                 Dialect::Sqlite => {
-                    "there is none, or it is not known to leave tables and files alone"
+                    "SQLite has none, or it is not known to leave tables and files alone: write one of \
+                     SQLite's own"
                 }
             },
         ))

@@ -261,9 +261,11 @@ impl<'c> Rewriter<'c> {
                  the settings of the store"
             }
             "COPY" => "it goes past row-level security: use insert_many, and stream for reading",
-            "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "COMMENT" | "GRANT" | "REVOKE"
-            | "REINDEX" | "VACUUM" | "ANALYZE" | "CLUSTER" | "REFRESH" | "SECURITY"
-            | "REASSIGN" | "IMPORT" => "change the schema in a migration",
+            "TRUNCATE" => "it empties the table of all tenants: write DELETE FROM",
+            "CREATE" | "ALTER" | "DROP" | "COMMENT" | "GRANT" | "REVOKE" | "REINDEX" | "VACUUM"
+            | "ANALYZE" | "CLUSTER" | "REFRESH" | "SECURITY" | "REASSIGN" | "IMPORT" => {
+                "change the schema in a migration"
+            }
             "DO" | "CALL" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "FETCH" | "MOVE" | "CLOSE" => {
                 "what it runs cannot be seen: write the statements themselves"
             }
@@ -272,10 +274,13 @@ impl<'c> Rewriter<'c> {
             }
             "LOCK" => "lock rows by SELECT … FOR UPDATE",
             "ATTACH" | "DETACH" => "a store is one database",
-            "EXPLAIN" => {
-                "a plan tells of the rows of all tenants: ask for it over a connection of your own, as \
-                 the app role, behind SET LOCAL tenantry.tenant_id"
-            }
+            "EXPLAIN" => match self.catalog.database {
+                Dialect::Postgres => {
+                    "a plan tells of the rows of all tenants: ask for it over a connection of your own, \
+                     as the app role, behind SET LOCAL tenantry.tenant_id"
+                }
+                Dialect::Sqlite => "ask for the plan over a connection of your own",
+            },
             _ => "write a SELECT, INSERT, UPDATE, DELETE or MERGE, or use PlatformScope",
         };
         let is_word = first.kind == Kind::Word && word.len() <= 24;

@@ -138,6 +138,7 @@ fn kind_of_state(error: &dyn DatabaseError) -> ErrorKind {
         "28000" | "28P01" => ErrorKind::AuthenticationFailed,
         "3D000" => ErrorKind::InvalidSettings,
         "42P01" | "3F000" => ErrorKind::UnknownTable,
+        "42601" => ErrorKind::InvalidInput,
         "42703" | "42804" | "42883" | "42P10" => ErrorKind::SchemaMismatch,
         "42501" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
@@ -283,6 +284,9 @@ const fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::PermissionDenied => {
             "row-level security or a missing grant refused it; migrations grant rights by \
              tenantry.protect"
+        }
+        ErrorKind::InvalidInput => {
+            "the statement is none of PostgreSQL's: the server's words are the source of this error"
         }
         ErrorKind::UnknownTable => "run the migrations, as the owner role",
         ErrorKind::SchemaMismatch => {

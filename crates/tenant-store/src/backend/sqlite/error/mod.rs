@@ -54,6 +54,7 @@ fn kind_of_code(code: i32, message: &str) -> ErrorKind {
             ErrorKind::SchemaMismatch
         }
         1 if message.contains("integer overflow") => ErrorKind::InvalidValue,
+        1 if message.contains("syntax error") => ErrorKind::InvalidInput,
         3 | 23 => ErrorKind::PermissionDenied,
         5 | 6 => ErrorKind::Locked,
         8 => ErrorKind::ReadOnly,
@@ -71,6 +72,9 @@ fn kind_of_code(code: i32, message: &str) -> ErrorKind {
 fn finish(error: Error, cause: &sqlx::Error) -> Error {
     let advice = match error.kind() {
         _ if matches!(cause, sqlx::Error::PoolClosed) => "the store was closed: open it anew",
+        ErrorKind::InvalidInput => {
+            "the statement is none of SQLite's: its words are the source of this error"
+        }
         ErrorKind::UnknownTable => "run the migrations",
         ErrorKind::SchemaMismatch => {
             "the table differs from the struct: run the migrations of this release"
