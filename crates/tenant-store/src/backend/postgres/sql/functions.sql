@@ -209,6 +209,7 @@ begin
     for found_index in
         select
             i.indexrelid::regclass as name,
+            index_class.relname as plain_name,
             i.indisprimary as is_primary,
             i.indisexclusion as is_exclusion,
             c.conname as constraint_name,
@@ -262,14 +263,14 @@ begin
                     target, found_index.constraint_name,
                     regexp_replace(found_index.definition, '\(', '(tenant_id with =, '))
                 when found_index.constraint_name is not null then format(
-                    'alter table %s drop constraint %I, add %s (%s)',
+                    'alter table %s drop constraint %I, add constraint %2$I %s (%s)',
                     target, found_index.constraint_name,
                     case when found_index.is_primary then 'primary key' else 'unique' end,
                     array_to_string(array['tenant_id'] || found_index.other_columns, ', '))
                 else concat(
                     format(
-                        'drop index %s; create unique index on %s (%s)',
-                        found_index.name, target,
+                        'drop index %s; create unique index %I on %s (%s)',
+                        found_index.name, found_index.plain_name, target,
                         array_to_string(array['tenant_id'] || found_index.other_columns, ', ')),
                     case when cardinality(found_index.included_columns) > 0
                         then format(' include (%s)', array_to_string(found_index.included_columns, ', '))
