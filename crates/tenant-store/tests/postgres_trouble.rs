@@ -685,7 +685,7 @@ async fn crash_of_a_server_process_costs_the_open_transaction_and_no_more() {
     let process = fixture.process("state = 'idle in transaction'").await;
     // The server takes the death of one process for a corruption of all, and starts them anew;
     // the statement that brings it about gets no answer.
-    let kill = format!("copy (select 1) to program 'kill -9 {process}'");
+    let kill = format!("copy (select 1) to program 'cat && kill -9 {process}'");
     let mut admin = connect(server.admin_url()).await;
     drop(sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut admin).await);
     let outcome = work.repository::<Customer>().count(Filter::all()).await;
@@ -936,7 +936,8 @@ async fn replica_reads_and_refuses_writes() {
     let tenant = &fixture.tenants.one;
     let row = customer(tenant).await;
     // A standby without a primary: it has all that was written up to here, and takes no more.
-    let signal = "copy (select) to program 'touch standby.signal'";
+    // The program reads what it is given, or the server may fail to write it.
+    let signal = "copy (select) to program 'cat && touch standby.signal'";
     run(server.admin_url(), signal).await;
     server.restart().await.unwrap();
     assert_eq!(
