@@ -31,6 +31,18 @@ pub const DB_COLLECTION_NAME: &str = "db.collection.name";
 /// Absent where the operation succeeded.
 pub const ERROR_TYPE: &str = "error.type";
 
+/// The histogram of the durations of calls of vaults.
+pub const VAULT_CALL_DURATION: &str = "tenantry.vault.call.duration";
+/// The unit of [`VAULT_CALL_DURATION`]: seconds.
+pub const VAULT_CALL_DURATION_UNIT: &str = "s";
+/// The attribute for a vault, by the name it was added by.
+pub const VAULT: &str = "tenantry.vault";
+/// The attribute for what a vault was called for: `read`, `put`, `set_enabled` or `list`.
+pub const VAULT_OPERATION: &str = "tenantry.vault.operation";
+/// The counter of secrets that were asked for, with [`OUTCOME`]: `known`, `read`, `stale` or
+/// `refused`.
+pub const SECRETS_RESOLVED: &str = "tenantry.secrets.resolved";
+
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";
 /// The attribute for how the operation ended, such as `ok`, `error`, `hit` or `miss`.

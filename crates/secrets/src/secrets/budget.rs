@@ -59,7 +59,7 @@ impl Gate {
         }
         let calls = match purpose {
             Purpose::ReadForTenant => self.calls - self.calls / 4,
-            Purpose::Repeatable | Purpose::Store => self.calls,
+            _ => self.calls,
         };
         if let Some(over) = state.made.len().checked_sub(calls) {
             let freed = state.made.get(over).copied().unwrap_or(now);
@@ -85,10 +85,34 @@ pub(super) enum Purpose {
     /// The read of a secret of a tenant that nobody follows. It finds three quarters of the budget:
     /// whatever names tenants ask for, the rest is left for all others.
     ReadForTenant,
-    /// What does no harm if it is done twice.
-    Repeatable,
+    Read,
     /// A new version, of which nobody knows after an end without answer whether it is stored.
     Store,
+    /// A version is switched on or off.
+    Switch,
+    List,
+}
+
+impl Purpose {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadForTenant | Self::Read => "read",
+            Self::Store => "put",
+            Self::Switch => "set_enabled",
+            Self::List => "list",
+        }
+    }
+
+    /// Returns what is known of a call that has no answer in time.
+    pub(super) const fn unanswered(self) -> (ErrorKind, &'static str) {
+        match self {
+            Self::Store => (
+                ErrorKind::CommitUnknown,
+                ": it is stored or will be, or it is not, so look before storing it again",
+            ),
+            _ => (ErrorKind::Unavailable, ""),
+        }
+    }
 }
 
 /// One call, until it has ended.
@@ -158,38 +182,38 @@ mod tests {
     fn no_span_has_more_calls_than_the_budget() {
         let gate = Gate::new((3, 10 * SECOND));
         for second in [0, 1, 9] {
-            drop(gate.enter(second * SECOND, Purpose::Repeatable).unwrap());
+            drop(gate.enter(second * SECOND, Purpose::Read).unwrap());
         }
-        let full = gate.enter(9 * SECOND, Purpose::Repeatable).unwrap_err();
+        let full = gate.enter(9 * SECOND, Purpose::Read).unwrap_err();
         assert_eq!(full.retry_after(), Some(SECOND));
-        drop(gate.enter(10 * SECOND, Purpose::Repeatable).unwrap());
-        assert!(gate.enter(10 * SECOND, Purpose::Repeatable).is_err());
-        drop(gate.enter(11 * SECOND, Purpose::Repeatable).unwrap());
+        drop(gate.enter(10 * SECOND, Purpose::Read).unwrap());
+        assert!(gate.enter(10 * SECOND, Purpose::Read).is_err());
+        drop(gate.enter(11 * SECOND, Purpose::Read).unwrap());
     }
 
     #[test]
     fn a_throttled_vault_is_left_alone_and_then_tried_once() {
         let gate = Gate::new((100, SECOND));
         let refusal = throttled("", 5 * SECOND);
-        gate.enter(SECOND, Purpose::Repeatable)
+        gate.enter(SECOND, Purpose::Read)
             .unwrap()
             .leave(SECOND, Err(&refusal));
         assert_eq!(
-            gate.enter(2 * SECOND, Purpose::Repeatable)
+            gate.enter(2 * SECOND, Purpose::Read)
                 .unwrap_err()
                 .retry_after(),
             Some(4 * SECOND)
         );
-        let first = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
+        let first = gate.enter(6 * SECOND, Purpose::Read).unwrap();
         assert!(
-            gate.enter(6 * SECOND, Purpose::Repeatable).is_err(),
+            gate.enter(6 * SECOND, Purpose::Read).is_err(),
             "one tries, the others wait"
         );
         drop(first);
-        let second = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
+        let second = gate.enter(6 * SECOND, Purpose::Read).unwrap();
         second.leave(6 * SECOND, Ok(()));
-        let _one = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
-        let _other = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
+        let _one = gate.enter(6 * SECOND, Purpose::Read).unwrap();
+        let _other = gate.enter(6 * SECOND, Purpose::Read).unwrap();
     }
 
     #[test]
@@ -197,22 +221,22 @@ mod tests {
         let gate = Gate::new((100, SECOND));
         let refusal = throttled("", 5 * SECOND);
         let (slow, refused) = (
-            gate.enter(SECOND, Purpose::Repeatable).unwrap(),
-            gate.enter(SECOND, Purpose::Repeatable).unwrap(),
+            gate.enter(SECOND, Purpose::Read).unwrap(),
+            gate.enter(SECOND, Purpose::Read).unwrap(),
         );
-        let also_refused = gate.enter(SECOND, Purpose::Repeatable).unwrap();
+        let also_refused = gate.enter(SECOND, Purpose::Read).unwrap();
         refused.leave(SECOND, Err(&refusal));
         also_refused.leave(SECOND, Err(&throttled("", SECOND)));
         slow.leave(2 * SECOND, Ok(()));
-        let error = gate.enter(2 * SECOND, Purpose::Repeatable).unwrap_err();
+        let error = gate.enter(2 * SECOND, Purpose::Read).unwrap_err();
         assert_eq!(error.retry_after(), Some(4 * SECOND), "the longer of both");
-        let trial = gate.enter(6 * SECOND, Purpose::Repeatable).unwrap();
+        let trial = gate.enter(6 * SECOND, Purpose::Read).unwrap();
         trial.leave(
             6 * SECOND,
             Err(&Error::new(ErrorKind::Throttled, "call vault")),
         );
         let wait = gate
-            .enter(6 * SECOND, Purpose::Repeatable)
+            .enter(6 * SECOND, Purpose::Read)
             .unwrap_err()
             .retry_after()
             .unwrap();
@@ -228,11 +252,11 @@ mod tests {
         let refusal = Error::new(ErrorKind::Throttled, "call vault");
         let mut now = SECOND;
         for round in 0..12 {
-            gate.enter(now, Purpose::Repeatable)
+            gate.enter(now, Purpose::Read)
                 .unwrap()
                 .leave(now, Err(&refusal));
             let wait = gate
-                .enter(now, Purpose::Repeatable)
+                .enter(now, Purpose::Read)
                 .unwrap_err()
                 .retry_after()
                 .unwrap();

@@ -5,6 +5,7 @@ mod entry;
 mod event_grid;
 mod policy;
 mod rotation;
+mod telemetry;
 mod watch;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use self::entry::{Entry, Failure, Flight, Found, How, forbids};
 pub use self::event_grid::AcceptedEvent;
 pub use self::policy::CachePolicy;
 pub use self::rotation::{Credential, ExpiringSecret, Rotated};
+use self::telemetry::{Call, Instruments};
 use crate::env::Environment;
 use crate::folder::Folders;
 use crate::tenant::TenantSecrets;
@@ -69,6 +71,7 @@ struct Inner {
     vaults: HashMap<Box<str>, (Arc<dyn Vault>, Gate)>,
     environment: Environment,
     folders: Folders,
+    instruments: Instruments,
     /// By the reference in lower case, for Key Vault does not tell upper from lower case.
     entries: RwLock<HashMap<SecretReference, Arc<Entry>>>,
 }
@@ -153,6 +156,7 @@ impl SecretsBuilder {
                 policy: self.policy,
                 environment: self.environment,
                 folders: self.folders,
+                instruments: Instruments::new(),
                 entries: RwLock::default(),
             }),
             context: RequestContext::system(),
@@ -196,7 +200,7 @@ impl Secrets {
 
     fn entry(&self, reference: &SecretReference) -> Result<Arc<Entry>> {
         let entry = in_runtime(RESOLVE).and_then(|()| self.inner.entry(reference));
-        entry.inspect_err(|error| self.tell_failure(RESOLVE, reference, error.kind()))
+        entry.inspect_err(|error| self.tell_refused(reference, error.kind()))
     }
 
     async fn generation_of(
@@ -207,7 +211,7 @@ impl Secrets {
         let outcome = self.inner.generation_of(entry).await;
         match &outcome {
             Ok((generation, how)) => self.tell(reference, generation, *how),
-            Err(failure) => self.tell_failure(RESOLVE, reference, failure.kind()),
+            Err(failure) => self.tell_refused(reference, failure.kind()),
         }
         match outcome {
             Ok((generation, _)) => Ok(generation),
@@ -229,6 +233,7 @@ impl Secrets {
                 )
             };
         }
+        self.inner.instruments.resolved(how.as_str(), None);
         match how {
             How::Known => tell!(debug),
             How::Read => tell!(info),
@@ -238,6 +243,8 @@ impl Secrets {
 
     /// Tells of a reference that a tenant has no part in.
     pub(crate) fn tell_foreign(&self, reference: &SecretReference, tenant: TenantId) {
+        let kind = ErrorKind::NotFound.as_str();
+        self.inner.instruments.resolved("refused", Some(kind));
         tracing::warn!(
             target: "tenantry::secrets",
             actor = self.context.actor().as_str(),
@@ -245,6 +252,12 @@ impl Secrets {
             %reference,
             "secret of somebody else refused"
         );
+    }
+
+    fn tell_refused(&self, reference: &SecretReference, kind: ErrorKind) {
+        let instruments = &self.inner.instruments;
+        instruments.resolved("refused", Some(kind.as_str()));
+        self.tell_failure(RESOLVE, reference, kind);
     }
 
     fn tell_failure(&self, operation: &str, reference: &SecretReference, kind: ErrorKind) {
@@ -433,7 +446,7 @@ impl Inner {
     async fn record(&self, entry: &Entry) -> Result<SecretRecord> {
         let purpose = match entry.reference.tenant() {
             Some(_) if !entry.is_followed() => Purpose::ReadForTenant,
-            _ => Purpose::Repeatable,
+            _ => Purpose::Read,
         };
         let early = match self.call(&entry.reference, purpose).await {
             Err(error) if error.kind() == ErrorKind::SecretNotYetValid => error,
@@ -490,7 +503,9 @@ impl Inner {
     {
         let (vault, gate) = self.vault(name)?;
         let pass = gate.enter(self.clock.monotonic(), purpose)?;
+        let observed = Call::begin(&self.instruments, name, purpose.as_str());
         let outcome = self.in_time(purpose, call(&**vault)).await;
+        observed.end(&outcome);
         pass.leave(self.clock.monotonic(), outcome.as_ref().map(drop));
         outcome
     }
@@ -501,13 +516,7 @@ impl Inner {
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let deadline = self.policy.deadline;
-        let (kind, advice) = match purpose {
-            Purpose::Store => (
-                ErrorKind::CommitUnknown,
-                ": it is stored or will be, or it is not, so look before storing it again",
-            ),
-            Purpose::ReadForTenant | Purpose::Repeatable => (ErrorKind::Unavailable, ""),
-        };
+        let (kind, advice) = purpose.unanswered();
         tokio::time::timeout(deadline, call)
             .await
             .unwrap_or_else(|_| {

@@ -150,7 +150,7 @@ impl Secrets {
         // As the vault has it now, not as it is remembered.
         let current = self
             .inner
-            .with_vault(vault, Purpose::Repeatable, |vault| vault.read(name, None))
+            .with_vault(vault, Purpose::Read, |vault| vault.read(name, None))
             .await
             .map_err(|error| about(ROTATE, reference, error))?;
         let previous = current.version.as_deref().ok_or_else(|| {
@@ -202,9 +202,7 @@ impl Secrets {
         };
         let previous = self
             .inner
-            .with_vault(vault, Purpose::Repeatable, |vault| {
-                vault.read(name, version)
-            })
+            .with_vault(vault, Purpose::Read, |vault| vault.read(name, version))
             .await
             .map_err(|error| about(RETIRE, &rotated.previous, error))?;
         credential.retire(&previous.secret).await?;
@@ -238,7 +236,7 @@ impl Secrets {
                 .with_detail("name the version: kv://vault/name/version")
         })?;
         self.inner
-            .with_vault(vault, Purpose::Repeatable, |vault| {
+            .with_vault(vault, Purpose::Switch, |vault| {
                 vault.set_enabled(name, version, false)
             })
             .await
@@ -265,7 +263,7 @@ impl Secrets {
         let name = vault.to_ascii_lowercase();
         let newest = self
             .inner
-            .with_vault(&name, Purpose::Repeatable, |vault| vault.newest())
+            .with_vault(&name, Purpose::List, |vault| vault.newest())
             .await
             .map_err(|error| told(LIST, format!("vault {name}"), error))?;
         let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
