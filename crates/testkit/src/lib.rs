@@ -8,6 +8,7 @@
 //! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
 //! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
+//! | [`RedisServer`] | a Redis server: one that is there already, or a program in a temporary folder, with replicas |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
@@ -44,6 +45,7 @@ pub mod key_vault;
 mod pgbouncer;
 mod postgres;
 mod proxy;
+mod redis;
 mod witness;
 
 mod keeper;
@@ -55,5 +57,6 @@ pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};
+pub use redis::{RedisOptions, RedisServer};
 pub use settings::{Settings, Way};
 pub use witness::{StatementWitness, Violation, WitnessReport, wall_two_alone};

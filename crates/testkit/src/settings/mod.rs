@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::{Error, Result};
 
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
+const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
 const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
 const FIND: &str = "TENANTRY_TEST_FIND";
 const LABEL: &str = "TENANTRY_TEST_LABEL";
@@ -28,12 +29,14 @@ pub enum Way {
 /// |---|---|
 /// | `TENANTRY_TEST_POSTGRES_URL` | URL of a superuser on a server that runs already |
 /// | `TENANTRY_TEST_POSTGRES_IMAGE` | image for containers, `postgres:17-alpine` when unset |
+/// | `TENANTRY_TEST_REDIS_URL` | URL of a Redis server that runs already, and that tests may write to |
 /// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
 /// | `TENANTRY_TEST_LABEL` | stands in the names of folders and containers, after `tenantry-test-`: tells one run's from another's |
 #[derive(Debug, Clone)]
 pub struct Settings {
     way: Option<Way>,
     url: Option<String>,
+    redis_url: Option<String>,
     image: String,
     prefix: String,
     search_path: Vec<PathBuf>,
@@ -65,6 +68,7 @@ impl Settings {
         Ok(Self {
             way,
             url: set(URL),
+            redis_url: set(REDIS_URL),
             image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
             prefix: set(LABEL).map_or_else(
                 || "tenantry-test-".to_owned(),
@@ -103,6 +107,10 @@ impl Settings {
 
     pub(crate) fn url(&self) -> Option<&str> {
         self.url.as_deref()
+    }
+
+    pub(crate) fn redis_url(&self) -> Option<&str> {
+        self.redis_url.as_deref()
     }
 
     #[cfg(feature = "docker")]

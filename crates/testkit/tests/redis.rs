@@ -1,0 +1,90 @@
+//! Redis servers, started, stopped and followed.
+
+use std::time::Duration;
+
+use tenantry_testkit::{RedisOptions, RedisServer, Result, StopMode};
+
+#[tokio::test]
+async fn a_server_answers_who_knows_its_password_alone() -> Result<()> {
+    let server = RedisServer::start().await?;
+    server.execute(&["set", "key", "value"]).await?;
+    assert_eq!(server.ask(&["get", "key"]).await?, "value");
+    assert_eq!(server.ask(&["get", "none"]).await?, "");
+    assert_eq!(server.ask(&["incr", "count"]).await?, "1");
+    let error = server.execute(&["incr", "key"]).await.unwrap_err();
+    assert!(error.to_string().contains("not an integer"), "{error}");
+    let other = RedisServer::start().await?;
+    assert_ne!(server.address(), other.address());
+    assert_eq!(other.ask(&["get", "key"]).await?, "");
+    assert!(!format!("{server:?}").contains(password(&server)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_is_stopped_and_started_again_on_its_port() -> Result<()> {
+    let server = RedisServer::start().await?;
+    for mode in [StopMode::Fast, StopMode::Immediate] {
+        server.execute(&["set", "key", "value"]).await?;
+        server.stop(mode).await?;
+        server.execute(&["ping"]).await.unwrap_err();
+        server.restart().await?;
+        assert_eq!(server.ask(&["get", "key"]).await?, "", "it is empty");
+    }
+    server.restart().await?;
+    server.execute(&["ping"]).await
+}
+
+#[tokio::test]
+async fn a_halted_server_answers_once_it_goes_on() -> Result<()> {
+    let server = RedisServer::start().await?;
+    server.pause().await?;
+    let ping = server.execute(&["ping"]);
+    tokio::pin!(ping);
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut ping).await;
+    early.unwrap_err();
+    server.resume().await?;
+    ping.await?;
+    server.pause().await?;
+    server.stop(StopMode::Fast).await
+}
+
+#[tokio::test]
+async fn a_replica_has_what_was_written_and_takes_over() -> Result<()> {
+    let primary = RedisServer::start().await?;
+    primary.execute(&["set", "key", "value"]).await?;
+    let replica = primary.start_replica().await?;
+    assert_eq!(replica.ask(&["get", "key"]).await?, "value");
+    let error = replica.execute(&["set", "key", "x"]).await.unwrap_err();
+    assert!(error.to_string().contains("READONLY"), "{error}");
+    primary.stop(StopMode::Immediate).await?;
+    replica.execute(&["replicaof", "no", "one"]).await?;
+    replica.execute(&["set", "key", "x"]).await
+}
+
+#[tokio::test]
+async fn settings_are_the_servers_own() -> Result<()> {
+    let options = RedisOptions::default()
+        .with_setting("maxmemory", "10mb")
+        .with_setting("maxmemory-policy", "allkeys-lru");
+    let server = RedisServer::start_with(options).await?;
+    let told = server.ask(&["info", "memory"]).await?;
+    assert!(told.contains("maxmemory_policy:allkeys-lru"), "{told}");
+    let wrong = RedisOptions::default().with_setting("maxmemory-policy", "nonsense");
+    let error = RedisServer::start_with(wrong).await.unwrap_err();
+    assert!(error.to_string().contains("failed"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_dies_with_its_value() -> Result<()> {
+    let server = RedisServer::start().await?;
+    let address = server.address();
+    drop(server);
+    tokio::net::TcpStream::connect(&address).await.unwrap_err();
+    Ok(())
+}
+
+fn password(server: &RedisServer) -> &str {
+    let parts: Vec<_> = server.url().split([':', '@']).collect();
+    parts[2]
+}
