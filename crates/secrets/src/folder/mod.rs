@@ -53,19 +53,28 @@ fn text_of(roots: &[PathBuf], path: &Path) -> Result<Secret> {
 }
 
 fn text_now(roots: &[PathBuf], path: &Path) -> Result<Secret> {
+    let mut unseen = None;
     for root in roots {
-        // A folder that is not there has not lost its files: it may be mounted again.
-        let root = root
-            .canonicalize()
-            .map_err(|cause| failed(ErrorKind::Unavailable, cause))?;
+        let root = match root.canonicalize() {
+            Ok(root) => root,
+            // A folder that is not there has not lost its files: it may be mounted again.
+            Err(cause) => {
+                unseen.get_or_insert(failed(ErrorKind::Unavailable, cause));
+                continue;
+            }
+        };
         match root.join(path).canonicalize() {
             Ok(file) if file.starts_with(&root) && file.is_file() => return text_in(&file),
-            Err(cause) if !is_of_path(&cause) => return Err(failed(ErrorKind::NotFound, cause)),
+            Err(cause) if !is_of_path(&cause) => {
+                unseen.get_or_insert(failed(ErrorKind::NotFound, cause));
+            }
             Ok(_) | Err(_) => {}
         }
     }
-    Err(Error::new(ErrorKind::NotFound, "read file")
-        .with_detail("there is none in the folders that references may name: see with_folder"))
+    Err(unseen.unwrap_or_else(|| {
+        Error::new(ErrorKind::NotFound, "read file")
+            .with_detail("there is none in the folders that references may name: see with_folder")
+    }))
 }
 
 /// Says whether nothing is at a path, in place of something that could not be looked at.

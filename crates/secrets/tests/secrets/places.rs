@@ -59,6 +59,58 @@ async fn a_file_is_read_below_the_folders_and_nowhere_else() {
     }
 }
 
+/// A volume that is not mounted has not lost its files, and hides those of no other.
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_no_missing_secret() {
+    let parent = tempfile::tempdir().unwrap();
+    let (gone, there) = (parent.path().join("gone"), parent.path().join("there"));
+    std::fs::create_dir(&there).unwrap();
+    std::fs::write(there.join("password"), "hunter2").unwrap();
+    let secrets = Secrets::builder()
+        .with_folder(&gone)
+        .with_folder(&there)
+        .build()
+        .unwrap();
+    assert_eq!(resolve(&secrets, "file:password").await.unwrap(), "hunter2");
+    let unseen = resolve(&secrets, "file:other").await;
+    assert_eq!(unseen, Err(ErrorKind::Unavailable));
+}
+
+/// As Kubernetes does: the files are behind links, of which one is put in another's place.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_replaced_while_it_is_read_is_there_at_all_times() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    for number in 0..2 {
+        let data = path.join(number.to_string());
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("password"), "hunter2").unwrap();
+    }
+    symlink("0", path.join("data")).unwrap();
+    symlink("data/password", path.join("password")).unwrap();
+    let policy = tenantry_secrets::CachePolicy::default()
+        .with_time_to_live(std::time::Duration::from_nanos(1))
+        .with_call_budget(usize::MAX, std::time::Duration::from_secs(1));
+    let secrets = Secrets::builder()
+        .with_folder(&path)
+        .with_policy(policy)
+        .build()
+        .unwrap();
+    let swapping = tokio::task::spawn_blocking(move || {
+        for number in 0..2_000 {
+            symlink((number % 2).to_string(), path.join("next")).unwrap();
+            std::fs::rename(path.join("next"), path.join("data")).unwrap();
+        }
+    });
+    while !swapping.is_finished() {
+        assert_eq!(resolve(&secrets, "file:password").await.unwrap(), "hunter2");
+    }
+    swapping.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_variable_is_read_if_it_is_allowed() {
     let secrets = Secrets::builder()
