@@ -1,0 +1,223 @@
+//! Rate limits in this process.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_cache::{MemoryLimits, OnFailure, RateLimiter, Rule};
+use tenantry_core::{ErrorKind, ManualClock, TenantId};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn clock() -> ManualClock {
+    ManualClock::new(Default::default())
+}
+
+fn limiter(clock: &ManualClock) -> RateLimiter {
+    RateLimiter::new(Arc::new(MemoryLimits::with_clock(Arc::new(clock.clone()))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_pass_as_are_allowed_whoever_comes_at_once() {
+    for most in [100, 1_000, 5_000] {
+        let limiter = limiter(&clock());
+        let rule = Rule::new("tenant", most, SECOND).unwrap();
+        let tenant = limiter.tenant(TenantId::generate());
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let (tenant, rule) = (tenant.clone(), rule.clone());
+                tokio::spawn(async move {
+                    let mut admitted = 0;
+                    for _ in 0..200 {
+                        let taken = tenant.take(&[rule.limit("")], 1).await.unwrap();
+                        admitted += u64::from(taken.is_admitted());
+                    }
+                    admitted
+                })
+            })
+            .collect();
+        let mut admitted = 0;
+        for task in tasks {
+            admitted += task.await.unwrap();
+        }
+        assert_eq!(admitted, most);
+    }
+}
+
+#[tokio::test]
+async fn what_one_limit_refuses_is_charged_to_none() {
+    let (clock, tenant) = (clock(), TenantId::generate());
+    let tenant = limiter(&clock).tenant(tenant);
+    let of_tenant = Rule::new("tenant", 10, SECOND).unwrap();
+    let of_route = Rule::new("route", 1, SECOND).unwrap();
+    let limits = [of_tenant.limit(""), of_route.limit("GET /")];
+    let first = tenant.take(&limits, 1).await.unwrap();
+    assert!(first.is_admitted());
+    assert_eq!(first.retry_after(), None);
+    let left: Vec<_> = first.standings().iter().map(|it| it.remaining).collect();
+    assert_eq!(left, [9, 0]);
+    for _ in 0..20 {
+        let refused = tenant.take(&limits, 1).await.unwrap();
+        assert!(!refused.is_admitted());
+        assert_eq!(refused.retry_after(), Some(SECOND));
+        assert_eq!(refused.tightest().unwrap().most, 1);
+    }
+    let seen = tenant.peek(&[of_tenant.limit("")]).await.unwrap();
+    assert_eq!(seen.standings()[0].remaining, 9);
+    assert!(
+        tenant
+            .take(&[limits[0], of_route.limit("GET /x")], 9)
+            .await
+            .is_err()
+    );
+    clock.advance(SECOND);
+    assert!(tenant.take(&limits, 1).await.unwrap().is_admitted());
+}
+
+#[tokio::test]
+async fn a_refund_makes_room_and_a_look_takes_none() {
+    let tenant = limiter(&clock()).tenant(TenantId::generate());
+    let rule = Rule::new("exports", 3, SECOND).unwrap();
+    let limits = [rule.limit("user:17")];
+    for _ in 0..10 {
+        assert!(tenant.peek(&limits).await.unwrap().is_admitted());
+    }
+    assert!(tenant.take(&limits, 3).await.unwrap().is_admitted());
+    assert!(!tenant.peek(&limits).await.unwrap().is_admitted());
+    tenant.refund(&limits, 2).await.unwrap();
+    assert!(tenant.take(&limits, 2).await.unwrap().is_admitted());
+    tenant.refund(&limits, u64::MAX).await.unwrap();
+    assert!(tenant.take(&limits, 3).await.unwrap().is_admitted());
+}
+
+#[tokio::test]
+async fn tenants_rules_and_subjects_are_counted_apart_whatever_they_are_called() {
+    let limiter = limiter(&clock());
+    let names = [
+        "",
+        "a",
+        "a:b",
+        "A",
+        "{x}",
+        "*",
+        "\0",
+        "a\0b",
+        &"x".repeat(300),
+    ];
+    for _ in 0..2 {
+        let tenant = limiter.tenant(TenantId::generate());
+        for name in names {
+            let rule = Rule::new(name, 1, SECOND).unwrap();
+            for subject in names {
+                let limit = [rule.limit(subject)];
+                assert!(tenant.take(&limit, 1).await.unwrap().is_admitted());
+                assert!(!tenant.take(&limit, 1).await.unwrap().is_admitted());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_with_what_to_do() {
+    for (most, window) in [
+        (0, SECOND),
+        (1, Duration::ZERO),
+        (1, Duration::from_micros(999)),
+        (1, Duration::MAX),
+    ] {
+        let error = Rule::new("tenant", most, window).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+    let tenant = limiter(&clock()).tenant(TenantId::generate());
+    let rule = Rule::new("tenant", u64::MAX, SECOND).unwrap();
+    let small = Rule::new("route", 5, SECOND).unwrap();
+    let five = ["a", "b", "c", "d", "e"].map(|subject| rule.limit(subject));
+    for (limits, cost, told) in [
+        (&five[..0], 1, "one limit to four"),
+        (&five[..], 1, "one limit to four"),
+        (&[five[0], five[0]], 1, "twice"),
+        (&five[..1], 0, "use peek"),
+        (
+            &[five[0], small.limit("")],
+            6,
+            "route: invalid input: a cost of 6 never passes a limit of 5",
+        ),
+    ] {
+        let error = tenant.take(limits, cost).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let all = tenant.take(&five[..1], u64::MAX).await.unwrap();
+    assert!(all.is_admitted());
+    assert!(
+        !tenant
+            .take(&five[..1], u64::MAX)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+}
+
+#[tokio::test]
+async fn subjects_beyond_the_bound_are_not_counted_and_rules_say_what_becomes_of_them() {
+    let clock = clock();
+    let limits = MemoryLimits::with_clock(Arc::new(clock.clone())).with_most_subjects(1_000);
+    let limits = Arc::new(limits);
+    let tenant = RateLimiter::new(Arc::clone(&limits) as Arc<_>).tenant(TenantId::generate());
+    let open = Rule::new("address", 1, SECOND).unwrap();
+    let closed = open.clone().with_on_failure(OnFailure::Refuse);
+    for number in 0..100_000 {
+        let address = number.to_string();
+        let taken = tenant.take(&[open.limit(&address)], 1).await.unwrap();
+        assert!(taken.is_admitted());
+        assert_eq!(taken.failure().is_some(), number >= 1_000, "{number}");
+    }
+    assert!(format!("{limits:?}").contains("subjects: 1000,"));
+    let refused = tenant.take(&[closed.limit("further")], 1).await.unwrap();
+    assert!(!refused.is_admitted());
+    assert_eq!(refused.failure().unwrap().kind(), ErrorKind::Unavailable);
+    let known = tenant.take(&[closed.limit("7")], 1).await.unwrap();
+    assert!(!known.is_admitted() && known.failure().is_none());
+    // With the window over, there is room again.
+    clock.advance(SECOND);
+    let counted = tenant.take(&[closed.limit("further")], 1).await.unwrap();
+    assert!(counted.is_admitted() && counted.failure().is_none());
+    assert!(format!("{limits:?}").contains("subjects: 1,"), "{limits:?}");
+}
+
+#[tokio::test]
+async fn another_limit_under_the_same_name_goes_on_from_the_same_count() {
+    let tenant = limiter(&clock()).tenant(TenantId::generate());
+    let before = Rule::new("tenant", 100, SECOND).unwrap();
+    assert!(
+        tenant
+            .take(&[before.limit("")], 60)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+    let lower = Rule::new("tenant", 50, SECOND).unwrap();
+    assert!(
+        !tenant
+            .take(&[lower.limit("")], 1)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+    let higher = Rule::new("tenant", 2_000, SECOND).unwrap();
+    assert!(
+        tenant
+            .take(&[higher.limit("")], 1_940)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+    assert!(
+        !tenant
+            .take(&[higher.limit("")], 1)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+}
