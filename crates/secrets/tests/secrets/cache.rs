@@ -6,7 +6,7 @@ use tenantry_core::{Error, ErrorKind, SecretResolver as _};
 use tenantry_secrets::{CachePolicy, SecretAttributes, Vault as _};
 
 use super::vault::Trouble;
-use super::{Fixture, reference, settle};
+use super::{Fixture, reference, runtime, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -282,15 +282,9 @@ async fn a_vault_that_stays_silent_is_given_up() {
 
 #[tokio::test]
 async fn no_more_references_are_remembered_than_allowed() {
-    use tenantry_core::SecretSource as _;
-
     let fixture = Fixture::with(CachePolicy::default().with_entries(10));
     fixture.vault.store("db", "hunter2").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
     for number in 0..1_000 {
         fixture.clock.advance(Duration::from_millis(1));
         let _ = fixture.text(&format!("kv://vault/n{number}")).await;
@@ -359,12 +353,6 @@ async fn every_refusal_has_its_kind_and_says_what_to_do() {
 /// What a runtime takes with it when it ends is begun anew by the next.
 #[test]
 fn a_read_is_not_lost_with_its_runtime() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap()
-    };
     let fixture = Fixture::new();
     let first = runtime();
     let gate = first.block_on(async {

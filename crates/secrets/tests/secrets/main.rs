@@ -63,6 +63,15 @@ fn reference(text: &str) -> SecretReference {
     text.parse().unwrap()
 }
 
+/// A runtime that a test can end.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
 /// Lets tasks that can go on do so.
 async fn settle() {
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use tenantry_core::{Clock as _, ErrorKind, SecretSource as _};
 use tenantry_secrets::CachePolicy;
 use tokio::time::timeout;
 
-use super::{Fixture, reference, settle};
+use super::{Fixture, reference, runtime, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,11 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn generations_go_on_and_the_one_before_retires() {
     let fixture = Fixture::new();
     let version = fixture.vault.store("db", "one").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
     let first = watch.generations();
     assert_eq!(
         (first.current.number(), first.current.version()),
@@ -60,16 +56,8 @@ async fn generations_go_on_and_the_one_before_retires() {
 async fn a_secret_is_read_on_for_as_long_as_it_is_followed() {
     let fixture = Fixture::new();
     fixture.vault.store("db", "one").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
-    let other = fixture
-        .secrets
-        .watch(&reference("kv://vault/DB"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
+    let other = fixture.watch("kv://vault/DB").await;
     fixture.vault.store("db", "two").await;
     let pass = async |time: Duration| {
         settle().await;
@@ -95,11 +83,7 @@ async fn a_secret_is_read_on_for_as_long_as_it_is_followed() {
 async fn what_failed_is_read_again_once_for_all_who_say_so() {
     let fixture = Fixture::new();
     fixture.vault.store("db", "one").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
     fixture.vault.store("db", "two").await;
     let reports = (0..100).map(|_| watch.report_failure(0));
     for outcome in futures_util::future::join_all(reports).await {
@@ -128,11 +112,7 @@ async fn what_failed_is_read_again_once_for_all_who_say_so() {
 async fn a_report_beside_a_read_is_followed_by_one_of_its_own() {
     let fixture = Fixture::new();
     fixture.vault.store("db", "one").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
     let gate = fixture.vault.close();
     fixture.clock.advance(241 * SECOND);
     fixture.text("kv://vault/db").await.unwrap();
@@ -157,11 +137,7 @@ fn event(schema: &str, name: &str) -> String {
 async fn an_event_has_a_secret_read_at_once() {
     let fixture = Fixture::new();
     fixture.vault.store("db", "one").await;
-    let watch = fixture
-        .secrets
-        .watch(&reference("kv://vault/db"))
-        .await
-        .unwrap();
+    let watch = fixture.watch("kv://vault/db").await;
     fixture.vault.store("db", "two").await;
     let body = format!("[{}]", event("eventType", "DB"));
     assert_eq!(
@@ -315,13 +291,6 @@ async fn a_vault_hears_events_by_the_name_of_its_service_too() {
 /// Neither a poll nor a push ends with the runtime that has begun it.
 #[test]
 fn a_secret_is_followed_on_in_another_runtime() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let fixture = Fixture::new();
     let first = runtime();
     let watch = first.block_on(async {
