@@ -1,4 +1,7 @@
 //! A password that is rotated while the store is in use.
+//!
+//! Each with a thread for what goes on in the background: a database is dropped at the end of a test,
+//! which waits for whoever is just logging in.
 
 #![cfg(all(feature = "postgres", feature = "conformance"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
@@ -148,7 +151,7 @@ async fn read(store: &TenantStore, tenant: TenantId) -> Result<()> {
     read.list(Query::new().limit(1)).await.map(drop)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_nobody_told_of_is_found_when_the_old_one_is_refused() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -164,7 +167,7 @@ async fn a_password_that_nobody_told_of_is_found_when_the_old_one_is_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_are_refused_at_once_all_get_in() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -181,7 +184,7 @@ async fn many_who_are_refused_at_once_all_get_in() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_is_stored_and_not_yet_set_lets_the_one_before_in() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -198,7 +201,7 @@ async fn a_password_that_is_stored_and_not_yet_set_lets_the_one_before_in() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_the_old_password_finish_their_work_and_are_closed() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -217,7 +220,7 @@ async fn connections_of_the_old_password_finish_their_work_and_are_closed() {
 }
 
 /// The role has no more connections than the pool, and those are all of the old password.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_without_a_connection_to_spare_goes_over_to_a_new_password() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -238,7 +241,7 @@ async fn a_role_without_a_connection_to_spare_goes_over_to_a_new_password() {
 }
 
 /// Whatever is stored meanwhile, and however long ago.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_refusal_of_a_moment_the_password_that_let_in_still_does() {
     for (stored, age) in [("second", 0), ("second", 700), ("line break\n", 0)] {
         let fixture = Fixture::open().await;
@@ -292,7 +295,7 @@ impl Vault for SilentVault {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_known_is_tried_before_a_vault_that_stays_silent() {
     let fixture = Fixture::open().await;
     let vault = Arc::new(SilentVault {
@@ -331,7 +334,7 @@ async fn what_is_known_is_tried_before_a_vault_that_stays_silent() {
     assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_is_wrong_is_an_error_and_the_vault_is_left_alone() {
     let fixture = Fixture::open().await;
     let (store, tenant) = (fixture.store().await, TenantId::generate());
@@ -347,7 +350,7 @@ async fn a_password_that_is_wrong_is_an_error_and_the_vault_is_left_alone() {
     read(&store, tenant).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_remembered_from_before_a_rotation_is_read_again_at_connect() {
     let fixture = Fixture::open().await;
     fixture.store().await;
@@ -356,7 +359,7 @@ async fn what_is_remembered_from_before_a_rotation_is_read_again_at_connect() {
     fixture.store().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_refuses_the_old_password_has_it_read_again_too() {
     let fixture = Fixture::open().await;
     // Remembered, and not known to the pooler.
@@ -382,7 +385,7 @@ async fn a_pooler_that_refuses_the_old_password_has_it_read_again_too() {
     assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn single_connections_take_the_password_as_it_is() {
     let fixture = Fixture::open().await;
     verify(fixture.settings(), Role::App).await.unwrap();
@@ -404,7 +407,7 @@ async fn single_connections_take_the_password_as_it_is() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_passwords_are_rotated() {
     rotated_under_load(Duration::from_secs(4), 500, 4).await;
 }
@@ -522,7 +525,7 @@ impl std::io::Write for Written {
 }
 
 /// In no event of ours or of the driver, no error, no `Debug`, and no row.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_is_written_nowhere() {
     const CANARY: &str = "canary-5b1e7c";
     let written = Written::default();

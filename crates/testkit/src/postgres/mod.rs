@@ -82,7 +82,12 @@ impl ServerOptions {
 
     /// Returns all parameters, those of the caller last.
     fn parameters(&self) -> Vec<(String, String)> {
-        let mut parameters = vec![("max_connections".to_owned(), "200".to_owned())];
+        let mut parameters = vec![
+            ("max_connections".to_owned(), "200".to_owned()),
+            // To drop a database is to wait for whoever is just logging in: for a minute, if that is a
+            // client that a test has left behind in the middle of it.
+            ("authentication_timeout".to_owned(), "10s".to_owned()),
+        ];
         if !self.durable {
             // `synchronous_commit` stays on: it changes what a commit means, not only what it costs.
             for name in ["fsync", "full_page_writes"] {
