@@ -262,6 +262,20 @@ async fn after_a_refusal_of_a_moment_the_password_that_let_in_still_does() {
     }
 }
 
+/// The newest never was the password, nor is the one before any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_was_mistyped_and_corrected_is_found_by_whoever_is_refused() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    read(&store, tenant).await.unwrap();
+    fixture.put("mistyped").await;
+    fixture.store_silently("third").await;
+    fixture.alter("third").await;
+    fixture.cut().await;
+    fixture.clock.advance(Duration::from_secs(6));
+    read(&store, tenant).await.unwrap();
+}
+
 /// A vault that can be made to stay silent.
 #[derive(Debug)]
 struct SilentVault {

@@ -303,6 +303,8 @@ impl Entry {
         };
         state.failed = None;
         state.failures = 0;
+        // What the vault has refused meanwhile is no value to go back to.
+        let was_usable = state.fresh.is_some();
         state.fresh = Some(Freshness::new(record.validity, policy, now));
         let is_new = !state.current.as_ref().is_some_and(|current| {
             let is_same_version = match (current.version(), record.version.as_deref()) {
@@ -325,16 +327,44 @@ impl Entry {
             .as_ref()
             .map_or(0, |current| current.number() + 1);
         let generation = SecretGeneration::new(number, record.version, record.secret);
-        state.previous =
-            state
-                .current
-                .replace(generation.clone())
-                .map(|generation| RetiringGeneration {
-                    generation,
-                    retire_at: later(wall, policy.overlap),
-                });
+        state.previous = state
+            .current
+            .replace(generation.clone())
+            .filter(|_| was_usable)
+            .map(|generation| RetiringGeneration {
+                generation,
+                retire_at: later(wall, policy.overlap),
+            });
         self.numbers.send_replace(number);
         Ok(Some(generation).filter(|_| number > 0))
+    }
+
+    /// Says that something was written: what is known is read again before it is used, or is stale.
+    pub(super) fn outdate(&self, now: Duration) {
+        let mut state = self.state.lock();
+        if let Some(fresh) = &mut state.fresh {
+            fresh.until = fresh.until.min(now);
+            fresh.refresh_at = fresh.refresh_at.min(now);
+        }
+    }
+
+    /// Says that a version was switched off, whatever comes of reading it again.
+    pub(super) fn switch_off(&self, version: &str, policy: &CachePolicy, now: Duration) {
+        let is_it = |generation: &SecretGeneration| generation.version() == Some(version);
+        let mut state = self.state.lock();
+        state
+            .previous
+            .take_if(|previous| is_it(&previous.generation));
+        if state.current.as_ref().is_some_and(is_it) {
+            state.fresh = None;
+            state.failed = Some(Failed {
+                failure: Failure::new(
+                    Error::new(ErrorKind::SecretDisabled, "use secret")
+                        .with_detail("this version is switched off: enable it, or store a new one"),
+                ),
+                until: now.saturating_add(policy.negative),
+            });
+        }
     }
 
     /// Returns the generations, if there is any.

@@ -242,10 +242,14 @@ impl Secrets {
             .await
             .map_err(|error| about(operation, reference, error))?;
         self.tell_write(operation, reference, version);
-        self.read_now(reference).await;
         // It may be the newest as well.
-        self.read_now(&format!("kv://{vault}/{name}").parse()?)
-            .await;
+        for reference in [reference, &format!("kv://{vault}/{name}").parse()?] {
+            if let Some(entry) = self.inner.known(reference) {
+                let now = self.inner.clock.monotonic();
+                entry.switch_off(version, &self.inner.policy, now);
+            }
+            self.read_now(reference).await;
+        }
         Ok(())
     }
 
@@ -306,6 +310,7 @@ impl Secrets {
     /// Has those who follow a secret here see what was written.
     async fn read_now(&self, reference: &SecretReference) {
         if let Some(entry) = self.inner.known(reference) {
+            entry.outdate(self.inner.clock.monotonic());
             // What was written is written, whatever comes of the read.
             let _ = self.inner.read_anew(&entry).await;
         }

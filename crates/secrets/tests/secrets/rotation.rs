@@ -161,3 +161,65 @@ async fn what_ends_soon_is_listed_the_soonest_first() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownVault);
 }
+
+#[tokio::test]
+async fn what_was_written_is_used_though_reading_it_failed_at_first() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    fixture.vault.fail([ErrorKind::Unavailable]);
+    let (db, value) = (reference("kv://vault/db"), Secret::new("two"));
+    let stored = fixture
+        .secrets
+        .put_new_version(&db, value, Default::default());
+    stored.await.unwrap();
+    fixture.clock.advance(Duration::from_secs(2));
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn a_version_that_was_switched_off_here_is_refused_though_the_vault_is_down() {
+    let fixture = Fixture::new();
+    let version = fixture.vault.store("db", "one").await;
+    let versioned = reference("kv://vault/db").with_version(&version).unwrap();
+    let names = ["kv://vault/db".to_owned(), versioned.to_string()];
+    for name in &names {
+        fixture.text(name).await.unwrap();
+    }
+    fixture.vault.fail([ErrorKind::Unavailable; 4]);
+    fixture.secrets.disable_version(&versioned).await.unwrap();
+    for _ in 0..3 {
+        for name in &names {
+            fixture.text(name).await.unwrap_err();
+        }
+        fixture.clock.advance(Duration::from_secs(20));
+    }
+    let disabled = fixture.text(&names[0]).await.unwrap_err();
+    assert_eq!(disabled.kind(), ErrorKind::SecretDisabled);
+}
+
+#[tokio::test]
+async fn a_value_that_was_switched_off_is_not_offered_as_the_one_before() {
+    for is_disabled_first in [true, false] {
+        let fixture = Fixture::new();
+        let version = fixture.vault.store("db", "one").await;
+        let db = reference("kv://vault/db");
+        let versioned = db.with_version(&version).unwrap();
+        let watch = fixture.watch("kv://vault/db").await;
+        let disable = async || fixture.secrets.disable_version(&versioned).await.unwrap();
+        if is_disabled_first {
+            disable().await;
+        }
+        let stored = fixture
+            .secrets
+            .put_new_version(&db, Secret::new("two"), Default::default());
+        stored.await.unwrap();
+        if !is_disabled_first {
+            assert!(watch.generations().previous.is_some());
+            disable().await;
+        }
+        let known = watch.generations();
+        assert_eq!(known.current.secret().expose(), "two");
+        assert!(known.previous.is_none());
+    }
+}

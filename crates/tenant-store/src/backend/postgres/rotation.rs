@@ -183,7 +183,8 @@ impl Shared {
                 return true;
             }
         }
-        match self.watch.report_failure(refused).await {
+        // None of them lets in: it is the newest that is of no use.
+        match self.watch.report_failure(known.current.number()).await {
             Ok(read) if read.current.number() != known.current.number() => {
                 self.changes_at_once_to(&read.current, refused).await
             }
