@@ -16,8 +16,20 @@ use crate::programs::{User, folder_with};
 use crate::{Error, Result, Settings, StopMode, Way, ports};
 
 const START: &str = r#"cd "$FOLDER" && "$BIN/redis-server" redis.conf"#;
-/// Waits for the end of a server. Some first processes let the dead of others wait for a while.
-const GONE: &str = r#"while kill -0 "$PID" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; do sleep 0.01; done; rm -f "$FOLDER/pid""#;
+/// Waits for the end of a server, of all its threads. Some first processes let the dead of others
+/// wait for a while.
+macro_rules! gone {
+    () => {
+        r#"while kill -0 "$PID" 2>/dev/null && { [ "$(ls "/proc/$PID/task" 2>/dev/null | wc -l)" != 1 ] || ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; }; do sleep 0.01; done; rm -f "$FOLDER/pid""#
+    };
+}
+const GONE: &str = gone!();
+/// Ends a server that may have been stopped before.
+const END: &str = concat!(
+    r#"PID=$(cat "$FOLDER/pid") && kill -KILL "$PID" && { "#,
+    gone!(),
+    "; }"
+);
 const INSTALL: &str = "install Redis (Debian: `apt-get install redis-server`), or set \
      TENANTRY_TEST_REDIS_URL to the URL of a server that tests may write to";
 
@@ -332,7 +344,7 @@ fn config(port: u16, password: &str, options: &RedisOptions) -> String {
 
 fn plan(folder: &Path, prefix: String) -> Plan {
     Plan {
-        at_end: r#"kill -KILL "$(cat "$FOLDER/pid")""#,
+        at_end: END,
         variables: vec![("BIN", folder.into())],
         inherit: false,
         user: User::for_servers(),
