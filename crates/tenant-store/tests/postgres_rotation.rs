@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use support::Walled;
 use tenantry_core::{
     ManualClock, Secret, SecretReference, SecretSource, SharedClock, SystemClock, TenantId,
@@ -131,6 +132,16 @@ impl Fixture {
         self.walled.database.execute(&cut).await.unwrap();
     }
 
+    /// Cuts those that are not in a transaction.
+    async fn cut_idle(&self) {
+        let cut = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}' and \
+             state = 'idle'",
+            self.walled.app.user()
+        );
+        self.walled.database.execute(&cut).await.unwrap();
+    }
+
     async fn processes(&self) -> Vec<i32> {
         let mut admin = PgConnection::connect(self.walled.database.admin_url())
             .await
@@ -238,6 +249,95 @@ async fn a_role_without_a_connection_to_spare_goes_over_to_a_new_password() {
     fixture.alter("second").await;
     fixture.until_gone(&before).await;
     read(&store, tenant).await.unwrap();
+}
+
+/// The server counts a role's connections after it has taken the password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_right_though_the_role_has_no_connection_to_spare() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    let mut works = Vec::new();
+    for _ in 0..3 {
+        works.push(store.tenant(tenant).begin().await.unwrap());
+    }
+    let options: PgConnectOptions = fixture.walled.app.url().parse().unwrap();
+    let another = options.password("first").connect().await.unwrap();
+    let limit = fixture.processes().await.len();
+    fixture
+        .alter_role(&format!("connection limit {limit}"))
+        .await;
+    fixture.store_silently("second").await;
+    fixture.alter("second").await;
+    fixture.clock.advance(Duration::from_secs(10));
+    let error = read(&store, tenant).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.detail().contains("took no new connection"), "{error}");
+    another.close().await.unwrap();
+    // It ends a moment after that.
+    while fixture.processes().await.len() == limit {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let reads = (0..8).map(|_| read(&store, tenant));
+    for outcome in futures_util::future::join_all(reads).await {
+        outcome.unwrap();
+    }
+    for work in works {
+        work.commit().await.unwrap();
+    }
+}
+
+/// All of them are at work all the time, and none is idle in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saturated_pool_of_a_limited_role_goes_over_to_a_new_password() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    fixture.alter_role("connection limit 4").await;
+    let over = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, over) = (store.clone(), Arc::clone(&over));
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    read(&store, tenant).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    while fixture.processes().await.len() < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = fixture.processes().await;
+    fixture.put("second").await;
+    fixture.alter("second").await;
+    fixture.until_gone(&before).await;
+    over.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+/// A change that is taken back leaves no connection of the password that was taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_opened_with_a_password_that_is_taken_back_is_closed() {
+    let fixture = Fixture::open().await;
+    let (store, tenant) = (fixture.store().await, TenantId::generate());
+    let before = fixture.processes().await;
+    fixture.put("second").await;
+    fixture.alter("second").await;
+    fixture.until_gone(&before).await;
+    let mut works = Vec::new();
+    for _ in 0..3 {
+        works.push(store.tenant(tenant).begin().await.unwrap());
+    }
+    let second = fixture.processes().await;
+    fixture.alter("first").await;
+    fixture.cut_idle().await;
+    // Opens another, which is refused with the second.
+    read(&store, tenant).await.unwrap();
+    for work in works {
+        work.commit().await.unwrap();
+    }
+    fixture.until_gone(&second).await;
 }
 
 /// Whatever is stored meanwhile, and however long ago.

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres};
 use tenantry_core::{Error, ErrorKind, SecretGeneration, SecretGenerations, SecretWatch};
 use tokio::task::AbortHandle;
 
-use super::error::{is_full, kind_of};
+use super::error::{is_full, is_full_after_login, kind_of};
 use super::session::close_idle;
 
 /// Follows the password of a pool.
@@ -41,8 +41,9 @@ struct Shared {
 /// What the server says to a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
+    /// It takes it, though it may have no connection to spare for the role.
     LetsIn,
-    /// It has no connection to spare, for this role or at all.
+    /// It has no connection to spare, and did not look at the password.
     IsFull,
     Refuses,
 }
@@ -109,9 +110,14 @@ impl Rotation {
                 Err(cause) if kind_of(cause) == ErrorKind::AuthenticationFailed => {}
                 _ => break,
             }
-            let renewed = tokio::time::timeout_at(until, self.shared.renew(used));
-            if renewed.await != Ok(true) {
-                break;
+            let renewed = tokio::time::timeout_at(until, self.shared.renew(used, until));
+            match renewed.await {
+                Ok(Answer::LetsIn) => {}
+                Ok(Answer::IsFull) => {
+                    acquired = Err(sqlx::Error::PoolTimedOut);
+                    break;
+                }
+                Ok(Answer::Refuses) | Err(_) => break,
             }
             used = self.shared.used();
             acquired = tokio::time::timeout_at(until, pool.acquire())
@@ -157,38 +163,39 @@ impl Shared {
         *self.used.lock()
     }
 
-    /// Finds another password that lets in, after the server has refused one; says whether there is
-    /// any.
-    async fn renew(&self, refused: u64) -> bool {
+    /// Finds another password that lets in, after the server has refused one; says what the server
+    /// answers to the best of them.
+    async fn renew(&self, refused: u64, until: tokio::time::Instant) -> Answer {
         let asked = Instant::now();
         let mut in_vain = self.looking.lock().await;
         if self.used() != refused {
             // Another has found it meanwhile.
-            return true;
+            return Answer::LetsIn;
         }
         if in_vain.is_some_and(|(last, begun)| last == refused && begun >= asked) {
             // Another has looked meanwhile.
-            return false;
+            return Answer::Refuses;
         }
         let begun = Instant::now();
-        let is_found = self.look_for_another(refused).await;
-        *in_vain = (!is_found).then_some((refused, begun));
-        is_found
+        let answer = self.look_for_another(refused, until).await;
+        *in_vain = (answer == Answer::Refuses).then_some((refused, begun));
+        answer
     }
 
-    async fn look_for_another(&self, refused: u64) -> bool {
+    async fn look_for_another(&self, refused: u64, until: tokio::time::Instant) -> Answer {
         let known = self.watch.generations();
         for generation in others(&known, refused) {
-            if self.changes_at_once_to(generation, refused).await {
-                return true;
+            let answer = self.change_at_once_to(generation, refused, until).await;
+            if answer != Answer::Refuses {
+                return answer;
             }
         }
         // None of them lets in: it is the newest that is of no use.
         match self.watch.report_failure(known.current.number()).await {
             Ok(read) if read.current.number() != known.current.number() => {
-                self.changes_at_once_to(&read.current, refused).await
+                self.change_at_once_to(&read.current, refused, until).await
             }
-            Ok(_) => false,
+            Ok(_) => Answer::Refuses,
             Err(error) => {
                 tracing::warn!(
                     target: "tenantry::store",
@@ -196,27 +203,40 @@ impl Shared {
                     %error,
                     "the server refuses the password, and no other can be read"
                 );
-                false
+                Answer::Refuses
             }
         }
     }
 
-    /// Opens connections with a password from now on if the server takes it.
-    async fn changes_at_once_to(&self, generation: &SecretGeneration, refused: u64) -> bool {
-        let lets_in = self.answer_to(generation).await == Answer::LetsIn;
-        if lets_in {
-            self.take(refused, generation);
+    /// Opens connections with a password from now on if the server takes it; a server that is full is
+    /// asked until a time.
+    async fn change_at_once_to(
+        &self,
+        generation: &SecretGeneration,
+        refused: u64,
+        until: tokio::time::Instant,
+    ) -> Answer {
+        loop {
+            let answer = self.answer_to(generation).await;
+            if answer == Answer::LetsIn {
+                self.take(refused, generation);
+            }
+            if answer != Answer::IsFull || tokio::time::Instant::now() + FIRST_PAUSE >= until {
+                return answer;
+            }
+            tokio::time::sleep(FIRST_PAUSE).await;
         }
-        lets_in
     }
 
-    /// Opens connections with a password from now on, unless another has replaced the one before.
+    /// Opens connections with a password from now on, unless another has replaced the one before; what
+    /// was opened with that is closed when its work is done.
     fn take(&self, before: u64, generation: &SecretGeneration) {
         let number = generation.number();
         let mut used = self.used.lock();
         if number != before && *used == before {
             self.pool.set_connect_options(self.options_with(generation));
             *used = number;
+            *self.changes.0.lock() = Some(Instant::now());
         }
     }
 
@@ -260,7 +280,6 @@ impl Shared {
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
         self.take(self.used(), generation);
-        *self.changes.0.lock() = Some(Instant::now());
         close_idle(&self.pool);
         tracing::info!(
             target: "tenantry::store",
@@ -278,6 +297,7 @@ impl Shared {
                 let _ = connection.close().await;
                 Answer::LetsIn
             }
+            Ok(Err(cause)) if is_full_after_login(&cause) => Answer::LetsIn,
             Ok(Err(cause)) if is_full(&cause) => Answer::IsFull,
             Ok(Err(_)) | Err(_) => Answer::Refuses,
         }

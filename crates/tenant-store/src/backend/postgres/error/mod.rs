@@ -75,6 +75,21 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
         .is_some_and(|error| error.code().as_deref() == Some("53300"))
 }
 
+/// Returns whether the server has no connection to spare for a login that it would take: it has asked
+/// for the password, and counts the connections of the role and of the database only after that.
+pub(super) fn is_full_after_login(error: &sqlx::Error) -> bool {
+    let details = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    // The routine is the same in every language.
+    let routine = details.and_then(PgDatabaseError::routine);
+    is_full(error)
+        && matches!(
+            routine,
+            Some("InitializeSessionUserId" | "CheckMyDatabase" | "InitPostgres")
+        )
+}
+
 /// Returns whether a prepared statement is older than a migration that changed a column's type, or
 /// is gone from the connection.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
