@@ -396,3 +396,25 @@ async fn assert_fixture(vault: &FileVault) {
     };
     assert_eq!(signing.validity, expected);
 }
+
+/// Who waits in vain for another process has stored nothing, and is told so within the deadline.
+#[tokio::test]
+async fn a_lock_that_is_held_for_long_is_told_and_leaves_no_doubt() {
+    let folder = Folder::with_key().await;
+    let vault = Arc::new(folder.open().await.unwrap());
+    put(&vault, "smtp", "one").await;
+    let mut lock = folder.vault().into_os_string();
+    lock.push(".lock");
+    let lock = fs::OpenOptions::new().write(true).open(lock).unwrap();
+    lock.lock().unwrap();
+    let secrets = Secrets::builder()
+        .with_vault("local", Arc::clone(&vault) as Arc<_>)
+        .unwrap()
+        .build()
+        .unwrap();
+    let smtp = "kv://local/smtp".parse().unwrap();
+    let stored = secrets.put_new_version(&smtp, Secret::new("two"), Default::default());
+    assert_eq!(stored.await.unwrap_err().kind(), ErrorKind::Locked);
+    drop(lock);
+    assert_eq!(vault.versions("smtp").await.unwrap().len(), 1);
+}

@@ -17,7 +17,10 @@ const LARGEST: usize = 16 * 1024 * 1024;
 /// How much of a file's beginning tells one writing from another.
 const HEAD: usize = 1024;
 /// How long a writer waits for those of other processes.
-const PATIENCE: Duration = Duration::from_secs(10);
+///
+/// Well below the deadline of [`Secrets`](crate::Secrets): who gave up before would not know whether
+/// the write was stored.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where a vault is.

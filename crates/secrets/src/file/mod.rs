@@ -300,7 +300,7 @@ impl Known {
 ///
 /// - [`InvalidInput`](ErrorKind::InvalidInput): the value is larger than 25 KiB, or no secret can be
 ///   called so.
-/// - [`Locked`](ErrorKind::Locked): other processes wrote for 10 seconds; trying again can succeed.
+/// - [`Locked`](ErrorKind::Locked): other processes wrote for 5 seconds; trying again can succeed.
 /// - [`StorageFull`](ErrorKind::StorageFull): the disk, the file or the secret takes no more.
 /// - [`ReadOnly`](ErrorKind::ReadOnly), [`PermissionDenied`](ErrorKind::PermissionDenied): the folder
 ///   takes no file.
