@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tenantry_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
@@ -14,12 +15,21 @@ use crate::vault::{SecretRecord, Validity};
 /// The folders that references may name files of.
 #[derive(Debug, Default)]
 pub(crate) struct Folders {
-    roots: Vec<PathBuf>,
+    roots: Vec<Arc<Root>>,
+}
+
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    was_there: AtomicBool,
 }
 
 impl Folders {
     pub(crate) fn allow(&mut self, root: PathBuf) {
-        self.roots.push(root);
+        self.roots.push(Arc::new(Root {
+            was_there: root.exists().into(),
+            path: root,
+        }));
     }
 
     pub(crate) async fn read(&self, path: &str, key: Option<&str>) -> Result<SecretRecord> {
@@ -41,7 +51,7 @@ impl Folders {
 
 /// Returns the text of a file below one of the folders, whatever links lead to, without the line
 /// break that editors put at its end.
-fn text_of(roots: &[PathBuf], path: &Path) -> Result<Secret> {
+fn text_of(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
     // What links lead to may be put in another's place between two steps, as Kubernetes does.
     for _ in 1..TRIES {
         match text_now(roots, path) {
@@ -52,29 +62,43 @@ fn text_of(roots: &[PathBuf], path: &Path) -> Result<Secret> {
     text_now(roots, path)
 }
 
-fn text_now(roots: &[PathBuf], path: &Path) -> Result<Secret> {
-    let mut unseen = None;
+fn text_now(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
+    let mut is_one_missing = false;
     for root in roots {
-        let root = match root.canonicalize() {
-            Ok(root) => root,
-            // A folder that is not there has not lost its files: it may be mounted again.
-            Err(cause) => {
-                unseen.get_or_insert(failed(ErrorKind::Unavailable, cause));
+        let folder = match root.path.canonicalize() {
+            Ok(folder) => folder,
+            Err(cause) if is_of_path(&cause) && !root.was_there.load(Ordering::Relaxed) => {
+                is_one_missing = true;
                 continue;
             }
+            // It has not lost its files: it may be mounted again. What is of the same name in a later
+            // one is another file.
+            Err(cause) if root.may_hold(path) => return Err(failed(ErrorKind::Unavailable, cause)),
+            Err(_) => continue,
         };
-        match root.join(path).canonicalize() {
-            Ok(file) if file.starts_with(&root) && file.is_file() => return text_in(&file),
-            Err(cause) if !is_of_path(&cause) => {
-                unseen.get_or_insert(failed(ErrorKind::NotFound, cause));
-            }
+        root.was_there.store(true, Ordering::Relaxed);
+        match folder.join(path).canonicalize() {
+            Ok(file) if file.starts_with(&folder) && file.is_file() => return text_in(&file),
+            Err(cause) if !is_of_path(&cause) => return Err(failed(ErrorKind::NotFound, cause)),
             Ok(_) | Err(_) => {}
         }
     }
-    Err(unseen.unwrap_or_else(|| {
-        Error::new(ErrorKind::NotFound, "read file")
-            .with_detail("there is none in the folders that references may name: see with_folder")
-    }))
+    let detail = match is_one_missing {
+        true => {
+            "there is none in the folders that references may name, of which one is not there: see \
+                 with_folder"
+        }
+        false => "there is none in the folders that references may name: see with_folder",
+    };
+    Err(Error::new(ErrorKind::NotFound, "read file").with_detail(detail))
+}
+
+impl Root {
+    /// Says whether a path may lead below this folder while nobody can look.
+    fn may_hold(&self, path: &Path) -> bool {
+        let is_below = |root: PathBuf| path.starts_with(root);
+        path.is_relative() || std::path::absolute(&self.path).is_ok_and(is_below)
+    }
 }
 
 /// Says whether nothing is at a path, in place of something that could not be looked at.

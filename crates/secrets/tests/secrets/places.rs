@@ -1,6 +1,8 @@
 //! Variables, files, and the secrets of tenants.
 
-use tenantry_core::{Error, ErrorKind, Secret, SecretReference, SecretResolver as _, TenantId};
+use tenantry_core::{
+    Error, ErrorKind, ManualClock, Secret, SecretReference, SecretResolver as _, TenantId,
+};
 use tenantry_secrets::Secrets;
 
 use super::{Fixture, reference};
@@ -59,21 +61,95 @@ async fn a_file_is_read_below_the_folders_and_nowhere_else() {
     }
 }
 
-/// A volume that is not mounted has not lost its files, and hides those of no other.
+/// Two folders, the first of which comes and goes; and a clock, by which nothing is known for long.
+struct TwoFolders {
+    parent: tempfile::TempDir,
+    clock: ManualClock,
+    secrets: Secrets,
+}
+
+impl TwoFolders {
+    fn new(is_first_there: bool) -> Self {
+        let parent = tempfile::tempdir().unwrap();
+        let path = |name| parent.path().join(name);
+        std::fs::create_dir(path("second")).unwrap();
+        if is_first_there {
+            std::fs::create_dir(path("first")).unwrap();
+        }
+        let clock = ManualClock::new(chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap());
+        let secrets = Secrets::builder()
+            .with_folder(path("first"))
+            .with_folder(path("second"))
+            .with_clock(std::sync::Arc::new(clock.clone()))
+            .build()
+            .unwrap();
+        Self {
+            parent,
+            clock,
+            secrets,
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.parent.path().join(name)
+    }
+
+    fn write(&self, name: &str, value: &str) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), value).unwrap();
+    }
+
+    /// Reads anew.
+    async fn resolve(&self, text: &str) -> Result<String, ErrorKind> {
+        self.clock.advance(std::time::Duration::from_secs(310));
+        resolve(&self.secrets, text).await
+    }
+}
+
+/// One that was never there has nothing to lose: what is taken away from the other ends.
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_no_missing_secret() {
-    let parent = tempfile::tempdir().unwrap();
-    let (gone, there) = (parent.path().join("gone"), parent.path().join("there"));
-    std::fs::create_dir(&there).unwrap();
-    std::fs::write(there.join("password"), "hunter2").unwrap();
-    let secrets = Secrets::builder()
-        .with_folder(&gone)
-        .with_folder(&there)
-        .build()
-        .unwrap();
-    assert_eq!(resolve(&secrets, "file:password").await.unwrap(), "hunter2");
-    let unseen = resolve(&secrets, "file:other").await;
-    assert_eq!(unseen, Err(ErrorKind::Unavailable));
+async fn a_folder_that_never_was_there_is_passed_over() {
+    let folders = TwoFolders::new(false);
+    folders.write("second/password", "hunter2");
+    let whole = format!("file:{}", folders.path("second/password").display());
+    for text in ["file:password", &whole] {
+        assert_eq!(folders.resolve(text).await.unwrap(), "hunter2");
+    }
+    std::fs::remove_file(folders.path("second/password")).unwrap();
+    for text in ["file:password", &whole] {
+        assert_eq!(folders.resolve(text).await, Err(ErrorKind::NotFound));
+    }
+    folders.write("first/password", "mounted");
+    assert_eq!(folders.resolve("file:password").await.unwrap(), "mounted");
+}
+
+/// A volume that is not mounted has not lost its files, and no other folder's take their place.
+#[tokio::test]
+async fn a_folder_that_is_gone_is_no_missing_secret() {
+    let folders = TwoFolders::new(true);
+    folders.write("first/password", "first");
+    folders.write("second/password", "second");
+    folders.write("second/other", "other");
+    let of_second = format!("file:{}", folders.path("second/other").display());
+    let of_first = format!("file:{}", folders.path("first/password").display());
+    assert_eq!(folders.resolve("file:password").await.unwrap(), "first");
+
+    std::fs::rename(folders.path("first"), folders.path("away")).unwrap();
+    for known in ["file:password", "file:password"] {
+        assert_eq!(folders.resolve(known).await.unwrap(), "first", "is stale");
+    }
+    for unseen in ["file:none", "file:other", &of_first] {
+        let outcome = folders.resolve(unseen).await;
+        assert_eq!(outcome, Err(ErrorKind::Unavailable), "{unseen}");
+    }
+    assert_eq!(folders.resolve(&of_second).await.unwrap(), "other");
+    std::fs::remove_file(folders.path("second/other")).unwrap();
+    let gone = folders.resolve(&of_second).await;
+    assert_eq!(gone, Err(ErrorKind::NotFound), "is below no other folder");
+
+    std::fs::rename(folders.path("away"), folders.path("first")).unwrap();
+    assert_eq!(folders.resolve("file:password").await.unwrap(), "first");
+    assert_eq!(folders.resolve("file:none").await, Err(ErrorKind::NotFound));
 }
 
 /// As Kubernetes does: the files are behind links, of which one is put in another's place.
