@@ -274,9 +274,7 @@ impl Vault for KeyVault {
             }),
             ..SetSecretParameters::default()
         };
-        let body = parameters
-            .try_into()
-            .map_err(|_| Operation::Put.misread("the value cannot be written as JSON"))?;
+        let body = parameters.try_into().map_err(|_| Operation::Put.unsent())?;
         let answer = self.client.set_secret(name, body, None).await;
         let mut secret = self
             .told(Operation::Put, answer)?
@@ -301,7 +299,7 @@ impl Vault for KeyVault {
         };
         let body = parameters
             .try_into()
-            .map_err(|_| Operation::Switch.misread("the switch cannot be written as JSON"))?;
+            .map_err(|_| Operation::Switch.unsent())?;
         let options = SecretClientUpdateSecretPropertiesOptions {
             secret_version: Some(version.to_owned()),
             ..SecretClientUpdateSecretPropertiesOptions::default()

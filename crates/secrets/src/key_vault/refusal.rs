@@ -39,7 +39,23 @@ impl Operation {
 
     /// Returns the error of an answer that says something else than it should.
     pub(super) fn misread(self, detail: &'static str) -> Error {
-        Error::new(ErrorKind::Unexpected, self.as_str()).with_detail(detail)
+        match self {
+            Self::Put => {
+                let detail = format!(
+                    "{detail}; the new version is stored or it is not, so look before storing it again"
+                );
+                Error::new(ErrorKind::CommitUnknown, self.as_str()).with_detail(detail)
+            }
+            Self::Read | Self::Switch | Self::List => {
+                Error::new(ErrorKind::Unexpected, self.as_str()).with_detail(detail)
+            }
+        }
+    }
+
+    /// Returns the error of a request that cannot be made.
+    pub(super) fn unsent(self) -> Error {
+        Error::new(ErrorKind::Unexpected, self.as_str())
+            .with_detail("the request cannot be written as JSON")
     }
 
     pub(super) fn missing(self) -> Error {
