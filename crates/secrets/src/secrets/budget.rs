@@ -58,7 +58,7 @@ impl Gate {
             state.made.pop_front();
         }
         let calls = match purpose {
-            Purpose::ReadForTenant => self.calls - self.calls / 4,
+            Purpose::ReadForTenant => (self.calls - self.calls.div_ceil(4)).max(1),
             _ => self.calls,
         };
         if let Some(over) = state.made.len().checked_sub(calls) {

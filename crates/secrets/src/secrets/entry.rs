@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tenantry_core::{
@@ -12,14 +13,42 @@ use tenantry_core::{
     SecretLocation, SecretReference, SecretScheme,
 };
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use super::policy::CachePolicy;
 use crate::tenant::missing;
 use crate::vault::{SecretRecord, Validity};
 
 /// A read that is under way, for all who wait for it.
-pub(super) type Flight = Shared<BoxFuture<'static, Result<(), Failure>>>;
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    end: Shared<BoxFuture<'static, Result<(), Failure>>>,
+    task: AbortHandle,
+}
+
+impl Flight {
+    /// Returns the read that a task does; `lost` says what is told if the task does not end.
+    pub(super) fn of(
+        task: JoinHandle<Result<(), Failure>>,
+        lost: fn(&JoinError) -> Failure,
+    ) -> Self {
+        let handle = task.abort_handle();
+        let end = task.map(move |ended| ended.unwrap_or_else(|error| Err(lost(&error))));
+        Self {
+            end: end.boxed().shared(),
+            task: handle,
+        }
+    }
+
+    pub(super) async fn end(self) -> Result<(), Failure> {
+        self.end.await
+    }
+
+    /// Says whether it has ended, also with its runtime, which tells nobody.
+    fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+}
 
 /// What a read failed with, for all who waited for it.
 #[derive(Debug, Clone)]
@@ -83,6 +112,8 @@ struct State {
     flight: Option<Flight>,
     /// A read that begins when the one under way has ended.
     renewal: Option<Flight>,
+    /// The version that was switched off here, until a read begins that can tell what became of it.
+    switched_off: Option<Box<str>>,
     reported: Option<Duration>,
     used: Duration,
     /// When it may be read next because somebody has heard of a new value, and whether it will be.
@@ -185,12 +216,12 @@ impl Entry {
         }
     }
 
-    /// Tells which entry is missed least: one of a secret that is not there, then the one that was
-    /// used the longest ago.
-    pub(super) fn worth(&self) -> (bool, Duration) {
+    /// Tells which entry is missed least: one of a secret that is not there, one that is being read for
+    /// the first time, then the one that was used the longest ago.
+    pub(super) fn worth(&self) -> (bool, bool, Duration) {
         let state = self.state.lock();
         let is_missing = state.current.is_none() && state.failed.is_some();
-        (!is_missing, state.used)
+        (state.current.is_some(), !is_missing, state.used)
     }
 
     pub(super) fn is_followed(&self) -> bool {
@@ -257,10 +288,7 @@ impl Entry {
     /// Returns the read that is under way, or the one that `start` begins.
     pub(super) fn flight(&self, start: impl FnOnce() -> Flight) -> Flight {
         let mut state = self.state.lock();
-        // One whose runtime has ended did not say so.
-        if state.flight.as_ref().is_some_and(|it| it.peek().is_some()) {
-            state.flight = None;
-        }
+        state.forget_ended();
         state.flight.get_or_insert_with(start).clone()
     }
 
@@ -279,6 +307,12 @@ impl Entry {
     ) -> Result<Option<SecretGeneration>, Failure> {
         let mut state = self.state.lock();
         state.forget_past(wall);
+        state.forget_ended();
+        let outcome = outcome.and_then(|record| match &state.switched_off {
+            // It was read before it was switched off.
+            Some(off) if record.version.as_deref() == Some(off) => Err(switched_off()),
+            _ => Ok(record),
+        });
         let record = match outcome {
             Ok(record) => record,
             Err(error) => {
@@ -305,7 +339,12 @@ impl Entry {
         state.failures = 0;
         // What the vault has refused meanwhile is no value to go back to.
         let was_usable = state.fresh.is_some();
-        state.fresh = Some(Freshness::new(record.validity, policy, now));
+        let mut fresh = Freshness::new(record.validity, policy, now);
+        if state.renewal.is_some() {
+            // Something has changed since this read began, or somebody says so.
+            (fresh.refresh_at, fresh.until) = (now, now);
+        }
+        state.fresh = Some(fresh);
         let is_new = !state.current.as_ref().is_some_and(|current| {
             let is_same_version = match (current.version(), record.version.as_deref()) {
                 (Some(known), Some(read)) => known == read,
@@ -352,16 +391,14 @@ impl Entry {
     pub(super) fn switch_off(&self, version: &str, policy: &CachePolicy, now: Duration) {
         let is_it = |generation: &SecretGeneration| generation.version() == Some(version);
         let mut state = self.state.lock();
+        state.switched_off = Some(version.into());
         state
             .previous
             .take_if(|previous| is_it(&previous.generation));
         if state.current.as_ref().is_some_and(is_it) {
             state.fresh = None;
             state.failed = Some(Failed {
-                failure: Failure::new(
-                    Error::new(ErrorKind::SecretDisabled, "use secret")
-                        .with_detail("this version is switched off: enable it, or store a new one"),
-                ),
+                failure: Failure::new(switched_off()),
                 until: now.saturating_add(policy.negative),
             });
         }
@@ -384,6 +421,7 @@ impl Entry {
     /// Says that a value did not work; returns what may be done about it now.
     pub(super) fn report(&self, number: u64, interval: Duration, now: Duration) -> Reaction {
         let mut state = self.state.lock();
+        state.forget_ended();
         let is_current = state
             .current
             .as_ref()
@@ -433,16 +471,16 @@ impl Entry {
     /// `start` makes wait for the read under way, if there is any.
     pub(super) fn renewal(&self, start: impl FnOnce(Option<Flight>) -> Flight) -> Flight {
         let mut state = self.state.lock();
-        if state.renewal.as_ref().is_some_and(|it| it.peek().is_some()) {
-            state.renewal = None;
-        }
+        state.forget_ended();
         let earlier = state.flight.clone();
         state.renewal.get_or_insert_with(|| start(earlier)).clone()
     }
 
     /// Says that the read begins now, so that whoever wants a later one does not join it.
     pub(super) fn begin_renewal(&self) {
-        self.state.lock().renewal = None;
+        let mut state = self.state.lock();
+        state.renewal = None;
+        state.switched_off = None;
     }
 
     /// Returns the read that is under way or waits, the last to begin.
@@ -475,10 +513,21 @@ impl Drop for Pushed {
 }
 
 impl State {
+    /// Lets go of reads that have ended with their runtime.
+    fn forget_ended(&mut self) {
+        self.flight.take_if(|flight| flight.has_ended());
+        self.renewal.take_if(|renewal| renewal.has_ended());
+    }
+
     /// Lets go of the value before, which nobody uses any more.
     fn forget_past(&mut self, wall: DateTime<Utc>) {
         self.previous.take_if(|previous| previous.retire_at <= wall);
     }
+}
+
+fn switched_off() -> Error {
+    Error::new(ErrorKind::SecretDisabled, "use secret")
+        .with_detail("this version is switched off: enable it, or store a new one")
 }
 
 /// Says what an error of a vault was about, and keeps it as the cause.

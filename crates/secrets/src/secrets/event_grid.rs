@@ -1,5 +1,7 @@
 //! What Azure Event Grid tells of Key Vault.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tenantry_core::{Error, ErrorKind, Result, SecretReference};
 
@@ -58,10 +60,8 @@ impl Secrets {
             one if Event(one).kind().is_some() => std::slice::from_ref(one),
             _ => return Err(no_event()),
         };
-        let mut accepted = AcceptedEvent {
-            secrets: 0,
-            validation_code: None,
-        };
+        let mut known = BTreeSet::new();
+        let mut validation_code = None;
         for event in events.iter().map(Event) {
             match event.kind().unwrap_or_default() {
                 "Microsoft.KeyVault.SecretNewVersionCreated"
@@ -69,18 +69,25 @@ impl Secrets {
                     let named = event.text("VaultName").zip(event.text("ObjectName"));
                     let Some((vault, name)) = named else { continue };
                     for vault in self.inner.vaults_called(vault) {
-                        let reference = format!("kv://{vault}/{name}").parse::<SecretReference>();
-                        let is_known =
-                            reference.is_ok_and(|reference| self.inner.read_soon(&reference));
-                        accepted.secrets += usize::from(is_known);
+                        let Ok(reference) =
+                            format!("kv://{vault}/{name}").parse::<SecretReference>()
+                        else {
+                            continue;
+                        };
+                        if self.inner.read_soon(&reference) {
+                            known.insert(reference.in_lower_case().into_owned());
+                        }
                     }
                 }
                 "Microsoft.EventGrid.SubscriptionValidationEvent" => {
-                    accepted.validation_code = event.text("validationCode").map(str::to_owned);
+                    validation_code = event.text("validationCode").map(str::to_owned);
                 }
                 _ => {}
             }
         }
-        Ok(accepted)
+        Ok(AcceptedEvent {
+            secrets: known.len(),
+            validation_code,
+        })
     }
 }

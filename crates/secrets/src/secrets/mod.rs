@@ -22,10 +22,12 @@ use tenantry_core::{
     Error, ErrorKind, RequestContext, Result, Secret, SecretGeneration, SecretLocation,
     SecretReference, SecretResolver, SecretSource, SecretWatch, SharedClock, SystemClock, TenantId,
 };
+use tokio::task::JoinError;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use self::budget::{Gate, Purpose};
-use self::entry::{Entry, Failure, Flight, Found, How, forbids};
+use self::entry::{Entry, Failure, Flight, Found, How, Pushed, forbids};
 pub use self::event_grid::AcceptedEvent;
 pub use self::policy::CachePolicy;
 pub use self::rotation::{Credential, ExpiringSecret, Rotated};
@@ -116,7 +118,12 @@ impl SecretsBuilder {
         self
     }
 
-    /// Lets references name the files below a folder; a relative path is looked for in each.
+    /// Lets references name the files below a folder; a relative path is looked for in each, in the order
+    /// in which they were added.
+    ///
+    /// A folder that was there once, here or later, and is gone makes the vault `Unavailable` for what
+    /// may be in it: a volume that is not mounted has not lost its files, and no other folder's file
+    /// takes their place. One that never was there is passed over.
     #[must_use]
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.allow(folder.into());
@@ -344,7 +351,7 @@ impl Inner {
             Found::Failed(failure) => return Err(failure),
             Found::Nothing => {}
         }
-        let outcome = self.read(entry).await;
+        let outcome = self.read(entry).end().await;
         match entry.look(self.clock.monotonic(), self.clock.now()) {
             Found::Value {
                 generation, how, ..
@@ -396,7 +403,7 @@ impl Inner {
                     }
                 })
             });
-            landed(task)
+            Flight::of(task, lost)
         })
     }
 
@@ -407,12 +414,12 @@ impl Inner {
             let task = tokio::spawn(async move {
                 if let Some(earlier) = earlier {
                     // It may have begun before what it is asked for was there.
-                    let _ = earlier.await;
+                    let _ = earlier.end().await;
                 }
                 entry.begin_renewal();
-                inner.read(&entry).await
+                inner.read(&entry).end().await
             });
-            landed(task)
+            Flight::of(task, lost)
         })
     }
 
@@ -421,24 +428,31 @@ impl Inner {
         let Some(entry) = self.known(reference) else {
             return false;
         };
-        if let Some((pause, pushed)) = entry.push(self.clock.monotonic()) {
-            let inner = Arc::clone(self);
-            tokio::spawn(async move {
-                tokio::time::sleep(pause).await;
-                drop(pushed);
-                // Nobody tells of it again.
-                for _ in 0..PUSH_TRIES {
-                    match inner.read_anew(&entry).await {
-                        Err(failure) if failure.kind().is_retryable() => {
-                            let pause = entry.pause(inner.clock.monotonic());
-                            tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
-                        }
-                        _ => break,
-                    }
-                }
-            });
+        if let Some(due) = entry.push(self.clock.monotonic()) {
+            tokio::spawn(Arc::clone(self).read_pushed(entry, due));
         }
         true
+    }
+
+    /// Reads a secret when that is due, and once more where the vault does not answer: nobody tells of
+    /// it again.
+    async fn read_pushed(self: Arc<Self>, entry: Arc<Entry>, mut due: (Duration, Pushed)) {
+        for _ in 0..PUSH_TRIES {
+            let (pause, pushed) = due;
+            tokio::time::sleep(pause).await;
+            drop(pushed);
+            match self.read_anew(&entry).end().await {
+                Err(failure) if failure.kind().is_retryable() => {
+                    let now = self.clock.monotonic();
+                    let Some((pause, pushed)) = entry.push(now) else {
+                        // Somebody has heard of it since, and has it read in place of this.
+                        return;
+                    };
+                    due = (pause.max(entry.pause(now)), pushed);
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Reads a secret where it is kept: its newest version, or the one that is in use if the newest
@@ -448,6 +462,7 @@ impl Inner {
             Some(_) if !entry.is_followed() => Purpose::ReadForTenant,
             _ => Purpose::Read,
         };
+        let begun = Instant::now();
         let early = match self.call(&entry.reference, purpose).await {
             Err(error) if error.kind() == ErrorKind::SecretNotYetValid => error,
             outcome => return outcome,
@@ -457,7 +472,11 @@ impl Inner {
         };
         // What the vault says of it now: it may have been disabled since.
         let known = entry.reference.with_version(&version)?;
-        match self.call(&known, purpose).await {
+        let call = self.call(&known, purpose);
+        // Both are one read, with one deadline.
+        let left = self.policy.deadline.saturating_sub(begun.elapsed());
+        let outcome = tokio::time::timeout(left, call).await;
+        match outcome.unwrap_or_else(|_| Err(self.unanswered(purpose))) {
             Err(error) if forbids(error.kind()) => Err(early),
             outcome => outcome,
         }
@@ -501,6 +520,7 @@ impl Inner {
     where
         F: Future<Output = Result<T>>,
     {
+        in_runtime("call vault")?;
         let (vault, gate) = self.vault(name)?;
         let pass = gate.enter(self.clock.monotonic(), purpose)?;
         let observed = Call::begin(&self.instruments, name, purpose.as_str());
@@ -515,14 +535,15 @@ impl Inner {
         purpose: Purpose,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let deadline = self.policy.deadline;
-        let (kind, advice) = purpose.unanswered();
-        tokio::time::timeout(deadline, call)
+        tokio::time::timeout(self.policy.deadline, call)
             .await
-            .unwrap_or_else(|_| {
-                let detail = format!("no answer within {deadline:?}{advice}");
-                Err(Error::new(kind, "call vault").with_detail(detail))
-            })
+            .unwrap_or_else(|_| Err(self.unanswered(purpose)))
+    }
+
+    fn unanswered(&self, purpose: Purpose) -> Error {
+        let (kind, advice) = purpose.unanswered();
+        let detail = format!("no answer within {:?}{advice}", self.policy.deadline);
+        Error::new(kind, "call vault").with_detail(detail)
     }
 }
 
@@ -535,19 +556,13 @@ fn in_runtime(operation: &'static str) -> Result<()> {
     }
 }
 
-/// Returns the end of a read, for all who wait for it.
-fn landed(task: tokio::task::JoinHandle<Result<(), Failure>>) -> Flight {
-    let ended = task.map(|ended| {
-        ended.unwrap_or_else(|lost| {
-            let error = match lost.is_panic() {
-                true => panicked(),
-                false => Error::new(ErrorKind::Unavailable, RESOLVE)
-                    .with_detail("the runtime that read it has ended"),
-            };
-            Err(Failure::new(error))
-        })
-    });
-    ended.boxed().shared()
+/// Returns what is told of a read whose task did not end.
+fn lost(error: &JoinError) -> Failure {
+    Failure::new(match error.is_panic() {
+        true => panicked(),
+        false => Error::new(ErrorKind::Unavailable, RESOLVE)
+            .with_detail("the runtime that read it has ended"),
+    })
 }
 
 fn panicked() -> Error {

@@ -111,8 +111,8 @@ impl CachePolicy {
         self
     }
 
-    /// Sets how many references are remembered: 10,000 by default. Those of secrets that are not
-    /// there go first, then the one that was used the longest ago; those that are followed stay.
+    /// Sets how many references are remembered: 10,000 by default. Those without a value
+    /// go first, then the one that was used the longest ago; those that are followed stay.
     #[must_use]
     pub const fn with_entries(mut self, entries: usize) -> Self {
         self.entries = entries;

@@ -312,7 +312,9 @@ impl Secrets {
         if let Some(entry) = self.inner.known(reference) {
             entry.outdate(self.inner.clock.monotonic());
             // What was written is written, whatever comes of the read.
-            let _ = self.inner.read_anew(&entry).await;
+            if self.inner.read_anew(&entry).end().await.is_err() {
+                self.inner.read_soon(reference);
+            }
         }
     }
 }

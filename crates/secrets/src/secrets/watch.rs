@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tenantry_core::{Result, SecretGeneration, SecretGenerations, SecretReference, SecretWatch};
 
-use super::Inner;
 use super::entry::{Entry, Following, Reaction};
+use super::{Inner, in_runtime};
 
 const REPORT: &str = "report failed secret";
 
@@ -60,7 +60,7 @@ async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>) {
         // Another may have read it meanwhile. What it fails with stands in the entry, and decides how
         // long it is left alone.
         if entry.pause(inner.clock.monotonic()).is_zero() {
-            let _ = inner.read(&entry).await;
+            let _ = inner.read(&entry).end().await;
         }
     }
 }
@@ -92,13 +92,20 @@ impl SecretWatch for Watch {
         let mut numbers = self.entry.numbers();
         loop {
             let known = self.generations();
-            if known.current.number() != number || numbers.changed().await.is_err() {
+            if known.current.number() != number {
+                return known;
+            }
+            // Who read it time and again may have done so in a runtime that has ended.
+            drop(Self::begin(&self.inner, &self.entry));
+            let a_while = self.inner.policy.time_to_live.max(SHORTEST_PAUSE);
+            if let Ok(Err(_)) = tokio::time::timeout(a_while, numbers.changed()).await {
                 return known;
             }
         }
     }
 
     async fn report_failure(&self, number: u64) -> Result<SecretGenerations> {
+        in_runtime(REPORT)?;
         let now = self.inner.clock.monotonic();
         let interval = self.inner.policy.failure_interval;
         let reaction = self.entry.report(number, interval, now);
@@ -110,9 +117,9 @@ impl SecretWatch for Watch {
                 "secret was refused where it was used"
             );
             let outcome = match reaction {
-                Reaction::ReadAnew => self.inner.read_anew(&self.entry).await,
+                Reaction::ReadAnew => self.inner.read_anew(&self.entry).end().await,
                 _ => match self.entry.awaited() {
-                    Some(read) => read.await,
+                    Some(read) => read.end().await,
                     None => Ok(()),
                 },
             };

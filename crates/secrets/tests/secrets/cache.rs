@@ -369,7 +369,6 @@ fn a_read_is_not_lost_with_its_runtime() {
     drop(first);
     gate.add_permits(10);
     runtime().block_on(async {
-        let _ = fixture.text("kv://vault/db").await;
         assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "hunter2");
     });
     let outside = fixture.secrets.accept_event(b"[]").unwrap_err();
@@ -543,12 +542,96 @@ async fn tenants_leave_a_part_of_the_budget_to_others() {
 }
 
 #[test]
-fn outside_of_a_runtime_nothing_is_read_and_nothing_panics() {
+fn outside_of_a_runtime_nothing_is_done_and_nothing_panics() {
     use futures_util::FutureExt as _;
 
     let fixture = Fixture::new();
     let resolved = fixture.text("kv://vault/db").now_or_never().unwrap();
     assert_eq!(kind(resolved), ErrorKind::Unsupported);
+    let (db, value) = (
+        reference("kv://vault/db"),
+        tenantry_core::Secret::new("one"),
+    );
+    let stored = fixture
+        .secrets
+        .put_new_version(&db, value, Default::default());
+    assert_eq!(kind(stored.now_or_never().unwrap()), ErrorKind::Unsupported);
+    let listed = fixture.secrets.list_expiring("vault", MINUTE);
+    assert_eq!(kind(listed.now_or_never().unwrap()), ErrorKind::Unsupported);
+    let watch = runtime().block_on(async {
+        fixture.vault.store("db", "one").await;
+        fixture.watch("kv://vault/db").await
+    });
+    let reported = watch.report_failure(0).now_or_never().unwrap();
+    assert_eq!(kind(reported), ErrorKind::Unsupported);
+}
+
+/// However small it is.
+#[tokio::test]
+async fn a_small_budget_leaves_others_a_call_beside_tenants() {
+    for calls in [2, 3, 4] {
+        let policy = CachePolicy::default().with_call_budget(calls, 10 * SECOND);
+        let fixture = Fixture::with(policy);
+        fixture.vault.store("db", "one").await;
+        let tenant = tenantry_core::TenantId::generate();
+        let secrets = fixture.secrets.tenant(tenant);
+        for number in 0..10 {
+            let name = format!("n{number}");
+            let unknown =
+                tenantry_core::SecretReference::of_tenant("vault", tenant, &name).unwrap();
+            secrets.resolve(&unknown).await.unwrap_err();
+        }
+        assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "one");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_being_read_take_no_room_from_what_is_known() {
+    let fixture = Fixture::with(CachePolicy::default().with_entries(10));
+    for number in 0..5 {
+        fixture.vault.store(&format!("s{number}"), "hunter2").await;
+        fixture
+            .text(&format!("kv://vault/s{number}"))
+            .await
+            .unwrap();
+    }
+    let gate = fixture.vault.close();
+    let asked: Vec<_> = (0..100)
+        .map(|number| {
+            fixture.clock.advance(Duration::from_millis(1));
+            let secrets = fixture.secrets.clone();
+            let unknown = reference(&format!("kv://vault/n{number}"));
+            tokio::spawn(async move { secrets.resolve(&unknown).await })
+        })
+        .collect();
+    settle().await;
+    gate.add_permits(1_000);
+    for task in asked {
+        assert_eq!(kind(task.await.unwrap()), ErrorKind::NotFound);
+    }
+    let reads = fixture.vault.reads();
+    for number in 0..5 {
+        fixture
+            .text(&format!("kv://vault/s{number}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(fixture.vault.reads(), reads);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_takes_two_calls_has_one_deadline() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    fixture.text("kv://vault/db").await.unwrap();
+    store_for_later(&fixture, "two").await;
+    fixture.clock.advance(6 * MINUTE);
+    fixture.vault.trouble(Trouble::Delay(9 * SECOND));
+    fixture.vault.trouble(Trouble::Silence);
+    let begun = tokio::time::Instant::now();
+    let stale = fixture.text("kv://vault/db").await.unwrap();
+    assert_eq!(stale, "one", "the vault is slow, and the value not too old");
+    assert!(begun.elapsed() < 11 * SECOND, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

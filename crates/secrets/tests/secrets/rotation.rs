@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tenantry_core::{Clock as _, Error, ErrorKind, Result, Secret};
 use tenantry_secrets::{Credential, SecretAttributes, Vault as _};
 
-use super::{Fixture, reference};
+use super::{Fixture, reference, settle};
 
 /// Lets in whatever is in its list.
 #[derive(Default)]
@@ -222,4 +222,84 @@ async fn a_value_that_was_switched_off_is_not_offered_as_the_one_before() {
         assert_eq!(known.current.secret().expose(), "two");
         assert!(known.previous.is_none());
     }
+}
+
+/// What was read before it was switched off is no word of the vault's against that.
+#[tokio::test]
+async fn a_read_from_before_does_not_bring_back_what_was_switched_off_meanwhile() {
+    let fixture = Fixture::new();
+    let version = fixture.vault.store("db", "one").await;
+    let versioned = reference("kv://vault/db").with_version(&version).unwrap();
+    let names = ["kv://vault/db".to_owned(), versioned.to_string()];
+    for name in &names {
+        fixture.text(name).await.unwrap();
+    }
+    let gate = fixture.vault.close();
+    fixture.clock.advance(Duration::from_secs(241));
+    for name in &names {
+        fixture.text(name).await.unwrap();
+    }
+    settle().await;
+    assert_eq!(fixture.vault.reads(), 4, "two are under way");
+    fixture.vault.fail([ErrorKind::Unavailable; 10]);
+    let disabling = tokio::spawn({
+        let secrets = fixture.secrets.clone();
+        async move { secrets.disable_version(&versioned).await }
+    });
+    settle().await;
+    gate.add_permits(100);
+    disabling.await.unwrap().unwrap();
+    for _ in 0..3 {
+        for name in &names {
+            fixture.text(name).await.unwrap_err();
+        }
+        fixture.clock.advance(Duration::from_secs(2));
+        settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_read_from_before_does_not_hide_what_was_written_meanwhile() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    fixture.text("kv://vault/db").await.unwrap();
+    let gate = fixture.vault.close();
+    fixture.clock.advance(Duration::from_secs(241));
+    fixture.text("kv://vault/db").await.unwrap();
+    settle().await;
+    fixture.vault.fail([ErrorKind::Unavailable]);
+    let storing = tokio::spawn({
+        let secrets = fixture.secrets.clone();
+        async move {
+            let (db, value) = (reference("kv://vault/db"), Secret::new("two"));
+            secrets
+                .put_new_version(&db, value, Default::default())
+                .await
+        }
+    });
+    settle().await;
+    gate.add_permits(100);
+    storing.await.unwrap().unwrap();
+    fixture.clock.advance(Duration::from_secs(2));
+    assert_eq!(fixture.text("kv://vault/db").await.unwrap(), "two");
+}
+
+/// Nobody asks for it meanwhile: those who follow a secret wait to be told.
+#[tokio::test(start_paused = true)]
+async fn followers_see_what_was_written_though_reading_it_failed_at_first() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    fixture.vault.fail([ErrorKind::Unavailable; 2]);
+    let (db, value) = (reference("kv://vault/db"), Secret::new("two"));
+    let stored = fixture
+        .secrets
+        .put_new_version(&db, value, Default::default());
+    stored.await.unwrap();
+    let seen = tokio::time::timeout(Duration::from_secs(10), watch.changed_from(0));
+    assert_eq!(
+        seen.await.unwrap().current.secret().expose(),
+        "two",
+        "within seconds"
+    );
 }

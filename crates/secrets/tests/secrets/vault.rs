@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ pub(crate) enum Trouble {
     Error(Error),
     Panic,
     Silence,
+    /// An answer after this time.
+    Delay(Duration),
 }
 
 #[derive(Debug)]
@@ -97,6 +100,7 @@ impl Vault for ScriptedVault {
             Some(Trouble::Error(error)) => return Err(error),
             Some(Trouble::Panic) => panic!("the vault panics"),
             Some(Trouble::Silence) => std::future::pending().await,
+            Some(Trouble::Delay(time)) => tokio::time::sleep(time).await,
             None => {}
         }
         let record = self.memory.read(name, version).await;

@@ -353,3 +353,60 @@ async fn the_value_before_leaves_the_memory_when_it_retires() {
     fixture.text("kv://vault/db").await.unwrap();
     assert_eq!(holders(), 2);
 }
+
+/// A vault that is down is left alone, however many tell of a new value.
+#[tokio::test(start_paused = true)]
+async fn events_do_not_hurry_a_vault_that_is_down() {
+    let fixture = Fixture::new();
+    fixture.vault.store("db", "one").await;
+    let watch = fixture.watch("kv://vault/db").await;
+    fixture.vault.fail([ErrorKind::Unavailable; 1_000]);
+    let pushed = event("type", "db");
+    let step = Duration::from_millis(100);
+    for _ in 0..600 {
+        fixture.secrets.accept_event(pushed.as_bytes()).unwrap();
+        tokio::time::sleep(step).await;
+        fixture.clock.advance(step);
+    }
+    let reads = fixture.vault.reads();
+    assert!(reads <= 8, "{reads} in a minute");
+    fixture.vault.store("db", "two").await;
+    fixture.vault.go_well();
+    let changed = timeout(60 * SECOND, watch.changed_from(0)).await.unwrap();
+    assert_eq!(changed.current.secret().expose(), "two");
+}
+
+#[tokio::test]
+async fn events_of_one_secret_are_one_secret() {
+    let fixture = Fixture::new();
+    for name in ["db", "smtp"] {
+        fixture.vault.store(name, "one").await;
+        fixture.text(&format!("kv://vault/{name}")).await.unwrap();
+    }
+    let body = format!(
+        "[{}, {}, {}]",
+        event("type", "db"),
+        event("eventType", "DB"),
+        event("type", "smtp")
+    );
+    let accepted = fixture.secrets.accept_event(body.as_bytes()).unwrap();
+    assert_eq!(accepted.secrets, 2);
+}
+
+/// Who waits for a change has it read, whichever runtime did so before.
+#[test]
+fn who_waits_for_a_change_in_another_runtime_has_it_read() {
+    let fixture = Fixture::new();
+    let first = runtime();
+    let watch = first.block_on(async {
+        fixture.vault.store("db", "one").await;
+        fixture.watch("kv://vault/db").await
+    });
+    drop(first);
+    runtime().block_on(async {
+        fixture.vault.store("db", "two").await;
+        fixture.clock.advance(241 * SECOND);
+        let changed = timeout(600 * SECOND, watch.changed_from(0)).await.unwrap();
+        assert_eq!(changed.current.secret().expose(), "two");
+    });
+}
