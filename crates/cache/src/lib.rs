@@ -1,7 +1,10 @@
-//! Rate limits of tenants, which never admit one request too many.
+//! A cache that is never stale after an invalidation, and rate limits that never admit one request too
+//! many, each of one tenant at a time.
 //!
 //! | part | is |
 //! |---|---|
+//! | [`Cache`], [`TenantCache`] | what was loaded: the handle of a service, and that of one tenant |
+//! | [`CacheKind`], [`CachePolicy`], [`Lookup`] | one type under one name, how long it is kept, and what it depends on |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
@@ -10,16 +13,19 @@
 //!
 //! # What it is not
 //!
-//! - No cache and no sessions yet, and no backend that several processes share.
+//! - No sessions yet, and no backend that several processes share.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
+mod cache;
 mod limit;
 mod memory;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/cache.md")]
 #[doc = include_str!("../../../docs/rate-limits.md")]
 mod page {}
 
+pub use self::cache::{Cache, CacheBuilder, CacheKind, CachePolicy, Lookup, TenantCache};
 pub use self::limit::{
     Decision, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing, TenantLimiter,
 };

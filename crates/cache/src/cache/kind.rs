@@ -1,0 +1,211 @@
+use std::any::TypeId;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_core::{Error, ErrorKind, Result};
+
+/// How long values of a kind are kept, and how long their readers wait.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tenantry_cache::CachePolicy;
+///
+/// let policy = CachePolicy::default()
+///     .with_time_to_live(Duration::from_secs(60))
+///     .with_max_stale(Duration::from_secs(600));
+/// # let _ = policy;
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CachePolicy {
+    pub(super) time_to_live: Duration,
+    pub(super) jitter: f64,
+    pub(super) negative: Duration,
+    pub(super) max_stale: Duration,
+    pub(super) patience: Duration,
+    pub(super) load_timeout: Duration,
+    pub(super) early: f64,
+}
+
+impl Default for CachePolicy {
+    fn default() -> Self {
+        Self {
+            time_to_live: Duration::from_secs(5 * 60),
+            jitter: 0.1,
+            negative: Duration::from_secs(30),
+            max_stale: Duration::ZERO,
+            patience: Duration::from_millis(100),
+            load_timeout: Duration::from_secs(10),
+            early: 1.0,
+        }
+    }
+}
+
+impl CachePolicy {
+    /// Sets how long a value is fresh: 5 minutes by default.
+    ///
+    /// It is the last bound on a change that nobody tells the cache of.
+    #[must_use]
+    pub const fn with_time_to_live(mut self, time: Duration) -> Self {
+        self.time_to_live = time;
+        self
+    }
+
+    /// Sets which part of the time to live is left to chance, so that what was loaded together does
+    /// not end together: 0.1 by default; from 0 to 0.5.
+    #[must_use]
+    pub const fn with_jitter(mut self, part: f64) -> Self {
+        self.jitter = part;
+        self
+    }
+
+    /// Sets how long it is remembered that there is nothing: 30 seconds by default; zero does not
+    /// remember it.
+    #[must_use]
+    pub const fn with_negative_time_to_live(mut self, time: Duration) -> Self {
+        self.negative = time;
+        self
+    }
+
+    /// Sets for how long after its time to live a value is still given to readers, where a load fails
+    /// or takes longer than their [patience](Self::with_patience): not at all by default.
+    ///
+    /// What was invalidated is never given to anybody.
+    #[must_use]
+    pub const fn with_max_stale(mut self, time: Duration) -> Self {
+        self.max_stale = time;
+        self
+    }
+
+    /// Sets how long a reader waits for a load where there is a value that is past its time: 100
+    /// milliseconds by default. The load goes on without it.
+    #[must_use]
+    pub const fn with_patience(mut self, time: Duration) -> Self {
+        self.patience = time;
+        self
+    }
+
+    /// Sets how long a reader waits for a load where there is nothing: 10 seconds by default. The load
+    /// goes on without it.
+    #[must_use]
+    pub const fn with_load_timeout(mut self, time: Duration) -> Self {
+        self.load_timeout = time;
+        self
+    }
+
+    /// Sets how eagerly values are loaded anew before their time is over, in the background: 1 by
+    /// default, which is best for loads that take about as long each time; zero does not.
+    ///
+    /// A value that took long to load is loaded anew earlier, by chance: the algorithm XFetch
+    /// (Vattani et al., *Optimal Probabilistic Cache Stampede Prevention*, VLDB 2015), drawn once for
+    /// each value and node.
+    #[must_use]
+    pub const fn with_early_refresh(mut self, eagerness: f64) -> Self {
+        self.early = eagerness;
+        self
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self { time_to_live, .. } if time_to_live.is_zero() => Err("the time to live is zero"),
+            Self { jitter, .. } if !(0.0..=0.5).contains(jitter) => {
+                Err("the jitter is not from 0 to 0.5")
+            }
+            Self { early, .. } if !(0.0..=100.0).contains(early) => {
+                Err("the early refresh is not from 0 to 100")
+            }
+            Self { load_timeout, .. } if load_timeout.is_zero() => {
+                Err("readers are not to wait for a load at all")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns for how long what was loaded is fresh; nothing if it is not to be kept.
+    pub(super) fn lifetime(&self, is_there: bool) -> Option<Duration> {
+        let whole = match is_there {
+            true => self.time_to_live,
+            false => self.negative.min(self.time_to_live),
+        };
+        let shorter = 1.0 - self.jitter * rand::random::<f64>();
+        // Of a time so long that it cannot be reckoned with, nothing is left to chance.
+        let lifetime = Duration::try_from_secs_f64(whole.as_secs_f64() * shorter).unwrap_or(whole);
+        (!lifetime.is_zero()).then_some(lifetime)
+    }
+
+    /// Returns how long before its end a value is loaded anew, by chance.
+    pub(super) fn head_start(&self, took: Duration) -> Duration {
+        // Of the half-open range from 0 on, so that there is no logarithm of nothing.
+        let chance = -(1.0 - rand::random::<f64>()).ln();
+        Duration::try_from_secs_f64(took.as_secs_f64() * self.early * chance)
+            .unwrap_or(Duration::MAX)
+    }
+}
+
+/// Values of one type under one name, with what is to be kept of them.
+///
+/// Made by [`Cache::kind`](super::Cache::kind); cheap to clone.
+pub struct CacheKind<T> {
+    pub(super) name: Arc<str>,
+    pub(super) policy: Arc<CachePolicy>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> CacheKind<T> {
+    pub(super) fn new(name: &str, policy: CachePolicy) -> Result<Self> {
+        let is_name = |name: &str| {
+            let mut bytes = name.bytes();
+            name.len() <= 63
+                && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+                && bytes.all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)
+                })
+        };
+        let checked = match is_name(name) {
+            true => policy.check(),
+            false => Err("expected 1 to 63 characters of [a-z0-9_-] that begin with a letter"),
+        };
+        match checked {
+            Ok(()) => Ok(Self {
+                name: name.into(),
+                policy: Arc::new(policy),
+                values: PhantomData,
+            }),
+            Err(detail) => Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
+                .with_subject(name.to_owned())
+                .with_detail(detail)),
+        }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn value_type() -> TypeId {
+        TypeId::of::<T>()
+    }
+}
+
+impl<T> Clone for CacheKind<T> {
+    fn clone(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            policy: Arc::clone(&self.policy),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for CacheKind<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheKind")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .finish()
+    }
+}

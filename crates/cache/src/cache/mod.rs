@@ -1,0 +1,552 @@
+//! The cache: the handle of a service, and that of one tenant.
+
+mod fence;
+mod key;
+mod kind;
+mod near;
+mod room;
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
+use tokio::task::JoinError;
+
+use self::fence::{Tenant, Tenants};
+use self::key::KeyRef;
+pub use self::kind::{CacheKind, CachePolicy};
+use self::near::{Flight, Found, Near, Ticket, Times, Value};
+
+const LOAD: &str = "load into cache";
+
+/// For how long a value that is past its time is given out without a try, after a load has failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// Keeps what was loaded of tenants, and forgets it when it changes; cheap to clone.
+///
+/// A load that began before an invalidation never stores what it got: not of a key, not of a tag, not
+/// of a tenant, and not in the background. It answers who waited for it, and nobody else.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_cache::{Cache, CachePolicy};
+/// use tenantry_core::TenantId;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> tenantry_core::Result<()> {
+/// let cache = Cache::builder().build()?;
+/// let names = cache.kind::<String>("name", CachePolicy::default())?;
+///
+/// let tenant = cache.tenant(TenantId::generate());
+/// let load = || async { Ok(Some("Ada".to_owned())) };
+/// let name = tenant.get_or_load(&names, "7", load).await?;
+/// assert_eq!(name.as_deref().map(String::as_str), Some("Ada"));
+///
+/// tenant.invalidate(&names, "7").await?;
+/// assert!(tenant.get(&names, "7").await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: SharedClock,
+    near: Near,
+    tenants: Tenants,
+    /// What type the values of each kind are of.
+    kinds: Mutex<HashMap<Arc<str>, TypeId>>,
+}
+
+/// Says how much a [`Cache`] keeps, to build it.
+#[derive(Debug)]
+pub struct CacheBuilder {
+    clock: SharedClock,
+    bytes: u64,
+    quota: Option<usize>,
+}
+
+/// Keeps what was loaded of one tenant, and of no other; cheap to clone.
+///
+/// It is for the work of one request or one task: who keeps it for long keeps a little memory.
+#[derive(Clone)]
+pub struct TenantCache {
+    inner: Arc<Inner>,
+    tenant: Arc<Tenant>,
+}
+
+/// A key, and the tags that its value depends on.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_cache::Lookup;
+///
+/// let plain: Lookup<'_> = "7".into();
+/// let tagged = Lookup::new("7").with_tags(&["customer:12"]);
+/// # let _ = (plain, tagged);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup<'k> {
+    key: &'k str,
+    tags: &'k [&'k str],
+}
+
+impl<'k> Lookup<'k> {
+    /// Looks for a key; any text is one.
+    #[must_use]
+    pub const fn new(key: &'k str) -> Self {
+        Self { key, tags: &[] }
+    }
+
+    /// Says what the value depends on: it ends with each of these tags.
+    ///
+    /// They are named whenever the value is asked for: one that was loaded without a tag that is named
+    /// now is loaded anew.
+    #[must_use]
+    pub const fn with_tags(mut self, tags: &'k [&'k str]) -> Self {
+        self.tags = tags;
+        self
+    }
+}
+
+impl<'k> From<&'k str> for Lookup<'k> {
+    fn from(key: &'k str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl<'k> From<&'k String> for Lookup<'k> {
+    fn from(key: &'k String) -> Self {
+        Self::new(key)
+    }
+}
+
+/// What a load failed with, for all who waited for it.
+#[derive(Debug, Clone)]
+struct Failure(Arc<Error>);
+
+impl Failure {
+    fn new(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// Returns what is told of a load whose task did not end.
+    fn lost(error: &JoinError) -> Self {
+        Self::new(match error.is_panic() {
+            true => panicked(),
+            false => Error::new(ErrorKind::Unavailable, LOAD)
+                .with_detail("the runtime that loaded it has ended: try again"),
+        })
+    }
+
+    /// Returns the error of one of them, which is as the loader told it.
+    fn error(self) -> Error {
+        match Arc::try_unwrap(self.0) {
+            Ok(error) => error,
+            Err(shared) => {
+                let told = Error::new(shared.kind(), shared.operation())
+                    .with_subject(shared.subject().to_owned())
+                    .with_detail(shared.detail().to_owned());
+                let told = match shared.retry_after() {
+                    Some(wait) => told.with_retry_after(wait),
+                    None => told,
+                };
+                told.with_source(shared)
+            }
+        }
+    }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Unexpected, LOAD).with_detail("the load has panicked")
+}
+
+impl CacheBuilder {
+    /// Sets how much memory the values of this process take: 256 MiB by default.
+    ///
+    /// A value counts by the bytes that it takes encoded, its key, and 256 bytes beside. What is
+    /// asked for more often stays (the policy W-TinyLFU, by `moka`).
+    #[must_use]
+    pub const fn with_bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Sets how much of the memory one tenant may take: a quarter by default. Its oldest values go
+    /// first; a value that is larger by itself is not kept.
+    #[must_use]
+    pub const fn with_bytes_of_a_tenant(mut self, bytes: usize) -> Self {
+        self.quota = Some(bytes);
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): nothing could be kept.
+    pub fn build(self) -> Result<Cache> {
+        let quarter = usize::try_from(self.bytes / 4).unwrap_or(usize::MAX);
+        let quota = self.quota.unwrap_or(quarter);
+        if self.bytes == 0 || quota == 0 {
+            return Err(Error::new(ErrorKind::InvalidSettings, "build cache")
+                .with_detail("it may take no memory: allow some, or do without a cache"));
+        }
+        Ok(Cache {
+            inner: Arc::new(Inner {
+                clock: self.clock,
+                near: Near::new(self.bytes),
+                tenants: Tenants::new(quota),
+                kinds: Mutex::default(),
+            }),
+        })
+    }
+}
+
+impl Cache {
+    /// Begins to say how much is kept.
+    #[must_use]
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder {
+            clock: Arc::new(SystemClock),
+            bytes: 256 * 1024 * 1024,
+            quota: None,
+        }
+    }
+
+    /// Returns a kind of values: one type under one name, in this whole cache.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): no kind can be called so, its values are of
+    ///   another type already, or the policy contradicts itself.
+    pub fn kind<T>(&self, name: &str, policy: CachePolicy) -> Result<CacheKind<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let kind = CacheKind::new(name, policy)?;
+        let mut kinds = self.inner.kinds.lock();
+        let value_type = CacheKind::<T>::value_type();
+        let known = kinds.entry(Arc::clone(&kind.name)).or_insert(value_type);
+        if *known != value_type {
+            return Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
+                .with_subject(name.to_owned())
+                .with_detail("its values are of another type already: choose another name"));
+        }
+        Ok(kind)
+    }
+
+    /// Returns the handle of one tenant.
+    #[must_use]
+    pub fn tenant(&self, tenant: TenantId) -> TenantCache {
+        TenantCache {
+            inner: Arc::clone(&self.inner),
+            tenant: self.inner.tenants.get(tenant),
+        }
+    }
+
+    /// Forgets everything, of all tenants, in this process.
+    pub fn clear(&self) {
+        self.inner.near.clear();
+    }
+
+    /// Returns how many bytes the values of a tenant take in this process.
+    #[must_use]
+    pub fn bytes_of(&self, tenant: TenantId) -> usize {
+        let known = self.inner.tenants.known(tenant);
+        known.map_or(0, |tenant| tenant.room.bytes())
+    }
+}
+
+impl TenantCache {
+    /// Returns the tenant.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.tenant.id
+    }
+
+    /// Returns what is known of a key: a value, that there is none (`Some(None)`), or nothing.
+    ///
+    /// # Errors
+    ///
+    /// None in this process.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has done nothing.
+    #[allow(
+        clippy::unused_async,
+        reason = "a shared level is asked over the network"
+    )]
+    pub async fn get<T>(
+        &self,
+        kind: &CacheKind<T>,
+        lookup: impl Into<Lookup<'_>>,
+    ) -> Result<Option<Option<Arc<T>>>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let now = self.inner.clock.monotonic();
+        Ok(match self.look(kind, lookup.into(), now) {
+            Found::Fresh { value, .. } => Some(downcast(value)),
+            Found::Stale { .. } | Found::Nothing => None,
+        })
+    }
+
+    /// Returns what is known of a key, or loads it; `None` where the loader found nothing.
+    ///
+    /// Whoever asks for a key at the same time shares one load, which runs in a task of its own, with
+    /// the loader of whoever came first. A load that fails is told to all of them, and not kept.
+    ///
+    /// # Errors
+    ///
+    /// - those of the loader.
+    /// - [`Unavailable`](ErrorKind::Unavailable): it took longer than
+    ///   [`with_load_timeout`](CachePolicy::with_load_timeout) allows; it goes on, and what it gives
+    ///   is kept.
+    /// - [`Unexpected`](ErrorKind::Unexpected): it has panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the load goes on, and what it gives is kept.
+    pub async fn get_or_load<T, F>(
+        &self,
+        kind: &CacheKind<T>,
+        lookup: impl Into<Lookup<'_>>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Option<Arc<T>>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        let lookup = lookup.into();
+        let now = self.inner.clock.monotonic();
+        match self.look(kind, lookup, now) {
+            Found::Fresh { value, is_due } => {
+                if is_due {
+                    drop(self.load(kind, lookup, load));
+                }
+                Ok(downcast(value))
+            }
+            Found::Stale {
+                value,
+                may_load: true,
+            } => {
+                let flight = self.load(kind, lookup, load);
+                match tokio::time::timeout(kind.policy.patience, flight.end()).await {
+                    Ok(Ok(value)) => Ok(downcast(value)),
+                    Ok(Err(Failure(error))) => {
+                        tracing::warn!(
+                            target: "tenantry::cache",
+                            kind = kind.name(),
+                            error = error.kind().as_str(),
+                            "a value past its time is used, for it cannot be loaded anew"
+                        );
+                        Ok(downcast(value))
+                    }
+                    // It goes on, and the next reader has what it gives.
+                    Err(_) => Ok(downcast(value)),
+                }
+            }
+            Found::Stale { value, .. } => Ok(downcast(value)),
+            Found::Nothing => {
+                let flight = self.load(kind, lookup, load);
+                let timeout = kind.policy.load_timeout;
+                let ended = tokio::time::timeout(timeout, flight.end()).await;
+                let value = ended.map_err(|_| {
+                    Error::new(ErrorKind::Unavailable, LOAD)
+                        .with_subject(kind.name().to_owned())
+                        .with_detail(format!("it takes longer than {timeout:?}, and goes on"))
+                })?;
+                value.map(downcast).map_err(Failure::error)
+            }
+        }
+    }
+
+    /// Forgets a key, and keeps loads that have begun from storing it.
+    ///
+    /// Call it after the change is committed: a load that begins in between would see the old value,
+    /// and keep it.
+    ///
+    /// # Errors
+    ///
+    /// None in this process.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is done or it is not; call it again.
+    #[allow(
+        clippy::unused_async,
+        reason = "a shared level is asked over the network"
+    )]
+    pub async fn invalidate<T>(&self, kind: &CacheKind<T>, key: &str) -> Result<()> {
+        let key = KeyRef::new(self.tenant.id, &kind.name, key).to_key(&kind.name);
+        self.inner.near.invalidate(&key);
+        Ok(())
+    }
+
+    /// Forgets all that depends on a tag.
+    ///
+    /// # Errors
+    ///
+    /// None in this process.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    #[allow(
+        clippy::unused_async,
+        reason = "a shared level is asked over the network"
+    )]
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        self.tenant.flush_tag(tag);
+        Ok(())
+    }
+
+    /// Forgets all that is known of the tenant, in one step, however much that is.
+    ///
+    /// # Errors
+    ///
+    /// None in this process.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    #[allow(
+        clippy::unused_async,
+        reason = "a shared level is asked over the network"
+    )]
+    pub async fn flush(&self) -> Result<()> {
+        self.tenant.flush();
+        Ok(())
+    }
+
+    fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>, now: Duration) -> Found {
+        let key = KeyRef::new(self.tenant.id, &kind.name, lookup.key);
+        self.inner.near.look(&self.tenant, key, lookup.tags, now)
+    }
+
+    /// Joins the load of a key that is under way, or begins one in a task of its own.
+    fn load<T, F>(
+        &self,
+        kind: &CacheKind<T>,
+        lookup: Lookup<'_>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Flight
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        let key = KeyRef::new(self.tenant.id, &kind.name, lookup.key).to_key(&kind.name);
+        let near = &self.inner.near;
+        near.flight(&self.tenant, key, lookup.tags, |ticket| {
+            let (inner, kind) = (Arc::clone(&self.inner), kind.clone());
+            tokio::spawn(async move {
+                let landing = Landing {
+                    inner: &inner,
+                    ticket,
+                };
+                let begun = inner.clock.monotonic();
+                let load = AssertUnwindSafe(async move { load().await });
+                let outcome = load
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| Err(panicked()));
+                let now = inner.clock.monotonic();
+                match outcome {
+                    Ok(value) => {
+                        let weight = value.as_ref().map_or(0, weight_of);
+                        let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
+                        let is_there = value.is_some();
+                        if let Some(times) = times(&kind.policy, is_there, begun, now) {
+                            inner
+                                .near
+                                .store(&landing.ticket, value.clone(), weight, times);
+                        }
+                        Ok(value)
+                    }
+                    Err(error) => {
+                        inner.near.rest(&landing.ticket, now.saturating_add(REST));
+                        Err(Failure::new(error))
+                    }
+                }
+            })
+        })
+    }
+}
+
+/// Returns when a value that was just loaded is what; nothing if it is not to be kept.
+fn times(policy: &CachePolicy, is_there: bool, begun: Duration, now: Duration) -> Option<Times> {
+    let lifetime = policy.lifetime(is_there)?;
+    // From the moment when it was asked for: it may be as old as that.
+    let until = begun.saturating_add(lifetime);
+    let head_start = policy.head_start(now.saturating_sub(begun));
+    Some(Times {
+        refresh_at: until.saturating_sub(head_start).max(begun),
+        until,
+        stale_until: match is_there {
+            true => until.saturating_add(policy.max_stale),
+            // That there was nothing once is no help to anybody.
+            false => until,
+        },
+    })
+}
+
+/// Returns about how many bytes a value takes: as many as it does in the shortest encoding.
+fn weight_of<T: Serialize>(value: &T) -> usize {
+    postcard::experimental::serialized_size(value).unwrap_or(usize::MAX)
+}
+
+/// Returns a value as what it is: a kind has one type.
+fn downcast<T: Send + Sync + 'static>(value: Value) -> Option<Arc<T>> {
+    value.and_then(|value| value.downcast().ok())
+}
+
+/// Says that a load has ended, also where its runtime ends.
+struct Landing<'l> {
+    inner: &'l Inner,
+    ticket: Ticket,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.inner.near.landed(&self.ticket);
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (values, bytes) = self.inner.near.size();
+        f.debug_struct("Cache")
+            .field("values", &values)
+            .field("bytes", &bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TenantCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantCache")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,293 @@
+//! The level in this process: values as they are, and the loads that are under way.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use moka::sync::Cache as Entries;
+use parking_lot::Mutex;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::Failure;
+use super::fence::{Epoch, Fence, Tenant};
+use super::key::{Key, KeyRef};
+
+/// How many parts the loads are in, each behind a lock of its own.
+const SHARDS: usize = 256;
+
+/// What an entry takes beside its key and its value.
+const OVERHEAD: usize = 256;
+
+/// A value of any type, or nothing.
+pub(super) type Value = Option<Arc<dyn Any + Send + Sync>>;
+
+/// What is kept of one key.
+pub(super) struct Entry {
+    pub(super) value: Value,
+    pub(super) times: Times,
+    fence: Fence,
+    weight: u32,
+    /// Until when nobody loads it anew, for the last who did so has failed; in nanoseconds.
+    rests_until: AtomicU64,
+}
+
+/// When a value is what, by the clock of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) refresh_at: Duration,
+    pub(super) until: Duration,
+    pub(super) stale_until: Duration,
+}
+
+/// A load that is under way, for all who wait for it.
+#[derive(Clone)]
+pub(super) struct Flight {
+    id: u64,
+    fence: Fence,
+    end: Shared<BoxFuture<'static, Result<Value, Failure>>>,
+    task: AbortHandle,
+}
+
+impl Flight {
+    pub(super) async fn end(self) -> Result<Value, Failure> {
+        self.end.await
+    }
+}
+
+/// What is known of a key.
+pub(super) enum Found {
+    /// A value; `is_due` says that it should be loaded anew, by somebody else.
+    Fresh {
+        value: Value,
+        is_due: bool,
+    },
+    /// A value that is past its time, and whether anybody may try to load it anew.
+    Stale {
+        value: Value,
+        may_load: bool,
+    },
+    Nothing,
+}
+
+/// The right to store what a load gives, if nothing is invalidated meanwhile.
+#[derive(Clone)]
+pub(super) struct Ticket {
+    id: u64,
+    pub(super) key: Key,
+    fence: Fence,
+}
+
+pub(super) struct Near {
+    entries: Entries<Key, Arc<Entry>, RandomState>,
+    flights: Box<[Mutex<HashMap<Key, Flight, RandomState>>]>,
+    hasher: RandomState,
+    epoch: Epoch,
+    ids: AtomicU64,
+}
+
+impl Near {
+    /// Keeps values up to so many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        let hasher = RandomState::new();
+        let entries = Entries::builder()
+            .max_capacity(bytes)
+            .weigher(|_: &Key, entry: &Arc<Entry>| entry.weight)
+            .eviction_listener(|_, entry: Arc<Entry>, _| {
+                entry.fence.tenant().room.give_back(entry.weight());
+            })
+            .build_with_hasher(hasher.clone());
+        Self {
+            entries,
+            flights: (0..SHARDS)
+                .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
+                .collect(),
+            hasher,
+            epoch: Epoch::default(),
+            ids: AtomicU64::new(0),
+        }
+    }
+
+    /// Looks what is known.
+    pub(super) fn look(
+        &self,
+        tenant: &Arc<Tenant>,
+        key: KeyRef<'_>,
+        tags: &[&str],
+        now: Duration,
+    ) -> Found {
+        let Some(entry) = self.entries.get(&key) else {
+            return Found::Nothing;
+        };
+        if !entry.fence.holds(tenant, &self.epoch) || !entry.fence.tells_of(tags) {
+            return Found::Nothing;
+        }
+        let Times {
+            refresh_at,
+            until,
+            stale_until,
+        } = entry.times;
+        if now < until {
+            return Found::Fresh {
+                value: entry.value.clone(),
+                is_due: now >= refresh_at && entry.may_load(now),
+            };
+        }
+        if now < stale_until {
+            return Found::Stale {
+                value: entry.value.clone(),
+                may_load: entry.may_load(now),
+            };
+        }
+        Found::Nothing
+    }
+
+    /// Returns the load of a key that is under way, if nothing was invalidated since it began, or
+    /// begins another.
+    pub(super) fn flight(
+        &self,
+        tenant: &Arc<Tenant>,
+        key: Key,
+        tags: &[&str],
+        start: impl FnOnce(Ticket) -> JoinHandle<Result<Value, Failure>>,
+    ) -> Flight {
+        let mut flights = self.shard(&key).lock();
+        if let Some(flight) = flights.get(&key)
+            && flight.fence.holds(tenant, &self.epoch)
+            && flight.fence.tells_of(tags)
+            // One whose runtime has ended tells nobody.
+            && !flight.task.is_finished()
+        {
+            return flight.clone();
+        }
+        let ticket = Ticket {
+            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            key: key.clone(),
+            // Before the load begins, and so before it reads anything.
+            fence: Fence::new(tenant, &self.epoch, tags),
+        };
+        let (id, fence) = (ticket.id, ticket.fence.clone());
+        let task = start(ticket);
+        let flight = Flight {
+            id,
+            fence,
+            task: task.abort_handle(),
+            end: task
+                .map(|ended| ended.unwrap_or_else(|error| Err(Failure::lost(&error))))
+                .boxed()
+                .shared(),
+        };
+        flights.insert(key, flight.clone());
+        flight
+    }
+
+    /// Keeps what a load gave, unless something of it was invalidated since it began; says whether it
+    /// did.
+    pub(super) fn store(&self, ticket: &Ticket, value: Value, weight: usize, times: Times) -> bool {
+        let Ticket { id, key, fence } = ticket;
+        let weight = weight.saturating_add(key.len() + OVERHEAD);
+        let tenant = fence.tenant();
+        if !tenant.room.has_place_for(weight) {
+            return false;
+        }
+        let entry = Arc::new(Entry {
+            value,
+            times,
+            fence: fence.clone(),
+            weight: u32::try_from(weight).unwrap_or(u32::MAX),
+            rests_until: AtomicU64::new(0),
+        });
+        let flights = self.shard(key).lock();
+        // Who invalidates a key takes its load away, under this lock. What else is invalidated from
+        // here on is told by the fence that stays with the value.
+        let is_current = flights.get(key).is_some_and(|flight| flight.id == *id);
+        if !is_current || !fence.holds(tenant, &self.epoch) {
+            return false;
+        }
+        let gone = tenant.room.take(key, &entry);
+        self.entries.insert(key.clone(), entry);
+        drop(flights);
+        for (key, entry) in gone {
+            // Another value may be in its place since.
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|kept| Arc::ptr_eq(&kept, &entry))
+            {
+                self.entries.invalidate(&key);
+            }
+        }
+        true
+    }
+
+    /// Says that a load has ended.
+    pub(super) fn landed(&self, ticket: &Ticket) {
+        let mut flights = self.shard(&ticket.key).lock();
+        if flights
+            .get(&ticket.key)
+            .is_some_and(|flight| flight.id == ticket.id)
+        {
+            flights.remove(&ticket.key);
+        }
+    }
+
+    /// Says that a load has failed: the value that there is rests for a while.
+    pub(super) fn rest(&self, ticket: &Ticket, until: Duration) {
+        if let Some(entry) = self.entries.get(&ticket.key) {
+            let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+            entry.rests_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets a key, and keeps those who load it from storing what they get.
+    pub(super) fn invalidate(&self, key: &Key) {
+        let mut flights = self.shard(key).lock();
+        flights.remove(key);
+        self.entries.invalidate(key);
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.epoch.end();
+        // What they take is freed in time; nobody is given any of them from here on.
+        self.entries.invalidate_all();
+    }
+
+    /// Returns how many values there are, and how many bytes they take.
+    pub(super) fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Flight, RandomState>> {
+        let hash = std::hash::BuildHasher::hash_one(&self.hasher, key);
+        // Other bits than those that choose the place in the part.
+        let index = usize::try_from(hash >> 56).unwrap_or_default() % SHARDS;
+        &self.flights[index]
+    }
+}
+
+impl Entry {
+    pub(super) fn weight(&self) -> usize {
+        usize::try_from(self.weight).unwrap_or(usize::MAX)
+    }
+
+    fn may_load(&self, now: Duration) -> bool {
+        now.as_nanos() >= u128::from(self.rests_until.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for Entry {
+    /// Without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("times", &self.times)
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
