@@ -669,3 +669,178 @@ async fn the_password_is_written_nowhere() {
     assert!(!written.contains(CANARY), "{written}");
     assert!(!shown.contains(CANARY), "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_cannot_be_sent_and_was_corrected_is_read_again_at_connect() {
+    let fixture = Fixture::open().await;
+    fixture.store_silently("first\n").await;
+    let error = TenantStore::postgres(fixture.settings()).await.unwrap_err();
+    assert!(error.detail().contains("kv://vault/db"), "{error}");
+    fixture.store_silently("first").await;
+    fixture.clock.advance(Duration::from_secs(10));
+    TenantStore::postgres(fixture.settings()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_connect_the_password_before_one_that_does_not_let_in_is_tried() {
+    for stored in ["mistyped", "first\n"] {
+        let fixture = Fixture::open().await;
+        let _followed = fixture.store().await;
+        fixture.put(stored).await;
+        TenantStore::postgres(fixture.settings())
+            .await
+            .map(drop)
+            .unwrap_or_else(|error| panic!("{stored:?}: {error:?}"));
+    }
+}
+
+/// A watch whose generations are set by hand.
+#[derive(Debug)]
+struct ByHand {
+    reference: SecretReference,
+    known: tokio::sync::watch::Sender<tenantry_core::SecretGenerations>,
+}
+
+fn generation(number: u64, text: &str) -> tenantry_core::SecretGeneration {
+    tenantry_core::SecretGeneration::new(number, None, Arc::new(Secret::new(text)))
+}
+
+#[async_trait::async_trait]
+impl tenantry_core::SecretWatch for ByHand {
+    fn reference(&self) -> &SecretReference {
+        &self.reference
+    }
+    fn generations(&self) -> tenantry_core::SecretGenerations {
+        self.known.borrow().clone()
+    }
+    async fn changed_from(&self, number: u64) -> tenantry_core::SecretGenerations {
+        let mut known = self.known.subscribe();
+        known
+            .wait_for(|known| known.current.number() != number)
+            .await
+            .unwrap()
+            .clone()
+    }
+    async fn report_failure(&self, _: u64) -> Result<tenantry_core::SecretGenerations> {
+        Ok(self.generations())
+    }
+}
+
+#[derive(Debug)]
+struct Source(Arc<ByHand>);
+
+#[async_trait::async_trait]
+impl tenantry_core::SecretResolver for Source {
+    async fn resolve(&self, _: &SecretReference) -> Result<Arc<Secret>> {
+        Ok(Arc::clone(self.0.known.borrow().current.secret()))
+    }
+}
+
+#[async_trait::async_trait]
+impl SecretSource for Source {
+    async fn watch(&self, _: &SecretReference) -> Result<Arc<dyn tenantry_core::SecretWatch>> {
+        Ok(Arc::clone(&self.0) as Arc<_>)
+    }
+}
+
+/// The follower tries the second for long; meanwhile one that was refused finds the third.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_try_of_a_password_takes_nothing_from_a_newer_one() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let fixture = Fixture::open().await;
+    let url = fixture.walled.app.url().to_owned();
+    let options: PgConnectOptions = url.parse().unwrap();
+    let (host, port) = (options.get_host().to_owned(), options.get_port());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy_port = listener.local_addr().unwrap().port();
+    let hold = Arc::new(AtomicBool::new(false));
+    let (held, release) = (
+        Arc::new(tokio::sync::Notify::new()),
+        Arc::new(tokio::sync::Notify::new()),
+    );
+    tokio::spawn({
+        let (hold, held, release) = (Arc::clone(&hold), Arc::clone(&held), Arc::clone(&release));
+        async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = tokio::net::TcpStream::connect((&*host, port))
+                    .await
+                    .unwrap();
+                let (hold, held, release) =
+                    (Arc::clone(&hold), Arc::clone(&held), Arc::clone(&release));
+                tokio::spawn(async move {
+                    let (mut from_client, mut to_client) = client.into_split();
+                    let (mut from_server, mut to_server) = server.into_split();
+                    tokio::spawn(async move {
+                        let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+                        let _ = to_server.shutdown().await;
+                    });
+                    let mut buffer = vec![0; 64 * 1024];
+                    while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+                        let bytes = &buffer[..length];
+                        if bytes.windows(14).any(|text| text == b"server_version")
+                            && hold.swap(false, Ordering::SeqCst)
+                        {
+                            held.notify_one();
+                            release.notified().await;
+                        }
+                        if to_client.write_all(bytes).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    let by_hand = Arc::new(ByHand {
+        reference: fixture.reference.clone(),
+        known: tokio::sync::watch::Sender::new(tenantry_core::SecretGenerations {
+            current: generation(0, "first"),
+            previous: None,
+        }),
+    });
+    let proxied = {
+        let (before, after) = url.split_once(&format!(":{port}")).unwrap();
+        let at = before.rfind('@').unwrap();
+        format!("{}@127.0.0.1:{proxy_port}{after}", &before[..at])
+    };
+    let settings = PostgresSettings::new(proxied)
+        .with_max_connections(4)
+        .with_password_from(
+            Arc::new(Source(Arc::clone(&by_hand))),
+            fixture.reference.clone(),
+        );
+    let (store, tenant) = (
+        TenantStore::postgres(settings).await.unwrap(),
+        TenantId::generate(),
+    );
+    read(&store, tenant).await.unwrap();
+    // A third that never was the password comes to be the newest while the third is looked for.
+    fixture.alter("second").await;
+    hold.store(true, Ordering::SeqCst);
+    by_hand
+        .known
+        .send_modify(|known| known.current = generation(1, "second"));
+    held.notified().await;
+    fixture.alter("third").await;
+    by_hand
+        .known
+        .send_modify(|known| known.current = generation(2, "third"));
+    fixture.cut_idle().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    read(&store, tenant).await.unwrap();
+    let work = store.tenant(tenant).begin().await.unwrap();
+    let of_third = fixture.processes().await;
+    release.notify_waiters();
+    release.notify_one();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    work.commit().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let now = fixture.processes().await;
+    read(&store, tenant).await.unwrap();
+    assert!(
+        now.iter().any(|pid| of_third.contains(pid)),
+        "a connection of the newest was closed"
+    );
+}

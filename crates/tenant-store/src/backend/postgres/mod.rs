@@ -122,7 +122,7 @@ impl PostgresBackend {
         let mut used = used.map_or(0, |used| used.number());
         let mut checked = Self::check(&options, settings, role).await;
         if let (Err(error), Some(watch)) = (&checked, &watch)
-            && error.kind() == ErrorKind::AuthenticationFailed
+            && is_of_password(error)
         {
             // As a pool does later: once more, with what the vault has now, or had before.
             let reported = watch.report_failure(used).await;
@@ -130,10 +130,7 @@ impl PostgresBackend {
             for other in others(&generations, used) {
                 let with_other = without_password.clone().password(other.secret().expose());
                 let outcome = Self::check(&with_other, settings, role).await;
-                let is_refused = outcome
-                    .as_ref()
-                    .is_err_and(|error| error.kind() == ErrorKind::AuthenticationFailed);
-                if !is_refused {
+                if !outcome.as_ref().is_err_and(is_of_password) {
                     (used, options, checked) = (other.number(), with_other, outcome);
                     break;
                 }
@@ -373,6 +370,16 @@ impl fmt::Debug for PostgresBackend {
 /// Returns a time-out in the unit of `statement_timeout`, as far as the server takes it.
 fn millis(timeout: Duration) -> u128 {
     timeout.as_millis().clamp(1, LONGEST_TIMEOUT)
+}
+
+/// Says whether another password may do better: of one that it cannot send, the driver says that the
+/// settings are wrong, and no more.
+fn is_of_password(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => true,
+        ErrorKind::InvalidSettings => error.detail().is_empty(),
+        _ => false,
+    }
 }
 
 /// The longest `statement_timeout` that the server takes, in milliseconds: 24 days.

@@ -1,6 +1,7 @@
 //! A password that changes while connections are in use.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tenantry_core::{Error, ErrorKind, SecretGeneration, SecretGenerations, Secre
 use tokio::task::AbortHandle;
 
 use super::error::{is_full, is_full_after_login, kind_of};
+use super::is_of_password;
 use super::session::close_idle;
 
 /// Follows the password of a pool.
@@ -135,7 +137,7 @@ impl Rotation {
 
 /// Says which secret is to blame for a login that the server refuses.
 pub(super) fn blame(watch: &dyn SecretWatch, error: Error) -> Error {
-    if error.kind() != ErrorKind::AuthenticationFailed {
+    if !is_of_password(&error) {
         return error;
     }
     error.with_detail(format!(
@@ -251,18 +253,23 @@ impl Shared {
     /// in, there is nothing to put in its place.
     async fn change_to(&self, generation: &SecretGeneration) {
         let mut pause = FIRST_PAUSE;
-        loop {
+        let mut may_make_room = true;
+        let before = loop {
+            // Another may go over to a newer one while this one is tried.
+            let before = self.used();
             match self.answer_to(generation).await {
-                Answer::LetsIn => break,
-                // The one that is asked for may be one that rests here.
-                Answer::IsFull => {
+                Answer::LetsIn => break before,
+                // The one that is asked for may be one that rests here; others may take the place of
+                // each that is closed.
+                Answer::IsFull if mem::take(&mut may_make_room) => {
                     if let Some(idle) = self.pool.try_acquire() {
                         let _ = idle.close().await;
                         if self.answer_to(generation).await == Answer::LetsIn {
-                            break;
+                            break before;
                         }
                     }
                 }
+                Answer::IsFull => {}
                 Answer::Refuses => {}
             }
             if pause == LONGEST_PAUSE {
@@ -278,8 +285,8 @@ impl Shared {
                 return;
             }
             pause = (2 * pause).min(LONGEST_PAUSE);
-        }
-        self.take(self.used(), generation);
+        };
+        self.take(before, generation);
         close_idle(&self.pool);
         tracing::info!(
             target: "tenantry::store",
