@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
@@ -54,15 +55,22 @@ impl Folders {
 fn text_of(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
     // What links lead to may be put in another's place between two steps, as Kubernetes does.
     for _ in 1..TRIES {
-        match text_now(roots, path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => std::thread::yield_now(),
+        match text_now(roots, path, Try::Again) {
+            Err(error) if error.kind() == ErrorKind::NotFound => std::thread::sleep(TRY_PAUSE),
             outcome => return outcome,
         }
     }
-    text_now(roots, path)
+    text_now(roots, path, Try::Last)
 }
 
-fn text_now(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
+/// Whether a link that leads nowhere may lead somewhere in a moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Try {
+    Again,
+    Last,
+}
+
+fn text_now(roots: &[Arc<Root>], path: &Path, which: Try) -> Result<Secret> {
     let mut is_one_missing = false;
     for root in roots {
         let folder = match root.path.canonicalize() {
@@ -78,9 +86,28 @@ fn text_now(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
         };
         root.was_there.store(true, Ordering::Relaxed);
         match folder.join(path).canonicalize() {
-            Ok(file) if file.starts_with(&folder) && file.is_file() => return text_in(&file),
+            Ok(file) if file.starts_with(&folder) && file.is_file() => {
+                return text_in(&file).map_err(|error| match (error.kind(), which) {
+                    // It was there a moment ago.
+                    (ErrorKind::NotFound, Try::Last) => {
+                        Error::new(ErrorKind::Unavailable, "read file").with_source(error)
+                    }
+                    _ => error,
+                });
+            }
             Err(cause) if !is_of_path(&cause) => return Err(failed(ErrorKind::NotFound, cause)),
-            Ok(_) | Err(_) => {}
+            Ok(file) if !file.starts_with(&folder) => {}
+            // A later folder's file is another one.
+            Ok(_) | Err(_) => match (link_on_the_way(&folder, path), which) {
+                (Link::None, _) | (Link::Whole, Try::Last) => {}
+                (Link::Broken, Try::Last) => {
+                    return Err(Error::new(ErrorKind::Unavailable, "read file")
+                        .with_detail("it is behind a link that leads nowhere"));
+                }
+                (Link::Whole | Link::Broken, Try::Again) => {
+                    return Err(Error::new(ErrorKind::NotFound, "read file"));
+                }
+            },
         }
     }
     let detail = match is_one_missing {
@@ -91,6 +118,27 @@ fn text_now(roots: &[Arc<Root>], path: &Path) -> Result<Secret> {
         false => "there is none in the folders that references may name: see with_folder",
     };
     Err(Error::new(ErrorKind::NotFound, "read file").with_detail(detail))
+}
+
+/// What stands on the way to a file that is not found.
+enum Link {
+    None,
+    Whole,
+    Broken,
+}
+
+fn link_on_the_way(folder: &Path, path: &Path) -> Link {
+    let mut links = path.ancestors().map(|part| folder.join(part));
+    let mut found = Link::None;
+    while let Some(part) = links.next().filter(|part| *part != *folder) {
+        if part.is_symlink() {
+            if !part.exists() {
+                return Link::Broken;
+            }
+            found = Link::Whole;
+        }
+    }
+    found
 }
 
 impl Root {
@@ -154,7 +202,8 @@ fn invalid(detail: impl Into<Cow<'static, str>>) -> Error {
 }
 
 /// How often a file is looked for that is not there.
-const TRIES: usize = 3;
+const TRIES: usize = 4;
+const TRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Vaults take no larger ones either.
 const LARGEST: usize = 25 * 1024;
