@@ -224,12 +224,15 @@ impl FileVault {
         let inner = Arc::clone(&self.inner);
         // It goes along: who drops this future lets nobody write before the write has ended.
         let turn = Arc::clone(&inner.write_turn).lock_owned().await;
-        blocking(move || {
+        let written = spawn_blocking(move || {
             let outcome = inner.write(change);
             drop(turn);
             outcome
+        });
+        written.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::CommitUnknown, WRITE)
+                .with_detail("it has panicked, or the runtime has ended: read it"))
         })
-        .await
     }
 }
 
