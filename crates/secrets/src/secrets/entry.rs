@@ -12,7 +12,7 @@ use tenantry_core::{
     Error, ErrorKind, Result, RetiringGeneration, SecretGeneration, SecretGenerations,
     SecretLocation, SecretReference, SecretScheme,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use super::policy::CachePolicy;
@@ -22,19 +22,37 @@ use crate::vault::{SecretRecord, Validity};
 /// A read that is under way, for all who wait for it.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
+    pub(super) ticket: Ticket,
     end: Shared<BoxFuture<'static, Result<(), Failure>>>,
     task: AbortHandle,
+}
+
+/// Which read it is, and how much of what was asked for it answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticket {
+    id: u64,
+    /// It began after so many demands.
+    covers: u64,
+}
+
+impl Ticket {
+    /// Says whether the read began after a demand.
+    pub(super) const fn answers(self, demand: u64) -> bool {
+        self.covers >= demand
+    }
 }
 
 impl Flight {
     /// Returns the read that a task does; `lost` says what is told if the task does not end.
     pub(super) fn of(
+        ticket: Ticket,
         task: JoinHandle<Result<(), Failure>>,
         lost: fn(&JoinError) -> Failure,
     ) -> Self {
         let handle = task.abort_handle();
         let end = task.map(move |ended| ended.unwrap_or_else(|error| Err(lost(&error))));
         Self {
+            ticket,
             end: end.boxed().shared(),
             task: handle,
         }
@@ -52,15 +70,33 @@ impl Flight {
 
 /// What a read failed with, for all who waited for it.
 #[derive(Debug, Clone)]
-pub(super) struct Failure(Arc<Error>);
+pub(super) struct Failure {
+    error: Arc<Error>,
+    is_lost: bool,
+}
 
 impl Failure {
     pub(super) fn new(error: Error) -> Self {
-        Self(Arc::new(error))
+        Self {
+            error: Arc::new(error),
+            is_lost: false,
+        }
+    }
+
+    /// Returns that of a read which ended with its runtime: it tells nothing of the vault.
+    pub(super) fn lost(error: Error) -> Self {
+        Self {
+            error: Arc::new(error),
+            is_lost: true,
+        }
+    }
+
+    pub(super) const fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     pub(super) fn kind(&self) -> ErrorKind {
-        self.0.kind()
+        self.error.kind()
     }
 
     /// Returns the error of one of them.
@@ -69,7 +105,7 @@ impl Failure {
             // As the secret of another tenant answers, which is not looked for at all.
             return missing(operation, reference);
         }
-        told(operation, reference.to_string(), Arc::clone(&self.0))
+        told(operation, reference.to_string(), Arc::clone(&self.error))
     }
 
     fn forbids(&self) -> bool {
@@ -97,6 +133,8 @@ pub(super) struct Entry {
     pub(super) reference: SecretReference,
     state: Mutex<State>,
     numbers: watch::Sender<u64>,
+    /// Wakes who reads it time and again.
+    pub(super) outdated: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -110,11 +148,18 @@ struct State {
     failed: Option<Failed>,
     failures: u32,
     flight: Option<Flight>,
-    /// A read that begins when the one under way has ended.
-    renewal: Option<Flight>,
-    /// The version that was switched off here, until a read begins that can tell what became of it.
-    switched_off: Option<Box<str>>,
-    reported: Option<Duration>,
+    /// How many there were, and which of them was the last to end.
+    flights: u64,
+    settled: u64,
+    /// How often something has happened after which what was read before says nothing any more.
+    demands: u64,
+    /// How many of them a read has answered.
+    answered: u64,
+    /// The versions that were switched off here, each with its demand: no read that began before tells
+    /// what became of it.
+    switched_off: Vec<(Box<str>, u64)>,
+    /// When somebody has said last that a value did not work, and the demand of that.
+    reported: Option<(Duration, u64)>,
     used: Duration,
     /// When it may be read next because somebody has heard of a new value, and whether it will be.
     push_after: Duration,
@@ -178,9 +223,10 @@ pub(super) enum Found {
 pub(super) enum Reaction {
     /// It is over already, or the vault was read for it just now.
     Nothing,
-    /// It is being read for another who has said the same.
-    Join,
-    ReadAnew,
+    /// Another has said the same, and it is being read for that.
+    Join(u64),
+    /// It is to be read for this.
+    Read(u64),
 }
 
 /// How a value came about.
@@ -213,6 +259,7 @@ impl Entry {
                 ..State::default()
             }),
             numbers: watch::Sender::new(0),
+            outdated: Notify::new(),
         }
     }
 
@@ -286,20 +333,41 @@ impl Entry {
     }
 
     /// Returns the read that is under way, or the one that `start` begins.
-    pub(super) fn flight(&self, start: impl FnOnce() -> Flight) -> Flight {
+    pub(super) fn flight(&self, start: impl FnOnce(Ticket) -> Flight) -> Flight {
         let mut state = self.state.lock();
-        state.forget_ended();
-        state.flight.get_or_insert_with(start).clone()
+        if let Some(flight) = state.flight.take_if(|flight| !flight.has_ended()) {
+            return state.flight.insert(flight).clone();
+        }
+        state.flights += 1;
+        let ticket = Ticket {
+            id: state.flights,
+            covers: state.demands,
+        };
+        state.flight.insert(start(ticket)).clone()
     }
 
-    /// Says that no read is under way any more, however it ended.
-    pub(super) fn landed(&self) {
-        self.state.lock().flight = None;
+    /// Says that a read is under way no more, however it ended, or that nobody waits for it any longer.
+    pub(super) fn landed(&self, ticket: Ticket) {
+        let is_it = |flight: &mut Flight| flight.ticket.id == ticket.id;
+        self.state.lock().flight.take_if(is_it);
+    }
+
+    /// Asks for a read that begins after this call; returns what tells it from earlier ones.
+    pub(super) fn demand(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.demands += 1;
+        state.demands
+    }
+
+    /// Says whether a read has answered a demand.
+    pub(super) fn has_answered(&self, demand: u64) -> bool {
+        self.state.lock().answered >= demand
     }
 
     /// Takes note of what a read gave; returns the generation that took another's place, if one did.
     pub(super) fn settle(
         &self,
+        ticket: Ticket,
         outcome: Result<SecretRecord>,
         policy: &CachePolicy,
         now: Duration,
@@ -307,12 +375,23 @@ impl Entry {
     ) -> Result<Option<SecretGeneration>, Failure> {
         let mut state = self.state.lock();
         state.forget_past(wall);
-        state.forget_ended();
-        let outcome = outcome.and_then(|record| match &state.switched_off {
+        if ticket.id < state.settled {
+            // A later one was quicker.
+            return outcome.map(|_| None).map_err(Failure::new);
+        }
+        state.settled = ticket.id;
+        let is_off = |record: &SecretRecord| {
+            let mut off = state.switched_off.iter();
+            off.any(|(off, demand)| {
+                *demand > ticket.covers && is_version(record.version.as_deref(), off)
+            })
+        };
+        let outcome = outcome.and_then(|record| match is_off(&record) {
             // It was read before it was switched off.
-            Some(off) if record.version.as_deref() == Some(off) => Err(switched_off()),
-            _ => Ok(record),
+            true => Err(switched_off()),
+            false => Ok(record),
         });
+        state.answered = ticket.covers;
         let record = match outcome {
             Ok(record) => record,
             Err(error) => {
@@ -339,15 +418,18 @@ impl Entry {
         state.failures = 0;
         // What the vault has refused meanwhile is no value to go back to.
         let was_usable = state.fresh.is_some();
+        state
+            .switched_off
+            .retain(|(_, demand)| *demand > ticket.covers);
         let mut fresh = Freshness::new(record.validity, policy, now);
-        if state.renewal.is_some() {
+        if ticket.covers < state.demands {
             // Something has changed since this read began, or somebody says so.
             (fresh.refresh_at, fresh.until) = (now, now);
         }
         state.fresh = Some(fresh);
         let is_new = !state.current.as_ref().is_some_and(|current| {
             let is_same_version = match (current.version(), record.version.as_deref()) {
-                (Some(known), Some(read)) => known == read,
+                (Some(known), Some(read)) => known.eq_ignore_ascii_case(read),
                 _ => false,
             };
             // Stored twice it is no other value, and the one before is still the one before.
@@ -378,20 +460,23 @@ impl Entry {
         Ok(Some(generation).filter(|_| number > 0))
     }
 
-    /// Says that something was written: what is known is read again before it is used, or is stale.
-    pub(super) fn outdate(&self, now: Duration) {
+    /// Says that something was written: what is known is read again before it is used, or is stale. As
+    /// [`demand`](Self::demand) returns what asks for that.
+    pub(super) fn outdate(&self, now: Duration) -> u64 {
         let mut state = self.state.lock();
-        if let Some(fresh) = &mut state.fresh {
-            fresh.until = fresh.until.min(now);
-            fresh.refresh_at = fresh.refresh_at.min(now);
-        }
+        let demand = state.outdate(now);
+        drop(state);
+        self.outdated.notify_one();
+        demand
     }
 
-    /// Says that a version was switched off, whatever comes of reading it again.
-    pub(super) fn switch_off(&self, version: &str, policy: &CachePolicy, now: Duration) {
-        let is_it = |generation: &SecretGeneration| generation.version() == Some(version);
+    /// Says that a version was switched off, whatever comes of reading it again; as
+    /// [`outdate`](Self::outdate).
+    pub(super) fn switch_off(&self, version: &str, policy: &CachePolicy, now: Duration) -> u64 {
+        let is_it = |generation: &SecretGeneration| is_version(generation.version(), version);
         let mut state = self.state.lock();
-        state.switched_off = Some(version.into());
+        let demand = state.outdate(now);
+        state.switched_off.push((version.into(), demand));
         state
             .previous
             .take_if(|previous| is_it(&previous.generation));
@@ -402,6 +487,9 @@ impl Entry {
                 until: now.saturating_add(policy.negative),
             });
         }
+        drop(state);
+        self.outdated.notify_one();
+        demand
     }
 
     /// Returns the generations, if there is any.
@@ -421,19 +509,20 @@ impl Entry {
     /// Says that a value did not work; returns what may be done about it now.
     pub(super) fn report(&self, number: u64, interval: Duration, now: Duration) -> Reaction {
         let mut state = self.state.lock();
-        state.forget_ended();
         let is_current = state
             .current
             .as_ref()
             .is_some_and(|current| current.number() == number);
-        let is_early = state
-            .reported
-            .is_some_and(|last| now < last.saturating_add(interval));
-        match (is_current, is_early) {
-            (true, true) if state.flight.is_some() || state.renewal.is_some() => Reaction::Join,
-            (true, false) => {
-                state.reported = Some(now);
-                Reaction::ReadAnew
+        let last = state.reported;
+        let early = last.filter(|(last, _)| now < last.saturating_add(interval));
+        match (is_current, early) {
+            (true, None) => {
+                state.demands += 1;
+                state.reported = Some((now, state.demands));
+                Reaction::Read(state.demands)
+            }
+            (true, Some((_, demand))) if state.flight.is_some() && state.answered < demand => {
+                Reaction::Join(demand)
             }
             _ => Reaction::Nothing,
         }
@@ -467,26 +556,11 @@ impl Entry {
         next.saturating_sub(now)
     }
 
-    /// Returns a read that begins after this call: the one that waits for that already, or the one that
-    /// `start` makes wait for the read under way, if there is any.
-    pub(super) fn renewal(&self, start: impl FnOnce(Option<Flight>) -> Flight) -> Flight {
-        let mut state = self.state.lock();
-        state.forget_ended();
-        let earlier = state.flight.clone();
-        state.renewal.get_or_insert_with(|| start(earlier)).clone()
-    }
-
-    /// Says that the read begins now, so that whoever wants a later one does not join it.
-    pub(super) fn begin_renewal(&self) {
-        let mut state = self.state.lock();
-        state.renewal = None;
-        state.switched_off = None;
-    }
-
-    /// Returns the read that is under way or waits, the last to begin.
-    pub(super) fn awaited(&self) -> Option<Flight> {
+    /// Returns how long a read that has failed is not tried again.
+    pub(super) fn backoff(&self, now: Duration) -> Duration {
         let state = self.state.lock();
-        state.renewal.clone().or_else(|| state.flight.clone())
+        let failed = state.failed.as_ref();
+        failed.map_or(Duration::ZERO, |failed| failed.until.saturating_sub(now))
     }
 
     /// Says that somebody has heard of a new value; returns how long to wait before it is read, or
@@ -513,16 +587,24 @@ impl Drop for Pushed {
 }
 
 impl State {
-    /// Lets go of reads that have ended with their runtime.
-    fn forget_ended(&mut self) {
-        self.flight.take_if(|flight| flight.has_ended());
-        self.renewal.take_if(|renewal| renewal.has_ended());
+    fn outdate(&mut self, now: Duration) -> u64 {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.until = fresh.until.min(now);
+            fresh.refresh_at = fresh.refresh_at.min(now);
+        }
+        self.demands += 1;
+        self.demands
     }
 
     /// Lets go of the value before, which nobody uses any more.
     fn forget_past(&mut self, wall: DateTime<Utc>) {
         self.previous.take_if(|previous| previous.retire_at <= wall);
     }
+}
+
+/// Says whether a version is called so: vaults do not tell upper from lower case.
+fn is_version(version: Option<&str>, called: &str) -> bool {
+    version.is_some_and(|version| version.eq_ignore_ascii_case(called))
 }
 
 fn switched_off() -> Error {

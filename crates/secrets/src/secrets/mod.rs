@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use self::budget::{Gate, Purpose};
-use self::entry::{Entry, Failure, Flight, Found, How, Pushed, forbids};
+use self::entry::{Entry, Failure, Flight, Found, How, Pushed, Ticket, forbids};
 pub use self::event_grid::AcceptedEvent;
 pub use self::policy::CachePolicy;
 pub use self::rotation::{Credential, ExpiringSecret, Rotated};
@@ -41,6 +41,9 @@ const RESOLVE: &str = "resolve secret";
 
 /// Of how many entries at most one is forgotten at once, those that are missed least.
 const FORGOTTEN: usize = 16;
+
+/// How often a read is begun anew whose runtime has ended: it may be one's own that does.
+const TRIES: u32 = 16;
 
 /// How often a vault that does not answer is asked for a value that somebody has told of.
 const PUSH_TRIES: u32 = 8;
@@ -351,7 +354,7 @@ impl Inner {
             Found::Failed(failure) => return Err(failure),
             Found::Nothing => {}
         }
-        let outcome = self.read(entry).end().await;
+        let outcome = self.read_or_join(entry).await;
         match entry.look(self.clock.monotonic(), self.clock.now()) {
             Found::Value {
                 generation, how, ..
@@ -374,11 +377,11 @@ impl Inner {
 
     /// Begins to read a secret, or joins who has begun.
     fn read(self: &Arc<Self>, entry: &Arc<Entry>) -> Flight {
-        entry.flight(|| {
+        entry.flight(|ticket| {
             let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
             // In a task of its own: whoever began it may go away.
             let task = tokio::spawn(async move {
-                let landing = Landing(&entry);
+                let landing = Landing(&entry, ticket);
                 let span = tracing::info_span!(
                     target: "tenantry::secrets",
                     "read secret",
@@ -389,7 +392,7 @@ impl Inner {
                     .await
                     .unwrap_or_else(|_| Err(panicked()));
                 let (now, wall) = (inner.clock.monotonic(), inner.clock.now());
-                let settled = entry.settle(outcome, &inner.policy, now, wall);
+                let settled = entry.settle(ticket, outcome, &inner.policy, now, wall);
                 drop(landing);
                 settled.map(|changed| {
                     if let Some(generation) = changed {
@@ -403,24 +406,37 @@ impl Inner {
                     }
                 })
             });
-            Flight::of(task, lost)
+            Flight::of(ticket, task, lost)
         })
     }
 
-    /// Reads a secret by a call that begins after this one, in a task of its own.
-    fn read_anew(self: &Arc<Self>, entry: &Arc<Entry>) -> Flight {
-        entry.renewal(|earlier| {
-            let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
-            let task = tokio::spawn(async move {
-                if let Some(earlier) = earlier {
-                    // It may have begun before what it is asked for was there.
-                    let _ = earlier.end().await;
-                }
-                entry.begin_renewal();
-                inner.read(&entry).end().await
-            });
-            Flight::of(task, lost)
-        })
+    /// Waits for a read of a secret, whoever has begun it.
+    async fn read_or_join(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), Failure> {
+        self.read_since(entry, 0).await
+    }
+
+    /// Waits for a read of a secret that has begun after a demand.
+    ///
+    /// Others may read in runtimes of their own, which end, or rest and do nothing: then it is read in
+    /// this one.
+    async fn read_since(self: &Arc<Self>, entry: &Arc<Entry>, demand: u64) -> Result<(), Failure> {
+        // Nothing that reads takes longer.
+        let patience = self.policy.deadline.saturating_mul(2);
+        let mut tries = TRIES;
+        loop {
+            let flight = self.read(entry);
+            let ticket = flight.ticket;
+            let Ok(outcome) = tokio::time::timeout(patience, flight.end()).await else {
+                entry.landed(ticket);
+                continue;
+            };
+            match outcome {
+                Err(failure) if failure.is_lost() && tries > 0 => tries -= 1,
+                outcome if ticket.answers(demand) => return outcome,
+                // It began too early to tell.
+                _ => {}
+            }
+        }
     }
 
     /// Has a secret read that somebody has heard of; says whether it is known here.
@@ -441,14 +457,14 @@ impl Inner {
             let (pause, pushed) = due;
             tokio::time::sleep(pause).await;
             drop(pushed);
-            match self.read_anew(&entry).end().await {
+            match self.read_since(&entry, entry.demand()).await {
                 Err(failure) if failure.kind().is_retryable() => {
                     let now = self.clock.monotonic();
                     let Some((pause, pushed)) = entry.push(now) else {
                         // Somebody has heard of it since, and has it read in place of this.
                         return;
                     };
-                    due = (pause.max(entry.pause(now)), pushed);
+                    due = (pause.max(entry.backoff(now)), pushed);
                 }
                 _ => return,
             }
@@ -558,11 +574,13 @@ fn in_runtime(operation: &'static str) -> Result<()> {
 
 /// Returns what is told of a read whose task did not end.
 fn lost(error: &JoinError) -> Failure {
-    Failure::new(match error.is_panic() {
-        true => panicked(),
-        false => Error::new(ErrorKind::Unavailable, RESOLVE)
-            .with_detail("the runtime that read it has ended"),
-    })
+    match error.is_panic() {
+        true => Failure::new(panicked()),
+        false => Failure::lost(
+            Error::new(ErrorKind::Unavailable, RESOLVE)
+                .with_detail("the runtime that read it has ended"),
+        ),
+    }
 }
 
 fn panicked() -> Error {
@@ -570,11 +588,11 @@ fn panicked() -> Error {
 }
 
 /// Says that a read has ended, also when its runtime ends.
-struct Landing<'e>(&'e Entry);
+struct Landing<'e>(&'e Entry, Ticket);
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        self.0.landed();
+        self.0.landed(self.1);
     }
 }
 

@@ -1,14 +1,16 @@
 //! The side that writes: new versions, and the way from one to the next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
 
 use super::Secrets;
 use super::budget::Purpose;
-use super::entry::{later, told};
+use super::entry::{Entry, later, told};
 use crate::vault::{SecretAttributes, Validity};
 
 const PUT: &str = "put new version";
@@ -114,9 +116,17 @@ impl Secrets {
                 vault.put(name, value, attributes)
             })
             .await
+            .inspect_err(|error| {
+                if error.kind() == ErrorKind::CommitUnknown {
+                    self.inner.read_soon(reference);
+                }
+            })
             .map_err(|error| about(operation, reference, error))?;
         self.tell_write(operation, reference, &stored.version);
-        self.read_now(reference).await;
+        if let Some(entry) = self.inner.known(reference) {
+            let demand = entry.outdate(self.inner.clock.monotonic());
+            self.read_now(&entry, demand).await;
+        }
         reference.with_version(&stored.version)
     }
 
@@ -242,14 +252,19 @@ impl Secrets {
             .await
             .map_err(|error| about(operation, reference, error))?;
         self.tell_write(operation, reference, version);
-        // It may be the newest as well.
-        for reference in [reference, &format!("kv://{vault}/{name}").parse()?] {
-            if let Some(entry) = self.inner.known(reference) {
-                let now = self.inner.clock.monotonic();
-                entry.switch_off(version, &self.inner.policy, now);
-            }
-            self.read_now(reference).await;
-        }
+        // It may be the newest as well. Both are refused before either is read.
+        let newest = format!("kv://{vault}/{name}").parse()?;
+        let entries = [reference, &newest].map(|reference| self.inner.known(reference));
+        let switched_off = entries.into_iter().flatten().map(|entry| {
+            let now = self.inner.clock.monotonic();
+            let demand = entry.switch_off(version, &self.inner.policy, now);
+            (entry, demand)
+        });
+        let switched_off: Vec<_> = switched_off.collect();
+        let reads = switched_off
+            .iter()
+            .map(|(entry, demand)| self.read_now(entry, *demand));
+        join_all(reads).await;
         Ok(())
     }
 
@@ -308,13 +323,10 @@ impl Secrets {
     }
 
     /// Has those who follow a secret here see what was written.
-    async fn read_now(&self, reference: &SecretReference) {
-        if let Some(entry) = self.inner.known(reference) {
-            entry.outdate(self.inner.clock.monotonic());
-            // What was written is written, whatever comes of the read.
-            if self.inner.read_anew(&entry).end().await.is_err() {
-                self.inner.read_soon(reference);
-            }
+    async fn read_now(&self, entry: &Arc<Entry>, demand: u64) {
+        // What was written is written, whatever comes of the read.
+        if self.inner.read_since(entry, demand).await.is_err() {
+            self.inner.read_soon(&entry.reference);
         }
     }
 }

@@ -48,25 +48,36 @@ impl Watch {
 
 /// Reads a secret time and again, until nobody follows it any more.
 async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>) {
+    let mut shortest = SHORTEST_PAUSE;
     loop {
         let pause = match (inner.upgrade(), entry.upgrade()) {
             (Some(inner), Some(entry)) => entry.pause(inner.clock.monotonic()),
             _ => return,
         };
-        tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;
+        tokio::time::sleep(shortest).await;
+        let Some(outdated) = entry.upgrade() else {
+            return;
+        };
+        let woken = outdated.outdated.notified();
+        let _ = tokio::time::timeout(pause.saturating_sub(shortest), woken).await;
+        drop(outdated);
         let (Some(inner), Some(entry)) = (inner.upgrade(), entry.upgrade()) else {
             return;
         };
         // Another may have read it meanwhile. What it fails with stands in the entry, and decides how
-        // long it is left alone.
-        if entry.pause(inner.clock.monotonic()).is_zero() {
-            let _ = inner.read(&entry).end().await;
+        // long it is left alone, though for no shorter than a moment.
+        shortest = SHORTEST_PAUSE;
+        if entry.pause(inner.clock.monotonic()).is_zero()
+            && inner.read_or_join(&entry).await.is_err()
+        {
+            shortest = PAUSE_AFTER_FAILURE;
         }
     }
 }
 
 /// However short a time values are kept.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl SecretWatch for Watch {
@@ -95,6 +106,12 @@ impl SecretWatch for Watch {
             if known.current.number() != number {
                 return known;
             }
+            if in_runtime(REPORT).is_err() {
+                if numbers.changed().await.is_err() {
+                    return known;
+                }
+                continue;
+            }
             // Who read it time and again may have done so in a runtime that has ended.
             drop(Self::begin(&self.inner, &self.entry));
             let a_while = self.inner.policy.time_to_live.max(SHORTEST_PAUSE);
@@ -117,11 +134,11 @@ impl SecretWatch for Watch {
                 "secret was refused where it was used"
             );
             let outcome = match reaction {
-                Reaction::ReadAnew => self.inner.read_anew(&self.entry).end().await,
-                _ => match self.entry.awaited() {
-                    Some(read) => read.end().await,
-                    None => Ok(()),
-                },
+                Reaction::Join(demand) if self.entry.has_answered(demand) => Ok(()),
+                Reaction::Join(demand) | Reaction::Read(demand) => {
+                    self.inner.read_since(&self.entry, demand).await
+                }
+                Reaction::Nothing => Ok(()),
             };
             outcome.map_err(|failure| failure.error(REPORT, &self.entry.reference))?;
         }

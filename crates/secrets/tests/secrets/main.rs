@@ -5,6 +5,7 @@
 mod cache;
 mod canary;
 mod places;
+mod races;
 mod rotation;
 mod vault;
 mod watch;
