@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Cache`], [`TenantCache`] | what was loaded: the handle of a service, and that of one tenant |
 //! | [`CacheKind`], [`CachePolicy`], [`Lookup`] | one type under one name, how long it is kept, and what it depends on |
+//! | `RedisSettings`, feature `redis` | a level that several processes share |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
@@ -13,12 +14,19 @@
 //!
 //! # What it is not
 //!
-//! - No sessions yet, and no backend that several processes share.
+//! - No sessions yet, and rate limits of one process.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
 mod limit;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg_attr(
+    not(any(test, feature = "redis")),
+    allow(dead_code, reason = "used by each backend")
+)]
+mod shared;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/cache.md")]
@@ -30,3 +38,5 @@ pub use self::limit::{
     Decision, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing, TenantLimiter,
 };
 pub use self::memory::MemoryLimits;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisSettings;

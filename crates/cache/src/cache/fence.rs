@@ -127,6 +127,10 @@ impl Fence {
         &self.tenant
     }
 
+    pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(|(tag, _)| &*tag.name)
+    }
+
     /// Says whether nothing of it was invalidated since, for who sees the tenant like this.
     pub(super) fn holds(&self, tenant: &Arc<Tenant>, epoch: &Epoch) -> bool {
         let is_current = |(tag, generation): &(Arc<Tag>, u64)| {

@@ -39,6 +39,18 @@ impl<'k> KeyRef<'k> {
 }
 
 impl Key {
+    pub(super) const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    pub(super) const fn kind(&self) -> &Arc<str> {
+        &self.kind
+    }
+
+    pub(super) const fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
     /// Returns how many bytes the text takes.
     pub(super) fn len(&self) -> usize {
         self.text.len()

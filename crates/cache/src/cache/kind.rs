@@ -151,6 +151,7 @@ impl CachePolicy {
 pub struct CacheKind<T> {
     pub(super) name: Arc<str>,
     pub(super) policy: Arc<CachePolicy>,
+    pub(super) schema: u32,
     values: PhantomData<fn() -> T>,
 }
 
@@ -172,12 +173,22 @@ impl<T: 'static> CacheKind<T> {
             Ok(()) => Ok(Self {
                 name: name.into(),
                 policy: Arc::new(policy),
+                schema: 0,
                 values: PhantomData,
             }),
             Err(detail) => Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
                 .with_subject(name.to_owned())
                 .with_detail(detail)),
         }
+    }
+
+    /// Says which form the values have where other processes read them: count it up whenever the fields
+    /// of the type change. While old and new processes run side by side, each reads what it has written
+    /// itself, and each invalidates both.
+    #[must_use]
+    pub const fn with_schema(mut self, schema: u32) -> Self {
+        self.schema = schema;
+        self
     }
 
     /// Returns the name.
@@ -196,6 +207,7 @@ impl<T> Clone for CacheKind<T> {
         Self {
             name: Arc::clone(&self.name),
             policy: Arc::clone(&self.policy),
+            schema: self.schema,
             values: PhantomData,
         }
     }
@@ -206,6 +218,7 @@ impl<T> fmt::Debug for CacheKind<T> {
         f.debug_struct("CacheKind")
             .field("name", &self.name)
             .field("policy", &self.policy)
+            .field("schema", &self.schema)
             .finish()
     }
 }

@@ -1,6 +1,9 @@
 //! The cache: the handle of a service, and that of one tenant.
 
+mod far;
 mod fence;
+#[cfg(test)]
+mod interleavings;
 mod key;
 mod kind;
 mod near;
@@ -10,7 +13,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -20,10 +23,12 @@ use serde::de::DeserializeOwned;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
 use tokio::task::JoinError;
 
+use self::far::{Far, Turn};
 use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
 pub use self::kind::{CacheKind, CachePolicy};
 use self::near::{Flight, Found, Near, Ticket, Times, Value};
+use crate::shared::{Invalidation, Kept, Listener, SharedLevel, Slot, wire};
 
 const LOAD: &str = "load into cache";
 
@@ -52,7 +57,7 @@ const REST: Duration = Duration::from_secs(1);
 /// assert_eq!(name.as_deref().map(String::as_str), Some("Ada"));
 ///
 /// tenant.invalidate(&names, "7").await?;
-/// assert!(tenant.get(&names, "7").await?.is_none());
+/// assert!(tenant.get(&names, "7").await.is_none());
 /// # Ok(())
 /// # }
 /// ```
@@ -64,6 +69,7 @@ pub struct Cache {
 struct Inner {
     clock: SharedClock,
     near: Near,
+    far: Option<Arc<Far>>,
     tenants: Tenants,
     /// What type the values of each kind are of.
     kinds: Mutex<HashMap<Arc<str>, TypeId>>,
@@ -75,6 +81,7 @@ pub struct CacheBuilder {
     clock: SharedClock,
     bytes: u64,
     quota: Option<usize>,
+    level: Option<Arc<dyn SharedLevel>>,
 }
 
 /// Keeps what was loaded of one tenant, and of no other; cheap to clone.
@@ -199,6 +206,28 @@ impl CacheBuilder {
         self
     }
 
+    /// Keeps values in a Redis as well, which other processes share.
+    ///
+    /// It need not be there: a cache that does not answer is done without.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the URL or the prefix is none.
+    /// - [`Unsupported`](ErrorKind::Unsupported): it is called outside a runtime of Tokio, in which it
+    ///   listens to the server.
+    #[cfg(feature = "redis")]
+    pub fn with_redis(self, settings: &crate::RedisSettings) -> Result<Self> {
+        let level = crate::redis::RedisLevel::new(settings)?;
+        Ok(self.with_level(Arc::new(level)))
+    }
+
+    /// Keeps values in a level that several processes share as well.
+    #[cfg(any(test, feature = "redis"))]
+    pub(crate) fn with_level(mut self, level: Arc<dyn SharedLevel>) -> Self {
+        self.level = Some(level);
+        self
+    }
+
     /// Builds it.
     ///
     /// # Errors
@@ -211,14 +240,20 @@ impl CacheBuilder {
             return Err(Error::new(ErrorKind::InvalidSettings, "build cache")
                 .with_detail("it may take no memory: allow some, or do without a cache"));
         }
-        Ok(Cache {
-            inner: Arc::new(Inner {
-                clock: self.clock,
-                near: Near::new(self.bytes),
-                tenants: Tenants::new(quota),
-                kinds: Mutex::default(),
-            }),
-        })
+        let clock = Arc::clone(&self.clock);
+        let far = self.level.map(|level| Arc::new(Far::new(level, clock)));
+        let inner = Arc::new(Inner {
+            clock: self.clock,
+            near: Near::new(self.bytes, far.is_none()),
+            far,
+            tenants: Tenants::new(quota),
+            kinds: Mutex::default(),
+        });
+        if let Some(far) = &inner.far {
+            let listener: Weak<Inner> = Arc::downgrade(&inner);
+            far.level().listen(listener);
+        }
+        Ok(Cache { inner })
     }
 }
 
@@ -230,6 +265,7 @@ impl Cache {
             clock: Arc::new(SystemClock),
             bytes: 256 * 1024 * 1024,
             quota: None,
+            level: None,
         }
     }
 
@@ -286,30 +322,34 @@ impl TenantCache {
 
     /// Returns what is known of a key: a value, that there is none (`Some(None)`), or nothing.
     ///
-    /// # Errors
-    ///
-    /// None in this process.
+    /// A shared level that does not answer knows nothing.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it has done nothing.
-    #[allow(
-        clippy::unused_async,
-        reason = "a shared level is asked over the network"
-    )]
     pub async fn get<T>(
         &self,
         kind: &CacheKind<T>,
         lookup: impl Into<Lookup<'_>>,
-    ) -> Result<Option<Option<Arc<T>>>>
+    ) -> Option<Option<Arc<T>>>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let now = self.inner.clock.monotonic();
-        Ok(match self.look(kind, lookup.into(), now) {
-            Found::Fresh { value, .. } => Some(downcast(value)),
-            Found::Stale { .. } | Found::Nothing => None,
-        })
+        let (lookup, now) = (lookup.into(), self.inner.clock.monotonic());
+        if let Found::Fresh { value, .. } = self.look(kind, lookup, now) {
+            return Some(downcast(value));
+        }
+        let far = self.inner.far.as_ref()?;
+        let slot = Slot {
+            tenant: self.tenant.id,
+            kind: Arc::clone(&kind.name),
+            schema: kind.schema,
+            key: lookup.key.into(),
+            tags: lookup.tags.iter().map(|tag| Box::from(*tag)).collect(),
+        };
+        // It is not kept here: only a load that is known here is kept from storing what has changed.
+        let read = far.read::<T>(&slot, &kind.policy).await.ok()??;
+        Some(read.value.map(Arc::new))
     }
 
     /// Returns what is known of a key, or loads it; `None` where the loader found nothing.
@@ -341,9 +381,9 @@ impl TenantCache {
         let lookup = lookup.into();
         let now = self.inner.clock.monotonic();
         match self.look(kind, lookup, now) {
-            Found::Fresh { value, is_due } => {
-                if is_due {
-                    drop(self.load(kind, lookup, load));
+            Found::Fresh { value, due } => {
+                if due.is_some() {
+                    drop(self.load(kind, lookup, due, load));
                 }
                 Ok(downcast(value))
             }
@@ -351,7 +391,7 @@ impl TenantCache {
                 value,
                 may_load: true,
             } => {
-                let flight = self.load(kind, lookup, load);
+                let flight = self.load(kind, lookup, None, load);
                 match tokio::time::timeout(kind.policy.patience, flight.end()).await {
                     Ok(Ok(value)) => Ok(downcast(value)),
                     Ok(Err(Failure(error))) => {
@@ -369,7 +409,7 @@ impl TenantCache {
             }
             Found::Stale { value, .. } => Ok(downcast(value)),
             Found::Nothing => {
-                let flight = self.load(kind, lookup, load);
+                let flight = self.load(kind, lookup, None, load);
                 let timeout = kind.policy.load_timeout;
                 let ended = tokio::time::timeout(timeout, flight.end()).await;
                 let value = ended.map_err(|_| {
@@ -389,55 +429,55 @@ impl TenantCache {
     ///
     /// # Errors
     ///
-    /// None in this process.
+    /// - [`Unavailable`](ErrorKind::Unavailable) and the like: the shared level does not answer. It is
+    ///   forgotten here, and this process goes on to tell the level until it does.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it is done or it is not; call it again.
-    #[allow(
-        clippy::unused_async,
-        reason = "a shared level is asked over the network"
-    )]
+    /// Dropped, it is done all the same, in the background.
     pub async fn invalidate<T>(&self, kind: &CacheKind<T>, key: &str) -> Result<()> {
-        let key = KeyRef::new(self.tenant.id, &kind.name, key).to_key(&kind.name);
-        self.inner.near.invalidate(&key);
-        Ok(())
+        self.end(Invalidation::Key {
+            kind: Arc::clone(&kind.name),
+            key: key.into(),
+        })
+        .await
     }
 
     /// Forgets all that depends on a tag.
     ///
     /// # Errors
     ///
-    /// None in this process.
+    /// As [`invalidate`](Self::invalidate).
     ///
     /// # Cancel safety
     ///
     /// As [`invalidate`](Self::invalidate).
-    #[allow(
-        clippy::unused_async,
-        reason = "a shared level is asked over the network"
-    )]
     pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
-        self.tenant.flush_tag(tag);
-        Ok(())
+        self.end(Invalidation::Tag(tag.into())).await
     }
 
     /// Forgets all that is known of the tenant, in one step, however much that is.
     ///
     /// # Errors
     ///
-    /// None in this process.
+    /// As [`invalidate`](Self::invalidate).
     ///
     /// # Cancel safety
     ///
     /// As [`invalidate`](Self::invalidate).
-    #[allow(
-        clippy::unused_async,
-        reason = "a shared level is asked over the network"
-    )]
     pub async fn flush(&self) -> Result<()> {
-        self.tenant.flush();
-        Ok(())
+        self.end(Invalidation::Tenant).await
+    }
+
+    async fn end(&self, what: Invalidation) -> Result<()> {
+        self.inner.end(&self.tenant, &what);
+        let Some(far) = &self.inner.far else {
+            return Ok(());
+        };
+        let outcome = far.invalidate(self.tenant.id, what.clone()).await;
+        // Whoever has read the shared level meanwhile may have read what was over.
+        self.inner.end(&self.tenant, &what);
+        outcome
     }
 
     fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>, now: Duration) -> Found {
@@ -450,6 +490,7 @@ impl TenantCache {
         &self,
         kind: &CacheKind<T>,
         lookup: Lookup<'_>,
+        refresh: Option<Duration>,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Flight
     where
@@ -465,42 +506,162 @@ impl TenantCache {
                     inner: &inner,
                     ticket,
                 };
-                let begun = inner.clock.monotonic();
-                let load = AssertUnwindSafe(async move { load().await });
-                let outcome = load
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| Err(panicked()));
-                let now = inner.clock.monotonic();
-                match outcome {
-                    Ok(value) => {
-                        let weight = value.as_ref().map_or(0, weight_of);
-                        let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
-                        let is_there = value.is_some();
-                        if let Some(times) = times(&kind.policy, is_there, begun, now) {
-                            inner
-                                .near
-                                .store(&landing.ticket, value.clone(), weight, times);
-                        }
-                        Ok(value)
-                    }
-                    Err(error) => {
-                        inner.near.rest(&landing.ticket, now.saturating_add(REST));
-                        Err(Failure::new(error))
-                    }
-                }
+                inner.get(&kind, &landing.ticket, refresh, load).await
             })
         })
     }
 }
 
-/// Returns when a value that was just loaded is what; nothing if it is not to be kept.
-fn times(policy: &CachePolicy, is_there: bool, begun: Duration, now: Duration) -> Option<Times> {
-    let lifetime = policy.lifetime(is_there)?;
+impl Inner {
+    /// Gets a value from the shared level or by a load, and keeps it.
+    async fn get<T, F>(
+        &self,
+        kind: &CacheKind<T>,
+        ticket: &Ticket,
+        refresh: Option<Duration>,
+        load: impl FnOnce() -> F + Send,
+    ) -> Result<Value, Failure>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        let mut turn = None;
+        if let Some(far) = &self.far {
+            let slot = far::slot(ticket, kind.schema);
+            match far.look::<T>(&slot, &kind.policy, refresh).await {
+                far::Found::Value {
+                    value,
+                    weight,
+                    times,
+                } => {
+                    let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
+                    let now = self.clock.monotonic();
+                    self.near.store(ticket, value.clone(), weight, times, now);
+                    return Ok(value);
+                }
+                far::Found::Nothing(fence) => turn = Some(Turn::new(far, slot, fence)),
+                far::Found::Down => {}
+            }
+        }
+        let begun = self.clock.monotonic();
+        let load = AssertUnwindSafe(async move { load().await });
+        let outcome = load
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(panicked()));
+        let now = self.clock.monotonic();
+        match outcome {
+            Ok(value) => Ok(self.keep(kind, ticket, turn, value, (begun, now))),
+            Err(error) => {
+                self.near.rest(ticket, now.saturating_add(REST));
+                Err(Failure::new(error))
+            }
+        }
+    }
+
+    /// Keeps what was loaded, here and in the shared level, for which nobody waits.
+    fn keep<T>(
+        &self,
+        kind: &CacheKind<T>,
+        ticket: &Ticket,
+        turn: Option<Turn>,
+        value: Option<T>,
+        (begun, now): (Duration, Duration),
+    ) -> Value
+    where
+        T: Serialize + Send + Sync + 'static,
+    {
+        let lifetime = kind.policy.lifetime(value.is_some());
+        let took = now.saturating_sub(begun);
+        let (mut weight, mut written) = (0, None);
+        if let Some(turn) = turn
+            && let Some(lifetime) = lifetime
+            && let Ok(bytes) = wire::write(turn.slot(), value.as_ref(), took)
+        {
+            weight = bytes.len();
+            // From the moment when it was asked for: it may be as old as that.
+            let fresh = lifetime.saturating_sub(took);
+            let until = 0;
+            written = Some((
+                turn,
+                Kept {
+                    bytes,
+                    fresh,
+                    until,
+                },
+            ));
+        } else if let Some(value) = &value {
+            weight = weight_of(value);
+        }
+        let is_there = value.is_some();
+        let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
+        if let Some(lifetime) = lifetime {
+            let times = times(&kind.policy, is_there, lifetime, begun, now);
+            self.near.store(ticket, value.clone(), weight, times, now);
+        }
+        if let Some((turn, kept)) = written {
+            let max_stale = match is_there {
+                true => kind.policy.max_stale,
+                false => Duration::ZERO,
+            };
+            let lasts = kept.fresh.saturating_add(max_stale);
+            tokio::spawn(turn.store(kept, lasts));
+        }
+        value
+    }
+
+    /// Ends something in this process.
+    fn end(&self, tenant: &Tenant, what: &Invalidation) {
+        match what {
+            Invalidation::Key { kind, key } => {
+                let key = KeyRef::new(tenant.id, kind, key).to_key(kind);
+                self.near.invalidate(&key);
+            }
+            Invalidation::Tag(tag) => tenant.flush_tag(tag),
+            Invalidation::Tenant => tenant.flush(),
+        }
+    }
+}
+
+impl Listener for Inner {
+    fn heard(&self, tenant: TenantId, what: &[Invalidation]) {
+        // Of a tenant of whom nothing is known, nothing is kept and nothing is being loaded.
+        if let Some(tenant) = self.tenants.known(tenant) {
+            for what in what {
+                self.end(&tenant, what);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn missed(&self, tenant: TenantId) {
+        self.heard(tenant, &[Invalidation::Tenant]);
+    }
+
+    fn missed_some(&self) {
+        self.near.clear();
+    }
+
+    fn is_sure_until(&self, time: Duration) {
+        self.near.is_sure_until(time, self.clock.monotonic());
+    }
+}
+
+/// Returns when a value that was just loaded is what.
+fn times(
+    policy: &CachePolicy,
+    is_there: bool,
+    lifetime: Duration,
+    begun: Duration,
+    now: Duration,
+) -> Times {
     // From the moment when it was asked for: it may be as old as that.
     let until = begun.saturating_add(lifetime);
     let head_start = policy.head_start(now.saturating_sub(begun));
-    Some(Times {
+    Times {
         refresh_at: until.saturating_sub(head_start).max(begun),
         until,
         stale_until: match is_there {
@@ -508,7 +669,7 @@ fn times(policy: &CachePolicy, is_there: bool, begun: Duration, now: Duration) -
             // That there was nothing once is no help to anybody.
             false => until,
         },
-    })
+    }
 }
 
 /// Returns about how many bytes a value takes: as many as it does in the shortest encoding.

@@ -62,10 +62,10 @@ impl Flight {
 
 /// What is known of a key.
 pub(super) enum Found {
-    /// A value; `is_due` says that it should be loaded anew, by somebody else.
+    /// A value; one that should be loaded anew, by somebody else, with the time until which it is fresh.
     Fresh {
         value: Value,
-        is_due: bool,
+        due: Option<Duration>,
     },
     /// A value that is past its time, and whether anybody may try to load it anew.
     Stale {
@@ -80,10 +80,12 @@ pub(super) enum Found {
 pub(super) struct Ticket {
     id: u64,
     pub(super) key: Key,
-    fence: Fence,
+    pub(super) fence: Fence,
 }
 
 pub(super) struct Near {
+    /// Until when nothing can have been missed of what others have invalidated; in nanoseconds.
+    sure_until: AtomicU64,
     entries: Entries<Key, Arc<Entry>, RandomState>,
     flights: Box<[Mutex<HashMap<Key, Flight, RandomState>>]>,
     hasher: RandomState,
@@ -92,8 +94,9 @@ pub(super) struct Near {
 }
 
 impl Near {
-    /// Keeps values up to so many bytes.
-    pub(super) fn new(bytes: u64) -> Self {
+    /// Keeps values up to so many bytes, and is sure of them only while it is told so if others can
+    /// invalidate them.
+    pub(super) fn new(bytes: u64, is_alone: bool) -> Self {
         let hasher = RandomState::new();
         let entries = Entries::builder()
             .max_capacity(bytes)
@@ -103,6 +106,7 @@ impl Near {
             })
             .build_with_hasher(hasher.clone());
         Self {
+            sure_until: AtomicU64::new(if is_alone { u64::MAX } else { 0 }),
             entries,
             flights: (0..SHARDS)
                 .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
@@ -121,7 +125,7 @@ impl Near {
         tags: &[&str],
         now: Duration,
     ) -> Found {
-        let Some(entry) = self.entries.get(&key) else {
+        let Some(entry) = self.entries.get(&key).filter(|_| self.is_sure(now)) else {
             return Found::Nothing;
         };
         if !entry.fence.holds(tenant, &self.epoch) || !entry.fence.tells_of(tags) {
@@ -135,7 +139,7 @@ impl Near {
         if now < until {
             return Found::Fresh {
                 value: entry.value.clone(),
-                is_due: now >= refresh_at && entry.may_load(now),
+                due: (now >= refresh_at && entry.may_load(now)).then_some(until),
             };
         }
         if now < stale_until {
@@ -188,7 +192,14 @@ impl Near {
 
     /// Keeps what a load gave, unless something of it was invalidated since it began; says whether it
     /// did.
-    pub(super) fn store(&self, ticket: &Ticket, value: Value, weight: usize, times: Times) -> bool {
+    pub(super) fn store(
+        &self,
+        ticket: &Ticket,
+        value: Value,
+        weight: usize,
+        times: Times,
+        now: Duration,
+    ) -> bool {
         let Ticket { id, key, fence } = ticket;
         let weight = weight.saturating_add(key.len() + OVERHEAD);
         let tenant = fence.tenant();
@@ -206,7 +217,7 @@ impl Near {
         // Who invalidates a key takes its load away, under this lock. What else is invalidated from
         // here on is told by the fence that stays with the value.
         let is_current = flights.get(key).is_some_and(|flight| flight.id == *id);
-        if !is_current || !fence.holds(tenant, &self.epoch) {
+        if !is_current || !fence.holds(tenant, &self.epoch) || !self.is_sure(now) {
             return false;
         }
         let gone = tenant.room.take(key, &entry);
@@ -239,8 +250,7 @@ impl Near {
     /// Says that a load has failed: the value that there is rests for a while.
     pub(super) fn rest(&self, ticket: &Ticket, until: Duration) {
         if let Some(entry) = self.entries.get(&ticket.key) {
-            let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-            entry.rests_until.store(until, Ordering::Relaxed);
+            entry.rests_until.store(nanos(until), Ordering::Relaxed);
         }
     }
 
@@ -249,6 +259,23 @@ impl Near {
         let mut flights = self.shard(key).lock();
         flights.remove(key);
         self.entries.invalidate(key);
+    }
+
+    fn is_sure(&self, now: Duration) -> bool {
+        nanos(now) <= self.sure_until.load(Ordering::Acquire)
+    }
+
+    /// Says that nothing can be missed until a time. What was kept, or is being loaded, from before it
+    /// was not sure is of no use.
+    #[cfg_attr(
+        not(any(test, feature = "redis")),
+        allow(dead_code, reason = "told by each backend")
+    )]
+    pub(super) fn is_sure_until(&self, until: Duration, now: Duration) {
+        if !self.is_sure(now) {
+            self.clear();
+        }
+        self.sure_until.fetch_max(nanos(until), Ordering::AcqRel);
     }
 
     /// Forgets everything.
@@ -272,13 +299,18 @@ impl Near {
     }
 }
 
+/// Returns a time of the clock as a number; it is past the end of all numbers after 584 years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Entry {
     pub(super) fn weight(&self) -> usize {
         usize::try_from(self.weight).unwrap_or(usize::MAX)
     }
 
     fn may_load(&self, now: Duration) -> bool {
-        now.as_nanos() >= u128::from(self.rests_until.load(Ordering::Relaxed))
+        nanos(now) >= self.rests_until.load(Ordering::Relaxed)
     }
 }
 

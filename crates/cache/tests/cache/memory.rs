@@ -11,7 +11,7 @@ async fn load(tenant: &TenantCache, kind: &CacheKind<String>, key: &str, bytes: 
 }
 
 async fn is_known(tenant: &TenantCache, kind: &CacheKind<String>, key: &str) -> bool {
-    tenant.get(kind, key).await.unwrap().is_some()
+    tenant.get(kind, key).await.is_some()
 }
 
 #[tokio::test]

@@ -1,0 +1,393 @@
+//! The way between this process and the level that is shared.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tenantry_core::{Error, Result, SharedClock, TenantId};
+
+use super::kind::CachePolicy;
+use super::near::{Ticket, Times};
+use crate::shared::wire::{self, Damage};
+use crate::shared::{self, Invalidation, Kept, SharedFence, SharedLevel, Slot};
+
+/// How long one of many has the turn to load; then another has it.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long to wait before it is looked again for what another loads, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// By how much the end of a value may differ between two who have read the same.
+const ALIKE: Duration = Duration::from_millis(500);
+
+/// How many invalidations of a tenant wait for the level to come back, before all of it is flushed
+/// in their place.
+const MOST_PENDING: usize = 1_000;
+/// How long it is left alone before it is tried again, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// For how long the level is left alone after it did not answer.
+const SHORT_CIRCUIT: Duration = Duration::from_millis(500);
+
+/// A shared level, as this process stands to it.
+pub(super) struct Far {
+    level: Arc<dyn SharedLevel>,
+    clock: SharedClock,
+    /// What was invalidated here and the level has not taken yet.
+    pending: Mutex<HashMap<TenantId, Vec<Invalidation>>>,
+    /// Until when it is left alone.
+    down_until: Mutex<Duration>,
+}
+
+/// What was read there.
+pub(super) struct Read<T> {
+    pub(super) value: Option<T>,
+    weight: usize,
+    times: Times,
+    /// Until when it is fresh, by the clock of the level.
+    known: u64,
+}
+
+impl<T> From<Read<T>> for Found<T> {
+    fn from(read: Read<T>) -> Self {
+        let Read {
+            value,
+            weight,
+            times,
+            ..
+        } = read;
+        Self::Value {
+            value,
+            weight,
+            times,
+        }
+    }
+}
+
+/// What was found there.
+pub(super) enum Found<T> {
+    Value {
+        value: Option<T>,
+        weight: usize,
+        times: Times,
+    },
+    /// Nothing, and the right to store what is loaded.
+    Nothing(SharedFence),
+    /// It cannot be told.
+    Down,
+}
+
+impl Far {
+    pub(super) fn new(level: Arc<dyn SharedLevel>, clock: SharedClock) -> Self {
+        Self {
+            level,
+            clock,
+            pending: Mutex::default(),
+            down_until: Mutex::new(Duration::ZERO),
+        }
+    }
+
+    pub(super) const fn level(&self) -> &Arc<dyn SharedLevel> {
+        &self.level
+    }
+
+    /// Looks for a value; where there is none, waits for the turn to load it.
+    ///
+    /// Who refreshes a value before its time is over takes another that is fresh for longer, or else
+    /// loads it; one that another is loading is left to that.
+    pub(super) async fn look<T: DeserializeOwned>(
+        &self,
+        slot: &Slot,
+        policy: &CachePolicy,
+        refresh: Option<Duration>,
+    ) -> Found<T> {
+        let begun = self.clock.monotonic();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut due = None;
+            match self.read(slot, policy).await {
+                Ok(Some(found)) => {
+                    let is_due = refresh.is_some_and(|known| found.times.until <= known + ALIKE);
+                    if !is_due {
+                        return found.into();
+                    }
+                    due = Some(found);
+                }
+                Ok(None) => {}
+                Err(()) => return Found::Down,
+            }
+            let known = due.as_ref().map_or(0, |due| due.known);
+            match self.told(self.level.begin(slot, LEASE, known).await) {
+                Ok(shared::Turn::Load(fence)) => return Found::Nothing(fence),
+                Ok(shared::Turn::Wait) => {
+                    if let Some(found) = due {
+                        return found.into();
+                    }
+                }
+                Err(()) => return Found::Down,
+            }
+            // Who has the turn may have gone, and the clock of the level may differ from that of here.
+            if self.clock.monotonic().saturating_sub(begun) > 2 * LEASE {
+                return Found::Down;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Looks for a value, and for nothing else.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        slot: &Slot,
+        policy: &CachePolicy,
+    ) -> Result<Option<Read<T>>, ()> {
+        let now = self.clock.monotonic();
+        if now < *self.down_until.lock() || self.is_pending(slot.tenant) {
+            return Err(());
+        }
+        let Some(kept) = self.told(self.level.read(slot).await)? else {
+            return Ok(None);
+        };
+        let written = match wire::read(slot, &kept.bytes) {
+            Ok(written) => written,
+            Err(damage) => {
+                alarm(slot, damage);
+                return Ok(None);
+            }
+        };
+        let value = match written.value.map(wire::decode) {
+            Some(None) => {
+                alarm(slot, Damage::Unreadable);
+                return Ok(None);
+            }
+            value => value.flatten(),
+        };
+        let weight = written.value.map_or(0, <[u8]>::len);
+        let until = now.saturating_add(kept.fresh);
+        let head_start = policy.head_start(written.took);
+        let times = Times {
+            refresh_at: until.saturating_sub(head_start).max(now),
+            until,
+            stale_until: match value.is_some() {
+                true => until.saturating_add(policy.max_stale),
+                false => until,
+            },
+        };
+        Ok(Some(Read {
+            value,
+            weight,
+            times,
+            known: kept.until,
+        }))
+    }
+
+    /// Stores what was loaded, if the fence holds; whether it does or not, others may go on.
+    pub(super) async fn store(
+        &self,
+        slot: &Slot,
+        fence: &SharedFence,
+        kept: Kept,
+        lasts: Duration,
+    ) {
+        if !self.is_pending(slot.tenant) {
+            let _ = self.told(self.level.store(slot, fence, kept, lasts).await);
+        }
+    }
+
+    /// Lets another load what was not loaded here.
+    pub(super) async fn give_up(&self, slot: &Slot, fence: &SharedFence) {
+        let _ = self.told(self.level.give_up(slot, fence).await);
+    }
+
+    /// Ends something for all processes, now or as soon as the level can be reached.
+    pub(super) async fn invalidate(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        what: Invalidation,
+    ) -> Result<()> {
+        // Dropped half way, it may be done or not: it is tried again.
+        let unfinished = Unfinished {
+            far: self,
+            tenant,
+            what: Some(what.clone()),
+        };
+        let outcome = self.level.invalidate(tenant, &[what]).await;
+        if outcome.is_ok() {
+            unfinished.finish();
+        }
+        outcome.map_err(later)
+    }
+
+    fn is_pending(&self, tenant: TenantId) -> bool {
+        self.pending.lock().contains_key(&tenant)
+    }
+
+    fn wait_with(self: &Arc<Self>, tenant: TenantId, what: Invalidation) {
+        let mut pending = self.pending.lock();
+        let is_first = pending.is_empty();
+        let waiting = pending.entry(tenant).or_default();
+        if waiting.len() >= MOST_PENDING {
+            *waiting = vec![Invalidation::Tenant];
+        } else if !waiting.contains(&Invalidation::Tenant) && !waiting.contains(&what) {
+            waiting.push(what);
+        }
+        // Outside a runtime nobody can go on; the next who waits does.
+        if is_first && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(Arc::clone(self).catch_up());
+        }
+    }
+
+    /// Invalidates what waits, until nothing does.
+    async fn catch_up(self: Arc<Self>) {
+        let mut pause = FIRST_RETRY;
+        loop {
+            tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
+            let waiting = self.pending.lock().clone();
+            let mut is_down = false;
+            for (tenant, what) in waiting {
+                if self.level.invalidate(tenant, &what).await.is_err() {
+                    is_down = true;
+                    break;
+                }
+                let mut pending = self.pending.lock();
+                // What has come to wait meanwhile is not done.
+                if let Some(left) = pending.get_mut(&tenant) {
+                    left.retain(|it| !what.contains(it));
+                    if left.is_empty() {
+                        pending.remove(&tenant);
+                    }
+                }
+            }
+            // Under the lock under which the next is added, who then begins another task.
+            let is_done = self.pending.lock().is_empty();
+            if is_done {
+                return;
+            }
+            pause = match is_down {
+                true => (2 * pause).min(LONGEST_RETRY),
+                false => FIRST_RETRY,
+            };
+        }
+    }
+
+    /// Takes note of whether the level answers; without an answer it is left alone for a moment.
+    fn told<T>(&self, outcome: Result<T>) -> Result<T, ()> {
+        outcome.map_err(|error| {
+            let until = self.clock.monotonic().saturating_add(SHORT_CIRCUIT);
+            let before = mem::replace(&mut *self.down_until.lock(), until);
+            // Once for each time that it goes down.
+            if before.saturating_add(SHORT_CIRCUIT) < until {
+                tracing::warn!(
+                    target: "tenantry::cache",
+                    %error,
+                    "the shared cache does not answer, and is done without"
+                );
+            }
+        })
+    }
+}
+
+/// The turn to load for all processes; dropped, another has it.
+pub(super) struct Turn {
+    far: Arc<Far>,
+    slot: Slot,
+    /// Taken when something is stored by it.
+    fence: Option<SharedFence>,
+}
+
+impl Turn {
+    pub(super) fn new(far: &Arc<Far>, slot: Slot, fence: SharedFence) -> Self {
+        Self {
+            far: Arc::clone(far),
+            slot,
+            fence: Some(fence),
+        }
+    }
+
+    pub(super) const fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Stores what was loaded.
+    pub(super) async fn store(mut self, kept: Kept, lasts: Duration) {
+        if let Some(fence) = self.fence.take() {
+            self.far.store(&self.slot, &fence, kept, lasts).await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(fence) = self.fence.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (far, slot) = (Arc::clone(&self.far), self.slot.clone());
+            runtime.spawn(async move { far.give_up(&slot, &fence).await });
+        }
+    }
+}
+
+fn later(error: Error) -> Error {
+    Error::new(error.kind(), "invalidate in shared cache")
+        .with_detail(
+            "it is forgotten here, and in other processes as soon as the cache can be reached",
+        )
+        .with_source(error)
+}
+
+/// An invalidation that is not acknowledged yet.
+struct Unfinished<'f> {
+    far: &'f Arc<Far>,
+    tenant: TenantId,
+    what: Option<Invalidation>,
+}
+
+impl Unfinished<'_> {
+    fn finish(mut self) {
+        self.what = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what.take() {
+            self.far.wait_with(self.tenant, what);
+        }
+    }
+}
+
+/// Tells of a value that is not what it should be.
+fn alarm(slot: &Slot, damage: Damage) {
+    tracing::error!(
+        target: "tenantry::cache",
+        tenant = %slot.tenant,
+        kind = &*slot.kind,
+        ?damage,
+        "a value in the shared cache is not what was stored there, and not used"
+    );
+}
+
+/// Returns what a value is kept under, by whoever loads it.
+pub(super) fn slot(ticket: &Ticket, schema: u32) -> Slot {
+    Slot {
+        tenant: ticket.key.tenant(),
+        kind: Arc::clone(ticket.key.kind()),
+        schema,
+        key: Arc::clone(ticket.key.text()),
+        tags: ticket.fence.tags().map(Box::from).collect(),
+    }
+}
+
+impl fmt::Debug for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Far")
+            .field("level", &self.level)
+            .field("pending", &self.pending.lock().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+//! Connections to one server, each of which knows which server it is.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, RedisError, Script};
+use tenantry_core::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
+
+use super::error::{CLUSTER, error};
+
+const CONNECT: &str = "connect to redis";
+
+/// For how long no connection is tried after one could not be made.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// For how long what tells old values from new ones is kept where nothing is asked for.
+pub(super) const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Several connections, of which each carries many calls at a time.
+pub(super) struct Connections {
+    client: Client,
+    config: AsyncConnectionConfig,
+    epoch_key: String,
+    meet: Script,
+    stripes: Box<[Stripe]>,
+    next: AtomicUsize,
+    /// Held by the one who connects; when it was tried in vain last.
+    connecting: Mutex<Option<(Instant, ErrorKind)>>,
+}
+
+#[derive(Default)]
+struct Stripe(RwLock<Option<Connected>>);
+
+/// A connection, which leads to one process of a server for as long as it lives.
+#[derive(Clone)]
+pub(super) struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    /// Another one for each process, and after each fail-over.
+    pub(super) identity: std::sync::Arc<str>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        info: ConnectionInfo,
+        count: usize,
+        timeout: Duration,
+        epoch_key: String,
+    ) -> Result<Self> {
+        let client = Client::open(info).map_err(|cause| error(CONNECT, &cause))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
+        Ok(Self {
+            client,
+            config,
+            epoch_key,
+            meet: Script::new(include_str!("scripts/meet.lua")),
+            stripes: (0..count.max(1)).map(|_| Stripe::default()).collect(),
+            next: AtomicUsize::new(0),
+            connecting: Mutex::default(),
+        })
+    }
+
+    /// Calls the server over one of the connections.
+    pub(super) async fn call<T: FromRedisValue, F>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(Connected) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.stripes.len();
+        let stripe = &self.stripes[index].0;
+        let connected = stripe.read().clone();
+        let connected = match connected {
+            Some(connected) => connected,
+            None => self.connect(stripe).await?,
+        };
+        let identity = std::sync::Arc::clone(&connected.identity);
+        call(connected).await.map_err(|cause| {
+            // A connection never comes back by itself; and one that leads to a replica now never leads
+            // to a primary.
+            let is_over = cause.is_io_error()
+                || cause.is_connection_dropped()
+                || cause.is_unrecoverable_error()
+                || cause.is_timeout()
+                || cause.code() == Some("READONLY");
+            if is_over {
+                self.forget(stripe, &identity);
+            }
+            error(operation, &cause)
+        })
+    }
+
+    /// Lets go of all connections, which lead to a server that is another one now.
+    pub(super) fn forget_all(&self) {
+        for stripe in &self.stripes {
+            *stripe.0.write() = None;
+        }
+    }
+
+    fn forget(&self, stripe: &RwLock<Option<Connected>>, identity: &str) {
+        let mut kept = stripe.write();
+        if kept
+            .as_ref()
+            .is_some_and(|kept| &*kept.identity == identity)
+        {
+            *kept = None;
+        }
+    }
+
+    async fn connect(&self, stripe: &RwLock<Option<Connected>>) -> Result<Connected> {
+        let mut in_vain = self.connecting.lock().await;
+        if let Some(connected) = stripe.read().clone() {
+            // Another has connected meanwhile.
+            return Ok(connected);
+        }
+        if let Some((tried, kind)) = *in_vain
+            && tried.elapsed() < PAUSE
+        {
+            return Err(Error::new(kind, CONNECT).with_detail(
+                "it could not be reached a moment ago, and is tried again in another",
+            ));
+        }
+        match self.open().await {
+            Ok(connected) => {
+                *in_vain = None;
+                *stripe.write() = Some(connected.clone());
+                Ok(connected)
+            }
+            Err(error) => {
+                *in_vain = Some((Instant::now(), error.kind()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Connected> {
+        let failed = |cause: RedisError| error(CONNECT, &cause);
+        let mut connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&self.config)
+            .await
+            .map_err(failed)?;
+        let identity = identity_of(&mut connection).await?;
+        // Before anything is read: what a server has lost, another could not have told of.
+        self.meet
+            .key(&self.epoch_key)
+            .arg(&*identity)
+            .arg(&nonce())
+            .arg(millis(KEPT))
+            .invoke_async::<()>(&mut connection)
+            .await
+            .map_err(failed)?;
+        Ok(Connected {
+            connection,
+            identity: identity.into(),
+        })
+    }
+
+    /// Opens a connection that hears messages.
+    pub(super) async fn listen(&self) -> Result<PubSub> {
+        let opened = self.client.get_async_pubsub().await;
+        opened.map_err(|cause| error(CONNECT, &cause))
+    }
+}
+
+/// Asks a server who it is.
+pub(super) async fn identity_of(connection: &mut MultiplexedConnection) -> Result<String> {
+    let mut info = redis::pipe();
+    for section in ["server", "replication", "cluster"] {
+        info.cmd("INFO").arg(section);
+    }
+    let sections: Vec<String> = info
+        .query_async(connection)
+        .await
+        .map_err(|cause| error(CONNECT, &cause))?;
+    let text = sections.join("\n");
+    let field = |name: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    if field("cluster_enabled") == Some("1") {
+        return Err(Error::new(ErrorKind::Unsupported, CONNECT).with_detail(CLUSTER));
+    }
+    if field("role") != Some("master") {
+        return Err(Error::new(ErrorKind::ReadOnly, CONNECT)
+            .with_detail("the server is a replica: name the primary"));
+    }
+    match (field("run_id"), field("master_replid")) {
+        (Some(run), Some(replication)) => Ok(format!("{run}:{replication}")),
+        _ => Err(Error::new(ErrorKind::Unsupported, CONNECT).with_detail(
+            "the server does not tell who it is (INFO server, INFO replication): after a fail-over it \
+             would serve what it has lost the end of",
+        )),
+    }
+}
+
+/// Returns eight bytes that no other call returns.
+pub(super) fn nonce() -> [u8; NONCE] {
+    rand::random()
+}
+
+pub(super) const NONCE: usize = 8;
+
+pub(super) fn millis(time: Duration) -> u64 {
+    // What is longer is for ever by any clock of a server.
+    const LONGEST: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
+    u64::try_from(time.as_millis())
+        .unwrap_or(LONGEST)
+        .min(LONGEST)
+}
+
+impl fmt::Debug for Connections {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.client.get_connection_info();
+        f.debug_struct("Connections")
+            .field("address", &info.addr().to_string())
+            .field("count", &self.stripes.len())
+            .finish_non_exhaustive()
+    }
+}

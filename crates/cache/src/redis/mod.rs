@@ -1,0 +1,237 @@
+//! The level that several processes share, in a Redis.
+
+mod channel;
+mod connection;
+mod error;
+mod keys;
+mod settings;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{RedisError, Script, Value};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
+
+use self::channel::Channel;
+use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
+use self::keys::Keys;
+pub use self::settings::RedisSettings;
+use crate::shared::{Invalidation, Kept, Listener, SharedFence, SharedLevel, Slot, Turn};
+
+const READ: &str = "read shared cache";
+const BEGIN: &str = "begin load in shared cache";
+const STORE: &str = "store in shared cache";
+const INVALIDATE: &str = "invalidate in shared cache";
+
+/// How many digits the time has before a value, in milliseconds.
+const DIGITS: usize = 16;
+
+/// A level in a Redis.
+///
+/// A value lies in a hash beside a nonce, one field for each schema. Removing the hash ends the value
+/// for all schemas, whoever wrote them. Before each value stands the fence that it was loaded under:
+/// the nonces of the epoch, of the tenant, of its tags and of the hash. It is used only while they are
+/// the current ones, so that whatever the server loses, none that was ended comes back.
+pub(crate) struct RedisLevel {
+    connections: Arc<Connections>,
+    keys: Keys,
+    channel: Channel,
+    begin: Script,
+    store: Script,
+    give_up: Script,
+    invalidate: Script,
+}
+
+impl RedisLevel {
+    /// Returns the level of a server, which is reached when it is used first.
+    pub(crate) fn new(settings: &RedisSettings) -> Result<Self> {
+        let keys = Keys::new(&settings.prefix);
+        let connections = Arc::new(Connections::new(
+            settings.info()?,
+            settings.connections,
+            settings.timeout,
+            keys.epoch(),
+        )?);
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::new(ErrorKind::Unsupported, "build cache")
+                .with_detail("build it inside a runtime of Tokio, which listens to the server"));
+        }
+        Ok(Self {
+            channel: Channel::open(Arc::clone(&connections), keys.clone()),
+            connections,
+            keys,
+            begin: Script::new(include_str!("scripts/begin.lua")),
+            store: Script::new(include_str!("scripts/store.lua")),
+            give_up: Script::new(include_str!("scripts/give_up.lua")),
+            invalidate: Script::new(include_str!("scripts/invalidate.lua")),
+        })
+    }
+}
+
+fn field(schema: u32) -> String {
+    format!("value {schema}")
+}
+
+/// Returns what a server holds for a slot, if it is under the fence that is current.
+fn kept(answers: Vec<Value>) -> Option<Kept> {
+    let mut answers = answers.into_iter();
+    let mut fence = bytes(answers.next()?)?;
+    let Value::Array(generations) = answers.next()? else {
+        return None;
+    };
+    for generation in generations {
+        fence.extend(bytes(generation)?);
+    }
+    let Value::Array(hash) = answers.next()? else {
+        return None;
+    };
+    let mut hash = hash.into_iter();
+    fence.extend(bytes(hash.next()?)?);
+    let mut kept = bytes(hash.next()?)?;
+    let Value::Array(time) = answers.next()? else {
+        return None;
+    };
+    let mut time = time.into_iter().map(|part| number(&bytes(part)?));
+    let now = time.next()?? * 1_000 + time.next()?? / 1_000;
+    let (until, rest) = kept.split_at_checked(DIGITS)?;
+    let until = number(until)?;
+    let value = rest.strip_prefix(&*fence)?.len();
+    let start = kept.len() - value;
+    kept.drain(..start);
+    Some(Kept {
+        bytes: kept,
+        fresh: Duration::from_millis(until.saturating_sub(now)),
+        until,
+    })
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[async_trait]
+impl SharedLevel for RedisLevel {
+    async fn read(&self, slot: &Slot) -> Result<Option<Kept>> {
+        let keys = self.keys.of_slot(slot)?;
+        let [epoch, generations @ .., value] = &*keys else {
+            return Ok(None);
+        };
+        let mut pipe = redis::pipe();
+        pipe.cmd("HGET").arg(epoch).arg("epoch");
+        pipe.cmd("MGET").arg(generations);
+        pipe.cmd("HMGET")
+            .arg(value)
+            .arg("nonce")
+            .arg(field(slot.schema));
+        pipe.cmd("TIME");
+        let answers = self
+            .connections
+            .call(READ, |mut to| async move {
+                pipe.query_async(&mut to.connection).await
+            })
+            .await?;
+        Ok(kept(answers))
+    }
+
+    async fn begin(&self, slot: &Slot, lease: Duration, known: u64) -> Result<Turn> {
+        let keys = self.keys.of_slot(slot)?;
+        let call = |mut to: Connected| async move {
+            let mut begin = self.begin.prepare_invoke();
+            for key in &keys {
+                begin.key(key);
+            }
+            begin.arg(&nonce()).arg(millis(lease)).arg(millis(KEPT));
+            begin.arg(&*to.identity).arg(field(slot.schema)).arg(known);
+            begin
+                .invoke_async::<Option<Vec<u8>>>(&mut to.connection)
+                .await
+        };
+        let fence = self.connections.call(BEGIN, call).await?;
+        Ok(fence.map_or(Turn::Wait, |fence| Turn::Load(SharedFence(fence))))
+    }
+
+    async fn store(
+        &self,
+        slot: &Slot,
+        fence: &SharedFence,
+        kept: Kept,
+        lasts: Duration,
+    ) -> Result<bool> {
+        let keys = self.keys.of_slot(slot)?;
+        if fence.0.len() != NONCE * keys.len() {
+            return Ok(false);
+        }
+        let call = |mut to: Connected| async move {
+            let mut store = self.store.prepare_invoke();
+            for key in &keys {
+                store.key(key);
+            }
+            store
+                .arg(&*fence.0)
+                .arg(field(slot.schema))
+                .arg(millis(kept.fresh))
+                // No longer than what tells it from older ones.
+                .arg(millis(lasts.min(KEPT)).max(1))
+                .arg(&*kept.bytes);
+            store.invoke_async::<bool>(&mut to.connection).await
+        };
+        self.connections.call(STORE, call).await
+    }
+
+    async fn give_up(&self, slot: &Slot, fence: &SharedFence) -> Result<()> {
+        let keys = self.keys.of_slot(slot)?;
+        let call = |mut to: Connected| async move {
+            let mut give_up = self.give_up.prepare_invoke();
+            if let Some(value) = keys.last() {
+                give_up.key(value);
+            }
+            give_up.arg(&*fence.0);
+            give_up.invoke_async::<()>(&mut to.connection).await
+        };
+        self.connections.call(BEGIN, call).await
+    }
+
+    async fn invalidate(&self, tenant: TenantId, what: &[Invalidation]) -> Result<()> {
+        let number = self.keys.number(tenant)?;
+        let over = what
+            .iter()
+            .map(|what| self.keys.of_invalidation(tenant, what));
+        let over: Vec<_> = over.collect::<Result<_>>()?;
+        let message = self.channel.message(tenant, what);
+        let channel = self.keys.invalidations();
+        let call = |mut to: Connected| async move {
+            let mut invalidate = self.invalidate.prepare_invoke();
+            invalidate.key(number);
+            for key in &over {
+                invalidate.key(key);
+            }
+            invalidate.arg(channel).arg(millis(KEPT)).arg(message);
+            let numbered: Result<u64, RedisError> =
+                invalidate.invoke_async(&mut to.connection).await;
+            numbered.map(drop)
+        };
+        self.connections.call(INVALIDATE, call).await
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        self.channel.add(listener);
+    }
+}
+
+impl fmt::Debug for RedisLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLevel")
+            .field("connections", &self.connections)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}

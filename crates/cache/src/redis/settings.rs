@@ -1,0 +1,123 @@
+use std::fmt;
+use std::time::Duration;
+
+use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use tenantry_core::{Error, ErrorKind, Result, Secret};
+
+const SET: &str = "read redis settings";
+
+/// How a Redis is reached.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_cache::RedisSettings;
+/// use tenantry_core::Secret;
+///
+/// let settings = RedisSettings::new("redis://cache.internal:6380/0")
+///     .with_user("billing")
+///     .with_password(Secret::new("hunter2"))
+///     .with_prefix("billing");
+/// # let _ = settings;
+/// ```
+#[derive(Clone)]
+pub struct RedisSettings {
+    url: String,
+    user: Option<String>,
+    password: Option<std::sync::Arc<Secret>>,
+    pub(super) prefix: String,
+    pub(super) connections: usize,
+    pub(super) timeout: Duration,
+}
+
+impl RedisSettings {
+    /// Reaches a server by its URL: `redis://[user[:password]@]host[:port][/database]`.
+    ///
+    /// The server has to be 6.2 or newer, and not part of a cluster.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: None,
+            password: None,
+            prefix: "tenantry".to_owned(),
+            connections: 2,
+            timeout: Duration::from_millis(500),
+        }
+    }
+
+    /// Sets the user, in place of the URL's.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the password, in place of the URL's.
+    #[must_use]
+    pub fn with_password(mut self, password: Secret) -> Self {
+        self.password = Some(std::sync::Arc::new(password));
+        self
+    }
+
+    /// Sets what all keys and channels begin with: `tenantry` by default. Services that share a server
+    /// have one each.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets over how many connections calls are spread, each of which carries many at a time: 2 by
+    /// default.
+    #[must_use]
+    pub const fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets how long one call may take, and how long a connection may take to stand: half a second by
+    /// default. A cache that is slower is done without.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(super) fn info(&self) -> Result<ConnectionInfo> {
+        let invalid = |detail| Err(Error::new(ErrorKind::InvalidSettings, SET).with_detail(detail));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if self.prefix.is_empty() || !self.prefix.bytes().all(is_plain) {
+            return invalid("expected a prefix of [A-Za-z0-9_.-]");
+        }
+        if self.connections == 0 || self.timeout.is_zero() {
+            return invalid("no connection, or no time for a call, is allowed");
+        }
+        // The error of the driver may repeat the URL, and with it a password.
+        let Ok(info) = self.url.as_str().into_connection_info() else {
+            return invalid("expected a URL redis://[user[:password]@]host[:port][/database]");
+        };
+        let mut login = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP2);
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password.expose());
+        }
+        Ok(info.set_redis_settings(login))
+    }
+}
+
+impl fmt::Debug for RedisSettings {
+    /// Without the URL and the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("prefix", &self.prefix)
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,297 @@
+//! Servers that go, come back empty, lose what they were told, or are another one now.
+
+use std::time::Duration;
+
+use tenantry_cache::{Cache, CachePolicy, RedisSettings};
+use tenantry_core::ErrorKind;
+use tenantry_testkit::{RedisOptions, RedisServer, StopMode};
+
+use super::proxy::Proxy;
+use super::{Nodes, SEVEN, until};
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_done_without() {
+    let nodes = Nodes::at("redis://127.0.0.1:1", 2).await;
+    for node in &nodes.nodes {
+        for _ in 0..10 {
+            assert_eq!(node.text(SEVEN).await, "one");
+        }
+    }
+    let node = &nodes.nodes[0];
+    let error = node.tenant.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.is_retryable());
+    nodes.source.set("two");
+    assert_eq!(node.text(SEVEN).await, "two");
+}
+
+#[tokio::test]
+async fn a_server_that_goes_and_comes_back_is_used_again() {
+    let server = RedisServer::start().await.unwrap();
+    let nodes = Nodes::at(server.url(), 2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    one.text(SEVEN).await;
+    until(|| other.is_known(SEVEN)).await;
+    server.stop(StopMode::Immediate).await.unwrap();
+    nodes.source.set("two");
+    let told = one.tenant.invalidate(&one.kind, "7").await;
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(one.text(SEVEN).await, "two");
+    server.restart().await.unwrap();
+    until(|| async {
+        one.text(SEVEN).await;
+        other.is_known(SEVEN).await
+    })
+    .await;
+    assert_eq!(other.text(SEVEN).await, "two");
+}
+
+/// Only the one who invalidates is cut off; what it could not tell is told when it can.
+#[tokio::test]
+async fn what_could_not_be_told_is_told_later() {
+    let server = RedisServer::start().await.unwrap();
+    let nodes = Nodes::at(server.url(), 1).await;
+    let reader = &nodes.nodes[0];
+    let proxy = Proxy::before(server.address()).await;
+    let url = server.url_through(proxy.address).unwrap();
+    let settings = RedisSettings::new(url).with_prefix(&nodes.prefix);
+    let builder = Cache::builder().with_redis(&settings).unwrap();
+    let mut writer = reader.clone();
+    writer.cache = builder.build().unwrap();
+    writer.tenant = writer.cache.tenant(reader.tenant.tenant());
+    writer.kind = writer.cache.kind("name", CachePolicy::default()).unwrap();
+    reader.text(SEVEN).await;
+    until(|| writer.is_known(SEVEN)).await;
+
+    proxy.lead_to(None);
+    nodes.source.set("two");
+    let told = writer.tenant.invalidate(&writer.kind, "7").await;
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(writer.text(SEVEN).await, "two");
+    proxy.lead_to(Some(server.address()));
+    until(|| async { reader.text(SEVEN).await == "two" }).await;
+    // And is not used again by who knows that it is over.
+    assert_eq!(writer.text(SEVEN).await, "two");
+}
+
+#[tokio::test]
+async fn a_server_that_is_emptied_holds_nothing_old() {
+    let server = RedisServer::start().await.unwrap();
+    let nodes = Nodes::at(server.url(), 2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    let gate = nodes.source.close();
+    let slow = other.begin().await;
+    server.execute(&["flushall"]).await.unwrap();
+    nodes.source.set("two");
+    one.tenant.invalidate(&one.kind, "7").await.unwrap();
+    gate.add_permits(10);
+    slow.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for node in &nodes.nodes {
+        assert_eq!(node.text(SEVEN).await, "two");
+    }
+}
+
+/// One of the keys goes, whichever: what depends on it is over, and nothing older comes back.
+#[tokio::test]
+async fn a_key_that_is_evicted_brings_nothing_old_back() {
+    let server = RedisServer::start().await.unwrap();
+    for what in [
+        "generation",
+        "tag:all",
+        "tag:customer%3A12",
+        "value:name:7",
+        "number",
+    ] {
+        let nodes = Nodes::at(server.url(), 2).await;
+        let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+        one.text(SEVEN).await;
+        until(|| other.is_known(SEVEN)).await;
+        let key = format!("{}:{{t:{}}}:{what}", nodes.prefix, one.tenant.tenant());
+        nodes.source.set("two");
+        one.tenant.flush().await.unwrap();
+        server.execute(&["del", &key]).await.unwrap();
+        assert_eq!(other.text(SEVEN).await, "two", "{what}");
+        until(|| one.is_known(SEVEN)).await;
+        server.execute(&["del", &key]).await.unwrap();
+        nodes.source.set("three");
+        one.tenant.invalidate_tag("all").await.unwrap();
+        assert_eq!(other.text(SEVEN).await, "three", "{what}");
+    }
+}
+
+/// With as little memory as that, most of what is stored is evicted at once.
+#[tokio::test]
+async fn a_server_that_evicts_all_the_time_serves_nothing_old() {
+    let options = RedisOptions::default()
+        .with_setting("maxmemory", "3mb")
+        .with_setting("maxmemory-policy", "allkeys-lru");
+    let server = RedisServer::start_with(options).await.unwrap();
+    let nodes = Nodes::at(server.url(), 2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    for round in 0..300 {
+        let value = format!("{round} {}", "x".repeat(20_000));
+        nodes.source.set(&value);
+        let key = (round % 7).to_string();
+        one.tenant.invalidate(&one.kind, &key).await.unwrap();
+        assert_eq!(other.text(&key).await, value);
+        one.text(&format!("filler {round}")).await;
+    }
+    let evicted = server.ask(&["info", "stats"]).await.unwrap();
+    assert!(!evicted.contains("evicted_keys:0\r"), "{evicted}");
+}
+
+/// The replica has not heard of the last invalidation when it is promoted.
+#[tokio::test]
+async fn what_a_fail_over_has_lost_does_not_come_back() {
+    let primary = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(primary.address()).await;
+    let url = primary.url_through(proxy.address).unwrap();
+    let password = url.split(['@', ':']).nth(2).unwrap().to_owned();
+    let replication = Proxy::before(primary.address()).await;
+    let options = RedisOptions::default()
+        .with_setting(
+            "replicaof",
+            format!("127.0.0.1 {}", replication.address.port()),
+        )
+        .with_setting("masterauth", &*password);
+    let replica = RedisServer::start_with(options).await.unwrap();
+    // Each server has a password of its own.
+    replica
+        .execute(&["acl", "setuser", "default", &format!(">{password}")])
+        .await
+        .unwrap();
+    until(|| async {
+        let told = replica.ask(&["info", "replication"]).await.unwrap();
+        told.contains("master_link_status:up")
+    })
+    .await;
+    let nodes = Nodes::at(&url, 2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    one.text(SEVEN).await;
+    until(|| other.is_known(SEVEN)).await;
+    let written = primary.ask(&["wait", "1", "5000"]).await.unwrap();
+    assert_eq!(written, "1", "the replica has it");
+
+    replication.lead_to(None);
+    nodes.source.set("two");
+    one.tenant.invalidate(&one.kind, "7").await.unwrap();
+    primary.stop(StopMode::Immediate).await.unwrap();
+    replica.execute(&["replicaof", "no", "one"]).await.unwrap();
+    proxy.lead_to(Some(replica.address()));
+    let key = format!(
+        "{}:{{t:{}}}:value:name:7",
+        nodes.prefix,
+        one.tenant.tenant()
+    );
+    let there = replica.ask(&["exists", &key]).await.unwrap();
+    assert_eq!(there, "1", "the end of the value is lost");
+    for _ in 0..10 {
+        for node in &nodes.nodes {
+            assert_eq!(node.text(SEVEN).await, "two");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until(|| other.is_known(SEVEN)).await;
+}
+
+/// A link that is cut tells nothing: what is kept in the process is not used until it is sure again.
+#[tokio::test]
+async fn a_node_that_hears_nothing_uses_nothing_of_its_own() {
+    let server = RedisServer::start().await.unwrap();
+    let nodes = Nodes::at(server.url(), 1).await;
+    let writer = &nodes.nodes[0];
+    let proxy = Proxy::before(server.address()).await;
+    let url = server.url_through(proxy.address).unwrap();
+    let settings = RedisSettings::new(url).with_prefix(&nodes.prefix);
+    let mut reader = writer.clone();
+    reader.cache = Cache::builder()
+        .with_redis(&settings)
+        .unwrap()
+        .build()
+        .unwrap();
+    reader.tenant = reader.cache.tenant(writer.tenant.tenant());
+    reader.kind = reader.cache.kind("name", CachePolicy::default()).unwrap();
+    reader.until_sure().await;
+    assert_eq!(reader.text(SEVEN).await, "one");
+    proxy.lead_to(None);
+    nodes.source.set("two");
+    writer.tenant.invalidate(&writer.kind, "7").await.unwrap();
+    // No later than a second after the last heartbeat.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(reader.text(SEVEN).await, "two");
+    nodes.source.set("three");
+    writer.tenant.invalidate(&writer.kind, "7").await.unwrap();
+    proxy.lead_to(Some(server.address()));
+    reader.until_sure().await;
+    assert_eq!(reader.text(SEVEN).await, "three");
+}
+
+/// Its process may have been stopped, with the turn to load.
+#[tokio::test]
+async fn who_stops_while_it_loads_holds_others_up_for_no_longer_than_its_lease() {
+    let nodes = Nodes::shared(2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    let _gate = nodes.source.close();
+    let _stopped = one.begin().await;
+    *nodes.source.gate.lock() = None;
+    let begun = std::time::Instant::now();
+    assert_eq!(other.text(SEVEN).await, "one");
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "it waits for a while"
+    );
+}
+
+#[tokio::test]
+async fn a_load_that_fails_lets_another_load() {
+    let nodes = Nodes::shared(2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    for _ in 0..3 {
+        let load = || async { panic!("the loader panics") };
+        one.tenant
+            .get_or_load(&one.kind, SEVEN, load)
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(other.text(SEVEN).await, "one");
+}
+
+#[tokio::test]
+async fn wrong_settings_are_told() {
+    let server = RedisServer::shared().await.unwrap();
+    for settings in [
+        RedisSettings::new("hunter2"),
+        RedisSettings::new("http://localhost"),
+        RedisSettings::new(server.url()).with_prefix(""),
+        RedisSettings::new(server.url()).with_prefix("a:b"),
+        RedisSettings::new(server.url()).with_connections(0),
+        RedisSettings::new(server.url()).with_timeout(Duration::ZERO),
+    ] {
+        let error = Cache::builder().with_redis(&settings).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+        assert!(!format!("{error:?} {settings:?}").contains("hunter2"));
+    }
+    let settings =
+        RedisSettings::new(server.url()).with_password(tenantry_core::Secret::new("wrong hunter2"));
+    let cache = Cache::builder()
+        .with_redis(&settings)
+        .unwrap()
+        .build()
+        .unwrap();
+    let tenant = cache.tenant(tenantry_core::TenantId::generate());
+    let error = tenant.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
+    assert!(!format!("{error:?} {cache:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_replica_is_not_written_to() {
+    let primary = RedisServer::start().await.unwrap();
+    let replica = primary.start_replica().await.unwrap();
+    let nodes = Nodes::at(replica.url(), 1).await;
+    let node = &nodes.nodes[0];
+    assert_eq!(node.text(SEVEN).await, "one");
+    let error = node.tenant.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
+}

@@ -1,0 +1,116 @@
+//! Many readers and writers on several nodes, all the time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tenantry_cache::{Cache, CacheKind, CachePolicy, Lookup, RedisSettings, TenantCache};
+use tenantry_core::TenantId;
+use tenantry_testkit::RedisServer;
+
+const KEYS: usize = 16;
+
+/// Rows with a version that goes up, and the last of each whose invalidation was acknowledged.
+struct World {
+    rows: [AtomicU64; KEYS],
+    acknowledged: [AtomicU64; KEYS],
+    reads: AtomicU64,
+    loads: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// No read that begins after a write was acknowledged gives what was there before it, on any node that
+/// keeps nothing in its own process; and none on the node that wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_reads_what_was_over_when_it_began() {
+    storm(Duration::from_secs(3)).await;
+}
+
+async fn storm(length: Duration) {
+    let server = RedisServer::start().await.unwrap();
+    let world = Arc::new(World {
+        rows: Default::default(),
+        acknowledged: Default::default(),
+        reads: AtomicU64::new(0),
+        loads: AtomicU64::new(0),
+        writes: AtomicU64::new(0),
+    });
+    let settings = RedisSettings::new(server.url()).with_prefix("storm");
+    let tenant = TenantId::generate();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for number in 0..3 {
+        // One byte: nothing has room, and each read asks the server.
+        let cache = Cache::builder()
+            .with_redis(&settings)
+            .unwrap()
+            .with_bytes_of_a_tenant(1)
+            .build()
+            .unwrap();
+        let policy = CachePolicy::default().with_early_refresh(5.0);
+        let kind: CacheKind<u64> = cache.kind("row", policy).unwrap();
+        for task in 0..8 {
+            let (world, over) = (Arc::clone(&world), Arc::clone(&over));
+            let (kind, tenant) = (kind.clone(), cache.tenant(tenant));
+            tasks.push(tokio::spawn(async move {
+                let mut round = number * 100 + task;
+                while !over.load(Ordering::Relaxed) {
+                    round += 7;
+                    let key = round % KEYS;
+                    match task {
+                        0 => write(&world, &tenant, &kind, key, round).await,
+                        _ => read(&world, &tenant, &kind, key).await,
+                    }
+                }
+            }));
+        }
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < length {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (reads, loads) = (count(&world.reads), count(&world.loads));
+    assert!(count(&world.writes) > 100, "{}", count(&world.writes));
+    assert!(loads < reads / 2, "{loads} loads of {reads} reads");
+}
+
+async fn write(
+    world: &World,
+    tenant: &TenantCache,
+    kind: &CacheKind<u64>,
+    key: usize,
+    round: usize,
+) {
+    let version = world.rows[key].fetch_add(1, Ordering::SeqCst) + 1;
+    match round % 5 {
+        0 => tenant.invalidate_tag("all").await,
+        1 => tenant.flush().await,
+        _ => tenant.invalidate(kind, &key.to_string()).await,
+    }
+    .unwrap();
+    world.acknowledged[key].fetch_max(version, Ordering::SeqCst);
+    world.writes.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+async fn read(world: &Arc<World>, tenant: &TenantCache, kind: &CacheKind<u64>, key: usize) {
+    let floor = world.acknowledged[key].load(Ordering::SeqCst);
+    let loaded = Arc::clone(world);
+    let load = move || async move {
+        let version = loaded.rows[key].load(Ordering::SeqCst);
+        loaded.loads.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(u64::try_from(key % 4).unwrap())).await;
+        Ok(Some(version))
+    };
+    let text = key.to_string();
+    let lookup = Lookup::new(&text).with_tags(&["all"]);
+    let read = tenant.get_or_load(kind, lookup, load).await;
+    let version = *read.unwrap().unwrap();
+    assert!(version >= floor, "{key}: {version} is older than {floor}");
+    world.reads.fetch_add(1, Ordering::Relaxed);
+}
