@@ -23,7 +23,7 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg_attr(
-    not(any(test, feature = "redis")),
+    not(feature = "redis"),
     allow(dead_code, reason = "used by each backend")
 )]
 mod shared;

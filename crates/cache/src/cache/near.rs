@@ -268,7 +268,7 @@ impl Near {
     /// Says that nothing can be missed until a time. What was kept, or is being loaded, from before it
     /// was not sure is of no use.
     #[cfg_attr(
-        not(any(test, feature = "redis")),
+        not(feature = "redis"),
         allow(dead_code, reason = "told by each backend")
     )]
     pub(super) fn is_sure_until(&self, until: Duration, now: Duration) {
