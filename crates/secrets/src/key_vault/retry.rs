@@ -51,6 +51,11 @@ impl Policy for Retry {
     }
 }
 
+/// What the official client says where another of its requests, challenged at the same time, has taken
+/// the token away that was just given for this one.
+const TOKEN_TAKEN_AWAY: &str =
+    "The request failed due to an error while fetching the access token.";
+
 /// Returns whether another try is allowed, and may come to something else.
 fn may_differ(method: Method, outcome: &PolicyResult) -> bool {
     let is_repeatable = method != Method::Put;
@@ -70,7 +75,25 @@ fn may_differ(method: Method, outcome: &PolicyResult) -> bool {
         Err(error) => match error.kind() {
             ErrorKind::Connection => true,
             ErrorKind::Io => is_repeatable,
+            // Before anything of worth is sent: the first request goes without its body.
+            ErrorKind::Credential => error.to_string() == TOKEN_TAKEN_AWAY,
             _ => false,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_another_has_taken_away_is_asked_for_again_and_a_refused_one_is_not() {
+        for method in [Method::Get, Method::Put] {
+            let failed = |text| Err(Error::with_message(ErrorKind::Credential, text));
+            assert!(may_differ(method, &failed(TOKEN_TAKEN_AWAY)));
+            assert!(!may_differ(method, &failed("no login")));
+        }
     }
 }
