@@ -1,13 +1,14 @@
 //! Secrets in files, as Docker and Kubernetes mount them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use tenantry_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
@@ -185,15 +186,48 @@ fn text_in(file: &Path) -> Result<Secret> {
 
 /// Returns a text in a JSON object of texts.
 fn value_of(text: &Secret, key: &str) -> Result<Secret> {
+    let mut parser = serde_json::Deserializer::from_str(text.expose());
     // The error of the parser may repeat a value.
-    let mut object: BTreeMap<String, Zeroizing<String>> = serde_json::from_str(text.expose())
-        .map_err(|_| invalid("it is no JSON object whose values are texts"))?;
-    match object.remove(key) {
+    let found = ValueOf(key)
+        .deserialize(&mut parser)
+        .and_then(|found| parser.end().map(|()| found))
+        .map_err(|_| invalid("it is no JSON object with a text under this key"))?;
+    match found {
         Some(mut value) => Ok(Secret::new(std::mem::take(&mut *value))),
         None => {
             Err(Error::new(ErrorKind::NotFound, "read file")
                 .with_detail("its object has no such key"))
         }
+    }
+}
+
+/// Reads the text under a key of an object, and passes over all others.
+struct ValueOf<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
+    type Value = Option<Zeroizing<String>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueOf<'_> {
+    type Value = Option<Zeroizing<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key == self.0 {
+                true => found = Some(map.next_value()?),
+                false => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -23,7 +23,13 @@ async fn a_file_is_read_below_the_folders_and_nowhere_else() {
     std::fs::write(outside.join("secret"), "foreign").unwrap();
     std::fs::write(mounted.join("deep/password"), "hunter2\r\n").unwrap();
     std::fs::write(mounted.join("all.json"), r#"{"db": "one", "smtp": "two"}"#).unwrap();
-    std::fs::write(mounted.join("numbers.json"), r#"{"db": 1}"#).unwrap();
+    std::fs::write(
+        mounted.join("numbers.json"),
+        r#"{"port": 1, "smtp": "hunter2", "more": {"db": "x"}}"#,
+    )
+    .unwrap();
+    std::fs::write(mounted.join("cut.json"), r#"{"db": "x", "#).unwrap();
+    std::fs::write(mounted.join("list.json"), r#"["db"]"#).unwrap();
     std::fs::write(mounted.join("bytes"), [0xff, 0xfe]).unwrap();
     std::fs::write(mounted.join("large"), "x".repeat(25 * 1024 + 1)).unwrap();
     std::fs::write(mounted.join("largest"), "x".repeat(25 * 1024)).unwrap();
@@ -42,6 +48,11 @@ async fn a_file_is_read_below_the_folders_and_nowhere_else() {
         "two"
     );
     assert_eq!(
+        resolve(&secrets, "file:numbers.json#smtp").await.unwrap(),
+        "hunter2",
+        "whatever is beside it"
+    );
+    assert_eq!(
         resolve(&secrets, "file:largest").await.unwrap().len(),
         25 * 1024
     );
@@ -53,7 +64,11 @@ async fn a_file_is_read_below_the_folders_and_nowhere_else() {
         ("file:nowhere", ErrorKind::NotFound),
         ("file:all.json#other", ErrorKind::NotFound),
         ("file:deep/password#db", ErrorKind::InvalidValue),
-        ("file:numbers.json#db", ErrorKind::InvalidValue),
+        ("file:numbers.json#port", ErrorKind::InvalidValue),
+        ("file:numbers.json#more", ErrorKind::InvalidValue),
+        ("file:numbers.json#db", ErrorKind::NotFound),
+        ("file:cut.json#db", ErrorKind::InvalidValue),
+        ("file:list.json#db", ErrorKind::InvalidValue),
         ("file:bytes", ErrorKind::InvalidValue),
         ("file:large", ErrorKind::InvalidValue),
     ] {
