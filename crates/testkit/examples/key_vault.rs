@@ -49,6 +49,10 @@ struct Request {
 }
 
 async fn run(arguments: Vec<String>) -> Result {
+    if arguments.iter().any(|it| it == "--help") {
+        println!("{USAGE}");
+        return Ok(());
+    }
     let Some(request) = parse(arguments) else {
         return Err(USAGE.into());
     };
@@ -61,7 +65,8 @@ async fn run(arguments: Vec<String>) -> Result {
     let mut temporary = None;
     let ca = match &request.ca {
         Some(path) => {
-            std::fs::write(path, server.ca_certificate_pem())?;
+            std::fs::write(path, server.ca_certificate_pem())
+                .map_err(|error| format!("--ca {}: {error}", path.display()))?;
             path.clone()
         }
         None => {
