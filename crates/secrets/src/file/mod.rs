@@ -43,7 +43,7 @@ const MOST_VERSIONS: usize = 1_000;
 ///   folder synced. After a crash the file is the old or the new one; the next write removes what a
 ///   crash has left. On Unix all files are their owner's alone.
 /// - An empty file whose name ends in `.lock`, by which writers wait for each other, also across
-///   processes; for 10 seconds at most. Readers wait for nobody. Leave it where it is.
+///   processes; for 5 seconds at most. Readers wait for nobody. Leave it where it is.
 /// - No file, as long as nothing was stored: the vault is empty.
 ///
 /// # What is in memory

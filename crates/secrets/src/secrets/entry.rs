@@ -73,6 +73,8 @@ impl Flight {
 pub(super) struct Failure {
     error: Arc<Error>,
     is_lost: bool,
+    /// After which time another try may come to something else.
+    wait: Option<Duration>,
 }
 
 impl Failure {
@@ -80,7 +82,14 @@ impl Failure {
         Self {
             error: Arc::new(error),
             is_lost: false,
+            wait: None,
         }
+    }
+
+    /// Returns the same, which is not tried again before this time has passed.
+    fn with_wait(self, wait: Duration) -> Self {
+        let wait = self.kind().is_retryable().then_some(wait);
+        Self { wait, ..self }
     }
 
     /// Returns that of a read which ended with its runtime: it tells nothing of the vault.
@@ -88,6 +97,7 @@ impl Failure {
         Self {
             error: Arc::new(error),
             is_lost: true,
+            wait: None,
         }
     }
 
@@ -105,7 +115,16 @@ impl Failure {
             // As the secret of another tenant answers, which is not looked for at all.
             return missing(operation, reference);
         }
-        told(operation, reference.to_string(), Arc::clone(&self.error))
+        let error = told(operation, reference.to_string(), Arc::clone(&self.error));
+        match self.wait {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
+    fn told_wait(&self) -> Option<Duration> {
+        let is_throttled = self.kind() == ErrorKind::Throttled;
+        self.error.retry_after().filter(|_| is_throttled)
     }
 
     fn forbids(&self) -> bool {
@@ -300,7 +319,10 @@ impl Entry {
         state.used = now;
         state.forget_past(wall);
         let failed = state.failed.as_ref().filter(|failed| now < failed.until);
-        let failure = failed.map(|failed| failed.failure.clone());
+        let failure = failed.map(|failed| {
+            let failure = failed.failure.clone();
+            failure.with_wait(failed.until.saturating_sub(now))
+        });
         if let (Some(fresh), Some(current)) = (state.fresh, &state.current) {
             if let Err(error) = fresh.validity.check(wall) {
                 // By the clock; the vault may have a newer one.
@@ -396,12 +418,14 @@ impl Entry {
             Ok(record) => record,
             Err(error) => {
                 let failure = Failure::new(error);
-                let pause = match failure.forbids() {
-                    true => {
+                let pause = match (failure.forbids(), failure.told_wait()) {
+                    (true, _) => {
                         state.fresh = None;
                         policy.negative
                     }
-                    false => {
+                    // Whoever tells how long to wait means no more than that.
+                    (false, Some(wait)) => wait.min(LONGEST_PAUSE),
+                    (false, None) => {
                         let doubled = FIRST_PAUSE.saturating_mul(1 << state.failures.min(5));
                         state.failures += 1;
                         doubled.mul_f64(1.0 + 0.5 * rand::random::<f64>())
@@ -411,7 +435,7 @@ impl Entry {
                     failure: failure.clone(),
                     until: now.saturating_add(pause),
                 });
-                return Err(failure);
+                return Err(failure.with_wait(pause));
             }
         };
         state.failed = None;
@@ -639,6 +663,9 @@ pub(super) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
 
 /// How often a secret is read, at most, because somebody has heard of a new value.
 const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long it is left alone at most, though it asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long a vault that does not answer is left alone at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -59,7 +59,8 @@ const PUSH_TRIES: u32 = 8;
 /// growing pauses. What a vault says to be gone, disabled or expired is refused from then on.
 ///
 /// Each resolve leaves an event of the target `tenantry::secrets`: the actor, the reference, the
-/// generation and how the value came about; at the level debug if it was known, else at info.
+/// generation and how the value came about; at the level debug if it was known, at info if it was
+/// read, and as a warning if it is stale or refused.
 ///
 /// # Examples
 ///

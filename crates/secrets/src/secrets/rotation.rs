@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretReference};
 
 use super::Secrets;
@@ -25,7 +26,69 @@ const LIST: &str = "list expiring secrets";
 ///
 /// An implementer lets the old and the new value in side by side from
 /// [`prepare`](Self::prepare) to [`retire`](Self::retire): holders change over one by one. Two logins
-/// of the same rights do, of which each rotation changes the one that rests.
+/// of the same rights do, of which each rotation changes the one that rests: the secret then says
+/// which login it is of, and with it which one rests.
+///
+/// [`retire`](Self::retire) bears to be repeated: it is called again where what follows it fails.
+///
+/// # Examples
+///
+/// Of two logins `app_a` and `app_b`, with the secret `login:password`:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+///
+/// use async_trait::async_trait;                                  // in `tenantry::prelude` as well
+/// use tenantry_core::{Error, ErrorKind, ManualClock, Result, Secret};
+/// use tenantry_secrets::{Credential, MemoryVault, Secrets};
+///
+/// /// Stands for a database and its logins.
+/// #[derive(Default)]
+/// struct Logins(Mutex<HashMap<String, String>>);
+///
+/// #[async_trait]
+/// impl Credential for Logins {
+///     async fn prepare(&self, current: &Secret) -> Result<Secret> {
+///         let rests = if current.expose().starts_with("app_a:") { "app_b" } else { "app_a" };
+///         let password = format!("{:032x}", 7);                   // by a generator of random numbers
+///         self.0.lock().unwrap().insert(rests.to_owned(), password.clone());
+///         Ok(Secret::new(format!("{rests}:{password}")))
+///     }
+///
+///     async fn verify(&self, candidate: &Secret) -> Result<()> {
+///         let (login, password) = candidate.expose().split_once(':').unwrap_or_default();
+///         match self.0.lock().unwrap().get(login).is_some_and(|set| set == password) {
+///             true => Ok(()),
+///             false => Err(Error::new(ErrorKind::AuthenticationFailed, "try new login")),
+///         }
+///     }
+///
+///     async fn retire(&self, previous: &Secret) -> Result<()> {
+///         let (login, _) = previous.expose().split_once(':').unwrap_or_default();
+///         self.0.lock().unwrap().remove(login);
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// # let clock = ManualClock::new(Default::default());
+/// let secrets = Secrets::builder()
+///     .with_vault("billing", Arc::new(MemoryVault::new()))?
+/// #   .with_clock(Arc::new(clock.clone()))
+///     .build()?;
+/// let (reference, logins) = ("kv://billing/db-login".parse()?, Logins::default());
+/// secrets.put_new_version(&reference, Secret::new("app_a:first"), Default::default()).await?;
+///
+/// let rotated = secrets.rotate(&reference, &logins).await?;       // both logins let in
+/// # clock.advance(Duration::from_secs(15 * 60));
+/// // At `rotated.retire_at`, in this process or another: it can be stored.
+/// secrets.retire(&rotated, &logins).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Credential: Send + Sync {
     /// Makes a new value and lets it in, beside the current one.
@@ -56,7 +119,9 @@ pub trait Credential: Send + Sync {
 }
 
 /// A rotation that has begun: both values let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// It can be stored until then, for whoever retires it may be another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {
     /// The new version.
     pub current: SecretReference,

@@ -11,7 +11,7 @@ use tenantry_core::{
 use crate::secrets::Secrets;
 
 /// Resolves the references of one tenant alone: those that
-/// [`SecretReference::of_tenant`] has made for it.
+/// [`SecretReference::of_tenant`](tenantry_core::SecretReference::of_tenant) has made for it.
 ///
 /// Every other answers `NotFound`, as a missing one does: another tenant's, and the platform's own,
 /// which a tenant could otherwise read by writing its reference into a setting.

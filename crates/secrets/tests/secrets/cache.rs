@@ -648,3 +648,45 @@ async fn a_write_without_an_answer_may_be_stored() {
     assert!(error.to_string().contains("look before storing it again"));
     assert_eq!(fixture.vault.versions("db").await.unwrap().len(), 1);
 }
+
+/// Who waits as told is let in then, and who asks on and on no later.
+#[tokio::test]
+async fn a_throttled_vault_is_asked_when_it_said_by_whoever_asks_on_and_on() {
+    for told in [Some(2 * SECOND), Some(5 * SECOND), None] {
+        let fixture = Fixture::new();
+        fixture.vault.store("db", "hunter2").await;
+        let mut throttled = Error::new(ErrorKind::Throttled, "read");
+        if let Some(wait) = told {
+            throttled = throttled.with_retry_after(wait);
+        }
+        fixture.vault.trouble(Trouble::Error(throttled));
+        let step = Duration::from_millis(250);
+        let mut waited = Duration::ZERO;
+        while let Err(error) = fixture.text("kv://vault/db").await {
+            let left = error.retry_after().unwrap();
+            if let Some(wait) = told {
+                assert_eq!(left, wait - waited);
+            }
+            fixture.clock.advance(step);
+            waited += step;
+        }
+        // By chance up to half longer where nothing was told, and twice.
+        let expected = told.unwrap_or(3 * SECOND) + step;
+        assert!(waited <= expected, "{told:?}: {waited:?}");
+        assert_eq!(fixture.vault.reads(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_says_when_it_is_asked_again() {
+    let fixture = Fixture::new();
+    fixture.vault.fail([ErrorKind::Unavailable; 2]);
+    let first = fixture.text("kv://vault/db").await.unwrap_err();
+    let wait = first.retry_after().unwrap();
+    fixture.clock.advance(wait / 2);
+    let second = fixture.text("kv://vault/db").await.unwrap_err();
+    assert_eq!(second.retry_after().unwrap(), wait - wait / 2);
+    fixture.clock.advance(wait - wait / 2);
+    fixture.text("kv://vault/db").await.unwrap_err();
+    assert_eq!(fixture.vault.reads(), 2);
+}

@@ -60,6 +60,8 @@ async fn both_values_let_in_until_the_old_one_is_retired() {
     );
     assert_eq!(*door.keys.lock(), ["key", "key+"]);
 
+    let stored = serde_json::to_string(&rotated).unwrap();
+    let rotated: tenantry_secrets::Rotated = serde_json::from_str(&stored).unwrap();
     let early = fixture.secrets.retire(&rotated, &door).await.unwrap_err();
     assert_eq!(early.kind(), ErrorKind::InvalidInput);
     assert_eq!(*door.keys.lock(), ["key", "key+"]);
