@@ -9,7 +9,7 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::{Error, Result, TenantId};
 
-const EXPECTED: &str = "expected kv://<vault>/<name>[/<version>], \
+const EXPECTED: &str = "expected kv://<vault>/<name>[/<version>] of letters, digits and hyphens, \
                         https://<vault>.vault.azure.net/secrets/<name>[/<version>], \
                         file:<path>[#<key>] or env:<NAME>; a secret itself does not belong here";
 const MAX_BYTES: usize = 1024;
