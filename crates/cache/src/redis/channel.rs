@@ -283,6 +283,7 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use super::super::login::{Login, Password};
     use super::*;
 
     #[test]
@@ -293,7 +294,8 @@ mod tests {
             .unwrap();
         let _inside = runtime.enter();
         let info = redis::IntoConnectionInfo::into_connection_info("redis://localhost").unwrap();
-        let connections = Connections::new(info, 1, SURE, "epoch".to_owned()).unwrap();
+        let login = Login::new(info, Password::OfUrl);
+        let connections = Connections::new(login, 1, SURE, "epoch".to_owned()).unwrap();
         let channel = Channel::open(Arc::new(connections), Keys::new("svc"));
         let tenant = TenantId::generate();
         let what = [

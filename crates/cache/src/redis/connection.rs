@@ -1,6 +1,7 @@
 //! Connections to one server, each of which knows which server it is.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,18 +12,22 @@ use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use super::error::{CLUSTER, error};
+use super::login::Login;
 
 const CONNECT: &str = "connect to redis";
 
 /// For how long no connection is tried after one could not be made.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether the password was asked for.
+const UNASKED: Duration = Duration::from_secs(1);
+
 /// For how long what tells old values from new ones is kept where nothing is asked for.
 pub(super) const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Several connections, of which each carries many calls at a time.
 pub(super) struct Connections {
-    client: Client,
+    login: Login,
     config: AsyncConnectionConfig,
     epoch_key: String,
     meet: Script,
@@ -40,22 +45,23 @@ struct Stripe(RwLock<Option<Connected>>);
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
     /// Another one for each process, and after each fail-over.
-    pub(super) identity: std::sync::Arc<str>,
+    pub(super) identity: Arc<str>,
 }
 
 impl Connections {
     pub(super) fn new(
-        info: ConnectionInfo,
+        login: Login,
         count: usize,
         timeout: Duration,
         epoch_key: String,
     ) -> Result<Self> {
-        let client = Client::open(info).map_err(|cause| error(CONNECT, &cause))?;
+        // What it refuses, it refuses at once.
+        client(login.info().clone())?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         Ok(Self {
-            client,
+            login,
             config,
             epoch_key,
             meet: Script::new(include_str!("scripts/meet.lua")),
@@ -81,7 +87,7 @@ impl Connections {
             Some(connected) => connected,
             None => self.connect(stripe).await?,
         };
-        let identity = std::sync::Arc::clone(&connected.identity);
+        let identity = Arc::clone(&connected.identity);
         call(connected).await.map_err(|cause| {
             // A connection never comes back by itself; and one that leads to a replica now never leads
             // to a primary.
@@ -142,11 +148,13 @@ impl Connections {
 
     async fn open(&self) -> Result<Connected> {
         let failed = |cause: RedisError| error(CONNECT, &cause);
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&self.config)
-            .await
-            .map_err(failed)?;
+        let open = |info| async move {
+            let opened = client(info)?
+                .get_multiplexed_async_connection_with_config(&self.config)
+                .await;
+            opened.map_err(failed)
+        };
+        let mut connection = self.login.open(open).await?;
         let identity = identity_of(&mut connection).await?;
         // Before anything is read: what a server has lost, another could not have told of.
         self.meet
@@ -165,9 +173,29 @@ impl Connections {
 
     /// Opens a connection that hears messages.
     pub(super) async fn listen(&self) -> Result<PubSub> {
-        let opened = self.client.get_async_pubsub().await;
-        opened.map_err(|cause| error(CONNECT, &cause))
+        let open = |info| async move {
+            let opened = client(info)?.get_async_pubsub().await;
+            opened.map_err(|cause| error(CONNECT, &cause))
+        };
+        self.login.open(open).await
     }
+
+    /// Opens connections anew whenever the password changes.
+    pub(super) async fn follow_password(self: Arc<Self>) {
+        loop {
+            let Some(watch) = self.login.watch().map(Arc::clone) else {
+                tokio::time::sleep(UNASKED).await;
+                continue;
+            };
+            let number = watch.generations().current.number();
+            watch.changed_from(number).await;
+            self.forget_all();
+        }
+    }
+}
+
+fn client(info: ConnectionInfo) -> Result<Client> {
+    Client::open(info).map_err(|cause| error(CONNECT, &cause))
 }
 
 /// Asks a server who it is.
@@ -219,9 +247,8 @@ pub(super) fn millis(time: Duration) -> u64 {
 impl fmt::Debug for Connections {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let info = self.client.get_connection_info();
         f.debug_struct("Connections")
-            .field("address", &info.addr().to_string())
+            .field("login", &self.login)
             .field("count", &self.stripes.len())
             .finish_non_exhaustive()
     }

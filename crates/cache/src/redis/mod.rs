@@ -4,6 +4,7 @@ mod channel;
 mod connection;
 mod error;
 mod keys;
+mod login;
 mod settings;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{RedisError, Script, Value};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
+use tokio::task::AbortHandle;
 
 use self::channel::Channel;
 use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
@@ -38,6 +40,8 @@ pub(crate) struct RedisLevel {
     connections: Arc<Connections>,
     keys: Keys,
     channel: Channel,
+    /// Goes over to a new password.
+    following: AbortHandle,
     begin: Script,
     store: Script,
     give_up: Script,
@@ -49,7 +53,7 @@ impl RedisLevel {
     pub(crate) fn new(settings: &RedisSettings) -> Result<Self> {
         let keys = Keys::new(&settings.prefix);
         let connections = Arc::new(Connections::new(
-            settings.info()?,
+            settings.login()?,
             settings.connections,
             settings.timeout,
             keys.epoch(),
@@ -58,7 +62,9 @@ impl RedisLevel {
             return Err(Error::new(ErrorKind::Unsupported, "build cache")
                 .with_detail("build it inside a runtime of Tokio, which listens to the server"));
         }
+        let following = tokio::spawn(Arc::clone(&connections).follow_password());
         Ok(Self {
+            following: following.abort_handle(),
             channel: Channel::open(Arc::clone(&connections), keys.clone()),
             connections,
             keys,
@@ -224,6 +230,12 @@ impl SharedLevel for RedisLevel {
 
     fn listen(&self, listener: Weak<dyn Listener>) {
         self.channel.add(listener);
+    }
+}
+
+impl Drop for RedisLevel {
+    fn drop(&mut self) {
+        self.following.abort();
     }
 }
 

@@ -1,8 +1,11 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
-use tenantry_core::{Error, ErrorKind, Result, Secret};
+use redis::{IntoConnectionInfo as _, ProtocolVersion};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+
+use super::login::{Login, Password};
 
 const SET: &str = "read redis settings";
 
@@ -24,7 +27,7 @@ const SET: &str = "read redis settings";
 pub struct RedisSettings {
     url: String,
     user: Option<String>,
-    password: Option<std::sync::Arc<Secret>>,
+    password: Password,
     pub(super) prefix: String,
     pub(super) connections: usize,
     pub(super) timeout: Duration,
@@ -39,7 +42,7 @@ impl RedisSettings {
         Self {
             url: url.into(),
             user: None,
-            password: None,
+            password: Password::OfUrl,
             prefix: "tenantry".to_owned(),
             connections: 2,
             timeout: Duration::from_millis(500),
@@ -56,7 +59,22 @@ impl RedisSettings {
     /// Sets the password, in place of the URL's.
     #[must_use]
     pub fn with_password(mut self, password: Secret) -> Self {
-        self.password = Some(std::sync::Arc::new(password));
+        self.password = Password::Given(Arc::new(password));
+        self
+    }
+
+    /// Takes the password from a secret, in place of the URL's, and follows it.
+    ///
+    /// A new one is used for every connection that is opened from then on; the connections that there
+    /// are, are opened anew. Refused, it is tried with the password before, and then with what the
+    /// vault has now.
+    #[must_use]
+    pub fn with_password_from(
+        mut self,
+        source: Arc<dyn SecretSource>,
+        reference: SecretReference,
+    ) -> Self {
+        self.password = Password::From(source, reference);
         self
     }
 
@@ -84,7 +102,7 @@ impl RedisSettings {
         self
     }
 
-    pub(super) fn info(&self) -> Result<ConnectionInfo> {
+    pub(super) fn login(&self) -> Result<Login> {
         let invalid = |detail| Err(Error::new(ErrorKind::InvalidSettings, SET).with_detail(detail));
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if self.prefix.is_empty() || !self.prefix.bytes().all(is_plain) {
@@ -104,10 +122,10 @@ impl RedisSettings {
         if let Some(user) = &self.user {
             login = login.set_username(user);
         }
-        if let Some(password) = &self.password {
-            login = login.set_password(password.expose());
-        }
-        Ok(info.set_redis_settings(login))
+        Ok(Login::new(
+            info.set_redis_settings(login),
+            self.password.clone(),
+        ))
     }
 }
 

@@ -295,3 +295,73 @@ async fn a_replica_is_not_written_to() {
     let error = node.tenant.flush().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
 }
+
+/// A password that is set on the server, then stored: by whoever hears of it, or is refused.
+#[tokio::test]
+async fn a_password_is_followed() {
+    use std::sync::Arc;
+
+    use tenantry_core::{Secret, SecretSource};
+    use tenantry_secrets::{MemoryVault, Secrets};
+
+    let server = RedisServer::start().await.unwrap();
+    let user = async |rule: &str| {
+        let rules = ["acl", "setuser", "app", "on", "~*", "&*", "+@all", rule];
+        server.execute(&rules).await.unwrap();
+    };
+    user(">first").await;
+    let secrets = Secrets::builder()
+        .with_vault("vault", Arc::new(MemoryVault::new()))
+        .unwrap()
+        .build()
+        .unwrap();
+    let reference = "kv://vault/redis".parse().unwrap();
+    let store = async |password: &str| {
+        let stored = secrets.put_new_version(&reference, Secret::new(password), Default::default());
+        stored.await.unwrap();
+    };
+    store("first").await;
+    let settings = RedisSettings::new(format!("redis://{}", server.address()))
+        .with_user("app")
+        .with_password_from(
+            Arc::new(secrets.clone()) as Arc<dyn SecretSource>,
+            reference.clone(),
+        );
+    let cache = Cache::builder()
+        .with_redis(&settings)
+        .unwrap()
+        .build()
+        .unwrap();
+    let tenant = cache.tenant(tenantry_core::TenantId::generate());
+    tenant.flush().await.unwrap();
+    for (before, after) in [("first", "second"), ("second", "third")] {
+        // Stored and not yet set: the one before is used.
+        store(after).await;
+        server
+            .execute(&["client", "kill", "type", "normal"])
+            .await
+            .unwrap();
+        until(|| async { tenant.flush().await.is_ok() }).await;
+        user(&format!(">{after}")).await;
+        user(&format!("<{before}")).await;
+        server
+            .execute(&["client", "kill", "type", "normal"])
+            .await
+            .unwrap();
+        until(|| async { tenant.flush().await.is_ok() }).await;
+    }
+    store("wrong").await;
+    user("resetpass").await;
+    server
+        .execute(&["client", "kill", "type", "normal"])
+        .await
+        .unwrap();
+    // Connections that were cut say so first.
+    until(|| async {
+        let error = tenant.flush().await.unwrap_err();
+        let told = format!("{error:?} {settings:?} {cache:?}");
+        assert!(!told.contains("third"), "{told}");
+        error.kind() == ErrorKind::AuthenticationFailed && told.contains("kv://vault/redis")
+    })
+    .await;
+}

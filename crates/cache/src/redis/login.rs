@@ -1,0 +1,100 @@
+//! Who a process says it is, with a password that may change.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::ConnectionInfo;
+use tenantry_core::{
+    Error, ErrorKind, Result, Secret, SecretGenerations, SecretReference, SecretSource, SecretWatch,
+};
+use tokio::sync::OnceCell;
+
+/// Where the password comes from.
+#[derive(Clone)]
+pub(super) enum Password {
+    /// The URL, if there is any.
+    OfUrl,
+    Given(Arc<Secret>),
+    From(Arc<dyn SecretSource>, SecretReference),
+}
+
+/// All that a connection begins with.
+pub(super) struct Login {
+    /// Without a password that comes from elsewhere.
+    info: ConnectionInfo,
+    password: Password,
+    /// Since the password was asked for first.
+    watch: OnceCell<Arc<dyn SecretWatch>>,
+}
+
+impl Login {
+    pub(super) fn new(info: ConnectionInfo, password: Password) -> Self {
+        Self {
+            info,
+            password,
+            watch: OnceCell::new(),
+        }
+    }
+
+    pub(super) const fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    fn with(&self, password: &Secret) -> ConnectionInfo {
+        let login = self.info.redis_settings().clone();
+        let login = login.set_password(password.expose());
+        self.info.clone().set_redis_settings(login)
+    }
+
+    /// Follows the password, if it may change; nothing before it was asked for first.
+    pub(super) fn watch(&self) -> Option<&Arc<dyn SecretWatch>> {
+        self.watch.get()
+    }
+
+    /// Opens something by it; refused, it is tried with the password before, and then with what the
+    /// vault has now.
+    pub(super) async fn open<T, F>(&self, open: impl Fn(ConnectionInfo) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (source, reference) = match &self.password {
+            Password::OfUrl => return open(self.info.clone()).await,
+            Password::Given(password) => return open(self.with(password)).await,
+            Password::From(source, reference) => (source, reference),
+        };
+        let watch = self
+            .watch
+            .get_or_try_init(|| source.watch(reference))
+            .await?;
+        let SecretGenerations { current, previous } = watch.generations();
+        let before = previous.map(|previous| previous.generation);
+        let mut refused = None;
+        for known in [Some(&current), before.as_ref()].into_iter().flatten() {
+            match open(self.with(known.secret())).await {
+                Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
+                    refused.get_or_insert(error);
+                }
+                outcome => return outcome,
+            }
+        }
+        let now = watch.report_failure(current.number()).await?.current;
+        if now.number() != current.number() {
+            return open(self.with(now.secret())).await;
+        }
+        Err(refused
+            .unwrap_or_else(|| Error::new(ErrorKind::AuthenticationFailed, "connect to redis"))
+            .with_detail(format!(
+                "the server takes no password that {reference} has or had: correct the secret, or the \
+                 user's rules on the server"
+            )))
+    }
+}
+
+impl fmt::Debug for Login {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("address", &self.info.addr().to_string())
+            .finish_non_exhaustive()
+    }
+}
