@@ -11,10 +11,11 @@
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
 //! | [`RateLimits`] | what a backend does |
 //! | [`MemoryLimits`] | the backend in this process |
+//! | `RedisLimits`, feature `redis` | the backend that several processes share |
 //!
 //! # What it is not
 //!
-//! - No sessions yet, and rate limits of one process.
+//! - No sessions yet.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
@@ -39,4 +40,4 @@ pub use self::limit::{
 };
 pub use self::memory::MemoryLimits;
 #[cfg(feature = "redis")]
-pub use self::redis::RedisSettings;
+pub use self::redis::{RedisLimits, RedisSettings};

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_cache::{MemoryLimits, OnFailure, RateLimiter, Rule};
-use tenantry_core::{ErrorKind, ManualClock, TenantId};
+use tenantry_cache::{Decision, Limit, MemoryLimits, OnFailure, RateLimiter, RateLimits, Rule};
+use tenantry_core::{Error, ErrorKind, ManualClock, Result, TenantId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -220,4 +221,59 @@ async fn another_limit_under_the_same_name_goes_on_from_the_same_count() {
             .unwrap()
             .is_admitted()
     );
+}
+
+/// Counts nothing.
+#[derive(Debug)]
+struct Broken;
+
+#[async_trait::async_trait]
+impl RateLimits for Broken {
+    async fn take(&self, _: TenantId, _: &[Limit<'_>], _: u64) -> Result<Decision> {
+        Err(Error::new(ErrorKind::Unavailable, "count"))
+    }
+
+    async fn peek(&self, _: TenantId, _: &[Limit<'_>]) -> Result<Decision> {
+        Err(Error::new(ErrorKind::Unavailable, "count"))
+    }
+
+    async fn refund(&self, _: TenantId, _: &[Limit<'_>], _: u64) -> Result<()> {
+        Err(Error::new(ErrorKind::Unavailable, "count"))
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_counted_each_process_admits_its_share() {
+    let processes = NonZeroU32::new(8).unwrap();
+    let hour = 3_600 * SECOND;
+    let rule = |most| {
+        let rule = Rule::new("tenant", most, hour).unwrap();
+        rule.with_on_failure(OnFailure::Share(processes))
+    };
+    let id = TenantId::generate();
+    let mut admitted = 0;
+    for _ in 0..8 {
+        let limiter = RateLimiter::new(Arc::new(Broken));
+        let (tenant, rule) = (limiter.tenant(id), rule(100));
+        for _ in 0..100 {
+            let taken = tenant.take(&[rule.limit("")], 1).await.unwrap();
+            assert!(taken.failure().is_some());
+            admitted += u64::from(taken.is_admitted());
+        }
+    }
+    assert_eq!(admitted, 96, "12 of each");
+    let tenant = RateLimiter::new(Arc::new(Broken)).tenant(id);
+    let refuses = Rule::new("route", 100, hour)
+        .unwrap()
+        .with_on_failure(OnFailure::Refuse);
+    for (limits, cost) in [
+        (&[rule(7).limit("no share")][..], 1),
+        (&[rule(100).limit("too much")][..], 13),
+        (&[rule(100).limit("both"), refuses.limit("")][..], 1),
+    ] {
+        let taken = tenant.take(limits, cost).await.unwrap();
+        assert!(!taken.is_admitted(), "{limits:?}");
+    }
+    let charged = tenant.take(&[rule(100).limit("both")], 12).await.unwrap();
+    assert!(charged.is_admitted(), "what was refused is charged to none");
 }

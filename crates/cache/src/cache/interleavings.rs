@@ -336,7 +336,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Tally {
 
 #[test]
 fn nobody_reads_what_is_older_than_the_last_invalidation() {
-    let tally = run_all(0..10_000);
+    let tally = run_all(0..20_000);
     assert!(tally.loads < tally.reads, "{tally:?}: something is kept");
     assert!(tally.older > 0, "{tally:?}: readers and writers do meet");
 }

@@ -383,7 +383,7 @@ impl TenantCache {
         match self.look(kind, lookup, now) {
             Found::Fresh { value, due } => {
                 if due.is_some() {
-                    drop(self.load(kind, lookup, due, load));
+                    drop(self.load(kind, lookup, due, &mut Some(load)));
                 }
                 Ok(downcast(value))
             }
@@ -391,8 +391,8 @@ impl TenantCache {
                 value,
                 may_load: true,
             } => {
-                let flight = self.load(kind, lookup, None, load);
-                match tokio::time::timeout(kind.policy.patience, flight.end()).await {
+                let loaded = self.loaded(kind, lookup, load);
+                match tokio::time::timeout(kind.policy.patience, loaded).await {
                     Ok(Ok(value)) => Ok(downcast(value)),
                     Ok(Err(Failure(error))) => {
                         tracing::warn!(
@@ -409,9 +409,9 @@ impl TenantCache {
             }
             Found::Stale { value, .. } => Ok(downcast(value)),
             Found::Nothing => {
-                let flight = self.load(kind, lookup, None, load);
                 let timeout = kind.policy.load_timeout;
-                let ended = tokio::time::timeout(timeout, flight.end()).await;
+                let loaded = self.loaded(kind, lookup, load);
+                let ended = tokio::time::timeout(timeout, loaded).await;
                 let value = ended.map_err(|_| {
                     Error::new(ErrorKind::Unavailable, LOAD)
                         .with_subject(kind.name().to_owned())
@@ -485,23 +485,53 @@ impl TenantCache {
         self.inner.near.look(&self.tenant, key, lookup.tags, now)
     }
 
+    /// Waits for the load of a key, whoever began it.
+    ///
+    /// One from before this call may be from before an invalidation of another process, of which this
+    /// one has not heard: unless it is sure to hear of all, it is waited for and not taken.
+    async fn loaded<T, F>(
+        &self,
+        kind: &CacheKind<T>,
+        lookup: Lookup<'_>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Value, Failure>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        let near = &self.inner.near;
+        let (arrived, mut load) = (near.next_id(), Some(load));
+        loop {
+            let is_sure = near.is_sure(self.inner.clock.monotonic());
+            let flight = self.load(kind, lookup, None, &mut load);
+            let is_taken = is_sure || flight.id() >= arrived;
+            match flight.end().await {
+                Ok(_) if !is_taken => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Joins the load of a key that is under way, or begins one in a task of its own.
-    fn load<T, F>(
+    fn load<T, L, F>(
         &self,
         kind: &CacheKind<T>,
         lookup: Lookup<'_>,
         refresh: Option<Duration>,
-        load: impl FnOnce() -> F + Send + 'static,
+        load: &mut Option<L>,
     ) -> Flight
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Option<T>>> + Send,
     {
         let key = KeyRef::new(self.tenant.id, &kind.name, lookup.key).to_key(&kind.name);
         let near = &self.inner.near;
         near.flight(&self.tenant, key, lookup.tags, |ticket| {
-            let (inner, kind) = (Arc::clone(&self.inner), kind.clone());
+            let (inner, kind, load) = (Arc::clone(&self.inner), kind.clone(), load.take());
             tokio::spawn(async move {
+                // Whoever begins one returns with it.
+                let load = load.ok_or_else(|| Failure::new(panicked()))?;
                 let landing = Landing {
                     inner: &inner,
                     ticket,

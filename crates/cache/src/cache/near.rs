@@ -55,6 +55,10 @@ pub(super) struct Flight {
 }
 
 impl Flight {
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(super) async fn end(self) -> Result<Value, Failure> {
         self.end.await
     }
@@ -170,7 +174,7 @@ impl Near {
             return flight.clone();
         }
         let ticket = Ticket {
-            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            id: self.ids.fetch_add(1, Ordering::AcqRel),
             key: key.clone(),
             // Before the load begins, and so before it reads anything.
             fence: Fence::new(tenant, &self.epoch, tags),
@@ -261,7 +265,12 @@ impl Near {
         self.entries.invalidate(key);
     }
 
-    fn is_sure(&self, now: Duration) -> bool {
+    /// Returns a number that no load has which has begun, and each has at least that begins from here on.
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_sure(&self, now: Duration) -> bool {
         nanos(now) <= self.sure_until.load(Ordering::Acquire)
     }
 

@@ -2,8 +2,6 @@ use std::time::Duration;
 
 use tenantry_core::Error;
 
-use super::{Limit, OnFailure};
-
 /// What became of a request.
 #[derive(Debug)]
 pub struct Decision {
@@ -37,10 +35,9 @@ impl Decision {
     }
 
     /// Decides without a count.
-    pub(super) fn uncounted(limits: &[Limit<'_>], failure: Error) -> Self {
-        let admits = |limit: &Limit<'_>| limit.rule().on_failure() == OnFailure::Admit;
+    pub(super) fn uncounted(is_admitted: bool, failure: Error) -> Self {
         Self {
-            is_admitted: limits.iter().all(admits),
+            is_admitted,
             standings: Vec::new(),
             failure: Some(failure),
         }

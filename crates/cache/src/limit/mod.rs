@@ -11,6 +11,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 pub use self::decision::{Decision, Standing};
 pub use self::rule::{Limit, OnFailure, Rule};
+use crate::MemoryLimits;
 
 const TAKE: &str = "take from rate limits";
 const PEEK: &str = "look at rate limits";
@@ -84,12 +85,15 @@ pub trait RateLimits: Send + Sync + std::fmt::Debug {
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
     limits: Arc<dyn RateLimits>,
+    /// Counts the shares of this process where the other cannot count.
+    shares: Arc<MemoryLimits>,
 }
 
 /// Limits what one tenant does.
 #[derive(Debug, Clone)]
 pub struct TenantLimiter {
     limits: Arc<dyn RateLimits>,
+    shares: Arc<MemoryLimits>,
     tenant: TenantId,
 }
 
@@ -97,7 +101,10 @@ impl RateLimiter {
     /// Counts by this backend.
     #[must_use]
     pub fn new(limits: Arc<dyn RateLimits>) -> Self {
-        Self { limits }
+        Self {
+            limits,
+            shares: Arc::default(),
+        }
     }
 
     /// Returns the handle of one tenant.
@@ -105,6 +112,7 @@ impl RateLimiter {
     pub fn tenant(&self, tenant: TenantId) -> TenantLimiter {
         TenantLimiter {
             limits: Arc::clone(&self.limits),
+            shares: Arc::clone(&self.shares),
             tenant,
         }
     }
@@ -144,8 +152,13 @@ impl TenantLimiter {
                     limit.rule().most()
                 )));
         }
-        let taken = self.limits.take(self.tenant, limits, cost).await;
-        Ok(taken.unwrap_or_else(|error| Decision::uncounted(limits, error)))
+        match self.limits.take(self.tenant, limits, cost).await {
+            Ok(taken) => Ok(taken),
+            Err(error) => {
+                let is_admitted = self.take_share(limits, cost).await;
+                Ok(Decision::uncounted(is_admitted, error))
+            }
+        }
     }
 
     /// Says what a cost of one would meet, and charges nothing.
@@ -159,8 +172,35 @@ impl TenantLimiter {
     /// Dropped, it has done nothing.
     pub async fn peek(&self, limits: &[Limit<'_>]) -> Result<Decision> {
         check(PEEK, limits)?;
-        let seen = self.limits.peek(self.tenant, limits).await;
-        Ok(seen.unwrap_or_else(|error| Decision::uncounted(limits, error)))
+        match self.limits.peek(self.tenant, limits).await {
+            Ok(seen) => Ok(seen),
+            Err(error) => {
+                let refuses = |limit: &Limit<'_>| limit.rule().on_failure() == OnFailure::Refuse;
+                Ok(Decision::uncounted(!limits.iter().any(refuses), error))
+            }
+        }
+    }
+
+    /// Says whether a cost passes where nothing can be counted for all processes: each rule has to admit it.
+    async fn take_share(&self, limits: &[Limit<'_>], cost: u64) -> bool {
+        let mut shares = Vec::new();
+        for limit in limits {
+            match limit.rule().on_failure() {
+                OnFailure::Admit => {}
+                OnFailure::Refuse => return false,
+                OnFailure::Share(processes) => match limit.rule().share(processes) {
+                    Some(share) if share.most() >= cost => shares.push((share, limit.subject())),
+                    _ => return false,
+                },
+            }
+        }
+        let shares: Vec<_> = shares
+            .iter()
+            .map(|(rule, subject)| rule.limit(subject))
+            .collect();
+        // A subject for which there is no room is not let in.
+        let taken = self.shares.take(self.tenant, &shares, cost).await;
+        taken.is_ok_and(|taken| taken.is_admitted())
     }
 
     /// Takes back a cost that was charged and not used, such as that of a request which failed: the

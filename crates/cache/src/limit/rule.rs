@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ pub enum OnFailure {
     Admit,
     /// It is refused.
     Refuse,
+    /// It is counted in this process alone, which may admit its share of the limit: as if there were so
+    /// many processes. All of them together admit no more than the limit, beside what was admitted before
+    /// within the window.
+    Share(NonZeroU32),
 }
 
 /// A rule for one subject of a tenant, such as a route or a user.
@@ -79,6 +84,15 @@ impl Rule {
             rule: self,
             subject,
         }
+    }
+
+    /// Returns the rule for one of so many processes; nothing where its share is nothing.
+    pub(super) fn share(&self, processes: NonZeroU32) -> Option<Self> {
+        let most = self.most / u64::from(processes.get());
+        (most > 0).then(|| Self {
+            most,
+            ..self.clone()
+        })
     }
 
     /// Returns the name.

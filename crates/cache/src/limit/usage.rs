@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Rule, Standing};
 
 /// Up to this limit each use is remembered by its own time.
-const EXACT: u64 = 1_000;
+pub(crate) const EXACT: u64 = 1_000;
 
 /// Above, by the sixtieth of the window that it falls into.
 const PARTS: u32 = 60;

@@ -60,6 +60,11 @@ impl Keys {
         Ok(keys)
     }
 
+    /// Returns the key of what a subject of a rule has used.
+    pub(super) fn of_limit(&self, tenant: TenantId, rule: &str, subject: &str) -> Result<String> {
+        self.of(tenant, "limit", &[rule, subject])
+    }
+
     /// Returns the key that is removed to end something.
     pub(super) fn of_invalidation(&self, tenant: TenantId, what: &Invalidation) -> Result<String> {
         match what {
@@ -130,6 +135,7 @@ mod tests {
             for one in texts {
                 add(of(Invalidation::Tag(one.into())));
                 for other in texts {
+                    add(keys.of_limit(tenant, one, other).unwrap());
                     add(of(Invalidation::Key {
                         kind: one.into(),
                         key: other.into(),

@@ -4,6 +4,7 @@ mod channel;
 mod connection;
 mod error;
 mod keys;
+mod limits;
 mod login;
 mod settings;
 
@@ -19,6 +20,7 @@ use tokio::task::AbortHandle;
 use self::channel::Channel;
 use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
 use self::keys::Keys;
+pub use self::limits::RedisLimits;
 pub use self::settings::RedisSettings;
 use crate::shared::{Invalidation, Kept, Listener, SharedFence, SharedLevel, Slot, Turn};
 

@@ -5,6 +5,7 @@
 
 mod coherence;
 mod faults;
+mod limits;
 mod proxy;
 mod storm;
 
