@@ -13,12 +13,16 @@
 //! | [`MemoryLimits`] | the backend in this process |
 //! | `RedisLimits`, feature `redis` | the backend that several processes share |
 //!
+//! With the feature `conformance`, a module of that name holds a backend of rate limits to its contract.
+//!
 //! # What it is not
 //!
 //! - No sessions yet.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod limit;
 mod memory;
 #[cfg(feature = "redis")]

@@ -77,49 +77,6 @@ async fn what_one_limit_refuses_is_charged_to_none() {
 }
 
 #[tokio::test]
-async fn a_refund_makes_room_and_a_look_takes_none() {
-    let tenant = limiter(&clock()).tenant(TenantId::generate());
-    let rule = Rule::new("exports", 3, SECOND).unwrap();
-    let limits = [rule.limit("user:17")];
-    for _ in 0..10 {
-        assert!(tenant.peek(&limits).await.unwrap().is_admitted());
-    }
-    assert!(tenant.take(&limits, 3).await.unwrap().is_admitted());
-    assert!(!tenant.peek(&limits).await.unwrap().is_admitted());
-    tenant.refund(&limits, 2).await.unwrap();
-    assert!(tenant.take(&limits, 2).await.unwrap().is_admitted());
-    tenant.refund(&limits, u64::MAX).await.unwrap();
-    assert!(tenant.take(&limits, 3).await.unwrap().is_admitted());
-}
-
-#[tokio::test]
-async fn tenants_rules_and_subjects_are_counted_apart_whatever_they_are_called() {
-    let limiter = limiter(&clock());
-    let names = [
-        "",
-        "a",
-        "a:b",
-        "A",
-        "{x}",
-        "*",
-        "\0",
-        "a\0b",
-        &"x".repeat(300),
-    ];
-    for _ in 0..2 {
-        let tenant = limiter.tenant(TenantId::generate());
-        for name in names {
-            let rule = Rule::new(name, 1, SECOND).unwrap();
-            for subject in names {
-                let limit = [rule.limit(subject)];
-                assert!(tenant.take(&limit, 1).await.unwrap().is_admitted());
-                assert!(!tenant.take(&limit, 1).await.unwrap().is_admitted());
-            }
-        }
-    }
-}
-
-#[tokio::test]
 async fn what_cannot_be_is_refused_with_what_to_do() {
     for (most, window) in [
         (0, SECOND),
@@ -187,42 +144,6 @@ async fn subjects_beyond_the_bound_are_not_counted_and_rules_say_what_becomes_of
     assert!(format!("{limits:?}").contains("subjects: 1,"), "{limits:?}");
 }
 
-#[tokio::test]
-async fn another_limit_under_the_same_name_goes_on_from_the_same_count() {
-    let tenant = limiter(&clock()).tenant(TenantId::generate());
-    let before = Rule::new("tenant", 100, SECOND).unwrap();
-    assert!(
-        tenant
-            .take(&[before.limit("")], 60)
-            .await
-            .unwrap()
-            .is_admitted()
-    );
-    let lower = Rule::new("tenant", 50, SECOND).unwrap();
-    assert!(
-        !tenant
-            .take(&[lower.limit("")], 1)
-            .await
-            .unwrap()
-            .is_admitted()
-    );
-    let higher = Rule::new("tenant", 2_000, SECOND).unwrap();
-    assert!(
-        tenant
-            .take(&[higher.limit("")], 1_940)
-            .await
-            .unwrap()
-            .is_admitted()
-    );
-    assert!(
-        !tenant
-            .take(&[higher.limit("")], 1)
-            .await
-            .unwrap()
-            .is_admitted()
-    );
-}
-
 /// Counts nothing.
 #[derive(Debug)]
 struct Broken;
@@ -276,4 +197,12 @@ async fn where_nothing_can_be_counted_each_process_admits_its_share() {
     }
     let charged = tenant.take(&[rule(100).limit("both")], 12).await.unwrap();
     assert!(charged.is_admitted(), "what was refused is charged to none");
+}
+
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn conforms() {
+    use tenantry_cache::conformance::rate_limits_conformance;
+
+    rate_limits_conformance(Arc::new(MemoryLimits::new())).await;
 }

@@ -54,86 +54,6 @@ async fn as_many_pass_as_are_allowed_on_eight_nodes() {
     }
 }
 
-#[tokio::test]
-async fn what_one_limit_refuses_is_charged_to_none() {
-    let tenant = shared().await.tenant(TenantId::generate());
-    let of_tenant = Rule::new("tenant", 10, MINUTE).unwrap();
-    let of_route = Rule::new("route", 1, MINUTE).unwrap();
-    let limits = [of_tenant.limit(""), of_route.limit("GET /")];
-    let first = tenant.take(&limits, 1).await.unwrap();
-    assert!(first.is_admitted());
-    let left: Vec<_> = first.standings().iter().map(|it| it.remaining).collect();
-    assert_eq!(left, [9, 0]);
-    for _ in 0..20 {
-        let refused = tenant.take(&limits, 1).await.unwrap();
-        assert!(!refused.is_admitted());
-        let wait = refused.retry_after().unwrap();
-        assert!(wait > MINUTE * 9 / 10 && wait <= MINUTE, "{wait:?}");
-        assert_eq!(refused.standings()[0].retry_after, Duration::ZERO);
-    }
-    let seen = tenant.peek(&[of_tenant.limit("")]).await.unwrap();
-    assert_eq!(seen.standings()[0].remaining, 9);
-}
-
-#[tokio::test]
-async fn a_refund_makes_room_and_a_look_takes_none() {
-    for most in [3, 3_000] {
-        let tenant = shared().await.tenant(TenantId::generate());
-        let rule = Rule::new("exports", most, MINUTE).unwrap();
-        let limits = [rule.limit("user:17")];
-        for _ in 0..10 {
-            assert!(tenant.peek(&limits).await.unwrap().is_admitted());
-        }
-        for cost in [1, most - 1] {
-            assert!(tenant.take(&limits, cost).await.unwrap().is_admitted());
-        }
-        assert!(!tenant.peek(&limits).await.unwrap().is_admitted());
-        tenant.refund(&limits, 2).await.unwrap();
-        let seen = tenant.peek(&limits).await.unwrap();
-        assert_eq!(seen.standings()[0].remaining, 2);
-        assert!(tenant.take(&limits, 2).await.unwrap().is_admitted());
-        tenant.refund(&limits, u64::MAX).await.unwrap();
-        assert!(tenant.take(&limits, most).await.unwrap().is_admitted());
-    }
-}
-
-#[tokio::test]
-async fn tenants_rules_and_subjects_are_counted_apart_whatever_they_are_called() {
-    let limiter = shared().await;
-    let names = [
-        "",
-        "a",
-        "a:b",
-        "A",
-        "{x}",
-        "*",
-        "\0",
-        "a\0b",
-        &"x".repeat(300),
-    ];
-    for _ in 0..2 {
-        let tenant = limiter.tenant(TenantId::generate());
-        for name in names {
-            let rule = Rule::new(name, 1, MINUTE).unwrap();
-            for subject in names {
-                let limit = [rule.limit(subject)];
-                assert!(tenant.take(&limit, 1).await.unwrap().is_admitted());
-                assert!(!tenant.take(&limit, 1).await.unwrap().is_admitted());
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn another_limit_under_the_same_name_goes_on_from_the_same_count() {
-    let tenant = shared().await.tenant(TenantId::generate());
-    let rule = |most| Rule::new("tenant", most, MINUTE).unwrap();
-    assert!(takes(&tenant, &rule(100), 60).await);
-    assert!(!takes(&tenant, &rule(50), 1).await);
-    assert!(takes(&tenant, &rule(2_000), 1_940).await);
-    assert!(!takes(&tenant, &rule(2_000), 1).await);
-}
-
 /// By the times between which each was admitted: whatever was surely within one window is no more than
 /// allowed. And who waits as told is let in.
 #[tokio::test(flavor = "multi_thread")]
@@ -229,4 +149,14 @@ async fn nothing_is_kept_without_an_end_and_no_clock_refuses_for_ever() {
     let refused = tenant.take(&[rule.limit("")], 1).await.unwrap();
     assert!(!refused.is_admitted());
     assert!(refused.retry_after().unwrap() <= 2 * MINUTE);
+}
+
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn conforms() {
+    use tenantry_cache::conformance::rate_limits_conformance;
+
+    let server = RedisServer::shared().await.unwrap();
+    let settings = RedisSettings::new(server.url()).with_prefix("conformance");
+    rate_limits_conformance(Arc::new(RedisLimits::new(&settings).unwrap())).await;
 }

@@ -159,52 +159,30 @@ fn what_is_switched_on_again_is_used_though_a_read_was_lost() {
 /// A report, a resolve and a write, of which each comes while another is under way.
 #[test]
 fn a_write_joins_no_read_that_began_before_it() {
-    let fixture = Fixture::new();
-    let (slow, quick) = (runtime(), runtime());
-    let (watch, gate) = quick.block_on(async {
-        fixture.vault.store("db", "one").await;
-        let watch = fixture.watch("kv://vault/db").await;
-        let gate = fixture.vault.close();
-        fixture.clock.advance(241 * SECOND);
-        fixture.text("kv://vault/db").await.unwrap();
-        settle().await;
-        (watch, gate)
+    let fixture = written_while_reads_overlap(|secrets, _| async move {
+        let (db, value) = (reference("kv://vault/db"), Secret::new("two"));
+        let stored = secrets.put_new_version(&db, value, Default::default());
+        stored.await.map(drop)
     });
-    // The renewal is of a runtime whose threads are busy for a moment.
-    let reporting = slow.spawn({
-        let watch = Arc::clone(&watch);
-        async move { watch.report_failure(0).await.map(drop) }
-    });
-    slow.block_on(tokio::task::yield_now());
-    quick.block_on(async {
-        gate.add_permits(1);
-        settle().await;
-        // The read under way has landed; another begins.
-        let secrets = fixture.secrets.clone();
-        let asking =
-            tokio::spawn(async move { secrets.resolve(&reference("kv://vault/db")).await });
-        settle().await;
-        let (secrets, value) = (fixture.secrets.clone(), Secret::new("two"));
-        let putting = tokio::spawn(async move {
-            let db = reference("kv://vault/db");
-            secrets
-                .put_new_version(&db, value, Default::default())
-                .await
-        });
-        settle().await;
-        assert!(!putting.is_finished());
-        std::thread::spawn(move || slow.block_on(reporting));
-        std::thread::sleep(Duration::from_millis(100));
-        gate.add_permits(100);
-        asking.await.unwrap().unwrap();
-        putting.await.unwrap().unwrap();
-        let got = fixture.text("kv://vault/db").await.unwrap();
-        assert_eq!(got, "two", "after the put has ended");
-    });
+    let got = runtime().block_on(fixture.text("kv://vault/db")).unwrap();
+    assert_eq!(got, "two", "after the put has ended");
 }
 
 #[test]
 fn a_switch_joins_no_read_that_began_before_it() {
+    let fixture = written_while_reads_overlap(|secrets, version| async move {
+        let versioned = reference("kv://vault/db").with_version(&version)?;
+        secrets.disable_version(&versioned).await
+    });
+    let got = runtime().block_on(fixture.text("kv://vault/db"));
+    assert!(got.is_err(), "after the disabling has ended: {got:?}");
+}
+
+/// Writes while a read from before is under way, for which a report waits in a runtime that is busy.
+fn written_while_reads_overlap<F>(write: impl FnOnce(Secrets, String) -> F) -> Fixture
+where
+    F: Future<Output = tenantry_core::Result<()>> + Send + 'static,
+{
     let fixture = Fixture::new();
     let (slow, quick) = (runtime(), runtime());
     let (watch, gate, version) = quick.block_on(async {
@@ -216,49 +194,42 @@ fn a_switch_joins_no_read_that_began_before_it() {
         settle().await;
         (watch, gate, version)
     });
-    let reporting = slow.spawn({
-        let watch = Arc::clone(&watch);
-        async move { watch.report_failure(0).await.map(drop) }
-    });
+    let reporting = slow.spawn(async move { watch.report_failure(0).await.map(drop) });
     slow.block_on(tokio::task::yield_now());
     quick.block_on(async {
         gate.add_permits(1);
         settle().await;
+        // The read under way has landed; another begins.
         let secrets = fixture.secrets.clone();
         let asking =
             tokio::spawn(async move { secrets.resolve(&reference("kv://vault/db")).await });
         settle().await;
-        let secrets = fixture.secrets.clone();
-        let disabling = tokio::spawn(async move {
-            let versioned = reference("kv://vault/db").with_version(&version).unwrap();
-            secrets.disable_version(&versioned).await
-        });
+        let writing = tokio::spawn(write(fixture.secrets.clone(), version));
         settle().await;
-        assert!(!disabling.is_finished());
+        assert!(!writing.is_finished());
         std::thread::spawn(move || slow.block_on(reporting));
         std::thread::sleep(Duration::from_millis(100));
         gate.add_permits(100);
         let _ = asking.await.unwrap();
-        disabling.await.unwrap().unwrap();
-        let got = fixture.text("kv://vault/db").await;
-        assert!(got.is_err(), "after the disabling has ended: {got:?}");
+        writing.await.unwrap().unwrap();
     });
+    fixture
+}
+
+/// Secrets that may read as often as they like.
+fn hurried(vault: Arc<dyn tenantry_secrets::Vault>) -> Secrets {
+    let policy = CachePolicy::default()
+        .with_jitter(0.0)
+        .with_failure_interval(Duration::ZERO)
+        .with_call_budget(100_000_000, SECOND);
+    let secrets = Secrets::builder().with_policy(policy);
+    secrets.with_vault("vault", vault).unwrap().build().unwrap()
 }
 
 /// One writer: what it has put is what is resolved after that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_written_is_read_by_who_wrote_it_whatever_others_do() {
-    let vault = Arc::new(MemoryVault::new());
-    let policy = CachePolicy::default()
-        .with_jitter(0.0)
-        .with_failure_interval(Duration::ZERO)
-        .with_call_budget(100_000_000, SECOND);
-    let secrets = Secrets::builder()
-        .with_vault("vault", Arc::clone(&vault) as Arc<_>)
-        .unwrap()
-        .with_policy(policy)
-        .build()
-        .unwrap();
+    let secrets = hurried(Arc::new(MemoryVault::new()));
     let db = reference("kv://vault/db");
     secrets
         .put_new_version(&db, Secret::new("v"), Default::default())
@@ -553,17 +524,7 @@ impl tenantry_secrets::Vault for LateVault {
 /// One writer, in one runtime whose threads are busy now and then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_written_is_read_in_a_busy_runtime() {
-    let vault = Arc::new(LateVault::default());
-    let policy = CachePolicy::default()
-        .with_jitter(0.0)
-        .with_failure_interval(Duration::ZERO)
-        .with_call_budget(100_000_000, SECOND);
-    let secrets = Secrets::builder()
-        .with_vault("vault", Arc::clone(&vault) as Arc<_>)
-        .unwrap()
-        .with_policy(policy)
-        .build()
-        .unwrap();
+    let secrets = hurried(Arc::new(LateVault::default()));
     let db = reference("kv://vault/db");
     secrets
         .put_new_version(&db, Secret::new("v"), Default::default())
@@ -701,17 +662,7 @@ fn who_waits_for_a_read_of_a_runtime_that_ends_reads_by_itself() {
 /// Runtimes come and go, and one goes on.
 #[test]
 fn runtimes_that_come_and_go_harm_nobody() {
-    let vault = Arc::new(LateVault::default());
-    let policy = CachePolicy::default()
-        .with_jitter(0.0)
-        .with_failure_interval(Duration::ZERO)
-        .with_call_budget(100_000_000, SECOND);
-    let secrets = Secrets::builder()
-        .with_vault("vault", Arc::clone(&vault) as Arc<_>)
-        .unwrap()
-        .with_policy(policy)
-        .build()
-        .unwrap();
+    let secrets = hurried(Arc::new(LateVault::default()));
     let db = reference("kv://vault/db");
     let going = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
