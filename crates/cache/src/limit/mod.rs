@@ -1,6 +1,7 @@
 //! Rate limits: the handle of a service, and what a backend does.
 
 mod decision;
+mod headers;
 mod rule;
 pub(crate) mod usage;
 
