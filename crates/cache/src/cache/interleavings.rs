@@ -302,6 +302,8 @@ impl Rig {
                 }
                 10 | 11 => self.level.fail(Trouble::Unsent),
                 12 => self.level.fail(Trouble::Unanswered),
+                // A level that did not answer is tried again.
+                13..16 => self.clock.advance(Duration::from_millis(600)),
                 9 if !self.is_shared => self.caches[0].clear(),
                 _ => {}
             }
