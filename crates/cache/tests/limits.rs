@@ -199,6 +199,24 @@ async fn where_nothing_can_be_counted_each_process_admits_its_share() {
     assert!(charged.is_admitted(), "what was refused is charged to none");
 }
 
+/// Of three uses one is taken back, the newest: the others count for as long as they would have.
+#[tokio::test]
+async fn a_refund_lets_no_window_have_too_many() {
+    let clock = clock();
+    let tenant = limiter(&clock).tenant(TenantId::generate());
+    let rule = Rule::new("tenant", 2, SECOND).unwrap();
+    let limits = [rule.limit("")];
+    let takes = async || tenant.take(&limits, 1).await.unwrap().is_admitted();
+    assert!(takes().await);
+    clock.advance(SECOND / 2);
+    assert!(takes().await);
+    tenant.refund(&limits, 1).await.unwrap();
+    clock.advance(SECOND / 4);
+    assert!(takes().await, "half a second after the one that stays");
+    clock.advance(SECOND / 4);
+    assert!(!takes().await, "there are two within half a second");
+}
+
 #[cfg(feature = "conformance")]
 #[tokio::test]
 async fn conforms() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tenantry_core::{Error, Result, SharedClock, TenantId};
+use tokio::task::AbortHandle;
 
 use super::kind::CachePolicy;
 use super::near::{Ticket, Times};
@@ -34,14 +35,31 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// For how long the level is left alone after it did not answer.
 const SHORT_CIRCUIT: Duration = Duration::from_millis(500);
 
+/// What was invalidated here and the level has not taken yet.
+#[derive(Default)]
+struct Pending {
+    /// Each with the number of the last time that it was asked for.
+    waiting: HashMap<TenantId, Vec<(Invalidation, u64)>>,
+    asked: u64,
+    /// Who tells the level of it.
+    task: Option<AbortHandle>,
+}
+
 /// A shared level, as this process stands to it.
 pub(super) struct Far {
     level: Arc<dyn SharedLevel>,
     clock: SharedClock,
-    /// What was invalidated here and the level has not taken yet.
-    pending: Mutex<HashMap<TenantId, Vec<Invalidation>>>,
+    pending: Mutex<Pending>,
     /// Until when it is left alone.
     down_until: Mutex<Duration>,
+}
+
+/// What lies there.
+pub(super) enum Looked<T> {
+    Value(Read<T>),
+    /// Something that is past its time, by the clock of the level, or is no value.
+    Useless(u64),
+    Nothing,
 }
 
 /// What was read there.
@@ -101,7 +119,7 @@ impl Far {
     /// Who refreshes a value before its time is over takes another that is fresh for longer, or else
     /// loads it; one that another is loading is left to that.
     pub(super) async fn look<T: DeserializeOwned>(
-        &self,
+        self: &Arc<Self>,
         slot: &Slot,
         policy: &CachePolicy,
         refresh: Option<Duration>,
@@ -109,19 +127,20 @@ impl Far {
         let begun = self.clock.monotonic();
         let mut pause = FIRST_PAUSE;
         loop {
-            let mut due = None;
+            let (mut due, mut known) = (None, 0);
             match self.read(slot, policy).await {
-                Ok(Some(found)) => {
+                Ok(Looked::Value(found)) => {
                     let is_due = refresh.is_some_and(|known| found.times.until <= known + ALIKE);
                     if !is_due {
                         return found.into();
                     }
+                    known = found.known;
                     due = Some(found);
                 }
-                Ok(None) => {}
+                Ok(Looked::Useless(until)) => known = until,
+                Ok(Looked::Nothing) => {}
                 Err(()) => return Found::Down,
             }
-            let known = due.as_ref().map_or(0, |due| due.known);
             match self.told(self.level.begin(slot, LEASE, known).await) {
                 Ok(shared::Turn::Load(fence)) => return Found::Nothing(fence),
                 Ok(shared::Turn::Wait) => {
@@ -142,33 +161,41 @@ impl Far {
 
     /// Looks for a value, and for nothing else.
     pub(super) async fn read<T: DeserializeOwned>(
-        &self,
+        self: &Arc<Self>,
         slot: &Slot,
         policy: &CachePolicy,
-    ) -> Result<Option<Read<T>>, ()> {
+    ) -> Result<Looked<T>, ()> {
         let now = self.clock.monotonic();
-        if now < *self.down_until.lock() || self.is_pending(slot.tenant) {
+        if self.is_pending(slot.tenant) {
+            self.tell_on();
+            return Err(());
+        }
+        if now < *self.down_until.lock() {
             return Err(());
         }
         let Some(kept) = self.told(self.level.read(slot).await)? else {
-            return Ok(None);
+            return Ok(Looked::Nothing);
         };
+        if kept.fresh.is_zero() {
+            return Ok(Looked::Useless(kept.until));
+        }
         let written = match wire::read(slot, &kept.bytes) {
             Ok(written) => written,
             Err(damage) => {
                 alarm(slot, damage);
-                return Ok(None);
+                return Ok(Looked::Useless(kept.until));
             }
         };
         let value = match written.value.map(wire::decode) {
             Some(None) => {
                 alarm(slot, Damage::Unreadable);
-                return Ok(None);
+                return Ok(Looked::Useless(kept.until));
             }
             value => value.flatten(),
         };
         let weight = written.value.map_or(0, <[u8]>::len);
-        let until = now.saturating_add(kept.fresh);
+        // No longer than any is, whatever the clock of the level does.
+        let until = now.saturating_add(kept.fresh.min(policy.time_to_live));
         let head_start = policy.head_start(written.took);
         let times = Times {
             refresh_at: until.saturating_sub(head_start).max(now),
@@ -178,7 +205,7 @@ impl Far {
                 false => until,
             },
         };
-        Ok(Some(Read {
+        Ok(Looked::Value(Read {
             value,
             weight,
             times,
@@ -187,15 +214,10 @@ impl Far {
     }
 
     /// Stores what was loaded, if the fence holds; whether it does or not, others may go on.
-    pub(super) async fn store(
-        &self,
-        slot: &Slot,
-        fence: &SharedFence,
-        kept: Kept,
-        lasts: Duration,
-    ) {
-        if !self.is_pending(slot.tenant) {
-            let _ = self.told(self.level.store(slot, fence, kept, lasts).await);
+    pub(super) async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) {
+        match self.is_pending(slot.tenant) {
+            true => self.give_up(slot, fence).await,
+            false => drop(self.told(self.level.store(slot, fence, kept).await)),
         }
     }
 
@@ -224,21 +246,39 @@ impl Far {
     }
 
     fn is_pending(&self, tenant: TenantId) -> bool {
-        self.pending.lock().contains_key(&tenant)
+        self.pending.lock().waiting.contains_key(&tenant)
     }
 
     fn wait_with(self: &Arc<Self>, tenant: TenantId, what: Invalidation) {
         let mut pending = self.pending.lock();
-        let is_first = pending.is_empty();
-        let waiting = pending.entry(tenant).or_default();
-        if waiting.len() >= MOST_PENDING {
-            *waiting = vec![Invalidation::Tenant];
-        } else if !waiting.contains(&Invalidation::Tenant) && !waiting.contains(&what) {
-            waiting.push(what);
+        pending.asked += 1;
+        let asked = pending.asked;
+        let waiting = pending.waiting.entry(tenant).or_default();
+        let whole = waiting
+            .iter()
+            .position(|(it, _)| *it == Invalidation::Tenant);
+        let same = waiting.iter().position(|(it, _)| *it == what);
+        match whole.or(same) {
+            // What was told of it meanwhile is from before this.
+            Some(place) => waiting[place].1 = asked,
+            None if waiting.len() >= MOST_PENDING => *waiting = vec![(Invalidation::Tenant, asked)],
+            None => waiting.push((what, asked)),
         }
-        // Outside a runtime nobody can go on; the next who waits does.
-        if is_first && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(Arc::clone(self).catch_up());
+        drop(pending);
+        self.tell_on();
+    }
+
+    /// Has somebody tell the level of what waits, if nobody does so: a task ends with its runtime.
+    fn tell_on(self: &Arc<Self>) {
+        let mut pending = self.pending.lock();
+        let is_told = pending.task.as_ref().is_some_and(|it| !it.is_finished());
+        if pending.waiting.is_empty() || is_told {
+            return;
+        }
+        // Outside a runtime nobody can; the next who comes does.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let task = runtime.spawn(Arc::clone(self).catch_up());
+            pending.task = Some(task.abort_handle());
         }
     }
 
@@ -247,26 +287,35 @@ impl Far {
         let mut pause = FIRST_RETRY;
         loop {
             tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
-            let waiting = self.pending.lock().clone();
+            let tenants: Vec<_> = self.pending.lock().waiting.keys().copied().collect();
             let mut is_down = false;
-            for (tenant, what) in waiting {
+            for tenant in tenants {
+                let (what, asked) = {
+                    let pending = self.pending.lock();
+                    let waiting = pending.waiting.get(&tenant).into_iter().flatten();
+                    let what: Vec<_> = waiting.map(|(what, _)| what.clone()).collect();
+                    (what, pending.asked)
+                };
                 if self.level.invalidate(tenant, &what).await.is_err() {
                     is_down = true;
-                    break;
+                    continue;
                 }
                 let mut pending = self.pending.lock();
-                // What has come to wait meanwhile is not done.
-                if let Some(left) = pending.get_mut(&tenant) {
-                    left.retain(|it| !what.contains(it));
-                    if left.is_empty() {
-                        pending.remove(&tenant);
+                if let Some(waiting) = pending.waiting.get_mut(&tenant) {
+                    // What was asked for again meanwhile is not done.
+                    waiting.retain(|(_, again)| *again > asked);
+                    if waiting.is_empty() {
+                        pending.waiting.remove(&tenant);
                     }
                 }
             }
-            // Under the lock under which the next is added, who then begins another task.
-            let is_done = self.pending.lock().is_empty();
-            if is_done {
-                return;
+            {
+                let mut pending = self.pending.lock();
+                if pending.waiting.is_empty() {
+                    // Under the lock under which the next begins another.
+                    pending.task = None;
+                    return;
+                }
             }
             pause = match is_down {
                 true => (2 * pause).min(LONGEST_RETRY),
@@ -314,9 +363,9 @@ impl Turn {
     }
 
     /// Stores what was loaded.
-    pub(super) async fn store(mut self, kept: Kept, lasts: Duration) {
+    pub(super) async fn store(mut self, kept: Kept) {
         if let Some(fence) = self.fence.take() {
-            self.far.store(&self.slot, &fence, kept, lasts).await;
+            self.far.store(&self.slot, &fence, kept).await;
         }
     }
 }
@@ -374,20 +423,21 @@ fn alarm(slot: &Slot, damage: Damage) {
 
 /// Returns what a value is kept under, by whoever loads it.
 pub(super) fn slot(ticket: &Ticket, schema: u32) -> Slot {
-    Slot {
-        tenant: ticket.key.tenant(),
-        kind: Arc::clone(ticket.key.kind()),
+    let (key, tags) = (&ticket.key, ticket.fence.tags());
+    Slot::new(
+        key.tenant(),
+        key.kind(),
         schema,
-        key: Arc::clone(ticket.key.text()),
-        tags: ticket.fence.tags().map(Box::from).collect(),
-    }
+        Arc::clone(key.text()),
+        tags,
+    )
 }
 
 impl fmt::Debug for Far {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Far")
             .field("level", &self.level)
-            .field("pending", &self.pending.lock().len())
+            .field("pending", &self.pending.lock().waiting.len())
             .finish_non_exhaustive()
     }
 }

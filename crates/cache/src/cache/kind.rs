@@ -70,8 +70,8 @@ impl CachePolicy {
         self
     }
 
-    /// Sets for how long after its time to live a value is still given to readers, where a load fails
-    /// or takes longer than their [patience](Self::with_patience): not at all by default.
+    /// Sets for how long after its time to live a value of this process is still given to readers, where a
+    /// load fails or takes longer than their [patience](Self::with_patience): not at all by default.
     ///
     /// What was invalidated is never given to anybody.
     #[must_use]

@@ -340,16 +340,18 @@ impl TenantCache {
             return Some(downcast(value));
         }
         let far = self.inner.far.as_ref()?;
-        let slot = Slot {
-            tenant: self.tenant.id,
-            kind: Arc::clone(&kind.name),
-            schema: kind.schema,
-            key: lookup.key.into(),
-            tags: lookup.tags.iter().map(|tag| Box::from(*tag)).collect(),
-        };
+        let slot = Slot::new(
+            self.tenant.id,
+            &kind.name,
+            kind.schema,
+            lookup.key.into(),
+            lookup.tags.iter().copied(),
+        );
         // It is not kept here: only a load that is known here is kept from storing what has changed.
-        let read = far.read::<T>(&slot, &kind.policy).await.ok()??;
-        Some(read.value.map(Arc::new))
+        match far.read::<T>(&slot, &kind.policy).await {
+            Ok(far::Looked::Value(read)) => Some(read.value.map(Arc::new)),
+            _ => None,
+        }
     }
 
     /// Returns what is known of a key, or loads it; `None` where the loader found nothing.
@@ -474,10 +476,12 @@ impl TenantCache {
         let Some(far) = &self.inner.far else {
             return Ok(());
         };
-        let outcome = far.invalidate(self.tenant.id, what.clone()).await;
-        // Whoever has read the shared level meanwhile may have read what was over.
-        self.inner.end(&self.tenant, &what);
-        outcome
+        // Whoever reads the shared level meanwhile may read what is over, also where this is dropped.
+        let _again = EndAgain {
+            cache: self,
+            what: what.clone(),
+        };
+        far.invalidate(self.tenant.id, what).await
     }
 
     fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>, now: Duration) -> Found {
@@ -539,6 +543,18 @@ impl TenantCache {
                 inner.get(&kind, &landing.ticket, refresh, load).await
             })
         })
+    }
+}
+
+/// Ends something in this process once more, when the shared level has been told or will be.
+struct EndAgain<'c> {
+    cache: &'c TenantCache,
+    what: Invalidation,
+}
+
+impl Drop for EndAgain<'_> {
+    fn drop(&mut self) {
+        self.cache.inner.end(&self.cache.tenant, &self.what);
     }
 }
 
@@ -630,12 +646,7 @@ impl Inner {
             self.near.store(ticket, value.clone(), weight, times, now);
         }
         if let Some((turn, kept)) = written {
-            let max_stale = match is_there {
-                true => kind.policy.max_stale,
-                false => Duration::ZERO,
-            };
-            let lasts = kept.fresh.saturating_add(max_stale);
-            tokio::spawn(turn.store(kept, lasts));
+            tokio::spawn(turn.store(kept));
         }
         value
     }

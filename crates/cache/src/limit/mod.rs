@@ -48,7 +48,7 @@ pub trait RateLimits: Send + Sync + std::fmt::Debug {
     /// As `take`.
     async fn peek(&self, tenant: TenantId, limits: &[Limit<'_>]) -> Result<Decision>;
 
-    /// Takes back what was charged last, as far as it is still counted.
+    /// Takes back what is counted longest, as far as it still is.
     ///
     /// # Errors
     ///
@@ -205,7 +205,8 @@ impl TenantLimiter {
     }
 
     /// Takes back a cost that was charged and not used, such as that of a request which failed: the
-    /// newest that is counted, as far as there is any.
+    /// oldest that is counted, as far as there is any, so that no window has too many. Within the window:
+    /// after it the cost counts no more, and that of others would be taken back.
     ///
     /// # Errors
     ///

@@ -71,15 +71,16 @@ impl Usage {
 
     pub(crate) fn refund(&mut self, cost: u64) {
         let mut left = cost;
+        // What is left then counts for no less long than the uses that there were.
         while left > 0
-            && let Some(newest) = self.uses.back_mut()
+            && let Some(oldest) = self.uses.front_mut()
         {
-            let part = newest.cost.min(left);
-            newest.cost -= part;
+            let part = oldest.cost.min(left);
+            oldest.cost -= part;
             self.total -= part;
             left -= part;
-            if newest.cost == 0 {
-                self.uses.pop_back();
+            if oldest.cost == 0 {
+                self.uses.pop_front();
             }
         }
     }
@@ -182,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_takes_the_newest_and_no_more_than_there_is() {
+    fn a_refund_takes_the_oldest_and_no_more_than_there_is() {
         let rule = rule(10, 1_000 * MILLI);
         let mut usage = Usage::default();
         assert!(take(&mut usage, &rule, 4, MILLI));
         assert!(take(&mut usage, &rule, 6, 500 * MILLI));
         usage.refund(3);
         assert_eq!(usage.used(&rule, 500 * MILLI), 7);
-        assert_eq!(usage.used(&rule, 1_001 * MILLI), 3);
+        assert_eq!(usage.used(&rule, 1_001 * MILLI), 6);
         usage.refund(u64::MAX);
         assert_eq!(usage.used(&rule, 1_001 * MILLI), 0);
         assert!(usage.uses.is_empty());

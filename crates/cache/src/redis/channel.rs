@@ -11,19 +11,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
-use redis::aio::PubSub;
 use tenantry_core::{Result, TenantId};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use super::connection::{Connections, identity_of};
+use super::connection::{ANOTHER_EPOCH, Connections, identity_of};
 use super::keys::Keys;
 use crate::shared::{Invalidation, Listener};
 
 /// How often a node sends itself a heartbeat.
 const BEAT: Duration = Duration::from_millis(250);
-/// Of how many heartbeats one asks the server who it is.
-const ASKED: u64 = 4;
+/// Of how many heartbeats one asks the server who it is; an odd number, so that each connection is asked.
+const ASKED: u64 = 5;
 /// For how long values are used after a heartbeat was sent that has come back.
 const SURE: Duration = Duration::from_secs(1);
 /// How long a link that does not bring heartbeats back is given.
@@ -162,16 +161,12 @@ impl Heard {
 impl Link {
     /// Hears what the server sends, until the link is down.
     async fn hear(&self) -> Result<()> {
-        let operation = "listen to invalidations";
-        let failed = |cause: redis::RedisError| super::error::error(operation, &cause);
-        let mut link: PubSub = self.connections.listen().await?;
         let (invalidations, heartbeat) = (
             self.keys.invalidations(),
             self.keys.heartbeat(&self.node.simple().to_string()),
         );
-        link.subscribe(&[&invalidations, &heartbeat])
-            .await
-            .map_err(failed)?;
+        let channels = [&*invalidations, &*heartbeat];
+        let link = self.connections.listen(&channels).await?;
         let mut messages = link.into_on_message();
         // Whatever was said between the last link and this one.
         self.each(|listener| listener.missed_some());
@@ -205,6 +200,10 @@ impl Link {
     }
 
     fn heard(&self, numbers: &mut HashMap<TenantId, u64>, message: &[u8]) {
+        if message == ANOTHER_EPOCH {
+            self.each(|listener| listener.missed_some());
+            return;
+        }
         let Some(heard) = Heard::parse(message) else {
             tracing::error!(
                 target: "tenantry::cache",
@@ -299,7 +298,7 @@ mod tests {
         let _inside = runtime.enter();
         let info = redis::IntoConnectionInfo::into_connection_info("redis://localhost").unwrap();
         let login = Login::new(info, Password::OfUrl);
-        let connections = Connections::new(login, 1, SURE, "epoch".to_owned()).unwrap();
+        let connections = Connections::new(login, 1, SURE, &Keys::new("svc")).unwrap();
         let channel = Channel::open(Arc::new(connections), Keys::new("svc"));
         let tenant = TenantId::generate();
         let what = [

@@ -12,6 +12,7 @@ use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use super::error::{CLUSTER, error};
+use super::keys::Keys;
 use super::login::Login;
 
 const CONNECT: &str = "connect to redis";
@@ -29,8 +30,12 @@ pub(super) const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(super) struct Connections {
     login: Login,
     config: AsyncConnectionConfig,
+    timeout: Duration,
     epoch_key: String,
+    channel: String,
     meet: Script,
+    /// The server that was reached last.
+    reached: parking_lot::Mutex<Option<Arc<str>>>,
     stripes: Box<[Stripe]>,
     next: AtomicUsize,
     /// Held by the one who connects; when it was tried in vain last.
@@ -49,12 +54,7 @@ pub(super) struct Connected {
 }
 
 impl Connections {
-    pub(super) fn new(
-        login: Login,
-        count: usize,
-        timeout: Duration,
-        epoch_key: String,
-    ) -> Result<Self> {
+    pub(super) fn new(login: Login, count: usize, timeout: Duration, keys: &Keys) -> Result<Self> {
         // What it refuses, it refuses at once.
         client(login.info().clone())?;
         let config = AsyncConnectionConfig::new()
@@ -63,7 +63,10 @@ impl Connections {
         Ok(Self {
             login,
             config,
-            epoch_key,
+            timeout,
+            epoch_key: keys.epoch(),
+            channel: keys.invalidations(),
+            reached: parking_lot::Mutex::default(),
             meet: Script::new(include_str!("scripts/meet.lua")),
             stripes: (0..count.max(1)).map(|_| Stripe::default()).collect(),
             next: AtomicUsize::new(0),
@@ -94,9 +97,11 @@ impl Connections {
             let is_over = cause.is_io_error()
                 || cause.is_connection_dropped()
                 || cause.is_unrecoverable_error()
-                || cause.is_timeout()
-                || cause.code() == Some("READONLY");
-            if is_over {
+                || cause.is_timeout();
+            if is_read_only(&cause) {
+                // It is a replica now, and so it is for all of them.
+                self.forget_all();
+            } else if is_over {
                 self.forget(stripe, &identity);
             }
             error(operation, &cause)
@@ -133,7 +138,14 @@ impl Connections {
                 "it could not be reached a moment ago, and is tried again in another",
             ));
         }
-        match self.open().await {
+        // What asks for the password may take its time; others wait for this one.
+        let patience = self.timeout.saturating_mul(4);
+        let opened = tokio::time::timeout(patience, self.open()).await;
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, CONNECT)
+                .with_detail(format!("no connection stands within {patience:?}")))
+        });
+        match opened {
             Ok(connected) => {
                 *in_vain = None;
                 *stripe.write() = Some(connected.clone());
@@ -155,29 +167,44 @@ impl Connections {
             opened.map_err(failed)
         };
         let mut connection = self.login.open(open).await?;
-        let identity = identity_of(&mut connection).await?;
+        let identity: Arc<str> = identity_of(&mut connection).await?.into();
+        let before = self.reached.lock().clone();
+        let comes_from_another = before.is_some_and(|before| before != identity);
         // Before anything is read: what a server has lost, another could not have told of.
         self.meet
             .key(&self.epoch_key)
             .arg(&*identity)
             .arg(&nonce())
             .arg(millis(KEPT))
+            .arg(u8::from(comes_from_another))
+            .arg(&self.channel)
+            .arg(ANOTHER_EPOCH)
             .invoke_async::<()>(&mut connection)
             .await
             .map_err(failed)?;
+        *self.reached.lock() = Some(Arc::clone(&identity));
         Ok(Connected {
             connection,
-            identity: identity.into(),
+            identity,
         })
     }
 
     /// Opens a connection that hears messages.
-    pub(super) async fn listen(&self) -> Result<PubSub> {
+    pub(super) async fn listen(&self, channels: &[&str]) -> Result<PubSub> {
         let open = |info| async move {
-            let opened = client(info)?.get_async_pubsub().await;
-            opened.map_err(|cause| error(CONNECT, &cause))
+            let mut link = client(info)?
+                .get_async_pubsub()
+                .await
+                .map_err(|cause| error(CONNECT, &cause))?;
+            let heard = link.subscribe(channels).await;
+            heard.map(|()| link).map_err(|cause| error(CONNECT, &cause))
         };
-        self.login.open(open).await
+        let patience = self.timeout.saturating_mul(4);
+        let opened = tokio::time::timeout(patience, self.login.open(open)).await;
+        opened.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, CONNECT)
+                .with_detail(format!("no link stands within {patience:?}")))
+        })
     }
 
     /// Opens connections anew whenever the password changes.
@@ -192,6 +219,14 @@ impl Connections {
             self.forget_all();
         }
     }
+}
+
+/// Returns whether a server refuses to write, itself or in a script.
+fn is_read_only(cause: &RedisError) -> bool {
+    cause.code() == Some("READONLY")
+        || cause
+            .detail()
+            .is_some_and(|detail| detail.contains("READONLY"))
 }
 
 fn client(info: ConnectionInfo) -> Result<Client> {
@@ -235,6 +270,9 @@ pub(super) fn nonce() -> [u8; NONCE] {
 }
 
 pub(super) const NONCE: usize = 8;
+
+/// What is said on the channel of invalidations when another epoch begins.
+pub(super) const ANOTHER_EPOCH: &[u8] = b"another epoch";
 
 pub(super) fn millis(time: Duration) -> u64 {
     // What is longer is for ever by any clock of a server.

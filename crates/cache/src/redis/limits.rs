@@ -68,7 +68,7 @@ impl RedisLimits {
             settings.login()?,
             settings.connections,
             settings.timeout,
-            keys.epoch(),
+            &keys,
         )?;
         Ok(Self {
             connections: Arc::new(connections),

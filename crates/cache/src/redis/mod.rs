@@ -58,7 +58,7 @@ impl RedisLevel {
             settings.login()?,
             settings.connections,
             settings.timeout,
-            keys.epoch(),
+            &keys,
         )?);
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::new(ErrorKind::Unsupported, "build cache")
@@ -157,7 +157,9 @@ impl SharedLevel for RedisLevel {
             for key in &keys {
                 begin.key(key);
             }
-            begin.arg(&nonce()).arg(millis(lease)).arg(millis(KEPT));
+            // Each has one of its own, or a fence of fewer would be the beginning of one of more.
+            let nonces: Vec<u8> = keys.iter().flat_map(|_| nonce()).collect();
+            begin.arg(nonces).arg(millis(lease)).arg(millis(KEPT));
             begin.arg(&*to.identity).arg(field(slot.schema)).arg(known);
             begin
                 .invoke_async::<Option<Vec<u8>>>(&mut to.connection)
@@ -167,13 +169,7 @@ impl SharedLevel for RedisLevel {
         Ok(fence.map_or(Turn::Wait, |fence| Turn::Load(SharedFence(fence))))
     }
 
-    async fn store(
-        &self,
-        slot: &Slot,
-        fence: &SharedFence,
-        kept: Kept,
-        lasts: Duration,
-    ) -> Result<bool> {
+    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool> {
         let keys = self.keys.of_slot(slot)?;
         if fence.0.len() != NONCE * keys.len() {
             return Ok(false);
@@ -188,7 +184,7 @@ impl SharedLevel for RedisLevel {
                 .arg(field(slot.schema))
                 .arg(millis(kept.fresh))
                 // No longer than what tells it from older ones.
-                .arg(millis(lasts.min(KEPT)).max(1))
+                .arg(millis(kept.fresh.min(KEPT)).max(1))
                 .arg(&*kept.bytes);
             store.invoke_async::<bool>(&mut to.connection).await
         };

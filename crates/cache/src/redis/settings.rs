@@ -65,8 +65,8 @@ impl RedisSettings {
 
     /// Takes the password from a secret, in place of the URL's, and follows it.
     ///
-    /// A new one is used for every connection that is opened from then on; the connections that there
-    /// are, are opened anew. Refused, it is tried with the password before, and then with what the
+    /// A new one is used for every connection that is opened from then on; a cache opens those anew
+    /// that there are. Refused, it is tried with the password before, and then with what the
     /// vault has now.
     #[must_use]
     pub fn with_password_from(

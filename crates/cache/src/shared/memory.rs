@@ -226,19 +226,14 @@ impl SharedLevel for MemoryLevel {
         .await
     }
 
-    async fn store(
-        &self,
-        slot: &Slot,
-        fence: &SharedFence,
-        kept: Kept,
-        lasts: Duration,
-    ) -> Result<bool> {
+    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool> {
         self.step(|server, now| {
             if server.fence(slot).as_ref() != Some(fence) {
                 return false;
             }
             let entry = server.data.keys.get_mut(&key(slot)).unwrap();
-            let (fresh, lasts) = (now.saturating_add(kept.fresh), now.saturating_add(lasts));
+            // As a server, whose keys end with the last of their fields.
+            let (fresh, lasts) = (now.saturating_add(kept.fresh), Duration::MAX);
             let value = (fence.clone(), kept.bytes, fresh, lasts);
             entry.values.insert(slot.schema, value);
             entry.lease = None;

@@ -22,6 +22,28 @@ pub(crate) struct Slot {
     pub(crate) tags: Box<[Box<str>]>,
 }
 
+impl Slot {
+    pub(crate) fn new<'t>(
+        tenant: TenantId,
+        kind: &Arc<str>,
+        schema: u32,
+        key: Arc<str>,
+        tags: impl Iterator<Item = &'t str>,
+    ) -> Self {
+        let mut tags: Vec<Box<str>> = tags.map(Box::from).collect();
+        // Whoever names the same is under the same fence.
+        tags.sort_unstable();
+        tags.dedup();
+        Self {
+            tenant,
+            kind: Arc::clone(kind),
+            schema,
+            key,
+            tags: tags.into(),
+        }
+    }
+}
+
 /// A value, and for how long it is what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -77,14 +99,8 @@ pub(crate) trait SharedLevel: Send + Sync + fmt::Debug {
     /// Asks for the turn to load what is not there, or is fresh until a time which is known.
     async fn begin(&self, slot: &Slot, lease: Duration, known: u64) -> Result<Turn>;
 
-    /// Stores a value that is fresh for a time and kept for another; says whether the fence held.
-    async fn store(
-        &self,
-        slot: &Slot,
-        fence: &SharedFence,
-        kept: Kept,
-        lasts: Duration,
-    ) -> Result<bool>;
+    /// Stores a value for as long as it is fresh; says whether the fence held.
+    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool>;
 
     /// Lets another load: the one who had the turn has nothing to store.
     async fn give_up(&self, slot: &Slot, fence: &SharedFence) -> Result<()>;

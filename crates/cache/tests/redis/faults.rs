@@ -365,3 +365,105 @@ async fn a_password_is_followed() {
     })
     .await;
 }
+
+/// Each of two servers takes itself for the primary for a while, and one of them loses what it was told.
+#[tokio::test]
+async fn what_another_primary_was_told_is_over_for_all_who_come_from_it() {
+    let (first, second) = (
+        RedisServer::start().await.unwrap(),
+        RedisServer::start().await.unwrap(),
+    );
+    let proxy = Proxy::before(first.address()).await;
+    let url = first.url_through(proxy.address).unwrap();
+    let password = url.split(['@', ':']).nth(2).unwrap().to_owned();
+    second
+        .execute(&["acl", "setuser", "default", &format!(">{password}")])
+        .await
+        .unwrap();
+    let nodes = Nodes::at(&url, 1).await;
+    let coming = &nodes.nodes[0];
+    coming.text(SEVEN).await;
+    let direct = RedisSettings::new(second.url()).with_prefix(&nodes.prefix);
+    let mut there = coming.clone();
+    there.cache = Cache::builder()
+        .with_redis(&direct)
+        .unwrap()
+        .build()
+        .unwrap();
+    there.tenant = there.cache.tenant(coming.tenant.tenant());
+    there.kind = there.cache.kind("name", CachePolicy::default()).unwrap();
+    there.until_sure().await;
+    assert_eq!(there.text(SEVEN).await, "one");
+
+    nodes.source.set("two");
+    coming.tenant.invalidate(&coming.kind, "7").await.unwrap();
+    proxy.lead_to(Some(second.address()));
+    until(|| async { coming.text(SEVEN).await == "two" && coming.is_known(SEVEN).await }).await;
+    assert_eq!(coming.text(SEVEN).await, "two");
+    until(|| async { there.text(SEVEN).await == "two" }).await;
+}
+
+#[tokio::test]
+async fn what_is_past_its_time_or_no_value_is_loaded_anew_at_once() {
+    let nodes = Nodes::shared(1).await;
+    let node = &nodes.nodes[0];
+    node.text(SEVEN).await;
+    until(|| node.is_known(SEVEN)).await;
+    // The key lives on with the time of the value that was there.
+    node.tenant.invalidate_tag("all").await.unwrap();
+    *nodes.source.value.lock() = None;
+    let brief = CachePolicy::default().with_negative_time_to_live(Duration::from_millis(100));
+    let kind = node.cache.kind::<String>("name", brief).unwrap();
+    let read = async || {
+        let source = std::sync::Arc::clone(&nodes.source);
+        let load = move || async move { source.load().await };
+        node.tenant.get_or_load(&kind, SEVEN, load).await.unwrap()
+    };
+    assert!(read().await.is_none());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    nodes.source.set("two");
+    assert_eq!(read().await.as_deref().map(String::as_str), Some("two"));
+
+    // Of another type, and with fewer tags.
+    until(|| node.is_known(SEVEN)).await;
+    let server = RedisServer::shared().await.unwrap();
+    let settings = RedisSettings::new(server.url()).with_prefix(&nodes.prefix);
+    let cache = Cache::builder()
+        .with_redis(&settings)
+        .unwrap()
+        .build()
+        .unwrap();
+    let kind = cache
+        .kind::<(String, u64)>("name", CachePolicy::default())
+        .unwrap();
+    let tenant = cache.tenant(node.tenant.tenant());
+    let begun = std::time::Instant::now();
+    let load = || async { Ok(Some(("three".to_owned(), 3))) };
+    let three = tenant.get_or_load(&kind, SEVEN, load).await.unwrap();
+    assert_eq!(three.unwrap().1, 3);
+    node.text("7").await;
+    node.text(SEVEN).await;
+    node.text("7").await;
+    let waited = begun.elapsed();
+    assert!(
+        waited < Duration::from_secs(2),
+        "{waited:?}: nobody has the turn"
+    );
+}
+
+/// For longer than a turn lasts.
+#[tokio::test]
+async fn a_load_that_takes_long_is_shared_as_well() {
+    let nodes = Nodes::shared(2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    let load = || async {
+        tokio::time::sleep(Duration::from_millis(3_300)).await;
+        Ok(Some("slow".to_owned()))
+    };
+    one.tenant
+        .get_or_load(&one.kind, SEVEN, load)
+        .await
+        .unwrap();
+    until(|| other.is_known(SEVEN)).await;
+    assert_eq!(other.text(SEVEN).await, "slow");
+}

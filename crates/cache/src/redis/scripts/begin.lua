@@ -1,19 +1,22 @@
 -- Returns the fence that a load begins under, or nothing if another has the turn to load under it, or has
 -- just stored what it gave.
--- KEYS: epoch, generation, tags…, value. ARGV: nonce, milliseconds of a lease, milliseconds to keep
+-- KEYS: epoch, generation, tags…, value. ARGV: a nonce of 8 bytes for each key, milliseconds of a lease, milliseconds to keep
 -- generations, identity of the server, field of the schema, time until which a value is known to be fresh.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fence = redis.call('HGET', KEYS[1], 'epoch')
+local function nonce_of(index)
+  return string.sub(ARGV[1], 8 * index - 7, 8 * index)
+end
 if not fence then
-  fence = ARGV[1]
+  fence = nonce_of(1)
   redis.call('HSET', KEYS[1], 'server', ARGV[4], 'epoch', fence)
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 for index = 2, #KEYS - 1 do
   local generation = redis.call('GET', KEYS[index])
   if not generation then
-    generation = ARGV[1]
+    generation = nonce_of(index)
     redis.call('SET', KEYS[index], generation)
   end
   redis.call('PEXPIRE', KEYS[index], ARGV[3])
@@ -22,13 +25,17 @@ end
 local value = KEYS[#KEYS]
 local nonce = redis.call('HGET', value, 'nonce')
 if not nonce then
-  nonce = ARGV[1]
+  nonce = nonce_of(#KEYS)
   redis.call('HSET', value, 'nonce', nonce)
 end
 fence = fence .. nonce
 local lease = redis.call('HGET', value, 'lease')
-if lease and string.sub(lease, 14) == fence and tonumber(string.sub(lease, 1, 13)) > now then
-  return false
+-- One that ends later than any can was taken before the clock was set back.
+if lease and string.sub(lease, 14) == fence then
+  local until_ = tonumber(string.sub(lease, 1, 13))
+  if until_ > now and until_ <= now + ARGV[2] then
+    return false
+  end
 end
 local kept = redis.call('HGET', value, ARGV[5])
 if kept and string.sub(kept, 17, 16 + #fence) == fence then
@@ -38,7 +45,8 @@ if kept and string.sub(kept, 17, 16 + #fence) == fence then
   end
 end
 redis.call('HSET', value, 'lease', string.format('%013d', now + ARGV[2]) .. fence)
-if redis.call('PTTL', value) < tonumber(ARGV[2]) then
-  redis.call('PEXPIRE', value, ARGV[2])
+-- For as long as a load may take, and not only its turn.
+if redis.call('PTTL', value) < 600000 then
+  redis.call('PEXPIRE', value, 600000)
 end
 return fence

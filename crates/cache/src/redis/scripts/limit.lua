@@ -96,18 +96,21 @@ for _, limit in ipairs(limits) do
     write(key, newest)
     limit.remaining = limit.remaining - cost
   elseif mode == -1 then
-    local left = math.min(cost, limit.used)
-    while left > 0 and newest do
-      redis.call('RPOP', key)
-      local part = math.min(left, newest.cost)
+    -- The oldest: what is left counts for no less long than the uses that there were.
+    local left, oldest = math.min(cost, limit.used), limit.oldest
+    while left > 0 and oldest do
+      redis.call('LPOP', key)
+      local part = math.min(left, oldest.cost)
       left = left - part
-      if newest.cost > part then
-        newest = { at = newest.at, cost = newest.cost - part, sum = newest.sum - part }
-        write(key, newest)
+      if oldest.cost > part then
+        local rest = string.format('%.0f %.0f %.0f', oldest.at, oldest.cost - part, oldest.sum)
+        redis.call('LPUSH', key, rest)
+        oldest = nil
       else
-        newest = use_at(key, -1)
+        oldest = use_at(key, 0)
       end
     end
+    newest = use_at(key, -1)
   end
   local reset = newest and math.max(newest.at + limit.window - limit.now, 0) or 0
   if newest then
