@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tenantry_core::{ErrorKind, Secret, SecretResolver as _, SecretSource as _};
+use tenantry_core::{
+    ErrorKind, Secret, SecretReference, SecretResolver as _, SecretSource as _, SecretWatch,
+};
 use tenantry_secrets::{CachePolicy, MemoryVault, Secrets, Vault as _};
 
 use super::vault::Trouble;
@@ -226,16 +228,36 @@ fn hurried(vault: Arc<dyn tenantry_secrets::Vault>) -> Secrets {
     secrets.with_vault("vault", vault).unwrap().build().unwrap()
 }
 
+/// Returns the reference of a secret that is there, and follows it.
+async fn watched(secrets: &Secrets) -> (SecretReference, Arc<dyn SecretWatch>) {
+    let db = reference("kv://vault/db");
+    let stored = secrets.put_new_version(&db, Secret::new("v"), Default::default());
+    stored.await.unwrap();
+    let watch = secrets.watch(&db).await.unwrap();
+    (db, watch)
+}
+
+/// Puts one value after the other, each of which is then resolved; returns how many there were, and how
+/// many were others.
+async fn write_and_read(secrets: Secrets, db: SecretReference) -> (usize, usize) {
+    let begun = std::time::Instant::now();
+    let (mut rounds, mut wrong) = (0, 0);
+    while begun.elapsed() < 2 * SECOND {
+        let value = format!("value {rounds}");
+        let stored = secrets.put_new_version(&db, Secret::new(&*value), Default::default());
+        stored.await.unwrap();
+        let got = secrets.resolve(&db).await.unwrap();
+        wrong += usize::from(got.expose() != value);
+        rounds += 1;
+    }
+    (rounds, wrong)
+}
+
 /// One writer: what it has put is what is resolved after that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_written_is_read_by_who_wrote_it_whatever_others_do() {
     let secrets = hurried(Arc::new(MemoryVault::new()));
-    let db = reference("kv://vault/db");
-    secrets
-        .put_new_version(&db, Secret::new("v"), Default::default())
-        .await
-        .unwrap();
-    let watch = secrets.watch(&db).await.unwrap();
+    let (db, watch) = watched(&secrets).await;
     let mut others = Vec::new();
     for number in 0..6 {
         let (secrets, watch, db) = (secrets.clone(), Arc::clone(&watch), db.clone());
@@ -251,23 +273,7 @@ async fn what_was_written_is_read_by_who_wrote_it_whatever_others_do() {
             }
         }));
     }
-    let begun = std::time::Instant::now();
-    let (mut rounds, mut wrong) = (0, 0);
-    while begun.elapsed() < 2 * SECOND {
-        let value = format!("value {rounds}");
-        secrets
-            .put_new_version(&db, Secret::new(&*value), Default::default())
-            .await
-            .unwrap();
-        let got = secrets.resolve(&db).await.unwrap();
-        if got.expose() != value {
-            wrong += 1;
-            if wrong < 5 {
-                eprintln!("round {rounds}: {}", got.expose());
-            }
-        }
-        rounds += 1;
-    }
+    let (rounds, wrong) = write_and_read(secrets, db).await;
     for other in others {
         other.abort();
     }
@@ -525,12 +531,7 @@ impl tenantry_secrets::Vault for LateVault {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_written_is_read_in_a_busy_runtime() {
     let secrets = hurried(Arc::new(LateVault::default()));
-    let db = reference("kv://vault/db");
-    secrets
-        .put_new_version(&db, Secret::new("v"), Default::default())
-        .await
-        .unwrap();
-    let watch = secrets.watch(&db).await.unwrap();
+    let (db, watch) = watched(&secrets).await;
     let mut others = Vec::new();
     for number in 0..12 {
         let (secrets, watch, db) = (secrets.clone(), Arc::clone(&watch), db.clone());
@@ -551,21 +552,7 @@ async fn what_was_written_is_read_in_a_busy_runtime() {
             }
         }));
     }
-    let writing = tokio::spawn(async move {
-        let begun = std::time::Instant::now();
-        let (mut rounds, mut wrong) = (0, 0);
-        while begun.elapsed() < 2 * SECOND {
-            let value = format!("value {rounds}");
-            secrets
-                .put_new_version(&db, Secret::new(&*value), Default::default())
-                .await
-                .unwrap();
-            let got = secrets.resolve(&db).await.unwrap();
-            wrong += usize::from(got.expose() != value);
-            rounds += 1;
-        }
-        (rounds, wrong)
-    });
+    let writing = tokio::spawn(write_and_read(secrets, db));
     let (rounds, wrong) = writing.await.unwrap();
     for other in others {
         other.abort();
