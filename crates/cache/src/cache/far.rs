@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use super::kind::CachePolicy;
 use super::near::{Ticket, Times};
 use crate::shared::wire::{self, Damage};
-use crate::shared::{self, Invalidation, Kept, SharedFence, SharedLevel, Slot};
+use crate::shared::{self, Invalidation, SharedFence, SharedLevel, Slot};
 
 /// How long one of many has the turn to load; then another has it.
 const LEASE: Duration = Duration::from_secs(3);
@@ -65,35 +65,15 @@ pub(super) enum Looked<T> {
 /// What was read there.
 pub(super) struct Read<T> {
     pub(super) value: Option<T>,
-    weight: usize,
-    times: Times,
+    pub(super) weight: usize,
+    pub(super) times: Times,
     /// Until when it is fresh, by the clock of the level.
     known: u64,
 }
 
-impl<T> From<Read<T>> for Found<T> {
-    fn from(read: Read<T>) -> Self {
-        let Read {
-            value,
-            weight,
-            times,
-            ..
-        } = read;
-        Self::Value {
-            value,
-            weight,
-            times,
-        }
-    }
-}
-
 /// What was found there.
 pub(super) enum Found<T> {
-    Value {
-        value: Option<T>,
-        weight: usize,
-        times: Times,
-    },
+    Value(Read<T>),
     /// Nothing, and the right to store what is loaded.
     Nothing(SharedFence),
     /// It cannot be told.
@@ -132,7 +112,7 @@ impl Far {
                 Ok(Looked::Value(found)) => {
                     let is_due = refresh.is_some_and(|known| found.times.until <= known + ALIKE);
                     if !is_due {
-                        return found.into();
+                        return Found::Value(found);
                     }
                     known = found.known;
                     due = Some(found);
@@ -145,7 +125,7 @@ impl Far {
                 Ok(shared::Turn::Load(fence)) => return Found::Nothing(fence),
                 Ok(shared::Turn::Wait) => {
                     if let Some(found) = due {
-                        return found.into();
+                        return Found::Value(found);
                     }
                 }
                 Err(()) => return Found::Down,
@@ -196,15 +176,7 @@ impl Far {
         let weight = written.value.map_or(0, <[u8]>::len);
         // No longer than any is, whatever the clock of the level does.
         let until = now.saturating_add(kept.fresh.min(policy.time_to_live));
-        let head_start = policy.head_start(written.took);
-        let times = Times {
-            refresh_at: until.saturating_sub(head_start).max(now),
-            until,
-            stale_until: match value.is_some() {
-                true => until.saturating_add(policy.max_stale),
-                false => until,
-            },
-        };
+        let times = policy.times(value.is_some(), now, until, written.took);
         Ok(Looked::Value(Read {
             value,
             weight,
@@ -214,15 +186,15 @@ impl Far {
     }
 
     /// Stores what was loaded, if the fence holds; whether it does or not, others may go on.
-    pub(super) async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) {
+    async fn store(&self, slot: &Slot, fence: &SharedFence, bytes: Vec<u8>, fresh: Duration) {
         match self.is_pending(slot.tenant) {
             true => self.give_up(slot, fence).await,
-            false => drop(self.told(self.level.store(slot, fence, kept).await)),
+            false => drop(self.told(self.level.store(slot, fence, bytes, fresh).await)),
         }
     }
 
     /// Lets another load what was not loaded here.
-    pub(super) async fn give_up(&self, slot: &Slot, fence: &SharedFence) {
+    async fn give_up(&self, slot: &Slot, fence: &SharedFence) {
         let _ = self.told(self.level.give_up(slot, fence).await);
     }
 
@@ -363,9 +335,9 @@ impl Turn {
     }
 
     /// Stores what was loaded.
-    pub(super) async fn store(mut self, kept: Kept) {
+    pub(super) async fn store(mut self, bytes: Vec<u8>, fresh: Duration) {
         if let Some(fence) = self.fence.take() {
-            self.far.store(&self.slot, &fence, kept).await;
+            self.far.store(&self.slot, &fence, bytes, fresh).await;
         }
     }
 }

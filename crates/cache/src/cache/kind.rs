@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind, Result};
 
+use super::near::Times;
+
 /// How long values of a kind are kept, and how long their readers wait.
 ///
 /// # Examples
@@ -136,8 +138,27 @@ impl CachePolicy {
         (!lifetime.is_zero()).then_some(lifetime)
     }
 
+    /// Returns when a value is what that is fresh from one time until another, and took so long to load.
+    pub(super) fn times(
+        &self,
+        is_there: bool,
+        from: Duration,
+        until: Duration,
+        took: Duration,
+    ) -> Times {
+        Times {
+            refresh_at: until.saturating_sub(self.head_start(took)).max(from),
+            until,
+            stale_until: match is_there {
+                true => until.saturating_add(self.max_stale),
+                // That there was nothing once is no help to anybody.
+                false => until,
+            },
+        }
+    }
+
     /// Returns how long before its end a value is loaded anew, by chance.
-    pub(super) fn head_start(&self, took: Duration) -> Duration {
+    fn head_start(&self, took: Duration) -> Duration {
         // Of the half-open range from 0 on, so that there is no logarithm of nothing.
         let chance = -(1.0 - rand::random::<f64>()).ln();
         Duration::try_from_secs_f64(took.as_secs_f64() * self.early * chance)

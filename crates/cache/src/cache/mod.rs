@@ -27,8 +27,8 @@ use self::far::{Far, Turn};
 use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
 pub use self::kind::{CacheKind, CachePolicy};
-use self::near::{Flight, Found, Near, Ticket, Times, Value};
-use crate::shared::{Invalidation, Kept, Listener, SharedLevel, Slot, wire};
+use self::near::{Flight, Found, Near, Ticket, Value};
+use crate::shared::{Invalidation, Listener, SharedLevel, Slot, wire};
 
 const LOAD: &str = "load into cache";
 
@@ -575,11 +575,12 @@ impl Inner {
         if let Some(far) = &self.far {
             let slot = far::slot(ticket, kind.schema);
             match far.look::<T>(&slot, &kind.policy, refresh).await {
-                far::Found::Value {
+                far::Found::Value(far::Read {
                     value,
                     weight,
                     times,
-                } => {
+                    ..
+                }) => {
                     let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
                     let now = self.clock.monotonic();
                     self.near.store(ticket, value.clone(), weight, times, now);
@@ -627,26 +628,20 @@ impl Inner {
             weight = bytes.len();
             // From the moment when it was asked for: it may be as old as that.
             let fresh = lifetime.saturating_sub(took);
-            let until = 0;
-            written = Some((
-                turn,
-                Kept {
-                    bytes,
-                    fresh,
-                    until,
-                },
-            ));
+            written = Some((turn, bytes, fresh));
         } else if let Some(value) = &value {
             weight = weight_of(value);
         }
         let is_there = value.is_some();
         let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
         if let Some(lifetime) = lifetime {
-            let times = times(&kind.policy, is_there, lifetime, begun, now);
+            // From the moment when it was asked for: it may be as old as that.
+            let until = begun.saturating_add(lifetime);
+            let times = kind.policy.times(is_there, begun, until, took);
             self.near.store(ticket, value.clone(), weight, times, now);
         }
-        if let Some((turn, kept)) = written {
-            tokio::spawn(turn.store(kept));
+        if let Some((turn, bytes, fresh)) = written {
+            tokio::spawn(turn.store(bytes, fresh));
         }
         value
     }
@@ -688,28 +683,6 @@ impl Listener for Inner {
 
     fn is_sure_until(&self, time: Duration) {
         self.near.is_sure_until(time, self.clock.monotonic());
-    }
-}
-
-/// Returns when a value that was just loaded is what.
-fn times(
-    policy: &CachePolicy,
-    is_there: bool,
-    lifetime: Duration,
-    begun: Duration,
-    now: Duration,
-) -> Times {
-    // From the moment when it was asked for: it may be as old as that.
-    let until = begun.saturating_add(lifetime);
-    let head_start = policy.head_start(now.saturating_sub(begun));
-    Times {
-        refresh_at: until.saturating_sub(head_start).max(begun),
-        until,
-        stale_until: match is_there {
-            true => until.saturating_add(policy.max_stale),
-            // That there was nothing once is no help to anybody.
-            false => until,
-        },
     }
 }
 

@@ -194,8 +194,7 @@ impl Near {
         flight
     }
 
-    /// Keeps what a load gave, unless something of it was invalidated since it began; says whether it
-    /// did.
+    /// Keeps what a load gave, unless something of it was invalidated since it began.
     pub(super) fn store(
         &self,
         ticket: &Ticket,
@@ -203,12 +202,12 @@ impl Near {
         weight: usize,
         times: Times,
         now: Duration,
-    ) -> bool {
+    ) {
         let Ticket { id, key, fence } = ticket;
         let weight = weight.saturating_add(key.len() + OVERHEAD);
         let tenant = fence.tenant();
         if !tenant.room.has_place_for(weight) {
-            return false;
+            return;
         }
         let entry = Arc::new(Entry {
             value,
@@ -222,7 +221,7 @@ impl Near {
         // here on is told by the fence that stays with the value.
         let is_current = flights.get(key).is_some_and(|flight| flight.id == *id);
         if !is_current || !fence.holds(tenant, &self.epoch) || !self.is_sure(now) {
-            return false;
+            return;
         }
         let gone = tenant.room.take(key, &entry);
         self.entries.insert(key.clone(), entry);
@@ -237,7 +236,6 @@ impl Near {
                 self.entries.invalidate(&key);
             }
         }
-        true
     }
 
     /// Says that a load has ended.

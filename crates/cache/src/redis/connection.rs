@@ -139,13 +139,7 @@ impl Connections {
             ));
         }
         // What asks for the password may take its time; others wait for this one.
-        let patience = self.timeout.saturating_mul(4);
-        let opened = tokio::time::timeout(patience, self.open()).await;
-        let opened = opened.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail(format!("no connection stands within {patience:?}")))
-        });
-        match opened {
+        match self.in_time(self.open()).await {
             Ok(connected) => {
                 *in_vain = None;
                 *stripe.write() = Some(connected.clone());
@@ -199,17 +193,21 @@ impl Connections {
             let heard = link.subscribe(channels).await;
             heard.map(|()| link).map_err(|cause| error(CONNECT, &cause))
         };
+        self.in_time(self.login.open(open)).await
+    }
+
+    async fn in_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
         let patience = self.timeout.saturating_mul(4);
-        let opened = tokio::time::timeout(patience, self.login.open(open)).await;
+        let opened = tokio::time::timeout(patience, opening).await;
         opened.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail(format!("no link stands within {patience:?}")))
+                .with_detail(format!("no connection stands within {patience:?}")))
         })
     }
 
     /// Opens connections anew whenever the password changes.
     pub(super) async fn follow_password(self: Arc<Self>) {
-        loop {
+        while self.login.may_change() {
             let Some(watch) = self.login.watch().map(Arc::clone) else {
                 tokio::time::sleep(UNASKED).await;
                 continue;

@@ -46,6 +46,11 @@ impl Login {
         self.info.clone().set_redis_settings(login)
     }
 
+    /// Says whether the password comes from where it may change.
+    pub(super) const fn may_change(&self) -> bool {
+        matches!(self.password, Password::From(..))
+    }
+
     /// Follows the password, if it may change; nothing before it was asked for first.
     pub(super) fn watch(&self) -> Option<&Arc<dyn SecretWatch>> {
         self.watch.get()

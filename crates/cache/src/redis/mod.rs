@@ -169,7 +169,13 @@ impl SharedLevel for RedisLevel {
         Ok(fence.map_or(Turn::Wait, |fence| Turn::Load(SharedFence(fence))))
     }
 
-    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool> {
+    async fn store(
+        &self,
+        slot: &Slot,
+        fence: &SharedFence,
+        bytes: Vec<u8>,
+        fresh: Duration,
+    ) -> Result<bool> {
         let keys = self.keys.of_slot(slot)?;
         if fence.0.len() != NONCE * keys.len() {
             return Ok(false);
@@ -182,10 +188,10 @@ impl SharedLevel for RedisLevel {
             store
                 .arg(&*fence.0)
                 .arg(field(slot.schema))
-                .arg(millis(kept.fresh))
+                .arg(millis(fresh))
                 // No longer than what tells it from older ones.
-                .arg(millis(kept.fresh.min(KEPT)).max(1))
-                .arg(&*kept.bytes);
+                .arg(millis(fresh.min(KEPT)).max(1))
+                .arg(bytes);
             store.invoke_async::<bool>(&mut to.connection).await
         };
         self.connections.call(STORE, call).await

@@ -57,8 +57,9 @@ struct Entry {
     nonce: u64,
     /// Who has the turn does so by a fence, and until a time.
     lease: Option<(SharedFence, Duration)>,
-    /// By schema: the fence it was stored by, the value, until when it is fresh, and kept.
-    values: HashMap<u32, (SharedFence, Vec<u8>, Duration, Duration)>,
+    /// By schema: the fence it was stored by, the value, and until when it is fresh. As on a server, whose
+    /// keys end with the last of their fields, it may lie there for longer.
+    values: HashMap<u32, (SharedFence, Vec<u8>, Duration)>,
 }
 
 impl MemoryLevel {
@@ -192,8 +193,8 @@ impl SharedLevel for MemoryLevel {
         self.step(|server, now| {
             let fence = server.fence(slot)?;
             let entry = server.data.keys.get(&key(slot))?;
-            let (by, bytes, fresh_until, until) = entry.values.get(&slot.schema)?;
-            (*by == fence && now < *until).then(|| Kept {
+            let (by, bytes, fresh_until) = entry.values.get(&slot.schema)?;
+            (*by == fence).then(|| Kept {
                 bytes: bytes.clone(),
                 fresh: fresh_until.saturating_sub(now),
                 until: millis(*fresh_until),
@@ -213,7 +214,7 @@ impl SharedLevel for MemoryLevel {
             {
                 return Turn::Wait;
             }
-            if let Some((by, _, fresh, _)) = entry.values.get(&slot.schema)
+            if let Some((by, _, fresh)) = entry.values.get(&slot.schema)
                 && *by == fence
                 && now < *fresh
                 && millis(*fresh) > known
@@ -226,15 +227,19 @@ impl SharedLevel for MemoryLevel {
         .await
     }
 
-    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool> {
+    async fn store(
+        &self,
+        slot: &Slot,
+        fence: &SharedFence,
+        bytes: Vec<u8>,
+        fresh: Duration,
+    ) -> Result<bool> {
         self.step(|server, now| {
             if server.fence(slot).as_ref() != Some(fence) {
                 return false;
             }
             let entry = server.data.keys.get_mut(&key(slot)).unwrap();
-            // As a server, whose keys end with the last of their fields.
-            let (fresh, lasts) = (now.saturating_add(kept.fresh), Duration::MAX);
-            let value = (fence.clone(), kept.bytes, fresh, lasts);
+            let value = (fence.clone(), bytes, now.saturating_add(fresh));
             entry.values.insert(slot.schema, value);
             entry.lease = None;
             true

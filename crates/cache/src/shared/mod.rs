@@ -50,7 +50,7 @@ pub(crate) struct Kept {
     pub(crate) bytes: Vec<u8>,
     /// For how long it is fresh.
     pub(crate) fresh: Duration,
-    /// Until when that is, by the clock of the level, in milliseconds; for who has read it.
+    /// Until when that is, by the clock of the level, in milliseconds.
     pub(crate) until: u64,
 }
 
@@ -100,7 +100,13 @@ pub(crate) trait SharedLevel: Send + Sync + fmt::Debug {
     async fn begin(&self, slot: &Slot, lease: Duration, known: u64) -> Result<Turn>;
 
     /// Stores a value for as long as it is fresh; says whether the fence held.
-    async fn store(&self, slot: &Slot, fence: &SharedFence, kept: Kept) -> Result<bool>;
+    async fn store(
+        &self,
+        slot: &Slot,
+        fence: &SharedFence,
+        bytes: Vec<u8>,
+        fresh: Duration,
+    ) -> Result<bool>;
 
     /// Lets another load: the one who had the turn has nothing to store.
     async fn give_up(&self, slot: &Slot, fence: &SharedFence) -> Result<()>;

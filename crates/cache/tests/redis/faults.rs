@@ -55,11 +55,7 @@ async fn what_could_not_be_told_is_told_later() {
     let proxy = Proxy::before(server.address()).await;
     let url = server.url_through(proxy.address).unwrap();
     let settings = RedisSettings::new(url).with_prefix(&nodes.prefix);
-    let builder = Cache::builder().with_redis(&settings).unwrap();
-    let mut writer = reader.clone();
-    writer.cache = builder.build().unwrap();
-    writer.tenant = writer.cache.tenant(reader.tenant.tenant());
-    writer.kind = writer.cache.kind("name", CachePolicy::default()).unwrap();
+    let writer = reader.another(&settings);
     reader.text(SEVEN).await;
     until(|| writer.is_known(SEVEN)).await;
 
@@ -204,14 +200,7 @@ async fn a_node_that_hears_nothing_uses_nothing_of_its_own() {
     let proxy = Proxy::before(server.address()).await;
     let url = server.url_through(proxy.address).unwrap();
     let settings = RedisSettings::new(url).with_prefix(&nodes.prefix);
-    let mut reader = writer.clone();
-    reader.cache = Cache::builder()
-        .with_redis(&settings)
-        .unwrap()
-        .build()
-        .unwrap();
-    reader.tenant = reader.cache.tenant(writer.tenant.tenant());
-    reader.kind = reader.cache.kind("name", CachePolicy::default()).unwrap();
+    let reader = writer.another(&settings);
     reader.until_sure().await;
     assert_eq!(reader.text(SEVEN).await, "one");
     proxy.lead_to(None);
@@ -384,14 +373,7 @@ async fn what_another_primary_was_told_is_over_for_all_who_come_from_it() {
     let coming = &nodes.nodes[0];
     coming.text(SEVEN).await;
     let direct = RedisSettings::new(second.url()).with_prefix(&nodes.prefix);
-    let mut there = coming.clone();
-    there.cache = Cache::builder()
-        .with_redis(&direct)
-        .unwrap()
-        .build()
-        .unwrap();
-    there.tenant = there.cache.tenant(coming.tenant.tenant());
-    there.kind = there.cache.kind("name", CachePolicy::default()).unwrap();
+    let there = coming.another(&direct);
     there.until_sure().await;
     assert_eq!(there.text(SEVEN).await, "one");
 

@@ -66,6 +66,18 @@ struct Node {
 }
 
 impl Node {
+    /// Returns another node with the same tenant and source, which reaches its server in another way.
+    fn another(&self, settings: &RedisSettings) -> Self {
+        let builder = Cache::builder().with_redis(settings).unwrap();
+        let cache = builder.build().unwrap();
+        Self {
+            kind: cache.kind("name", CachePolicy::default()).unwrap(),
+            tenant: cache.tenant(self.tenant.tenant()),
+            source: Arc::clone(&self.source),
+            cache,
+        }
+    }
+
     async fn read(&self, lookup: impl Into<Lookup<'_>>) -> Option<String> {
         let source = Arc::clone(&self.source);
         let load = move || async move { source.load().await };
