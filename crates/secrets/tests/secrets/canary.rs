@@ -4,7 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tenantry_core::{Actor, RequestContext, Secret, SecretResolver as _, SecretSource as _};
+use tenantry_core::{
+    Actor, RequestContext, Secret, SecretResolver as _, SecretSource as _, TenantId,
+};
+use tenantry_secrets::Vault as _;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::vault::Trouble;
@@ -117,4 +120,47 @@ async fn events_tell_who_and_what_and_never_the_value() {
             "invalid_input",
         ]);
     }
+}
+
+/// What a value is kept in or handed out by says nothing of it, also where a panic shows it.
+#[tokio::test]
+async fn no_debug_and_no_panic_shows_the_value() {
+    let fixture = Fixture::new();
+    let version = fixture.vault.store("db", CANARY).await;
+    let db = reference("kv://vault/db");
+    let watch = fixture.watch("kv://vault/db").await;
+    let record = fixture
+        .vault
+        .memory
+        .read("db", Some(&version))
+        .await
+        .unwrap();
+    let secret = fixture.secrets.resolve(&db).await.unwrap();
+    let generations = watch.generations();
+    let shown = [
+        format!("{secret:?} {record:?} {generations:?} {watch:?}"),
+        format!("{:?} {:?}", fixture.secrets, fixture.vault.memory),
+        format!("{:?}", fixture.secrets.tenant(TenantId::generate())),
+    ];
+    let panics: [Box<dyn Fn()>; 3] = [
+        Box::new(|| expect_failure(Ok(&secret))),
+        Box::new(|| expect_failure(Ok(&record))),
+        Box::new(|| expect_failure(Ok(&generations))),
+    ];
+    for panic in panics {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).unwrap_err();
+        let told = caught.downcast_ref::<String>().unwrap();
+        assert!(
+            told.contains("unwrap_err") && !told.contains(CANARY),
+            "{told}"
+        );
+    }
+    for shown in shown {
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
+}
+
+/// Panics as a service does that is wrong about an outcome.
+fn expect_failure<T: std::fmt::Debug>(outcome: Result<T, ()>) {
+    outcome.unwrap_err();
 }
