@@ -30,7 +30,7 @@
 //! | [`Query`], [`Filter`], [`Page`], [`Cursor`] | which rows, in what order, page by page |
 //! | [`Changes`] | what `update_where` does to many rows |
 //! | [`UnitOfWork`], [`Savepoint`], [`RetryPolicy`] | one transaction, a place to go back to, and trying again |
-//! | [`CommitListener`] | hears what was committed |
+//! | [`CommitListener`], [`BeforeCommit`] | hears what was committed; writes into a transaction what belongs to it |
 //! | [`Migrations`] | the tables, as numbered SQL |
 //! | [`PlatformStore`] | the one named way across tenants |
 //! | [`AuditReport`], [`Finding`] | every way round the walls, as data |
@@ -239,8 +239,8 @@ pub use query::{Changes, Column, Cursor, Deleted, Direction, Filter, Page, Query
 pub use repository::{Repository, RepositoryExt, SqlRepository};
 pub use scope::TenantScope;
 pub use store::TenantStore;
-pub use value::{ColumnType, ColumnValue, Json, Row, Value, ValueError, ValueSink};
+pub use value::{ColumnType, ColumnValue, Json, OwnedRow, Row, Value, ValueError, ValueSink};
 pub use work::{
-    ChangeKind, ChangedRow, CommitListener, CommitOutcome, CommittedChanges, Isolation,
-    RetryPolicy, Retryable, Savepoint, UnitOfWork, WorkOptions,
+    BeforeCommit, ChangeKind, ChangedRow, CommitListener, CommitOutcome, CommittedChanges,
+    Isolation, RetryPolicy, Retryable, Savepoint, UnitOfWork, WorkOptions,
 };

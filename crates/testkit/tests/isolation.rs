@@ -152,6 +152,10 @@ impl Leaky {
 
 #[async_trait]
 impl Repository<Note> for Leaky {
+    fn tenant(&self) -> TenantId {
+        self.own.tenant()
+    }
+
     async fn find(&self, id: &NoteId) -> Result<Option<Note>> {
         for repository in self.seen(Leak::Find) {
             if let Some(note) = repository.find(id).await? {

@@ -90,6 +90,10 @@ impl<R> Watched<'_, R> {
 
 #[async_trait]
 impl<R: Repository<Flight>> Repository<Flight> for Watched<'_, R> {
+    fn tenant(&self) -> TenantId {
+        self.inner.tenant()
+    }
+
     async fn find(&self, id: &FlightId) -> Result<Option<Flight>> {
         self.count_read();
         let found = self.inner.find(id).await?;

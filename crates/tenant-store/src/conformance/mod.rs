@@ -119,6 +119,7 @@ macro_rules! conformance_suite {
             savepoint_survives_an_error,
             read_only_unit_of_work_refuses_writes,
             listeners_hear_of_commits_alone,
+            what_is_written_before_a_commit_is_part_of_it,
             run_tries_again_when_that_helps,
             run_gives_up_after_its_attempts,
             statement_timeout_interrupts,

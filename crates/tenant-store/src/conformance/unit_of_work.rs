@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 
 use super::{Specimen, SpecimenId, Subject, new_tenant};
 use crate::{
-    ChangeKind, Changes, CommitListener, CommitOutcome, CommittedChanges, Error, ErrorKind, Filter,
-    Isolation, Repository, RepositoryExt as _, RetryPolicy, Version, WorkOptions,
+    BeforeCommit, ChangeKind, ChangedRow, Changes, CommitListener, CommitOutcome, CommittedChanges,
+    Error, ErrorKind, Filter, Isolation, Repository, RepositoryExt as _, RetryPolicy, UnitOfWork,
+    Version, WorkOptions,
 };
 
 /// What is written in a unit of work is seen inside at once, outside after the commit, or never.
@@ -296,6 +297,67 @@ pub async fn listeners_hear_of_commits_alone(subject: &dyn Subject) {
             vec![(ChangeKind::Deleted, second, None)],
         ]
     );
+}
+
+/// Writes one specimen beside each change, and refuses what it is told to.
+#[derive(Debug)]
+struct Companion;
+
+#[async_trait]
+impl BeforeCommit for Companion {
+    async fn write(
+        &self,
+        work: &UnitOfWork,
+        rows: &[ChangedRow],
+        tables: &[Arc<str>],
+    ) -> crate::Result<()> {
+        assert!(tables.is_empty());
+        let specimens = work.repository::<Specimen>();
+        if specimens.count(Specimen::LABEL.eq("refused")).await? > 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "pretend"));
+        }
+        let mut companion = Specimen::named(&format!("beside {}", rows.len()));
+        specimens.insert(&mut companion).await
+    }
+}
+
+/// What is written before a commit stands or falls with it, in a unit of work and out of it.
+pub async fn what_is_written_before_a_commit_is_part_of_it(subject: &dyn Subject) {
+    let recorder = Arc::new(Recorder::default());
+    let store = subject.store();
+    store.before_commit(Arc::new(Companion));
+    store.on_commit(Arc::clone(&recorder) as Arc<dyn CommitListener>);
+    let (scope, specimens) = new_tenant(subject);
+    specimens.insert(&mut Specimen::named("one")).await.unwrap();
+    let work = scope.begin().await.unwrap();
+    for label in ["two", "three"] {
+        let mut specimen = Specimen::named(label);
+        work.repository().insert(&mut specimen).await.unwrap();
+    }
+    work.commit().await.unwrap();
+    let with_label = async |label: &str| specimens.count(Specimen::LABEL.eq(label)).await.unwrap();
+    assert_eq!(with_label("beside 1").await, 1);
+    assert_eq!(with_label("beside 2").await, 1);
+    let heard: Vec<_> = recorder.0.lock().iter().map(|it| it.rows.len()).collect();
+    assert_eq!(heard, [2, 3], "listeners hear of it too");
+
+    // Nothing is written beside nothing.
+    scope.begin().await.unwrap().commit().await.unwrap();
+    let missing = SpecimenId(uuid::Uuid::now_v7());
+    specimens.delete_by_id(&missing, None).await.unwrap_err();
+    assert_eq!(specimens.count(Filter::all()).await.unwrap(), 5);
+
+    let refused = specimens.insert(&mut Specimen::named("refused")).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let work = scope.begin().await.unwrap();
+    let mut specimen = Specimen::named("refused");
+    work.repository().insert(&mut specimen).await.unwrap();
+    assert_eq!(
+        work.commit().await.unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+    assert_eq!(specimens.count(Filter::all()).await.unwrap(), 5);
+    assert_eq!(recorder.0.lock().len(), 2);
 }
 
 /// `run` tries a unit of work again after an error that can pass, and commits once.

@@ -131,19 +131,7 @@ impl QueryIdentity {
         deleted: Deleted,
         sort: &[(usize, Direction)],
     ) -> Self {
-        let mut digest = Digester(Sha256::new());
-        digest.bytes(table.as_bytes());
-        digest.number(match deleted {
-            Deleted::Exclude => 0,
-            Deleted::Include => 1,
-            Deleted::Only => 2,
-        });
-        digest.expression(filter);
-        digest.number(sort.len());
-        for (column, direction) in sort {
-            digest.number(*column);
-            digest.number(usize::from(*direction == Direction::Descending));
-        }
+        let digest = Digester::of_list(table, filter, deleted, sort);
         Self {
             tenant: shorten(&Sha256::digest(tenant.as_uuid().as_bytes())),
             query: shorten(&digest.0.finalize()),
@@ -234,10 +222,48 @@ fn shorten<const N: usize>(digest: &[u8]) -> [u8; N] {
     short
 }
 
+/// Returns what tells one page of one list from all others.
+pub(crate) fn digest_of_page(
+    table: &str,
+    filter: &Expression,
+    deleted: Deleted,
+    sort: &[(usize, Direction)],
+    limit: u32,
+    cursor: Option<&str>,
+) -> [u8; 32] {
+    let mut digest = Digester::of_list(table, filter, deleted, sort);
+    digest.0.update(limit.to_be_bytes());
+    digest.number(usize::from(cursor.is_some()));
+    digest.bytes(cursor.unwrap_or_default().as_bytes());
+    digest.0.finalize().into()
+}
+
 /// Feeds a digest so that no two queries give the same bytes: every part tells its length.
 struct Digester(Sha256);
 
 impl Digester {
+    fn of_list(
+        table: &str,
+        filter: &Expression,
+        deleted: Deleted,
+        sort: &[(usize, Direction)],
+    ) -> Self {
+        let mut digest = Self(Sha256::new());
+        digest.bytes(table.as_bytes());
+        digest.number(match deleted {
+            Deleted::Exclude => 0,
+            Deleted::Include => 1,
+            Deleted::Only => 2,
+        });
+        digest.expression(filter);
+        digest.number(sort.len());
+        for (column, direction) in sort {
+            digest.number(*column);
+            digest.number(usize::from(*direction == Direction::Descending));
+        }
+        digest
+    }
+
     fn number(&mut self, number: usize) {
         self.0.update((number as u64).to_be_bytes());
     }

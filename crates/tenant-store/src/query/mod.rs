@@ -18,6 +18,8 @@ pub(crate) use changes::Assignment;
 pub(crate) use cursor::{Bookmark, QueryIdentity};
 pub(crate) use filter::{Comparison, Expression, TOO_MANY_CONDITIONS};
 
+use tenantry_core::Result;
+
 use crate::aggregate::Aggregate;
 
 /// Which rows of an aggregate with soft delete a query sees.
@@ -130,6 +132,31 @@ impl<A: Aggregate> Query<A> {
     pub fn cursor(mut self, cursor: impl Into<Cursor>) -> Self {
         self.cursor = Some(cursor.into());
         self
+    }
+
+    /// Returns a digest of all that the query asks for, the place in the list included: two queries
+    /// that have the same digest have the same answer. It is what a cache of lists keeps them under.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` and `InvalidValue`, as running the query does.
+    pub fn digest(&self) -> Result<[u8; 32]> {
+        let filter = crate::repository::expression("list", self.filter.clone())?;
+        let sort: Vec<_> = self
+            .sort
+            .iter()
+            .map(|key| (key.column, key.direction))
+            .collect();
+        let cursor = self.cursor.as_ref().map(Cursor::as_str);
+        let table = A::DESCRIPTOR.table();
+        Ok(cursor::digest_of_page(
+            table,
+            &filter,
+            self.deleted,
+            &sort,
+            self.limit,
+            cursor,
+        ))
     }
 
     /// Says which rows to see when the aggregate has soft delete.

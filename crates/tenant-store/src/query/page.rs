@@ -33,7 +33,9 @@ pub struct Page<A> {
 }
 
 impl<A> Page<A> {
-    pub(crate) const fn new(items: Vec<A>, next: Option<Cursor>, previous: Option<Cursor>) -> Self {
+    /// Returns a page of these rows: what a wrapper that keeps pages gives out.
+    #[must_use]
+    pub const fn new(items: Vec<A>, next: Option<Cursor>, previous: Option<Cursor>) -> Self {
         Self {
             items,
             next,

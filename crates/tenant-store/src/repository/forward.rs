@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
-use tenantry_core::Result;
+use tenantry_core::{Result, TenantId};
 
 use super::Repository;
 use crate::aggregate::{Aggregate, Version};
@@ -14,6 +14,10 @@ macro_rules! forward {
     ($($pointer:ty),*) => {$(
         #[async_trait]
         impl<A: Aggregate, R: Repository<A> + ?Sized> Repository<A> for $pointer {
+            fn tenant(&self) -> TenantId {
+                (**self).tenant()
+            }
+
             async fn find(&self, id: &A::Id) -> Result<Option<A>> {
                 (**self).find(id).await
             }

@@ -7,7 +7,7 @@ mod sql;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_core::stream::BoxStream;
-use tenantry_core::Result;
+use tenantry_core::{Result, TenantId};
 
 use crate::aggregate::{Aggregate, Version};
 use crate::query::{Changes, Filter, Page, Query};
@@ -74,6 +74,10 @@ pub(crate) use sql::expression;
 /// commit answer `WorkAborted`.
 #[async_trait]
 pub trait Repository<A: Aggregate>: Send + Sync {
+    /// Returns the tenant whose aggregates these are: what a wrapper, such as a cache, keeps them
+    /// under.
+    fn tenant(&self) -> TenantId;
+
     /// Reads the aggregate with an identifier; `None` if there is none.
     ///
     /// [`RepositoryExt::get`] is the same with an error in place of `None`.

@@ -20,7 +20,7 @@ use crate::scope::TenantScope;
 use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan, Reading};
 use crate::store::PlannedAggregate;
 use crate::value::{ColumnValue as _, Row, Value, ValueError};
-use crate::work::{ChangeKind, ChangedRow, CommitGuard, UnitOfWork, WorkGuard};
+use crate::work::{ChangeKind, ChangedRow, UnitOfWork, WorkGuard};
 
 /// The repository of an aggregate in a SQL database, in a scope or inside a unit of work.
 ///
@@ -70,10 +70,6 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
             Handle::Scope(scope) => scope,
             Handle::Work(work) => work.scope(),
         }
-    }
-
-    fn tenant(&self) -> TenantId {
-        self.scope().tenant()
     }
 
     fn plan(&self) -> &Plan {
@@ -166,13 +162,13 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         Ok(opened)
     }
 
-    /// Describes changed rows, if anybody listens.
+    /// Describes changed rows, if anybody wants to know.
     fn changed<'a>(
         &self,
         kind: ChangeKind,
         rows: impl IntoIterator<Item = (&'a A::Id, Option<Version>)>,
     ) -> Vec<ChangedRow> {
-        if !self.scope().store().listeners.any() {
+        if !self.scope().store().notes_changes() {
             return Vec::new();
         }
         let table = A::DESCRIPTOR.table();
@@ -476,7 +472,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
     ) -> Result<(u64, Vec<ChangedRow>)> {
         let mut count = 0;
         let mut ids: Vec<A::Id> = Vec::new();
-        let listening = self.scope().store().listeners.any();
+        let listening = self.scope().store().notes_changes();
         self.fetch_dynamic(session, operation, dynamic, &mut |row| {
             count += 1;
             if listening {
@@ -592,6 +588,10 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
 
 #[async_trait]
 impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
+    fn tenant(&self) -> TenantId {
+        self.scope().tenant()
+    }
+
     async fn find(&self, id: &A::Id) -> Result<Option<A>> {
         self.observe("find", async {
             let mut found = None;
@@ -892,16 +892,9 @@ impl Opened<'_> {
     /// Ends a write: commits, or gives up, what is its own.
     async fn close<T>(self, result: Result<(T, Vec<ChangedRow>)>) -> Result<T> {
         match self {
-            Self::Own(mut session, scope) => {
+            Self::Own(session, scope) => {
                 let (value, rows) = result?;
-                let scope = scope.clone();
-                CommitGuard {
-                    scope,
-                    rows,
-                    tables: Vec::new(),
-                }
-                .commit(&mut *session)
-                .await?;
+                UnitOfWork::commit_session(scope.clone(), session, rows).await?;
                 Ok(value)
             }
             Self::Work(guard) => match result {

@@ -17,7 +17,7 @@ use crate::guard::LiveGuard;
 use crate::scope::TenantScope;
 use crate::statement::{Plan, store_columns};
 use crate::telemetry::Telemetry;
-use crate::work::{CommitListener, Listeners};
+use crate::work::{BeforeCommit, CommitListener, Listeners, Writers};
 
 /// A database that holds the rows of many tenants.
 ///
@@ -47,6 +47,7 @@ pub struct TenantStore {
 pub(crate) struct StoreInner {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) listeners: Listeners,
+    pub(crate) writers: Writers,
     pub(crate) clock: SharedClock,
     pub(crate) telemetry: Telemetry,
     pub(crate) cursor_key: Vec<u8>,
@@ -81,6 +82,7 @@ impl TenantStore {
             inner: Arc::new(StoreInner {
                 backend,
                 listeners: Listeners::default(),
+                writers: Writers::default(),
                 clock: settings.clock,
                 telemetry: Telemetry::new(settings.system),
                 cursor_key: settings.cursor_key,
@@ -104,6 +106,18 @@ impl TenantStore {
     /// Lets a listener hear of every transaction that is committed from now on.
     pub fn on_commit(&self, listener: Arc<dyn CommitListener>) {
         self.inner.listeners.add(listener);
+    }
+
+    /// Lets somebody write into every transaction that changes something, just before it commits,
+    /// from now on.
+    pub fn before_commit(&self, writer: Arc<dyn BeforeCommit>) {
+        self.inner.writers.add(writer);
+    }
+
+    /// Returns whether a scope is one of this store, or of a clone of it.
+    #[must_use]
+    pub fn is_store_of(&self, scope: &TenantScope) -> bool {
+        std::ptr::eq(&raw const *self.inner, scope.store())
     }
 
     /// Compares the table of an aggregate with the struct, as the first use of it would.
@@ -178,6 +192,11 @@ impl StoreInner {
             verified: AtomicBool::new(false),
         });
         Arc::clone(self.plans.write().entry(key).or_insert(planned))
+    }
+
+    /// Returns whether changes need to be written down at all.
+    pub(crate) fn notes_changes(&self) -> bool {
+        self.listeners.any() || self.writers.any()
     }
 
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {

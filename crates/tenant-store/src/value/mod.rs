@@ -6,6 +6,7 @@
 mod error;
 mod integer;
 mod json;
+mod owned;
 mod scalar;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 pub use error::ValueError;
 pub use json::{Json, json_write};
+pub use owned::OwnedRow;
 
 /// The type of a column, as a backend stores it.
 ///
@@ -305,7 +307,7 @@ pub trait ValueSink {
 /// A row as it came from the database; columns are numbered from 0.
 ///
 /// Every reader answers `None` for NULL and borrows from the row where it can.
-/// Implemented by Tenantry; field types only call it.
+/// Implemented by Tenantry, for what a database answers and by [`OwnedRow`]; field types only call it.
 pub trait Row {
     /// Reads a truth value.
     ///

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use parking_lot::RwLock;
-use tenantry_core::TenantId;
+use tenantry_core::{Result, TenantId};
 
+use super::UnitOfWork;
 use crate::aggregate::Version;
 
 /// What happened to a row.
@@ -126,6 +127,82 @@ pub trait CommitListener: fmt::Debug + Send + Sync {
     async fn committed(&self, changes: &CommittedChanges);
 }
 
+/// Writes into each transaction that changes something what belongs to it, just before it commits.
+///
+/// What must not get lost when the process ends between the commit and what follows it is written
+/// here: it stands or falls with the changes.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../examples/open.md")]
+/// use std::sync::Arc;
+/// use tenantry_store::{
+///     BeforeCommit, ChangedRow, ErrorKind, Filter, UnitOfWork, async_trait,
+/// };
+///
+/// /// Refuses to let more than one invoice go at a time.
+/// #[derive(Debug)]
+/// struct OneAtATime;
+///
+/// #[async_trait]
+/// impl BeforeCommit for OneAtATime {
+///     async fn write(&self, _: &UnitOfWork, rows: &[ChangedRow], _: &[Arc<str>]) -> Result<()> {
+///         match rows {
+///             [_, _, ..] => Err(tenantry_store::Error::new(ErrorKind::InvalidInput, "commit")),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// store.before_commit(Arc::new(OneAtATime));
+/// let invoices = tenant.repository::<Invoice>();
+/// let two = invoices.insert_many(&mut [invoice("Ada", 12_000), invoice("Zoë", 500)]).await;
+/// assert_eq!(two.unwrap_err().kind(), ErrorKind::InvalidInput);
+/// assert_eq!(invoices.count(Filter::all()).await?, 0);
+#[doc = include_str!("../examples/close.md")]
+/// ```
+#[async_trait]
+pub trait BeforeCommit: fmt::Debug + Send + Sync {
+    /// Writes by the unit of work. `rows` are those that repositories have changed, in order, and
+    /// `tables` those that hand-written SQL wrote to.
+    ///
+    /// It is called once for a transaction: what it writes itself does not call it again, and is told
+    /// to the [`CommitListener`]s like everything else.
+    ///
+    /// # Errors
+    ///
+    /// An error of any kind gives the whole transaction up, and is what the commit answers.
+    async fn write(
+        &self,
+        work: &UnitOfWork,
+        rows: &[ChangedRow],
+        tables: &[Arc<str>],
+    ) -> Result<()>;
+}
+
+/// Who writes into the transactions of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Writers {
+    any: AtomicBool,
+    all: RwLock<Vec<Arc<dyn BeforeCommit>>>,
+}
+
+impl Writers {
+    pub(crate) fn add(&self, writer: Arc<dyn BeforeCommit>) {
+        self.all.write().push(writer);
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<dyn BeforeCommit>> {
+        self.all.read().clone()
+    }
+}
+
 /// The listeners of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
@@ -139,7 +216,6 @@ impl Listeners {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Returns whether changes need to be written down at all.
     pub(crate) fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }

@@ -4,12 +4,14 @@ mod changes;
 mod retry;
 mod unit;
 
-pub use changes::{ChangeKind, ChangedRow, CommitListener, CommitOutcome, CommittedChanges};
+pub use changes::{
+    BeforeCommit, ChangeKind, ChangedRow, CommitListener, CommitOutcome, CommittedChanges,
+};
 pub use retry::{RetryPolicy, Retryable};
 pub use unit::{Savepoint, UnitOfWork};
 
-pub(crate) use changes::Listeners;
-pub(crate) use unit::{CommitGuard, WorkGuard};
+pub(crate) use changes::{Listeners, Writers};
+pub(crate) use unit::WorkGuard;
 
 use std::time::Duration;
 

@@ -97,11 +97,16 @@ pub struct Savepoint {
 
 impl UnitOfWork {
     pub(crate) fn new(scope: TenantScope, session: Box<dyn Session>) -> Self {
+        Self::with_rows(scope, session, Vec::new())
+    }
+
+    /// Goes on with a session that has changed these rows.
+    fn with_rows(scope: TenantScope, session: Box<dyn Session>, rows: Vec<ChangedRow>) -> Self {
         Self {
             scope,
             state: Mutex::new(WorkState {
                 session,
-                rows: Vec::new(),
+                rows,
                 tables: Vec::new(),
                 interrupted: false,
                 savepoints: Vec::new(),
@@ -152,6 +157,7 @@ impl UnitOfWork {
     }
 
     async fn commit_in(self) -> Result<()> {
+        self.write_before_commit().await?;
         let Self { scope, state, .. } = self;
         let mut state = state.into_inner();
         if state.is_ended() {
@@ -168,6 +174,37 @@ impl UnitOfWork {
         }
         .commit(&mut *state.session)
         .await
+    }
+
+    /// Lets those write who do so before each commit that changes something.
+    async fn write_before_commit(&self) -> Result<()> {
+        let writers = &self.scope.store().writers;
+        if !writers.any() {
+            return Ok(());
+        }
+        let (rows, tables) = {
+            let state = self.state("commit").await?;
+            if state.is_ended() {
+                return Ok(());
+            }
+            (state.rows.clone(), state.tables.clone())
+        };
+        if rows.is_empty() && tables.is_empty() {
+            return Ok(());
+        }
+        for writer in writers.all() {
+            writer.write(self, &rows, &tables).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits a session that is none of a unit of work, and has changed these rows.
+    pub(crate) async fn commit_session(
+        scope: TenantScope,
+        session: Box<dyn Session>,
+        rows: Vec<ChangedRow>,
+    ) -> Result<()> {
+        Self::with_rows(scope, session, rows).commit_in().await
     }
 
     /// Gives all changes up and waits until the database has done so.
@@ -397,7 +434,7 @@ impl Drop for WorkGuard<'_> {
 }
 
 /// Tells the listeners of the changes even if the commit is dropped half way.
-pub(crate) struct CommitGuard {
+struct CommitGuard {
     pub(crate) scope: TenantScope,
     pub(crate) rows: Vec<ChangedRow>,
     pub(crate) tables: Vec<Arc<str>>,
