@@ -148,7 +148,7 @@
 //! # Cancel safety
 //!
 //! Any future here may be dropped. Outside a unit of work a dropped call is rolled back, unless its
-//! commit had been sent. Inside, a dropped read does no harm, and a dropped write ends the unit of
+//! commit had begun, which goes on to its end in the background. Inside, a dropped read does no harm, and a dropped write ends the unit of
 //! work: the next call and the commit answer `WorkAborted`. No connection goes back to its pool
 //! inside a transaction, or with a tenant set.
 //!

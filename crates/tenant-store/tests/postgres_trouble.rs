@@ -919,11 +919,14 @@ async fn listeners_hear_of_a_commit_that_its_caller_dropped() {
         .unwrap();
     fixture.proxy.pause();
     assert!(poll_times(work.commit(), 1).await.is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(heard.outcomes().is_empty(), "it has not ended yet");
+    fixture.proxy.resume();
     eventually("the listener hears", async || {
-        heard.outcomes() == [CommitOutcome::Unknown]
+        heard.outcomes() == [CommitOutcome::Committed]
     })
     .await;
-    fixture.proxy.resume();
+    assert_eq!(customers(&fixture.tenants.one).await, 1);
     fixture.tenants.go_on().await;
 }
 

@@ -69,7 +69,8 @@ pub(crate) use sql::expression;
 ///
 /// # Cancel safety
 ///
-/// Outside a unit of work a dropped call is rolled back, unless the commit had been sent. Inside,
+/// Outside a unit of work a dropped call is rolled back, unless its commit had begun, which goes on to
+/// its end in the background. Inside,
 /// a dropped read does no harm, and a dropped write ends the unit of work: the next call and the
 /// commit answer `WorkAborted`.
 #[async_trait]

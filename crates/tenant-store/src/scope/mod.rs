@@ -122,7 +122,7 @@ impl TenantScope {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the running attempt is rolled back, unless its commit had been sent.
+    /// Dropped, the running attempt is rolled back, unless its commit had begun.
     ///
     /// # Examples
     ///

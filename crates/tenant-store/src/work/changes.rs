@@ -64,7 +64,7 @@ impl ChangedRow {
 pub enum CommitOutcome {
     /// It is stored.
     Committed,
-    /// The answer was lost, or the caller dropped the commit: it may be stored.
+    /// The answer was lost: it may be stored, or may be in a moment.
     Unknown,
 }
 
@@ -84,9 +84,9 @@ pub struct CommittedChanges {
 
 /// Hears of every transaction that changed something, after its commit.
 ///
-/// What derives from rows, such as a cache, brings itself up to date here. A listener is called in
-/// a task of its own, so that a caller who drops its future cannot keep it from running; a call
-/// that panics is logged and harms nobody.
+/// What derives from rows, such as a cache, brings itself up to date here. The commit returns when all
+/// have been called, one after another; a caller who drops its future keeps none of them from running,
+/// and a call that panics is logged and harms nobody.
 ///
 /// # Examples
 ///
@@ -220,20 +220,17 @@ impl Listeners {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Tells every listener, in a task that goes on if the caller does not.
-    pub(crate) fn tell(&self, changes: CommittedChanges) -> Option<tokio::task::JoinHandle<()>> {
-        if changes.rows.is_empty() && changes.tables.is_empty() {
-            return None;
+    /// Tells every listener, one after another.
+    pub(crate) async fn tell(&self, changes: &CommittedChanges) {
+        if !self.any() || (changes.rows.is_empty() && changes.tables.is_empty()) {
+            return;
         }
         let all = self.all.read().clone();
-        let runtime = tokio::runtime::Handle::try_current().ok()?;
-        Some(runtime.spawn(async move {
-            for listener in all {
-                let told = AssertUnwindSafe(listener.committed(&changes)).catch_unwind();
-                if told.await.is_err() {
-                    tracing::error!(target: "tenantry::store", ?listener, "a commit listener panicked");
-                }
+        for listener in all {
+            let told = AssertUnwindSafe(listener.committed(changes)).catch_unwind();
+            if told.await.is_err() {
+                tracing::error!(target: "tenantry::store", ?listener, "a commit listener panicked");
             }
-        }))
+        }
     }
 }

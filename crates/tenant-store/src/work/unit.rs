@@ -1,8 +1,12 @@
 use std::fmt;
 use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
@@ -147,8 +151,9 @@ impl UnitOfWork {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is polled, it rolls back. Dropped later, the outcome is unknown to the
-    /// caller, and listeners are told so.
+    /// Dropped before it is polled, or while something is written [before it](super::BeforeCommit), it
+    /// rolls back. Dropped later, it goes on to its end in the background, and listeners are told of
+    /// that.
     pub async fn commit(self) -> Result<()> {
         let (telemetry, tenant) = (self.scope.store().telemetry.clone(), self.tenant());
         telemetry
@@ -167,13 +172,7 @@ impl UnitOfWork {
         }
         let rows = mem::take(&mut state.rows);
         let tables = mem::take(&mut state.tables);
-        CommitGuard {
-            scope,
-            rows,
-            tables,
-        }
-        .commit(&mut *state.session)
-        .await
+        Commit::new(scope, state.session, rows, tables).await
     }
 
     /// Lets those write who do so before each commit that changes something.
@@ -433,54 +432,62 @@ impl Drop for WorkGuard<'_> {
     }
 }
 
-/// Tells the listeners of the changes even if the commit is dropped half way.
-struct CommitGuard {
-    pub(crate) scope: TenantScope,
-    pub(crate) rows: Vec<ChangedRow>,
-    pub(crate) tables: Vec<Arc<str>>,
-}
+/// A commit and what follows it: it goes on to its end, whoever waits for it.
+///
+/// Who listens is to bring up to date what derives from the rows, and cannot while the commit may still
+/// land: what is read meanwhile is the state from before.
+struct Commit(Option<BoxFuture<'static, Result<()>>>);
 
-impl CommitGuard {
+impl Commit {
     /// Commits a session, and tells the listeners unless nothing was stored for certain.
-    pub(crate) async fn commit(mut self, session: &mut dyn Session) -> Result<()> {
-        let outcome = session.commit().await;
-        match &outcome {
-            Ok(()) => self.tell(CommitOutcome::Committed).await,
-            Err(error) if error.kind() == ErrorKind::CommitUnknown => {
-                self.tell(CommitOutcome::Unknown).await;
-            }
-            Err(_) => {
-                self.rows.clear();
-                self.tables.clear();
-            }
-        }
-        outcome
-    }
-
-    async fn tell(&mut self, outcome: CommitOutcome) {
-        if let Some(task) = self.start_telling(outcome)
-            && let Err(error) = task.await
-        {
-            tracing::error!(target: "tenantry::store", %error, "a commit listener failed");
-        }
-    }
-
-    fn start_telling(&mut self, outcome: CommitOutcome) -> Option<tokio::task::JoinHandle<()>> {
-        let rows = mem::take(&mut self.rows);
-        let tables = mem::take(&mut self.tables);
-        let changes = CommittedChanges {
-            tenant: self.scope.tenant(),
-            outcome,
-            rows,
-            tables,
-        };
-        self.scope.store().listeners.tell(changes)
+    fn new(
+        scope: TenantScope,
+        mut session: Box<dyn Session>,
+        rows: Vec<ChangedRow>,
+        tables: Vec<Arc<str>>,
+    ) -> Self {
+        Self(Some(Box::pin(async move {
+            let outcome = session.commit().await;
+            // Others need not wait for its connection until all have heard.
+            drop(session);
+            let told = match &outcome {
+                Ok(()) => CommitOutcome::Committed,
+                Err(error) if error.kind() == ErrorKind::CommitUnknown => CommitOutcome::Unknown,
+                Err(_) => return outcome,
+            };
+            let changes = CommittedChanges {
+                tenant: scope.tenant(),
+                outcome: told,
+                rows,
+                tables,
+            };
+            scope.store().listeners.tell(&changes).await;
+            outcome
+        })))
     }
 }
 
-impl Drop for CommitGuard {
+impl Future for Commit {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(commit) = &mut self.0 else {
+            return Poll::Ready(Err(aborted("commit")));
+        };
+        let outcome = ready!(commit.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Commit {
     fn drop(&mut self) {
-        drop(self.start_telling(CommitOutcome::Unknown));
+        if let Some(commit) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // Its outcome is of no interest to anybody.
+            runtime.spawn(commit.map(drop));
+        }
     }
 }
 
