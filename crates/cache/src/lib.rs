@@ -6,6 +6,7 @@
 //! | [`Cache`], [`TenantCache`] | what was loaded: the handle of a service, and that of one tenant |
 //! | [`CacheKind`], [`CachePolicy`], [`Lookup`] | one type under one name, how long it is kept, and what it depends on |
 //! | `RedisSettings`, feature `redis` | a level that several processes share |
+//! | `CachedStore`, `CachedRepository`, feature `repository` | repositories of a store with a cache in front |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
@@ -27,6 +28,8 @@ mod limit;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "repository")]
+mod repository;
 #[cfg_attr(
     not(feature = "redis"),
     allow(dead_code, reason = "used by each backend")
@@ -45,3 +48,8 @@ pub use self::limit::{
 pub use self::memory::MemoryLimits;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisLimits, RedisSettings};
+#[cfg(feature = "repository")]
+pub use self::repository::{
+    CachedAggregate, CachedRepository, CachedStore, INVALIDATIONS_POSTGRES, INVALIDATIONS_SQLITE,
+    Replay,
+};

@@ -103,6 +103,7 @@ impl Far {
         slot: &Slot,
         policy: &CachePolicy,
         refresh: Option<Duration>,
+        waits: impl Fn() + Sync,
     ) -> Found<T> {
         let begun = self.clock.monotonic();
         let mut pause = FIRST_PAUSE;
@@ -127,6 +128,7 @@ impl Far {
                     if let Some(found) = due {
                         return Found::Value(found);
                     }
+                    waits();
                 }
                 Err(()) => return Found::Down,
             }
@@ -198,19 +200,19 @@ impl Far {
         let _ = self.told(self.level.give_up(slot, fence).await);
     }
 
-    /// Ends something for all processes, now or as soon as the level can be reached.
+    /// Ends these for all processes, now or as soon as the level can be reached.
     pub(super) async fn invalidate(
         self: &Arc<Self>,
         tenant: TenantId,
-        what: Invalidation,
+        over: &[Invalidation],
     ) -> Result<()> {
         // Dropped half way, it may be done or not: it is tried again.
         let unfinished = Unfinished {
             far: self,
             tenant,
-            what: Some(what.clone()),
+            over,
         };
-        let outcome = self.level.invalidate(tenant, &[what]).await;
+        let outcome = self.level.invalidate(tenant, over).await;
         if outcome.is_ok() {
             unfinished.finish();
         }
@@ -221,7 +223,7 @@ impl Far {
         self.pending.lock().waiting.contains_key(&tenant)
     }
 
-    fn wait_with(self: &Arc<Self>, tenant: TenantId, what: Invalidation) {
+    pub(super) fn wait_with(self: &Arc<Self>, tenant: TenantId, what: Invalidation) {
         let mut pending = self.pending.lock();
         pending.asked += 1;
         let asked = pending.asked;
@@ -365,19 +367,19 @@ fn later(error: Error) -> Error {
 struct Unfinished<'f> {
     far: &'f Arc<Far>,
     tenant: TenantId,
-    what: Option<Invalidation>,
+    over: &'f [Invalidation],
 }
 
 impl Unfinished<'_> {
     fn finish(mut self) {
-        self.what = None;
+        self.over = &[];
     }
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if let Some(what) = self.what.take() {
-            self.far.wait_with(self.tenant, what);
+        for what in self.over {
+            self.far.wait_with(self.tenant, what.clone());
         }
     }
 }

@@ -218,6 +218,11 @@ impl<T: 'static> CacheKind<T> {
         &self.name
     }
 
+    #[cfg(feature = "repository")]
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     pub(super) fn value_type() -> TypeId {
         TypeId::of::<T>()
     }

@@ -1,5 +1,6 @@
 //! The cache: the handle of a service, and that of one tenant.
 
+mod batch;
 mod far;
 mod fence;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
 use tokio::task::JoinError;
 
+use self::batch::Batch;
 use self::far::{Far, Turn};
 use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
@@ -173,6 +175,29 @@ impl Failure {
                 told.with_source(shared)
             }
         }
+    }
+}
+
+/// How one value is loaded.
+trait Load<T>: Send + 'static {
+    /// Returns who hears that another process is loading it.
+    fn waits(&self) -> Box<dyn Fn() + Send + Sync> {
+        Box::new(|| {})
+    }
+
+    fn load(self) -> impl Future<Output = Result<Option<T>>> + Send;
+}
+
+/// By a function of its own.
+struct Alone<L>(L);
+
+impl<T, L, F> Load<T> for Alone<L>
+where
+    L: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<Option<T>>> + Send,
+{
+    async fn load(self) -> Result<Option<T>> {
+        (self.0)().await
     }
 }
 
@@ -380,7 +405,7 @@ impl TenantCache {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Future<Output = Result<Option<T>>> + Send,
     {
-        let lookup = lookup.into();
+        let (lookup, load) = (lookup.into(), Alone(load));
         let now = self.inner.clock.monotonic();
         match self.look(kind, lookup, now) {
             Found::Fresh { value, due } => {
@@ -414,14 +439,102 @@ impl TenantCache {
                 let timeout = kind.policy.load_timeout;
                 let loaded = self.loaded(kind, lookup, load);
                 let ended = tokio::time::timeout(timeout, loaded).await;
-                let value = ended.map_err(|_| {
-                    Error::new(ErrorKind::Unavailable, LOAD)
-                        .with_subject(kind.name().to_owned())
-                        .with_detail(format!("it takes longer than {timeout:?}, and goes on"))
-                })?;
+                let value = ended.map_err(|_| too_long(kind))?;
                 value.map(downcast).map_err(Failure::error)
             }
         }
+    }
+
+    /// Returns what is known of several keys, each in its place, and loads all the others by one call.
+    ///
+    /// The loader gets the places of the keys that it has to load, and gives a value for each of them, in
+    /// their order. It is called once, and once more for each key that another process was loading and
+    /// did not store, or that somebody has begun to load before an invalidation of which this process
+    /// could not hear.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load); where one key fails, all do. Values past their time are not
+    /// given out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the load goes on, and what it gives is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tenantry_cache::{Cache, CachePolicy, Lookup};
+    /// # use tenantry_core::TenantId;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tenantry_core::Result<()> {
+    /// # let cache = Cache::builder().build()?;
+    /// let names = cache.kind::<String>("name", CachePolicy::default())?;
+    /// let tenant = cache.tenant(TenantId::generate());
+    /// tenant.get_or_load(&names, "7", || async { Ok(Some("Ada".to_owned())) }).await?;
+    ///
+    /// let load = |places: Vec<usize>| async move {
+    ///     assert_eq!(places, [1, 2]);                             // the first is known
+    ///     Ok(vec![Some("Zoë".to_owned()), None])
+    /// };
+    /// let keys = ["7", "8", "9"].map(Lookup::new);
+    /// let found = tenant.get_or_load_many(&names, &keys, load).await?;
+    /// assert_eq!(found[1].as_deref().map(String::as_str), Some("Zoë"));
+    /// assert!(found[0].is_some() && found[2].is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_or_load_many<T, F>(
+        &self,
+        kind: &CacheKind<T>,
+        lookups: &[Lookup<'_>],
+        load: impl Fn(Vec<usize>) -> F + Send + Sync + 'static,
+    ) -> Result<Vec<Option<Arc<T>>>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<Option<T>>>> + Send + 'static,
+    {
+        let near = &self.inner.near;
+        let now = self.inner.clock.monotonic();
+        let (arrived, is_sure) = (near.next_id(), near.is_sure(now));
+        let mut found = vec![None; lookups.len()];
+        let mut missing = Vec::new();
+        for (place, lookup) in lookups.iter().enumerate() {
+            match self.look(kind, *lookup, now) {
+                Found::Fresh { value, .. } => found[place] = downcast(value),
+                _ => missing.push(place),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let batch = Batch::new(load);
+        // Nothing is loaded before all are known.
+        let mut parts: Vec<_> = missing
+            .iter()
+            .map(|place| Some(batch.part(*place)))
+            .collect();
+        let mut flights = Vec::with_capacity(missing.len());
+        for (place, part) in missing.iter().zip(&mut parts) {
+            flights.push(self.load(kind, lookups[*place], None, part));
+        }
+        // Those that others are loading.
+        drop(parts);
+        let ended = async {
+            for (place, flight) in missing.into_iter().zip(flights) {
+                let is_taken = is_sure || flight.id() >= arrived;
+                let value = match flight.end().await {
+                    Ok(_) if !is_taken => {
+                        self.loaded(kind, lookups[place], batch.part(place)).await
+                    }
+                    outcome => outcome,
+                };
+                found[place] = downcast(value.map_err(Failure::error)?);
+            }
+            Ok(found)
+        };
+        let ended = tokio::time::timeout(kind.policy.load_timeout, ended).await;
+        ended.unwrap_or_else(|_| Err(too_long(kind)))
     }
 
     /// Forgets a key, and keeps loads that have begun from storing it.
@@ -438,10 +551,10 @@ impl TenantCache {
     ///
     /// Dropped, it is done all the same, in the background.
     pub async fn invalidate<T>(&self, kind: &CacheKind<T>, key: &str) -> Result<()> {
-        self.end(Invalidation::Key {
+        self.end_all(vec![Invalidation::Key {
             kind: Arc::clone(&kind.name),
             key: key.into(),
-        })
+        }])
         .await
     }
 
@@ -455,7 +568,7 @@ impl TenantCache {
     ///
     /// As [`invalidate`](Self::invalidate).
     pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
-        self.end(Invalidation::Tag(tag.into())).await
+        self.end_all(vec![Invalidation::Tag(tag.into())]).await
     }
 
     /// Forgets all that is known of the tenant, in one step, however much that is.
@@ -468,20 +581,35 @@ impl TenantCache {
     ///
     /// As [`invalidate`](Self::invalidate).
     pub async fn flush(&self) -> Result<()> {
-        self.end(Invalidation::Tenant).await
+        self.end_all(vec![Invalidation::Tenant]).await
     }
 
-    async fn end(&self, what: Invalidation) -> Result<()> {
-        self.inner.end(&self.tenant, &what);
+    /// Ends all of these, as [`invalidate`](Self::invalidate) does one.
+    pub(crate) async fn end_all(&self, over: Vec<Invalidation>) -> Result<()> {
+        self.end_here(&over);
         let Some(far) = &self.inner.far else {
             return Ok(());
         };
         // Whoever reads the shared level meanwhile may read what is over, also where this is dropped.
-        let _again = EndAgain {
-            cache: self,
-            what: what.clone(),
-        };
-        far.invalidate(self.tenant.id, what).await
+        let again = EndAgain { cache: self, over };
+        far.invalidate(self.tenant.id, &again.over).await
+    }
+
+    /// Ends all of these here, and in the shared level as soon as that has heard of it.
+    #[cfg(feature = "repository")]
+    pub(crate) fn end_later(&self, over: Vec<Invalidation>) {
+        self.end_here(&over);
+        if let Some(far) = &self.inner.far {
+            for what in over {
+                far.wait_with(self.tenant.id, what);
+            }
+        }
+    }
+
+    fn end_here(&self, over: &[Invalidation]) {
+        for what in over {
+            self.inner.end(&self.tenant, what);
+        }
     }
 
     fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>, now: Duration) -> Found {
@@ -493,15 +621,14 @@ impl TenantCache {
     ///
     /// One from before this call may be from before an invalidation of another process, of which this
     /// one has not heard: unless it is sure to hear of all, it is waited for and not taken.
-    async fn loaded<T, F>(
+    async fn loaded<T>(
         &self,
         kind: &CacheKind<T>,
         lookup: Lookup<'_>,
-        load: impl FnOnce() -> F + Send + 'static,
+        load: impl Load<T>,
     ) -> Result<Value, Failure>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
-        F: Future<Output = Result<Option<T>>> + Send,
     {
         let near = &self.inner.near;
         let (arrived, mut load) = (near.next_id(), Some(load));
@@ -517,7 +644,7 @@ impl TenantCache {
     }
 
     /// Joins the load of a key that is under way, or begins one in a task of its own.
-    fn load<T, L, F>(
+    fn load<T, L: Load<T>>(
         &self,
         kind: &CacheKind<T>,
         lookup: Lookup<'_>,
@@ -526,8 +653,6 @@ impl TenantCache {
     ) -> Flight
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
-        L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<Option<T>>> + Send,
     {
         let key = KeyRef::new(self.tenant.id, &kind.name, lookup.key).to_key(&kind.name);
         let near = &self.inner.near;
@@ -549,32 +674,32 @@ impl TenantCache {
 /// Ends something in this process once more, when the shared level has been told or will be.
 struct EndAgain<'c> {
     cache: &'c TenantCache,
-    what: Invalidation,
+    over: Vec<Invalidation>,
 }
 
 impl Drop for EndAgain<'_> {
     fn drop(&mut self) {
-        self.cache.inner.end(&self.cache.tenant, &self.what);
+        self.cache.end_here(&self.over);
     }
 }
 
 impl Inner {
     /// Gets a value from the shared level or by a load, and keeps it.
-    async fn get<T, F>(
+    async fn get<T>(
         &self,
         kind: &CacheKind<T>,
         ticket: &Ticket,
         refresh: Option<Duration>,
-        load: impl FnOnce() -> F + Send,
+        load: impl Load<T>,
     ) -> Result<Value, Failure>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
-        F: Future<Output = Result<Option<T>>> + Send,
     {
         let mut turn = None;
         if let Some(far) = &self.far {
             let slot = far::slot(ticket, kind.schema);
-            match far.look::<T>(&slot, &kind.policy, refresh).await {
+            let waits = load.waits();
+            match far.look::<T>(&slot, &kind.policy, refresh, waits).await {
                 far::Found::Value(far::Read {
                     value,
                     weight,
@@ -591,7 +716,7 @@ impl Inner {
             }
         }
         let begun = self.clock.monotonic();
-        let load = AssertUnwindSafe(async move { load().await });
+        let load = AssertUnwindSafe(load.load());
         let outcome = load
             .catch_unwind()
             .await
@@ -684,6 +809,13 @@ impl Listener for Inner {
     fn is_sure_until(&self, time: Duration) {
         self.near.is_sure_until(time, self.clock.monotonic());
     }
+}
+
+fn too_long<T: 'static>(kind: &CacheKind<T>) -> Error {
+    let timeout = kind.policy.load_timeout;
+    Error::new(ErrorKind::Unavailable, LOAD)
+        .with_subject(kind.name().to_owned())
+        .with_detail(format!("it takes longer than {timeout:?}, and goes on"))
 }
 
 /// Returns about how many bytes a value takes: as many as it does in the shortest encoding.
