@@ -237,6 +237,41 @@ fn every_write_is_held_to_the_tenant() {
 }
 
 #[test]
+fn a_table_behind_a_column_that_is_called_like_an_operator_is_refused() {
+    for guard in [postgres(), sqlite()] {
+        for sql in [
+            "select $1 or from a",
+            "select 1 and from a",
+            "select n like from a where n = 1",
+            "select (select $1 or from a)",
+            "select t collate from a",
+            "select x.t from b x where exists (select 1 or from a)",
+            "select $1 or from b join a on true",
+            "with x as (select 1 or from a) select * from x",
+            "select 1 union select $1 or from a",
+            "insert into b (t) select $1 or from a",
+        ] {
+            let refused = guard.rewrite(sql).err();
+            assert!(refused.is_some(), "{sql}");
+        }
+    }
+    for sql in [
+        "select extract(year from d), n is distinct from 1, overlay(t placing 'x' from 1) from a",
+        "select substring(t from 1 for 2), substring(t, 1, 2), trim(both 'x' from t) from a",
+        "select n as from, n as \"join\" from a x join b y using (n)",
+        "update a set n = b.n from b where a.id = b.id and a.n is not distinct from b.n",
+        "delete from a using b where a.id = b.id",
+    ] {
+        if let Err(error) = postgres().rewrite(sql) {
+            assert!(
+                !error.to_string().contains("reads a name"),
+                "{sql}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_not_proven_is_refused() {
     let guard = postgres();
     for (sql, because) in [

@@ -5,6 +5,7 @@
 //! new text is parsed again and has to be the changed tree: where the two differ, the statement is
 //! refused.
 
+mod clauses;
 mod expression;
 mod fallible;
 mod from;
@@ -19,6 +20,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token};
 
+use self::clauses::Clauses;
 use self::fallible::Fallible;
 use super::catalog::Catalog;
 use super::refusal::Refusal;
@@ -213,6 +215,7 @@ impl<'c> Rewriter<'c> {
                     "run each by itself, in one unit of work",
                 )
             })?;
+        let mut clauses = Clauses::of(&statement);
         for condition in conditions {
             let mut parser = parser().with_tokens_with_locations(condition);
             let condition = parser
@@ -220,6 +223,7 @@ impl<'c> Rewriter<'c> {
                 .and_then(|_| parser.parse_expr())
                 .and_then(|condition| parser.expect_token(&Token::EOF).map(|_| condition))
                 .map_err(|error| self.unreadable(&error))?;
+            clauses = clauses + Clauses::of(&condition);
             self.index_condition(condition)?;
         }
         self.seen = Account::default();
@@ -227,6 +231,12 @@ impl<'c> Rewriter<'c> {
         self.statement(&mut statement)?;
         if self.seen != all {
             return Err(Refusal::unplaced());
+        }
+        if clauses != Clauses::written(&self.source) {
+            return Err(Refusal::new(
+                "FROM, JOIN or USING where the parser reads a name",
+                "write a name that is a word of SQL in double quotes, and AS before the name of a column",
+            ));
         }
         self.check_replaced(&statement)?;
         if self.views.is_empty() {

@@ -1,0 +1,1 @@
+select t collate from a
