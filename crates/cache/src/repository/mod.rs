@@ -1,0 +1,417 @@
+//! Repositories of a store, with a cache in front.
+
+mod cached;
+mod record;
+mod replay;
+mod row;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::{
+    Aggregate, ChangedRow, CommitListener, CommitOutcome, CommittedChanges, PlatformStore,
+    Repository, SqlRepository, TenantScope, TenantStore,
+};
+
+pub use self::cached::CachedRepository;
+pub use self::record::{INVALIDATIONS_POSTGRES, INVALIDATIONS_SQLITE};
+use self::record::{InvalidationRecord, Recorder};
+use self::replay::Acknowledged;
+pub use self::replay::Replay;
+use self::row::{KeptPage, KeptRow, schema_of};
+
+use crate::shared::Invalidation;
+use crate::{Cache, CacheKind, CachePolicy, TenantCache};
+
+/// How many rows of one table end by themselves; where a transaction changes more, all of the table do.
+const MOST_ROWS: usize = 1_000;
+
+/// When what a commit without an answer may have changed ends once more.
+const UNTIL_LANDED: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(25),
+];
+
+/// A store with a cache in front of its repositories; cheap to clone.
+///
+/// Whatever is committed by the store ends what is kept of it, before the commit returns: by
+/// repositories with the cache or without, in units of work, or written by hand. Nothing that was
+/// rolled back ends anything, and nothing is kept that was not committed.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_cache::{Cache, CachePolicy, CachedStore};
+/// use tenantry_core::TenantId;
+/// use tenantry_store::{
+///     Aggregate, Migrations, Repository as _, RepositoryExt as _, SqliteSettings, TenantStore,
+///     Version, sqlite,
+/// };
+/// use uuid::Uuid;
+///
+/// #[derive(Debug, Clone, PartialEq, Aggregate)]
+/// #[aggregate(table = "invoices")]
+/// pub struct Invoice {
+///     #[aggregate(id)]
+///     pub id: Uuid,
+///     pub total_cents: i64,
+///     #[aggregate(version)]
+///     pub version: Version,
+/// }
+///
+/// const INVOICES: &str = "create table invoices (
+///     tenant_id blob not null, id blob not null, total_cents integer not null,
+///     version integer not null, primary key (tenant_id, id)
+/// ) strict";
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> tenantry_core::Result<()> {
+/// let settings = SqliteSettings::temporary();
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "invoices", INVOICES)])).await?;
+/// let store = TenantStore::sqlite(settings).await?;
+///
+/// let cached = CachedStore::new(&store, &Cache::builder().build()?);          // once, for the service
+/// let kept = cached.aggregate::<Invoice>(CachePolicy::default())?;            // once, for the aggregate
+///
+/// let tenant = store.tenant(TenantId::generate());                            // for each request
+/// let invoices = kept.repository(&tenant)?;                                   // a Repository<Invoice>
+/// let mut invoice = Invoice { id: Uuid::now_v7(), total_cents: 500, version: Version::NEW };
+/// invoices.insert(&mut invoice).await?;
+/// assert_eq!(invoices.get(invoice.id).await?.total_cents, 500);               // read once, and kept
+///
+/// let work = tenant.begin().await?;
+/// invoice.total_cents += 100;
+/// work.repository().update(&mut invoice).await?;                              // past the cache
+/// work.commit().await?;                                                       // ends what is kept
+/// assert_eq!(invoices.get(invoice.id).await?.total_cents, 600);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct CachedStore {
+    store: TenantStore,
+    cache: Cache,
+    tables: Arc<Tables>,
+    acknowledged: Arc<Acknowledged>,
+}
+
+/// The tables of which something is kept.
+#[derive(Debug, Default)]
+struct Tables(RwLock<HashMap<&'static str, Table>>);
+
+/// What ends when rows of a table change.
+#[derive(Debug, Clone, Default)]
+struct Table {
+    /// The kind that its rows are kept as; nothing where only others depend on it.
+    rows: Option<Arc<str>>,
+    /// Whether pages are kept as well.
+    has_lists: bool,
+    /// Whose rows end as well, whatever changes.
+    dependents: Vec<&'static str>,
+}
+
+/// What all that is kept of a table's rows depends on.
+fn all_rows(table: &str) -> String {
+    format!("rows of {table}")
+}
+
+/// What all pages that are kept of a table depend on.
+fn all_lists(table: &str) -> String {
+    format!("lists of {table}")
+}
+
+impl Tables {
+    fn change(&self, table: &'static str, change: impl FnOnce(&mut Table)) {
+        change(self.0.write().entry(table).or_default());
+    }
+
+    /// Returns what ends with these changes.
+    fn over(&self, rows: &[ChangedRow], tables: &[Arc<str>]) -> Vec<Invalidation> {
+        let known = self.0.read();
+        let mut by_table: HashMap<&str, Vec<&str>> = HashMap::new();
+        for row in rows {
+            by_table.entry(row.table).or_default().push(&row.id);
+        }
+        let mut over = Vec::new();
+        let mut end = |what: Invalidation| {
+            if !over.contains(&what) {
+                over.push(what);
+            }
+        };
+        let tag = |name: String| Invalidation::Tag(name.into());
+        // Whatever was written by hand may be any row.
+        for (name, ids) in by_table
+            .iter()
+            .map(|(name, ids)| (*name, Some(ids)))
+            .chain(tables.iter().map(|name| (&**name, None)))
+        {
+            let Some(table) = known.get(name) else {
+                continue;
+            };
+            for dependent in &table.dependents {
+                end(tag(all_rows(dependent)));
+            }
+            let Some(kind) = &table.rows else { continue };
+            match ids {
+                Some(ids) if ids.len() <= MOST_ROWS => {
+                    for id in ids {
+                        end(Invalidation::Key {
+                            kind: Arc::clone(kind),
+                            key: (*id).into(),
+                        });
+                    }
+                    if table.has_lists {
+                        end(tag(all_lists(name)));
+                    }
+                }
+                // Pages depend on this too.
+                _ => end(tag(all_rows(name))),
+            }
+        }
+        over
+    }
+}
+
+impl CachedStore {
+    /// Puts a cache in front of a store: from now on each commit of it ends what is kept of the
+    /// aggregates that are [declared](Self::aggregate) here.
+    ///
+    /// A process that writes aggregates which others cache does so through one of these as well, with
+    /// a cache over the same Redis.
+    #[must_use]
+    pub fn new(store: &TenantStore, cache: &Cache) -> Self {
+        let cached = Self {
+            store: store.clone(),
+            cache: cache.clone(),
+            tables: Arc::default(),
+            acknowledged: Arc::default(),
+        };
+        store.on_commit(Arc::new(Invalidator {
+            cache: cache.clone(),
+            tables: Arc::clone(&cached.tables),
+            acknowledged: Arc::clone(&cached.acknowledged),
+        }));
+        cached
+    }
+
+    /// Writes a record of what ends into each transaction from now on, so that a process that dies
+    /// between the commit and the invalidation leaves no other with the old value: whoever runs
+    /// [`replay`](Self::replay) makes up for it.
+    ///
+    /// It costs one statement in each transaction that changes something which is kept, and is of no
+    /// use where no Redis is shared. The table `cache_invalidations` has to be there:
+    /// [`INVALIDATIONS_POSTGRES`], [`INVALIDATIONS_SQLITE`].
+    pub fn record_invalidations(&self) {
+        self.store.before_commit(Arc::new(Recorder {
+            tables: Arc::clone(&self.tables),
+        }));
+    }
+
+    /// Makes up for invalidations that were recorded and not done, within two seconds of the commit,
+    /// and removes the records of those that were done; goes on until the [`Replay`] is dropped.
+    ///
+    /// One process of a service has to do it, and several may: what is done twice is read once more.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unsupported`](ErrorKind::Unsupported): it is called outside a runtime of Tokio.
+    pub fn replay(&self, platform: &PlatformStore) -> Result<Replay> {
+        Replay::start(self, platform)
+    }
+
+    /// Declares an aggregate that is kept.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the policy contradicts itself, or no
+    ///   [kind](Cache::kind) can be called as the table is.
+    pub fn aggregate<A: Aggregate>(&self, policy: CachePolicy) -> Result<CachedAggregate<A>> {
+        let table = A::DESCRIPTOR.table();
+        let rows = self.cache.kind::<KeptRow<A>>(table, policy)?;
+        self.tables
+            .change(table, |it| it.rows = Some(rows.shared_name()));
+        Ok(CachedAggregate {
+            store: self.clone(),
+            rows: rows.with_schema(schema_of::<A>()),
+            lists: None,
+            tag_of_rows: all_rows(table).into(),
+            tag_of_lists: all_lists(table).into(),
+            marker: PhantomData,
+        })
+    }
+}
+
+/// An aggregate that is kept: how, and for how long; cheap to clone.
+///
+/// What the database changes by itself nobody tells of, such as rows that a foreign key or a trigger
+/// removes or changes: say so by [`with_change_by`](Self::with_change_by).
+pub struct CachedAggregate<A> {
+    store: CachedStore,
+    rows: CacheKind<KeptRow<A>>,
+    lists: Option<CacheKind<KeptPage<A>>>,
+    tag_of_rows: Arc<str>,
+    tag_of_lists: Arc<str>,
+    marker: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> CachedAggregate<A> {
+    /// Keeps pages of [`list`](Repository::list) as well: all of a tenant end with each change of any
+    /// of its rows, so that it helps where there is far more reading than writing.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): as [`CachedStore::aggregate`].
+    pub fn with_lists(mut self, policy: CachePolicy) -> Result<Self> {
+        let table = A::DESCRIPTOR.table();
+        let kind = self.store.cache.kind(&format!("{table}-lists"), policy)?;
+        self.lists = Some(kind.with_schema(schema_of::<A>()));
+        self.store.tables.change(table, |it| it.has_lists = true);
+        Ok(self)
+    }
+
+    /// Says that the database changes rows of this aggregate whenever rows of another table change, as
+    /// by `on delete cascade`: all that is kept of this one's rows then ends too.
+    #[must_use]
+    pub fn with_change_by(self, table: &'static str) -> Self {
+        let dependent = A::DESCRIPTOR.table();
+        self.store.tables.change(table, |it| {
+            if !it.dependents.contains(&dependent) {
+                it.dependents.push(dependent);
+            }
+        });
+        self
+    }
+
+    /// Returns the repository of a tenant, with the cache in front.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): the scope is one of another store, whose commits
+    ///   nobody hears of.
+    pub fn repository(
+        &self,
+        scope: &TenantScope,
+    ) -> Result<CachedRepository<A, SqlRepository<'static, A>>>
+    where
+        A: Clone,
+    {
+        if !self.store.store.is_store_of(scope) {
+            return Err(Error::new(ErrorKind::InvalidInput, "cache repository")
+                .with_subject(A::DESCRIPTOR.table())
+                .with_detail(
+                    "the scope is one of another store than the one that the cache hears of",
+                ));
+        }
+        Ok(CachedRepository::new(self, scope.repository(), false))
+    }
+
+    /// Puts the cache in front of any repository, such as one that a service has wrapped itself.
+    ///
+    /// What is written by the repository that this returns ends what is kept; what is written otherwise
+    /// does only if it is committed by the store of [`CachedStore::new`].
+    #[must_use]
+    pub fn wrap<R>(&self, inner: R) -> CachedRepository<A, R>
+    where
+        A: Clone,
+        R: Repository<A> + 'static,
+    {
+        CachedRepository::new(self, inner, true)
+    }
+}
+
+/// Ends what is kept of what was committed.
+struct Invalidator {
+    cache: Cache,
+    tables: Arc<Tables>,
+    acknowledged: Arc<Acknowledged>,
+}
+
+#[async_trait]
+impl CommitListener for Invalidator {
+    async fn committed(&self, changes: &CommittedChanges) {
+        let over = self.tables.over(&changes.rows, &changes.tables);
+        if over.is_empty() {
+            return;
+        }
+        let tenant = self.cache.tenant(changes.tenant);
+        let is_committed = changes.outcome == CommitOutcome::Committed;
+        if !is_committed {
+            end_again(tenant.clone(), over.clone());
+        }
+        match tenant.end_all(over).await {
+            // A record that is not there yet is one for who makes up for it.
+            Ok(()) if !is_committed => {}
+            Ok(()) => {
+                let records = changes.rows.iter();
+                let records = records.filter(|row| row.table == InvalidationRecord::TABLE);
+                self.acknowledged.add(changes.tenant, records);
+            }
+            // It is told to the shared level as soon as that can be reached.
+            Err(error) => tracing::warn!(
+                target: "tenantry::cache",
+                tenant = %changes.tenant,
+                %error,
+                "what was committed could not be told to the shared cache yet"
+            ),
+        }
+    }
+}
+
+/// Ends once more, and again, what a commit has changed whose answer was lost: it may land yet.
+fn end_again(tenant: TenantCache, over: Vec<Invalidation>) {
+    tokio::spawn(async move {
+        for wait in UNTIL_LANDED {
+            tokio::time::sleep(wait).await;
+            if let Err(error) = tenant.end_all(over.clone()).await {
+                // It is told to the shared level as soon as that can be reached.
+                tracing::debug!(target: "tenantry::cache", %error, "not told yet");
+            }
+        }
+    });
+}
+
+impl<A> Clone for CachedAggregate<A> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            rows: self.rows.clone(),
+            lists: self.lists.clone(),
+            tag_of_rows: Arc::clone(&self.tag_of_rows),
+            tag_of_lists: Arc::clone(&self.tag_of_lists),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for CachedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("store", &self.store)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A> fmt::Debug for CachedAggregate<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedAggregate")
+            .field("rows", &self.rows)
+            .field("lists", &self.lists)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Invalidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invalidator")
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
+}
