@@ -15,6 +15,7 @@ use crate::limit::usage::EXACT;
 use crate::{Decision, Limit, RateLimits, Standing};
 
 const TAKE: &str = "take from rate limits";
+const PEEK: &str = "look at rate limits";
 const REFUND: &str = "refund to rate limits";
 
 /// The largest limit: a server reckons with numbers of 53 bits.
@@ -144,7 +145,7 @@ impl RateLimits for RedisLimits {
     }
 
     async fn peek(&self, tenant: TenantId, limits: &[Limit<'_>]) -> Result<Decision> {
-        let seen = self.run(TAKE, tenant, limits, 1, Mode::Look).await;
+        let seen = self.run(PEEK, tenant, limits, 1, Mode::Look).await;
         seen.map(|(passes, standings)| Decision::new(passes, standings))
     }
 

@@ -125,6 +125,24 @@ async fn what_cannot_be_counted_is_admitted_or_refused_as_the_rule_says() {
     assert_eq!(refused.failure().unwrap().kind(), ErrorKind::Unsupported);
 }
 
+#[tokio::test]
+async fn a_failure_names_what_was_asked_for() {
+    // It is refused before any server is asked.
+    let tenant = limiter("redis://127.0.0.1:1").tenant(TenantId::generate());
+    let huge = Rule::new("huge", u64::MAX, MINUTE).unwrap();
+    let limits = [huge.limit("")];
+    let taken = tenant.take(&limits, 1).await.unwrap();
+    let seen = tenant.peek(&limits).await.unwrap();
+    let refunded = tenant.refund(&limits, 1).await.unwrap_err();
+    for (failure, operation) in [
+        (taken.failure().unwrap(), "take from rate limits"),
+        (seen.failure().unwrap(), "look at rate limits"),
+        (&refunded, "refund to rate limits"),
+    ] {
+        assert_eq!(failure.operation(), operation);
+    }
+}
+
 /// Set back or ahead, it never lets in more at once than allowed, and refuses nobody for ever.
 #[tokio::test]
 async fn nothing_is_kept_without_an_end_and_no_clock_refuses_for_ever() {
