@@ -12,6 +12,7 @@
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
 //! | [`RateLimits`] | what a backend does |
 //! | [`MemoryLimits`] | the backend in this process |
+//! | [`LeasedLimits`], [`LeasePolicy`] | a backend of which a part is held in this process, without a round trip |
 //! | `RedisLimits`, feature `redis` | the backend that several processes share |
 //!
 //! With the feature `conformance`, a module of that name holds a backend of rate limits to its contract.
@@ -43,7 +44,8 @@ mod page {}
 
 pub use self::cache::{Cache, CacheBuilder, CacheKind, CachePolicy, Lookup, TenantCache};
 pub use self::limit::{
-    Decision, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing, TenantLimiter,
+    Decision, LeasePolicy, LeasedLimits, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing,
+    TenantLimiter,
 };
 pub use self::memory::MemoryLimits;
 #[cfg(feature = "redis")]

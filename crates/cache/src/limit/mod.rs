@@ -2,6 +2,7 @@
 
 mod decision;
 mod headers;
+mod lease;
 mod rule;
 pub(crate) mod usage;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 pub use self::decision::{Decision, Standing};
+pub use self::lease::{LeasePolicy, LeasedLimits};
 pub use self::rule::{Limit, OnFailure, Rule};
 use crate::MemoryLimits;
 

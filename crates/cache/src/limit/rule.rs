@@ -95,6 +95,10 @@ impl Rule {
         })
     }
 
+    pub(super) const fn shared_name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,9 +1,13 @@
 //! Rate limits that several processes share.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenantry_cache::{OnFailure, RateLimiter, RedisLimits, RedisSettings, Rule, TenantLimiter};
+use tenantry_cache::{
+    LeasePolicy, LeasedLimits, OnFailure, RateLimiter, RedisLimits, RedisSettings, Rule,
+    TenantLimiter,
+};
 use tenantry_core::{ErrorKind, TenantId};
 use tenantry_testkit::{RedisServer, StopMode};
 
@@ -100,6 +104,41 @@ async fn no_window_has_more_than_the_limit_and_the_wait_that_is_told_is_enough()
     }
 }
 
+/// Each by a client of its own, with a twentieth of the limit among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_with_leases_admit_no_more_than_the_limit_and_hold_no_more_than_their_leases() {
+    let server = RedisServer::shared().await.unwrap();
+    let policy = LeasePolicy::new(NonZeroU32::new(4).unwrap());
+    let (id, rule) = (
+        TenantId::generate(),
+        Rule::new("tenant", 3_000, MINUTE).unwrap(),
+    );
+    let tasks: Vec<_> = (0..4)
+        .flat_map(|_| {
+            let settings = RedisSettings::new(server.url()).with_prefix("leases");
+            let limits = Arc::new(RedisLimits::new(&settings).unwrap());
+            let limiter = RateLimiter::new(Arc::new(LeasedLimits::new(limits, policy)));
+            (0..16).map(move |_| limiter.tenant(id))
+        })
+        .map(|tenant| {
+            let rule = rule.clone();
+            tokio::spawn(async move {
+                let mut admitted = 0;
+                for _ in 0..100 {
+                    admitted += u64::from(takes(&tenant, &rule, 1).await);
+                }
+                admitted
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += task.await.unwrap();
+    }
+    assert!(admitted <= 3_000, "{admitted}");
+    assert!(admitted >= 3_000 - policy.overshoot(&rule), "{admitted}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_counted_is_admitted_or_refused_as_the_rule_says() {
     let server = RedisServer::start().await.unwrap();
@@ -176,5 +215,8 @@ async fn conforms() {
 
     let server = RedisServer::shared().await.unwrap();
     let settings = RedisSettings::new(server.url()).with_prefix("conformance");
-    rate_limits_conformance(Arc::new(RedisLimits::new(&settings).unwrap())).await;
+    let limits = Arc::new(RedisLimits::new(&settings).unwrap());
+    rate_limits_conformance(Arc::clone(&limits) as Arc<_>).await;
+    let policy = LeasePolicy::new(NonZeroU32::MIN);
+    rate_limits_conformance(Arc::new(LeasedLimits::new(limits, policy))).await;
 }
