@@ -10,6 +10,7 @@
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
+//! | `RateLimitLayer`, feature `tower` | the limiter before a service that speaks HTTP |
 //! | [`RateLimits`] | what a backend does |
 //! | [`MemoryLimits`] | the backend in this process |
 //! | [`LeasedLimits`], [`LeasePolicy`] | a backend of which a part is held in this process, without a round trip |
@@ -39,10 +40,12 @@ mod shared;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/cache.md")]
-#[doc = include_str!("../../../docs/rate-limits.md")]
+#[cfg_attr(feature = "tower", doc = include_str!("../../../docs/rate-limits.md"))]
 mod page {}
 
 pub use self::cache::{Cache, CacheBuilder, CacheKind, CachePolicy, Lookup, TenantCache};
+#[cfg(feature = "tower")]
+pub use self::limit::{Charge, RateLimitLayer, RateLimited, Refusal, Refuse, StatusAlone};
 pub use self::limit::{
     Decision, LeasePolicy, LeasedLimits, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing,
     TenantLimiter,

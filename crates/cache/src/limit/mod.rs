@@ -2,6 +2,8 @@
 
 mod decision;
 mod headers;
+#[cfg(feature = "tower")]
+mod layer;
 mod lease;
 mod rule;
 pub(crate) mod usage;
@@ -12,6 +14,8 @@ use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 pub use self::decision::{Decision, Standing};
+#[cfg(feature = "tower")]
+pub use self::layer::{Charge, RateLimitLayer, RateLimited, Refusal, Refuse, StatusAlone};
 pub use self::lease::{LeasePolicy, LeasedLimits};
 pub use self::rule::{Limit, OnFailure, Rule};
 use crate::MemoryLimits;
