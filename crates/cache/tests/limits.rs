@@ -144,6 +144,26 @@ async fn subjects_beyond_the_bound_are_not_counted_and_rules_say_what_becomes_of
     assert!(format!("{limits:?}").contains("subjects: 1,"), "{limits:?}");
 }
 
+#[tokio::test]
+async fn a_subject_that_is_over_is_counted_once_when_it_comes_again_with_another() {
+    let clock = clock();
+    let limits = Arc::new(MemoryLimits::with_clock(Arc::new(clock.clone())));
+    let tenant = RateLimiter::new(Arc::clone(&limits) as Arc<_>).tenant(TenantId::generate());
+    let rule = Rule::new("route", 10, SECOND).unwrap();
+    for (subjects, counted) in [
+        (&["old"][..], "subjects: 1,"),
+        (&["old", "new"], "subjects: 2,"),
+        (&["another"], "subjects: 3,"),
+    ] {
+        let under: Vec<_> = subjects.iter().map(|it| rule.limit(it)).collect();
+        assert!(tenant.take(&under, 1).await.unwrap().is_admitted());
+        assert!(format!("{limits:?}").contains(counted), "{limits:?}");
+        if subjects.len() == 1 {
+            clock.advance(SECOND);
+        }
+    }
+}
+
 /// Counts nothing.
 #[derive(Debug)]
 struct Broken;

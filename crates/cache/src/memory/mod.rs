@@ -98,13 +98,7 @@ impl MemoryLimits {
         limits: &[Limit<'_>],
         now: Duration,
     ) -> Result<()> {
-        let known = shard.tenants.get(&tenant);
-        let is_new = |limit: &&Limit<'_>| {
-            known
-                .and_then(|rules| rules.get(limit.rule().name()))
-                .is_none_or(|subjects| !subjects.contains_key(limit.subject()))
-        };
-        let new = limits.iter().filter(is_new).count();
+        let mut new = shard.unknown(tenant, limits);
         if new == 0 {
             return Ok(());
         }
@@ -112,6 +106,8 @@ impl MemoryLimits {
         let is_due = shard.added > shard.subjects / 2;
         if is_due || (self.is_full(new) && now >= shard.look_after) {
             self.forget_past(shard, now);
+            // Of those that were known, some may be over.
+            new = shard.unknown(tenant, limits);
         }
         if self.is_full(new) {
             return Err(
@@ -165,6 +161,17 @@ impl Default for MemoryLimits {
 }
 
 impl Shard {
+    /// Returns how many of the subjects are not counted yet.
+    fn unknown(&self, tenant: TenantId, limits: &[Limit<'_>]) -> usize {
+        let known = self.tenants.get(&tenant);
+        let is_new = |limit: &&Limit<'_>| {
+            known
+                .and_then(|rules| rules.get(limit.rule().name()))
+                .is_none_or(|subjects| !subjects.contains_key(limit.subject()))
+        };
+        limits.iter().filter(is_new).count()
+    }
+
     fn counted(&mut self, tenant: TenantId, limit: &Limit<'_>) -> Option<&mut Counted> {
         let rules = self.tenants.get_mut(&tenant)?;
         rules.get_mut(limit.rule().name())?.get_mut(limit.subject())
