@@ -35,7 +35,8 @@ const STACKED: usize = 4;
 ///
 /// - checks all limits of a call before it charges any, in one step that no other call sees half of;
 /// - admits no more than the limit within any span of time as long as the window, and for limits up
-///   to 1,000 no less; above, it may count what is older than the window by a sixtieth of it;
+///   to 1,000 no less; above, it may count what is older than the window by a sixtieth of it. What admits
+///   more or less than that says by how much, as [`LeasedLimits`] does;
 /// - goes by the limit and window that a call brings, which may differ from those of the last;
 /// - keeps the counts of tenants apart, whatever rules and subjects are called.
 #[async_trait]

@@ -240,7 +240,18 @@ async fn where_the_backend_fails_what_is_held_is_used_up_first() {
     assert_eq!(pass(&tenant, &rule, 49).await, 49);
     let refused = tenant.take(&[rule.limit("")], 1).await.unwrap();
     assert!(!refused.is_admitted() && refused.failure().is_some());
-    nodes.clock.advance(MINUTE);
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_the_window_in_which_it_was_charged() {
+    let nodes = Nodes::new(1);
+    let tenant = nodes.tenant(0, TenantId::generate());
+    let rule = rule(1_000).with_on_failure(OnFailure::Refuse);
+    assert!(take(&tenant, &rule, 1).await.is_admitted());
+    nodes.backend.fail(true);
+    nodes.clock.advance(MINUTE - SECOND);
+    assert!(take(&tenant, &rule, 1).await.is_admitted());
+    nodes.clock.advance(SECOND);
     let refused = tenant.take(&[rule.limit("")], 1).await.unwrap();
     assert!(!refused.is_admitted() && refused.failure().is_some());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tenantry_cache::{LeasedLimits, MemoryLimits, RateLimiter, Rule, TenantLimiter};
-use tenantry_core::TenantId;
+use tenantry_core::{ManualClock, TenantId};
 use tokio::runtime::Builder;
 
 use super::{clock, policy};
@@ -48,16 +48,7 @@ impl Run {
     /// Lets nodes before one backend act.
     fn of(nodes: u32, percent: u8, rule: &Rule, acts: &[Act]) -> Self {
         let clock = clock();
-        let backend = Arc::new(MemoryLimits::with_clock(Arc::new(clock.clone())));
-        let id = TenantId::generate();
-        let tenants: Vec<TenantLimiter> = (0..nodes)
-            .map(|_| {
-                let policy = policy(nodes).with_percent(percent);
-                let limits = LeasedLimits::new(Arc::clone(&backend) as Arc<_>, policy);
-                let limits = limits.with_clock(Arc::new(clock.clone()));
-                RateLimiter::new(Arc::new(limits)).tenant(id)
-            })
-            .collect();
+        let tenants = tenants(nodes, percent, &clock);
         let runtime = Builder::new_current_thread().build().unwrap();
         let limits = [rule.limit("")];
         let (mut now, mut admitted, mut refused) = (Duration::ZERO, Vec::new(), Vec::new());
@@ -86,12 +77,28 @@ impl Run {
         Self { admitted, refused }
     }
 
-    /// Returns how much was admitted within a span that ends with this time.
     fn within(&self, span: Duration, until: Duration) -> u64 {
-        let within = |at: Duration| at <= until && at + span > until;
-        let admitted = self.admitted.iter().filter(|(at, _)| within(*at));
-        admitted.map(|(_, cost)| cost).sum()
+        within(&self.admitted, span, until)
     }
+}
+
+/// Returns the handles of one tenant on nodes before one backend.
+fn tenants(nodes: u32, percent: u8, clock: &ManualClock) -> Vec<TenantLimiter> {
+    let backend = Arc::new(MemoryLimits::with_clock(Arc::new(clock.clone())));
+    let (id, policy) = (TenantId::generate(), policy(nodes).with_percent(percent));
+    let handles = (0..nodes).map(|_| {
+        let limits = LeasedLimits::new(Arc::clone(&backend) as Arc<_>, policy);
+        let limits = limits.with_clock(Arc::new(clock.clone()));
+        RateLimiter::new(Arc::new(limits)).tenant(id)
+    });
+    handles.collect()
+}
+
+/// Returns how much was admitted within a span that ends with this time.
+fn within(admitted: &[(Duration, u64)], span: Duration, until: Duration) -> u64 {
+    let is_within = |at: Duration| at <= until && at + span > until;
+    let admitted = admitted.iter().filter(|(at, _)| is_within(*at));
+    admitted.map(|(_, cost)| cost).sum()
 }
 
 proptest! {
@@ -113,6 +120,43 @@ proptest! {
         let longest = rule.window() + rule.window() / 60 + Duration::from_nanos(2);
         for (at, cost) in &run.refused {
             prop_assert!(run.within(longest, *at) + cost > rule.most() - overshoot);
+        }
+    }
+
+    /// Of a tenant and of two routes, of which one is too small for a lease.
+    #[test]
+    fn stacked_limits_each_admit_no_more_than_is_theirs(
+        nodes in 1_u32..5,
+        percent in 5_u8..50,
+        of_tenant in rules(),
+        acts in acts(false),
+    ) {
+        let policy = policy(nodes).with_percent(percent);
+        let of_route = |most| Rule::new("route", most, of_tenant.window()).unwrap();
+        let routes = [of_route(of_tenant.most() / 2), of_route(20)];
+        let clock = clock();
+        let tenants = tenants(nodes, percent, &clock);
+        let mut now = Duration::ZERO;
+        // Of the tenant, and of each route.
+        let mut admitted = [const { Vec::new() }; 3];
+        let runtime = Builder::new_current_thread().build().unwrap();
+        for act in acts {
+            clock.advance(act.pause);
+            now += act.pause;
+            let route = usize::from(act.cost < 10);
+            let limits = [of_tenant.limit(""), routes[route].limit(["large", "small"][route])];
+            let tenant = &tenants[act.node % tenants.len()];
+            let taken = runtime.block_on(tenant.take(&limits, act.cost)).unwrap();
+            if taken.is_admitted() {
+                admitted[0].push((now, act.cost));
+                admitted[1 + route].push((now, act.cost));
+            }
+        }
+        for (rule, admitted) in [&of_tenant, &routes[0], &routes[1]].into_iter().zip(&admitted) {
+            let most = rule.most() + policy.overshoot(rule);
+            for (at, _) in admitted {
+                prop_assert!(within(admitted, rule.window(), *at) <= most);
+            }
         }
     }
 

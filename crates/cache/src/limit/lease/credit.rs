@@ -45,6 +45,8 @@ pub(super) struct Credit {
     told: Option<Told>,
     refusal: Option<Refusal>,
     pub(super) asked: Option<Asked>,
+    /// When it was asked for.
+    asked_at: Duration,
 }
 
 /// What the backend said last.
@@ -78,7 +80,16 @@ impl Credit {
             told: None,
             refusal: None,
             asked: None,
+            asked_at: now,
         }
+    }
+
+    /// Joins those who wait for a lease, or begins to ask for one.
+    pub(super) fn ask(&mut self, now: Duration, begin: impl FnOnce() -> Asked) -> Asked {
+        if self.asked.is_none() {
+            self.asked_at = now;
+        }
+        self.asked.get_or_insert_with(begin).clone()
     }
 
     pub(super) fn is_of(&self, tenant: TenantId, limit: &Limit<'_>) -> bool {
@@ -110,7 +121,10 @@ impl Credit {
 
     /// Returns whether it may be forgotten.
     pub(super) fn is_over(&self, now: Duration) -> bool {
-        !self.is_charged(now) && self.refusal.is_none_or(|refusal| refusal.until <= now)
+        // All who have waited for it may be gone.
+        let is_awaited = self.asked.is_some() && self.asked_at.saturating_add(self.window) > now;
+        let is_refused = self.refusal.is_some_and(|refusal| now < refusal.until);
+        !self.is_charged(now) && !is_awaited && !is_refused
     }
 
     /// Returns whether the backend counts the last lease still, for sure.

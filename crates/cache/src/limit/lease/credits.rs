@@ -132,10 +132,7 @@ impl Credits {
                 continue;
             }
             let (room, needed) = (lease - credit.left.min(lease), call.cost - credit.left);
-            let waits = credit
-                .asked
-                .get_or_insert_with(|| begin(limit, room, needed))
-                .clone();
+            let waits = credit.ask(call.now, || begin(limit, room, needed));
             asked.push((index, waits));
         }
         Some(asked)
@@ -239,18 +236,15 @@ impl Credits {
 
     /// Makes room for the subjects of a request that are not known yet; says whether there is.
     fn make_room(&self, shard: &mut Shard, call: &Call<'_>, hashes: &[u64; STACKED]) -> bool {
-        let places = call.limits.iter().zip(hashes);
-        let is_new = |(limit, hash): &(&Limit<'_>, &u64)| {
-            let place = shard.place(**hash, call.tenant, limit);
-            place.is_none()
-        };
-        let new = places.filter(is_new).count();
+        let mut new = shard.unknown(call, hashes);
         if new == 0 {
             return true;
         }
         let is_due = shard.added > shard.table.len() / 2;
         if is_due || (self.is_full(new) && call.now >= shard.look_after) {
             self.forget_past(shard, call.now);
+            // Of those that were known, some may be over.
+            new = shard.unknown(call, hashes);
         }
         if self.is_full(new) {
             return false;
@@ -281,6 +275,15 @@ impl Credits {
 }
 
 impl Shard {
+    /// Returns of how many subjects nothing is known yet.
+    fn unknown(&self, call: &Call<'_>, hashes: &[u64; STACKED]) -> usize {
+        let is_new = |(limit, hash): &(&Limit<'_>, &u64)| {
+            let place = self.place(**hash, call.tenant, limit);
+            place.is_none()
+        };
+        call.limits.iter().zip(hashes).filter(is_new).count()
+    }
+
     fn place(&self, hash: u64, tenant: TenantId, limit: &Limit<'_>) -> Option<usize> {
         self.table
             .find_bucket_index(hash, |credit| credit.is_of(tenant, limit))
