@@ -139,6 +139,11 @@ impl<G: Ground> Sides<G> {
             // `… from b on conflict …` is none to SQLite without WHERE, and `order by 2` is the
             // tenant where one column is written.
             (_, Err(error)) if error.is_of_text() => return Ok(Verdict::Failed),
+            // PostgreSQL 15 takes a value of any type for the condition of MERGE, by its bytes, and
+            // nothing but a truth value beside AND.
+            (Err(error), Ok(_)) if error.is_of_no_truth() && names(pair.written, &["merge"]) => {
+                return Ok(Verdict::Failed);
+            }
             (Ok(shared), Ok(alone)) => match shared.differs_from(alone) {
                 None => return Ok(Verdict::Agreed),
                 Some(details) => (Kind::Meaning, details),

@@ -70,6 +70,11 @@ impl Failure {
         .any(|part| message.contains(part))
     }
 
+    /// Whether a condition is no truth value.
+    pub(crate) fn is_of_no_truth(&self) -> bool {
+        self.0.to_string().contains("must be type boolean")
+    }
+
     /// Whether a value did not fit, which another row might not have had.
     pub(crate) fn is_of_a_value(&self) -> bool {
         let message = self.0.to_string();
