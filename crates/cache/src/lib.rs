@@ -37,13 +37,16 @@ mod repository;
     allow(dead_code, reason = "used by each backend")
 )]
 mod shared;
+mod telemetry;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/cache.md")]
 #[cfg_attr(feature = "tower", doc = include_str!("../../../docs/rate-limits.md"))]
 mod page {}
 
-pub use self::cache::{Cache, CacheBuilder, CacheKind, CachePolicy, Lookup, TenantCache};
+pub use self::cache::{
+    Cache, CacheBuilder, CacheCounts, CacheKind, CachePolicy, Lookup, TenantCache,
+};
 #[cfg(feature = "tower")]
 pub use self::limit::{Charge, RateLimitLayer, RateLimited, Refusal, Refuse, StatusAlone};
 pub use self::limit::{

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind, Result};
 
+use super::counts::{CacheCounts, Counters};
 use super::near::Times;
 
 /// How long values of a kind are kept, and how long their readers wait.
@@ -173,6 +174,7 @@ pub struct CacheKind<T> {
     pub(super) name: Arc<str>,
     pub(super) policy: Arc<CachePolicy>,
     pub(super) schema: u32,
+    pub(super) counters: Arc<Counters>,
     values: PhantomData<fn() -> T>,
 }
 
@@ -195,6 +197,7 @@ impl<T: 'static> CacheKind<T> {
                 name: name.into(),
                 policy: Arc::new(policy),
                 schema: 0,
+                counters: Arc::default(),
                 values: PhantomData,
             }),
             Err(detail) => Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
@@ -223,6 +226,12 @@ impl<T: 'static> CacheKind<T> {
         Arc::clone(&self.name)
     }
 
+    /// Returns how often values were asked for in this process, by whatever handle of this name.
+    #[must_use]
+    pub fn counts(&self) -> CacheCounts {
+        self.counters.now()
+    }
+
     pub(super) fn value_type() -> TypeId {
         TypeId::of::<T>()
     }
@@ -234,6 +243,7 @@ impl<T> Clone for CacheKind<T> {
             name: Arc::clone(&self.name),
             policy: Arc::clone(&self.policy),
             schema: self.schema,
+            counters: Arc::clone(&self.counters),
             values: PhantomData,
         }
     }

@@ -1,6 +1,7 @@
 //! The cache: the handle of a service, and that of one tenant.
 
 mod batch;
+mod counts;
 mod far;
 mod fence;
 #[cfg(test)]
@@ -23,14 +24,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
 use tokio::task::JoinError;
+use tracing::{Instrument as _, Span};
 
 use self::batch::Batch;
+pub use self::counts::CacheCounts;
+use self::counts::{Counted, Counters};
 use self::far::{Far, Turn};
 use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
 pub use self::kind::{CacheKind, CachePolicy};
 use self::near::{Flight, Found, Near, Ticket, Value};
 use crate::shared::{Invalidation, Listener, SharedLevel, Slot, wire};
+use crate::telemetry::{self, Loads, Observed};
 
 const LOAD: &str = "load into cache";
 
@@ -73,9 +78,12 @@ struct Inner {
     near: Near,
     far: Option<Arc<Far>>,
     tenants: Tenants,
-    /// What type the values of each kind are of.
-    kinds: Mutex<HashMap<Arc<str>, TypeId>>,
+    /// What type the values of each kind are of, and how often they were asked for.
+    kinds: Mutex<HashMap<Arc<str>, Known>>,
+    loads: Loads,
 }
+
+type Known = (TypeId, Arc<Counters>);
 
 /// Says how much a [`Cache`] keeps, to build it.
 #[derive(Debug)]
@@ -158,6 +166,10 @@ impl Failure {
             false => Error::new(ErrorKind::Unavailable, LOAD)
                 .with_detail("the runtime that loaded it has ended: try again"),
         })
+    }
+
+    fn kind(&self) -> &'static str {
+        self.0.kind().as_str()
     }
 
     /// Returns the error of one of them, which is as the loader told it.
@@ -273,11 +285,13 @@ impl CacheBuilder {
             far,
             tenants: Tenants::new(quota),
             kinds: Mutex::default(),
+            loads: Loads::new(),
         });
         if let Some(far) = &inner.far {
             let listener: Weak<Inner> = Arc::downgrade(&inner);
             far.level().listen(listener);
         }
+        telemetry::observe_lookups(Arc::downgrade(&inner));
         Ok(Cache { inner })
     }
 }
@@ -304,10 +318,12 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let kind = CacheKind::new(name, policy)?;
+        let mut kind = CacheKind::new(name, policy)?;
         let mut kinds = self.inner.kinds.lock();
         let value_type = CacheKind::<T>::value_type();
-        let known = kinds.entry(Arc::clone(&kind.name)).or_insert(value_type);
+        let known = kinds.entry(Arc::clone(&kind.name));
+        let (known, counters) = known.or_insert_with(|| (value_type, Arc::clone(&kind.counters)));
+        kind.counters = Arc::clone(counters);
         if *known != value_type {
             return Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
                 .with_subject(name.to_owned())
@@ -362,8 +378,10 @@ impl TenantCache {
     {
         let (lookup, now) = (lookup.into(), self.inner.clock.monotonic());
         if let Found::Fresh { value, .. } = self.look(kind, lookup, now) {
+            kind.counters.count(Counted::Hit);
             return Some(downcast(value));
         }
+        kind.counters.count(Counted::Miss);
         let far = self.inner.far.as_ref()?;
         let slot = Slot::new(
             self.tenant.id,
@@ -374,7 +392,10 @@ impl TenantCache {
         );
         // It is not kept here: only a load that is known here is kept from storing what has changed.
         match far.read::<T>(&slot, &kind.policy).await {
-            Ok(far::Looked::Value(read)) => Some(read.value.map(Arc::new)),
+            Ok(far::Looked::Value(read)) => {
+                kind.counters.count(Counted::SharedHit);
+                Some(read.value.map(Arc::new))
+            }
             _ => None,
         }
     }
@@ -409,6 +430,7 @@ impl TenantCache {
         let now = self.inner.clock.monotonic();
         match self.look(kind, lookup, now) {
             Found::Fresh { value, due } => {
+                kind.counters.count(Counted::Hit);
                 if due.is_some() {
                     drop(self.load(kind, lookup, due, &mut Some(load)));
                 }
@@ -420,8 +442,12 @@ impl TenantCache {
             } => {
                 let loaded = self.loaded(kind, lookup, load);
                 match tokio::time::timeout(kind.policy.patience, loaded).await {
-                    Ok(Ok(value)) => Ok(downcast(value)),
+                    Ok(Ok(value)) => {
+                        kind.counters.count(Counted::Miss);
+                        Ok(downcast(value))
+                    }
                     Ok(Err(Failure(error))) => {
+                        kind.counters.count(Counted::Stale);
                         tracing::warn!(
                             target: "tenantry::cache",
                             kind = kind.name(),
@@ -431,11 +457,18 @@ impl TenantCache {
                         Ok(downcast(value))
                     }
                     // It goes on, and the next reader has what it gives.
-                    Err(_) => Ok(downcast(value)),
+                    Err(_) => {
+                        kind.counters.count(Counted::Stale);
+                        Ok(downcast(value))
+                    }
                 }
             }
-            Found::Stale { value, .. } => Ok(downcast(value)),
+            Found::Stale { value, .. } => {
+                kind.counters.count(Counted::Stale);
+                Ok(downcast(value))
+            }
             Found::Nothing => {
+                kind.counters.count(Counted::Miss);
                 let timeout = kind.policy.load_timeout;
                 let loaded = self.loaded(kind, lookup, load);
                 let ended = tokio::time::timeout(timeout, loaded).await;
@@ -501,8 +534,14 @@ impl TenantCache {
         let mut missing = Vec::new();
         for (place, lookup) in lookups.iter().enumerate() {
             match self.look(kind, *lookup, now) {
-                Found::Fresh { value, .. } => found[place] = downcast(value),
-                _ => missing.push(place),
+                Found::Fresh { value, .. } => {
+                    kind.counters.count(Counted::Hit);
+                    found[place] = downcast(value);
+                }
+                _ => {
+                    kind.counters.count(Counted::Miss);
+                    missing.push(place);
+                }
             }
         }
         if missing.is_empty() {
@@ -658,15 +697,30 @@ impl TenantCache {
         let near = &self.inner.near;
         near.flight(&self.tenant, key, lookup.tags, |ticket| {
             let (inner, kind, load) = (Arc::clone(&self.inner), kind.clone(), load.take());
-            tokio::spawn(async move {
+            let span = tracing::info_span!(
+                target: "tenantry::cache",
+                "tenantry.cache",
+                db.operation.name = "load",
+                tenantry.cache.kind = kind.name(),
+                tenant.id = %self.tenant.id,
+                tenantry.outcome = tracing::field::Empty,
+            );
+            let loading = async move {
                 // Whoever begins one returns with it.
                 let load = load.ok_or_else(|| Failure::new(panicked()))?;
                 let landing = Landing {
                     inner: &inner,
                     ticket,
                 };
-                inner.get(&kind, &landing.ticket, refresh, load).await
-            })
+                let outcome = inner.get(&kind, &landing.ticket, refresh, load).await;
+                let told = outcome.as_ref().map_or_else(Failure::kind, |_| "ok");
+                Span::current().record("tenantry.outcome", told);
+                outcome
+            };
+            match span.is_disabled() {
+                true => tokio::spawn(loading),
+                false => tokio::spawn(loading.instrument(span)),
+            }
         })
     }
 }
@@ -706,6 +760,7 @@ impl Inner {
                     times,
                     ..
                 }) => {
+                    kind.counters.count(Counted::SharedHit);
                     let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
                     let now = self.clock.monotonic();
                     self.near.store(ticket, value.clone(), weight, times, now);
@@ -722,9 +777,16 @@ impl Inner {
             .await
             .unwrap_or_else(|_| Err(panicked()));
         let now = self.clock.monotonic();
+        let failure = outcome.as_ref().err().map(|error| error.kind().as_str());
+        self.loads
+            .ended(kind.name(), now.saturating_sub(begun), failure);
         match outcome {
-            Ok(value) => Ok(self.keep(kind, ticket, turn, value, (begun, now))),
+            Ok(value) => {
+                kind.counters.count(Counted::Load);
+                Ok(self.keep(kind, ticket, turn, value, (begun, now)))
+            }
             Err(error) => {
+                kind.counters.count(Counted::FailedLoad);
                 self.near.rest(ticket, now.saturating_add(REST));
                 Err(Failure::new(error))
             }
@@ -781,6 +843,18 @@ impl Inner {
             Invalidation::Tag(tag) => tenant.flush_tag(tag),
             Invalidation::Tenant => tenant.flush(),
         }
+    }
+}
+
+impl Observed for Inner {
+    fn counts(&self, each: &mut dyn FnMut(&str, CacheCounts)) {
+        for (name, (_, counters)) in &*self.kinds.lock() {
+            each(name, counters.now());
+        }
+    }
+
+    fn size(&self) -> (u64, u64) {
+        self.near.size()
     }
 }
 

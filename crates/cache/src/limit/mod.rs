@@ -19,6 +19,7 @@ pub use self::layer::{Charge, RateLimitLayer, RateLimited, Refusal, Refuse, Stat
 pub use self::lease::{LeasePolicy, LeasedLimits};
 pub use self::rule::{Limit, OnFailure, Rule};
 use crate::MemoryLimits;
+use crate::telemetry::Decisions;
 
 const TAKE: &str = "take from rate limits";
 const PEEK: &str = "look at rate limits";
@@ -95,6 +96,7 @@ pub struct RateLimiter {
     limits: Arc<dyn RateLimits>,
     /// Counts the shares of this process where the other cannot count.
     shares: Arc<MemoryLimits>,
+    decisions: Decisions,
 }
 
 /// Limits what one tenant does.
@@ -102,6 +104,7 @@ pub struct RateLimiter {
 pub struct TenantLimiter {
     limits: Arc<dyn RateLimits>,
     shares: Arc<MemoryLimits>,
+    decisions: Decisions,
     tenant: TenantId,
 }
 
@@ -112,6 +115,7 @@ impl RateLimiter {
         Self {
             limits,
             shares: Arc::default(),
+            decisions: Decisions::new(),
         }
     }
 
@@ -121,6 +125,7 @@ impl RateLimiter {
         TenantLimiter {
             limits: Arc::clone(&self.limits),
             shares: Arc::clone(&self.shares),
+            decisions: self.decisions.clone(),
             tenant,
         }
     }
@@ -161,9 +166,19 @@ impl TenantLimiter {
                 )));
         }
         match self.limits.take(self.tenant, limits, cost).await {
-            Ok(taken) => Ok(taken),
+            Ok(taken) => {
+                self.decisions.decided(match taken.is_admitted() {
+                    true => "admitted",
+                    false => "refused",
+                });
+                Ok(taken)
+            }
             Err(error) => {
                 let is_admitted = self.take_share(limits, cost).await;
+                self.decisions.decided(match is_admitted {
+                    true => "admitted_uncounted",
+                    false => "refused_uncounted",
+                });
                 Ok(Decision::uncounted(is_admitted, error))
             }
         }

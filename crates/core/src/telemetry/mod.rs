@@ -22,6 +22,8 @@ pub const DB_SYSTEM_NAME: &str = "db.system.name";
 pub const POSTGRESQL: &str = "postgresql";
 /// The value of [`DB_SYSTEM_NAME`] for SQLite.
 pub const SQLITE: &str = "sqlite";
+/// The value of [`DB_SYSTEM_NAME`] for Redis.
+pub const REDIS: &str = "redis";
 /// The attribute for the operation, such as `get` or `bulk_insert`.
 pub const DB_OPERATION_NAME: &str = "db.operation.name";
 /// The attribute for the table.
@@ -42,6 +44,25 @@ pub const VAULT_OPERATION: &str = "tenantry.vault.operation";
 /// The counter of secrets that were asked for, with [`OUTCOME`]: `known`, `read`, `stale` or
 /// `refused`.
 pub const SECRETS_RESOLVED: &str = "tenantry.secrets.resolved";
+
+/// The counter of values that caches were asked for, with [`CACHE_KIND`] and [`OUTCOME`]: `hit`,
+/// `stale` or `miss`; and of what came of misses: `shared_hit`, `loaded` or `failed`.
+pub const CACHE_LOOKUPS: &str = "tenantry.cache.lookups";
+/// The histogram of the durations of loads into caches, with [`CACHE_KIND`].
+pub const CACHE_LOAD_DURATION: &str = "tenantry.cache.load.duration";
+/// The unit of [`CACHE_LOAD_DURATION`]: seconds.
+pub const CACHE_LOAD_DURATION_UNIT: &str = "s";
+/// The gauge of values in the memory of a process.
+pub const CACHE_VALUES: &str = "tenantry.cache.values";
+/// The gauge of what they take.
+pub const CACHE_BYTES: &str = "tenantry.cache.size";
+/// The unit of [`CACHE_BYTES`]: bytes.
+pub const CACHE_BYTES_UNIT: &str = "By";
+/// The attribute for a kind of values, by its name.
+pub const CACHE_KIND: &str = "tenantry.cache.kind";
+/// The counter of requests under rate limits, with [`OUTCOME`]: `admitted` or `refused`, and where
+/// nothing could be counted `admitted_uncounted` or `refused_uncounted`.
+pub const RATE_LIMIT_DECISIONS: &str = "tenantry.rate_limit.decisions";
 
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";

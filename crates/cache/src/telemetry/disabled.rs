@@ -1,0 +1,30 @@
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::Observed;
+
+/// Stands in for the metrics when the feature `otel` is off.
+#[derive(Debug)]
+pub(crate) struct Loads;
+
+impl Loads {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
+    pub(crate) const fn ended(&self, _kind: &str, _took: Duration, _failure: Option<&'static str>) {
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Decisions;
+
+impl Decisions {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
+    pub(crate) const fn decided(&self, _outcome: &'static str) {}
+}
+
+pub(crate) fn observe_lookups(_observed: Weak<impl Observed>) {}
