@@ -1,5 +1,5 @@
-//! A cache that is never stale after an invalidation, and rate limits that never admit one request too
-//! many, each of one tenant at a time.
+//! A cache that is never stale after an invalidation, rate limits that never admit one request too many,
+//! and sessions that stay ended, each of one tenant at a time.
 //!
 //! | part | is |
 //! |---|---|
@@ -15,12 +15,19 @@
 //! | [`MemoryLimits`] | the backend in this process |
 //! | [`LeasedLimits`], [`LeasePolicy`] | a backend of which a part is held in this process, without a round trip |
 //! | `RedisLimits`, feature `redis` | the backend that several processes share |
+//! | [`Sessions`], [`TenantSessions`] | what is remembered of visitors: the handle of a service, and that of one tenant |
+//! | [`Session`], [`SessionId`], [`SessionHash`] | one of them, what lets its visitor in, and what names it and does not |
+//! | [`SessionPolicy`] | how long sessions last, and how much they hold |
+//! | [`SessionStore`] | what a backend does |
+//! | [`MemorySessions`] | the backend in this process |
+//! | `RedisSessions`, feature `redis` | the backend that several processes share |
 //!
-//! With the feature `conformance`, a module of that name holds a backend of rate limits to its contract.
+//! With the feature `conformance`, a module of that name holds backends of rate limits and of sessions to
+//! their contracts.
 //!
 //! # What it is not
 //!
-//! - No sessions yet.
+//! - No cookies: the id of a session travels in whatever the service puts it.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
@@ -32,6 +39,7 @@ mod memory;
 mod redis;
 #[cfg(feature = "repository")]
 mod repository;
+mod session;
 #[cfg_attr(
     not(feature = "redis"),
     allow(dead_code, reason = "used by each backend")
@@ -42,6 +50,7 @@ mod telemetry;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/cache.md")]
 #[cfg_attr(feature = "tower", doc = include_str!("../../../docs/rate-limits.md"))]
+#[doc = include_str!("../../../docs/sessions.md")]
 mod page {}
 
 pub use self::cache::{
@@ -53,11 +62,15 @@ pub use self::limit::{
     Decision, LeasePolicy, LeasedLimits, Limit, OnFailure, RateLimiter, RateLimits, Rule, Standing,
     TenantLimiter,
 };
-pub use self::memory::MemoryLimits;
+pub use self::memory::{MemoryLimits, MemorySessions};
 #[cfg(feature = "redis")]
-pub use self::redis::{RedisLimits, RedisSettings};
+pub use self::redis::{RedisLimits, RedisSessions, RedisSettings};
 #[cfg(feature = "repository")]
 pub use self::repository::{
     CachedAggregate, CachedRepository, CachedStore, INVALIDATIONS_POSTGRES, INVALIDATIONS_SQLITE,
     Replay,
+};
+pub use self::session::{
+    ListedSession, NewSession, Session, SessionChange, SessionHash, SessionId, SessionMetadata,
+    SessionPolicy, SessionStore, Sessions, SignIn, StoredSession, TenantSessions,
 };

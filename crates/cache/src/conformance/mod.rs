@@ -1,12 +1,15 @@
-//! What every backend must do, as a function to call: the contract in a form that runs.
+//! What every backend must do, as functions to call: the contracts in a form that runs.
 //!
 //! The names in here may change in any release.
+
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_core::TenantId;
 
+pub use self::sessions::session_store_conformance;
 use crate::{RateLimiter, RateLimits, Rule, TenantLimiter};
 
 /// So long that no window ends while it is looked at.

@@ -30,7 +30,8 @@ fn told(cause: &RedisError) -> (ErrorKind, &'static str) {
         ),
         (_, Some("OOM")) => (
             ErrorKind::StorageFull,
-            "the server has no memory left: set maxmemory-policy to allkeys-lfu, or give it more",
+            "the server has no memory left: give it more, or, if it holds a cache and nothing else, set \
+             maxmemory-policy to allkeys-lfu",
         ),
         (
             RedisKind::Server(

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use tenantry_core::{Result, TenantId, TenantKey};
 
+use crate::SessionHash;
 use crate::shared::{Invalidation, Slot};
 
 /// The longest text that stands in a key as it is.
@@ -63,6 +64,16 @@ impl Keys {
     /// Returns the key of what a subject of a rule has used.
     pub(super) fn of_limit(&self, tenant: TenantId, rule: &str, subject: &str) -> Result<String> {
         self.of(tenant, "limit", &[rule, subject])
+    }
+
+    /// Returns the key of a session, which ends in its hash.
+    pub(super) fn of_session(&self, tenant: TenantId, hash: SessionHash) -> Result<String> {
+        self.of(tenant, "session", &[&hash.to_string()])
+    }
+
+    /// Returns the key of the index of a user's sessions.
+    pub(super) fn of_user(&self, tenant: TenantId, user: &str) -> Result<String> {
+        self.of(tenant, "sessions-of-user", &[user])
     }
 
     /// Returns the key that is removed to end something.
@@ -130,10 +141,15 @@ mod tests {
                 count += 1;
             };
             add(keys.number(tenant).unwrap());
+            for id in [b"one", b"two"] {
+                let hash = SessionHash::of(id);
+                add(keys.of_session(tenant, hash).unwrap());
+            }
             let of = |what| keys.of_invalidation(tenant, &what).unwrap();
             add(of(Invalidation::Tenant));
             for one in texts {
                 add(of(Invalidation::Tag(one.into())));
+                add(keys.of_user(tenant, one).unwrap());
                 for other in texts {
                     add(keys.of_limit(tenant, one, other).unwrap());
                     add(of(Invalidation::Key {

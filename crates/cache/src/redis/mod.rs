@@ -6,6 +6,7 @@ mod error;
 mod keys;
 mod limits;
 mod login;
+mod sessions;
 mod settings;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use self::channel::Channel;
 use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
 use self::keys::Keys;
 pub use self::limits::RedisLimits;
+pub use self::sessions::RedisSessions;
 pub use self::settings::RedisSettings;
 use crate::shared::{Invalidation, Kept, Listener, SharedFence, SharedLevel, Slot, Turn};
 

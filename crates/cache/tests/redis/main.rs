@@ -7,6 +7,7 @@ mod coherence;
 mod faults;
 mod limits;
 mod proxy;
+mod sessions;
 mod storm;
 
 use std::sync::Arc;
