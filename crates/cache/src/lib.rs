@@ -21,13 +21,15 @@
 //! | [`SessionStore`] | what a backend does |
 //! | [`MemorySessions`] | the backend in this process |
 //! | `RedisSessions`, feature `redis` | the backend that several processes share |
+//! | `TowerSessionStore`, feature `tower-sessions` | the sessions of one tenant, as the middleware of that name takes them |
 //!
 //! With the feature `conformance`, a module of that name holds backends of rate limits and of sessions to
 //! their contracts.
 //!
 //! # What it is not
 //!
-//! - No cookies: the id of a session travels in whatever the service puts it.
+//! - No cookies: the id of a session travels in whatever the service puts it, or in those of
+//!   `tower-sessions`.
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
@@ -70,6 +72,8 @@ pub use self::repository::{
     CachedAggregate, CachedRepository, CachedStore, INVALIDATIONS_POSTGRES, INVALIDATIONS_SQLITE,
     Replay,
 };
+#[cfg(feature = "tower-sessions")]
+pub use self::session::TowerSessionStore;
 pub use self::session::{
     ListedSession, NewSession, Session, SessionChange, SessionHash, SessionId, SessionMetadata,
     SessionPolicy, SessionStore, Sessions, SignIn, StoredSession, TenantSessions,

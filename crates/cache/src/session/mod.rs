@@ -4,6 +4,8 @@ mod id;
 mod policy;
 mod record;
 pub(crate) mod store;
+#[cfg(feature = "tower-sessions")]
+mod tower;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,6 +19,8 @@ pub use self::id::{SessionHash, SessionId};
 pub use self::policy::SessionPolicy;
 pub use self::record::{ListedSession, Session, SessionMetadata};
 pub use self::store::{NewSession, SessionChange, SessionStore, SignIn, StoredSession};
+#[cfg(feature = "tower-sessions")]
+pub use self::tower::TowerSessionStore;
 
 const CREATE: &str = "create session";
 const LOAD: &str = "load session";
