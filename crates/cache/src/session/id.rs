@@ -39,6 +39,13 @@ const BYTES: usize = 32;
 /// let id = tenantry_cache::SessionId::generate().unwrap();
 /// println!("{id}");
 /// ```
+///
+/// It does not serialise:
+///
+/// ```compile_fail,E0277
+/// let id = tenantry_cache::SessionId::generate().unwrap();
+/// serde_json::to_string(&id);
+/// ```
 #[derive(Clone)]
 pub struct SessionId {
     text: Zeroizing<String>,

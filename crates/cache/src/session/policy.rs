@@ -67,6 +67,20 @@ impl SessionPolicy {
         };
         Err(Error::new(ErrorKind::InvalidSettings, "set session policy").with_detail(detail))
     }
+
+    /// Refuses more data than is allowed.
+    pub(crate) fn check_size(&self, operation: &'static str, bytes: usize) -> Result<()> {
+        let most = self.most_bytes;
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::InvalidValue, operation).with_detail(format!(
+                "the data takes {bytes} bytes, and {most} are allowed: keep less in it, or allow more by \
+             with_most_bytes"
+            )),
+        )
+    }
 }
 
 impl Default for SessionPolicy {

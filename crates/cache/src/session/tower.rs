@@ -9,9 +9,7 @@ use time::OffsetDateTime;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::{Error as StoreError, Result};
 
-use super::{
-    NewSession, SessionChange, SessionHash, SessionPolicy, SessionStore, TenantSessions, check_size,
-};
+use super::{NewSession, SessionChange, SessionHash, SessionPolicy, SessionStore, TenantSessions};
 
 const SAVE: &str = "save session";
 
@@ -87,7 +85,8 @@ impl TowerSessionStore {
     fn encode(&self, record: &Record) -> Result<Vec<u8>> {
         let encoded = serde_json::to_vec(&record.data)
             .map_err(|_| StoreError::Encode("the data cannot be written as JSON".to_owned()))?;
-        check_size(SAVE, encoded.len(), &self.policy).map_err(backend)?;
+        let checked = self.policy.check_size(SAVE, encoded.len());
+        checked.map_err(backend)?;
         Ok(encoded)
     }
 }

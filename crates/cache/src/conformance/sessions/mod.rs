@@ -1,7 +1,11 @@
+//! The contract of sessions.
+
+mod races;
+mod users;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join3};
 use tenantry_core::{ErrorKind, Result, TenantId};
 
 use crate::session::store::{NewSession, SessionChange, SignIn};
@@ -34,15 +38,15 @@ pub async fn session_store_conformance(store: Arc<dyn SessionStore>) {
     a_rotated_id_is_nobodys(&sessions).await;
     who_knew_the_id_before_a_sign_in_knows_nothing(&sessions).await;
     a_rotated_id_ends_what_it_has_become(&sessions).await;
-    a_user_has_a_list_of_what_lives(&sessions).await;
-    a_user_ends_no_session_of_another(&sessions).await;
-    all_of_a_user_end_at_once_and_nobody_elses(&sessions).await;
-    users_are_kept_apart_whatever_they_are_called(&sessions).await;
+    users::a_user_has_a_list_of_what_lives(&sessions).await;
+    users::a_user_ends_no_session_of_another(&sessions).await;
+    users::all_of_a_user_end_at_once_and_nobody_elses(&sessions).await;
+    users::users_are_kept_apart_whatever_they_are_called(&sessions).await;
     any_bytes_are_kept(&*store).await;
-    of_saves_at_once_one_wins(&sessions).await;
-    of_rotations_at_once_one_wins(&sessions).await;
-    what_was_deleted_stays_deleted_whatever_comes_at_once(&sessions).await;
-    none_outlives_the_end_of_its_user_unless_it_began_after(&sessions).await;
+    races::of_saves_at_once_one_wins(&sessions).await;
+    races::of_rotations_at_once_one_wins(&sessions).await;
+    races::what_was_deleted_stays_deleted_whatever_comes_at_once(&sessions).await;
+    races::none_outlives_the_end_of_its_user_unless_it_began_after(&sessions).await;
 }
 
 type Tenant = TenantSessions<String>;
@@ -327,104 +331,6 @@ async fn a_rotated_id_ends_what_it_has_become(sessions: &Sessions<String>) {
     assert!(!tenant.delete(&before).await.expect("a deletion"));
 }
 
-async fn a_user_has_a_list_of_what_lives(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    let mut live = Vec::new();
-    for _ in 0..4 {
-        live.push(created_for(&tenant, "user").await);
-    }
-    created_for(&tenant, "another").await;
-    created(&tenant, "of nobody").await;
-    tenant
-        .delete(live.remove(0).id())
-        .await
-        .expect("a deletion");
-    tenant.rotate(&mut live[0]).await.expect("a rotation");
-    tenant.save(&mut live[1]).await.expect("a save");
-    let listed = tenant.list("user").await.expect("a list");
-    assert_eq!(listed.len(), live.len(), "{listed:?}");
-    for session in &live {
-        let listed = listed.iter().find(|listed| listed.hash == session.hash());
-        assert_eq!(listed.expect("listed").metadata, session.metadata());
-    }
-    let is_sorted =
-        listed.is_sorted_by(|one, next| one.metadata.last_seen_at >= next.metadata.last_seen_at);
-    assert!(is_sorted, "{listed:?}");
-}
-
-async fn a_user_ends_no_session_of_another(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    let (ours, theirs) = (
-        created_for(&tenant, "user").await,
-        created_for(&tenant, "another").await,
-    );
-    let nobodys = created(&tenant, "").await;
-    let ends = async |hash| {
-        tenant
-            .delete_listed("user", hash)
-            .await
-            .expect("a deletion")
-    };
-    assert!(!ends(theirs.hash()).await);
-    assert!(!ends(nobodys.hash()).await);
-    assert!(ends(ours.hash()).await);
-    assert!(!ends(ours.hash()).await);
-    for (session, is_there) in [(&ours, false), (&theirs, true), (&nobodys, true)] {
-        assert_eq!(loaded(&tenant, session.id()).await.is_some(), is_there);
-    }
-}
-
-async fn all_of_a_user_end_at_once_and_nobody_elses(sessions: &Sessions<String>) {
-    let (tenant, elsewhere) = (other(sessions), other(sessions));
-    let mut of_user = Vec::new();
-    for _ in 0..5 {
-        of_user.push(created_for(&tenant, "user").await);
-    }
-    tenant.rotate(&mut of_user[0]).await.expect("a rotation");
-    let others = [
-        (&tenant, created_for(&tenant, "user2").await),
-        (&tenant, created(&tenant, "user").await),
-        (&elsewhere, created_for(&elsewhere, "user").await),
-    ];
-    let kept = of_user.pop().expect("a session");
-    assert_eq!(tenant.delete_others(&kept).await.expect("a deletion"), 4);
-    assert!(loaded(&tenant, kept.id()).await.is_some());
-    for session in &mut of_user {
-        assert!(loaded(&tenant, session.id()).await.is_none());
-        assert_eq!(kind(tenant.save(session).await), Some(ErrorKind::NotFound));
-    }
-    assert_eq!(tenant.delete_by_user("user").await.expect("a deletion"), 1);
-    assert_eq!(tenant.delete_by_user("user").await.expect("a deletion"), 0);
-    assert!(tenant.list("user").await.expect("a list").is_empty());
-    for (tenant, session) in &others {
-        assert!(loaded(tenant, session.id()).await.is_some());
-    }
-}
-
-async fn users_are_kept_apart_whatever_they_are_called(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    let longest = "x".repeat(200);
-    let names = [
-        "a", "a:b", "A", "{x}", "*", "\0", "a\0b", " ", "%-", "é", &longest,
-    ];
-    for name in names {
-        created_for(&tenant, name).await;
-    }
-    for name in names {
-        assert_eq!(
-            tenant.list(name).await.expect("a list").len(),
-            1,
-            "{name:?}"
-        );
-        assert_eq!(tenant.delete_by_user(name).await.expect("a deletion"), 1);
-    }
-    for name in ["", &"x".repeat(201)] {
-        let created = tenant.create_for(name, String::new()).await;
-        assert_eq!(kind(created), Some(ErrorKind::InvalidInput));
-        assert_eq!(kind(tenant.list(name).await), Some(ErrorKind::InvalidInput));
-    }
-}
-
 async fn any_bytes_are_kept(store: &dyn SessionStore) {
     let tenant = TenantId::generate();
     for data in [Vec::new(), (0..=255).collect(), vec![0xff; 64 * 1024]] {
@@ -434,108 +340,5 @@ async fn any_bytes_are_kept(store: &dyn SessionStore) {
         store.create(tenant, hash, new).await.expect("a session");
         let stored = store.load(tenant, hash).await.expect("an answer");
         assert!(stored.expect("a session").data == data);
-    }
-}
-
-async fn of_saves_at_once_one_wins(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    let mut session = created(&tenant, "").await;
-    for round in 0..8 {
-        let saves = (0..8).map(|number| {
-            let (tenant, id) = (&tenant, session.id());
-            async move {
-                let mut session = loaded(tenant, id).await.expect("a session");
-                session.data.push_str(&format!("{round}.{number} "));
-                (session.metadata().version, tenant.save(&mut session).await)
-            }
-        });
-        let version = session.metadata().version;
-        let mut saved: u64 = 0;
-        for (loaded, outcome) in join_all(saves).await {
-            assert!(loaded >= version);
-            match outcome {
-                Ok(()) => saved += 1,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
-            }
-        }
-        session = loaded(&tenant, session.id()).await.expect("a session");
-        assert!(saved >= 1);
-        assert_eq!(session.metadata().version, version + saved);
-        // Each that was told of its save is found.
-        let told = session.data.split_whitespace().count() as u64;
-        assert_eq!(told + 1, session.metadata().version);
-    }
-}
-
-async fn of_rotations_at_once_one_wins(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    let session = created_for(&tenant, "user").await;
-    let rotations = (0..8).map(|_| async {
-        let mut session = loaded(&tenant, session.id()).await?;
-        tenant.rotate(&mut session).await.ok().map(|()| session)
-    });
-    let rotated: Vec<_> = join_all(rotations).await.into_iter().flatten().collect();
-    assert_eq!(rotated.len(), 1);
-    let listed = tenant.list("user").await.expect("a list");
-    assert_eq!(listed.len(), 1);
-    assert_eq!(listed[0].hash, rotated[0].hash());
-}
-
-async fn what_was_deleted_stays_deleted_whatever_comes_at_once(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    for round in 0..64 {
-        let session = created_for(&tenant, "user").await;
-        let id = session.id();
-        let mut slow = loaded(&tenant, id).await.expect("a session");
-        let mut slower = loaded(&tenant, id).await.expect("a session");
-        let saves = async {
-            // Refused or not: it is gone in the end.
-            let _ = tenant.save(&mut slow).await;
-            let _ = tenant.touch(id).await;
-            let _ = tenant.save(&mut slow).await;
-        };
-        let rotates = async {
-            let _ = tenant.touch(id).await;
-            let _ = tenant.rotate(&mut slower).await;
-            let _ = tenant.touch(slower.id()).await;
-        };
-        let deletes = async {
-            for _ in 0..round % 4 {
-                let _ = tenant.load(id).await;
-            }
-            assert!(tenant.delete(id).await.expect("a deletion"));
-        };
-        join3(saves, rotates, deletes).await;
-        assert!(loaded(&tenant, id).await.is_none(), "round {round}");
-        assert!(
-            loaded(&tenant, slower.id()).await.is_none(),
-            "round {round}"
-        );
-        assert!(tenant.list("user").await.expect("a list").is_empty());
-    }
-}
-
-async fn none_outlives_the_end_of_its_user_unless_it_began_after(sessions: &Sessions<String>) {
-    let tenant = other(sessions);
-    for round in 0..32 {
-        let mut before = created_for(&tenant, "user").await;
-        let begins = async {
-            for _ in 0..round % 3 {
-                let _ = tenant.list("user").await;
-            }
-            let _ = tenant.rotate(&mut before).await;
-            created_for(&tenant, "user").await
-        };
-        let ended = async { tenant.delete_by_user("user").await.expect("a deletion") };
-        let (begun, ended) = join(begins, ended).await;
-        assert!(
-            loaded(&tenant, before.id()).await.is_none(),
-            "round {round}"
-        );
-        let is_there = loaded(&tenant, begun.id()).await.is_some();
-        assert_eq!(ended, if is_there { 1 } else { 2 }, "round {round}");
-        let listed = tenant.list("user").await.expect("a list");
-        assert_eq!(listed.len(), usize::from(is_there));
-        tenant.delete_by_user("user").await.expect("a deletion");
     }
 }
