@@ -61,6 +61,25 @@ async fn a_touch_after_the_end_does_not_begin_it_anew() {
     assert!(tenant.load(session.id()).await.unwrap().is_none());
 }
 
+/// Those that are over are taken away a few at a time.
+#[tokio::test]
+async fn one_that_is_over_is_none_though_it_takes_room_yet() {
+    let clock = clock();
+    let tenant = tenant(&clock);
+    let mut sessions = Vec::new();
+    for _ in 0..200 {
+        sessions.push(tenant.create_for("user", String::new()).await.unwrap());
+    }
+    clock.advance(20 * MINUTE);
+    assert!(tenant.list("user").await.unwrap().is_empty());
+    let mut ends = 0;
+    for session in &mut sessions {
+        ends += u32::from(tenant.touch(session.id()).await.unwrap().is_none());
+        assert!(tenant.save(session).await.is_err());
+    }
+    assert_eq!(ends, 200);
+}
+
 #[tokio::test]
 async fn one_that_is_used_goes_on_until_its_absolute_end() {
     let clock = clock();

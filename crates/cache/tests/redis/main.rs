@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod proxy;
 mod sessions;
+mod sessions_alike;
 mod storm;
 
 use std::sync::Arc;

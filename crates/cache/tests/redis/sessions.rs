@@ -80,6 +80,39 @@ async fn one_that_is_used_ends_at_its_absolute_end() {
     assert!(tenant.list("user").await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn the_absolute_time_begins_anew_where_a_user_signs_in() {
+    let tenant = shared(short(1_000, 900)).await;
+    let mut session = tenant.create(String::new()).await.unwrap();
+    let ends = session.metadata().created_at + chrono::TimeDelta::seconds(1);
+    tokio::time::sleep(300 * MILLI).await;
+    tenant.rotate(&mut session).await.unwrap();
+    assert_eq!(session.metadata().expires_at, ends);
+    tenant.sign_in(&mut session, "user").await.unwrap();
+    assert!(session.metadata().expires_at > ends);
+    assert!(session.metadata().created_at > ends - chrono::TimeDelta::seconds(1));
+}
+
+/// Also one to which an operator gave no end, or that a clock which was set back leaves there.
+#[tokio::test]
+async fn one_that_is_over_is_none_though_it_lies_there() {
+    let server = RedisServer::start().await.unwrap();
+    let tenant = sessions(server.url(), short(60_000, 100)).tenant(TenantId::generate());
+    let mut session = tenant.create_for("user", String::new()).await.unwrap();
+    let of_tenant = format!("sessions:{{t:{}}}", tenant.tenant());
+    let key = format!("{of_tenant}:session:{}", session.hash());
+    let index = format!("{of_tenant}:sessions-of-user:user");
+    for key in [&key, &index] {
+        server.execute(&["persist", key]).await.unwrap();
+    }
+    tokio::time::sleep(150 * MILLI).await;
+    assert_eq!(server.ask(&["exists", &key]).await.unwrap(), "1");
+    assert!(tenant.touch(session.id()).await.unwrap().is_none());
+    assert!(tenant.save(&mut session).await.is_err());
+    assert!(tenant.list("user").await.unwrap().is_empty());
+    assert!(!tenant.delete(session.id()).await.unwrap());
+}
+
 /// Whatever is written has an end, that of the last session at the latest.
 #[tokio::test]
 async fn nothing_is_kept_without_an_end() {
@@ -109,16 +142,16 @@ async fn an_index_holds_none_that_has_expired() {
     let server = RedisServer::start().await.unwrap();
     let id = TenantId::generate();
     let (brief, long) = (short(60_000, 50), policy());
-    let brief = sessions(server.url(), brief).tenant(id);
+    let [brief, long] = [brief, long].map(|policy| sessions(server.url(), policy).tenant(id));
+    long.create_for("user", String::new()).await.unwrap();
     for _ in 0..20 {
         brief.create_for("user", String::new()).await.unwrap();
     }
     tokio::time::sleep(100 * MILLI).await;
-    let long = sessions(server.url(), long).tenant(id);
     long.create_for("user", String::new()).await.unwrap();
     let index = format!("sessions:{{t:{id}}}:sessions-of-user:user");
-    assert_eq!(server.ask(&["zcard", &index]).await.unwrap(), "1");
-    assert_eq!(long.delete_by_user("user").await.unwrap(), 1);
+    assert_eq!(server.ask(&["zcard", &index]).await.unwrap(), "2");
+    assert_eq!(long.delete_by_user("user").await.unwrap(), 2);
     assert_eq!(server.ask(&["exists", &index]).await.unwrap(), "0");
 }
 
@@ -352,6 +385,48 @@ async fn a_full_server_still_logs_out() {
     assert!(tenant.load(session.id()).await.unwrap().is_none());
 }
 
+/// Wherever it is dropped, there is one session in the end, and who logs out ends it.
+#[tokio::test]
+async fn a_rotation_that_is_dropped_is_done_as_a_whole_or_not_at_all() {
+    let tenant = shared(policy()).await;
+    let (mut done, mut undone) = (0, 0);
+    for round in 0..200 {
+        let mut session = tenant.create_for("user", String::new()).await.unwrap();
+        let before = session.id().clone();
+        let patience = Duration::from_micros(round * 5);
+        let rotated = tokio::time::timeout(patience, tenant.rotate(&mut session)).await;
+        assert_eq!(rotated.is_ok(), session.id() != &before);
+        let listed = tenant.list("user").await.unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        match tenant.load(&before).await.unwrap() {
+            Some(_) => undone += 1,
+            None => done += 1,
+        }
+        assert!(tenant.delete(&before).await.unwrap());
+        assert!(tenant.list("user").await.unwrap().is_empty());
+    }
+    assert!(done > 0 && undone > 0, "{done} {undone}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_halted_is_told_in_time() {
+    let server = RedisServer::start().await.unwrap();
+    let tenant = sessions(server.url(), policy()).tenant(TenantId::generate());
+    let session = tenant.create(String::new()).await.unwrap();
+    server.pause().await.unwrap();
+    let begun = std::time::Instant::now();
+    let failed = tenant.load(session.id()).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed:?}");
+    assert!(begun.elapsed() < 5_000 * MILLI, "{:?}", begun.elapsed());
+    server.resume().await.unwrap();
+    // It was not taken for ended.
+    super::until(|| async {
+        let again = tenant.load(session.id()).await;
+        again.is_ok_and(|again| again.is_some())
+    })
+    .await;
+}
+
 #[cfg(feature = "conformance")]
 #[tokio::test]
 async fn conforms() {
@@ -359,4 +434,38 @@ async fn conforms() {
 
     let server = RedisServer::shared().await.unwrap();
     session_store_conformance(store(server.url())).await;
+}
+
+/// As the page on sessions tells.
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn these_rules_are_enough_for_a_user_of_the_server() {
+    use tenantry_cache::conformance::session_store_conformance;
+    use tenantry_core::Secret;
+
+    let server = RedisServer::start().await.unwrap();
+    let page = include_str!("../../../../docs/sessions.md");
+    let rules = page
+        .lines()
+        .find_map(|line| line.strip_prefix("ACL SETUSER gateway on >password "))
+        .unwrap();
+    let rules = rules.replace("gateway:", "sessions:");
+    let set = ["acl", "setuser", "gateway", "on", ">password"];
+    let set: Vec<_> = set.into_iter().chain(rules.split(' ')).collect();
+    server.execute(&set).await.unwrap();
+    let settings = RedisSettings::new(server.url())
+        .with_user("gateway")
+        .with_password(Secret::new("password"));
+    let store = |prefix: &str| {
+        let settings = settings.clone().with_prefix(prefix);
+        Arc::new(RedisSessions::new(&settings).unwrap())
+    };
+    session_store_conformance(store("sessions")).await;
+    let elsewhere = Sessions::new(store("another"), policy()).unwrap();
+    let refused = elsewhere
+        .tenant(TenantId::generate())
+        .create(String::new())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused:?}");
 }

@@ -263,3 +263,39 @@ impl fmt::Debug for MemorySessions {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tenantry_core::ManualClock;
+
+    use super::*;
+    use crate::{SessionPolicy, Sessions};
+
+    #[tokio::test]
+    async fn nothing_is_left_of_what_is_over() {
+        let clock = ManualClock::new("2026-01-31T12:00:00Z".parse().unwrap());
+        let store = Arc::new(MemorySessions::with_clock(Arc::new(clock.clone())));
+        let policy = SessionPolicy::default();
+        let sessions = Sessions::<u32>::new(Arc::clone(&store) as Arc<_>, policy).unwrap();
+        for number in 0..50 {
+            let tenant = sessions.tenant(TenantId::generate());
+            let mut session = tenant.create(number).await.unwrap();
+            for user in ["one", "two", "one"] {
+                tenant.sign_in(&mut session, user).await.unwrap();
+                tenant.rotate(&mut session).await.unwrap();
+                tenant.save(&mut session).await.unwrap();
+                tenant.touch(session.id()).await.unwrap();
+            }
+            if number % 2 == 1 {
+                tenant.delete(session.id()).await.unwrap();
+            }
+        }
+        assert!(!store.state.lock().is_empty());
+        clock.advance(policy.idle);
+        for _ in 0..50 {
+            let tenant = sessions.tenant(TenantId::generate());
+            assert!(tenant.list("one").await.unwrap().is_empty());
+        }
+        assert!(store.state.lock().is_empty());
+    }
+}

@@ -64,6 +64,22 @@ impl State {
         self.tenants.get(&tenant).copied().unwrap_or_default()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            entries,
+            order,
+            users,
+            tenants,
+            sessions,
+        } = self;
+        entries.is_empty()
+            && order.is_empty()
+            && users.is_empty()
+            && tenants.is_empty()
+            && *sessions == 0
+    }
+
     /// Takes a few away that are over, so that no call waits for many.
     pub(super) fn forget_few(&mut self, now: Duration) {
         for _ in 0..FEW {
