@@ -69,8 +69,8 @@ impl<T> Sessions<T> {
     ///
     /// # Errors
     ///
-    /// - [`InvalidSettings`](tenantry_core::ErrorKind::InvalidSettings): the policy allows no time or no bytes, more time
-    ///   without use than in all, or more than ten years.
+    /// - [`InvalidSettings`](tenantry_core::ErrorKind::InvalidSettings): the policy allows no time or no
+    ///   bytes, more time without use than in all, or more than ten years.
     pub fn new(store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Result<Self> {
         Ok(Self {
             store,

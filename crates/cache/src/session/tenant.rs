@@ -68,7 +68,8 @@ impl<T> TenantSessions<T> {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): no user is called so, see [`create_for`](Self::create_for).
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no user is called so: see
+    ///   [`create_for`](Self::create_for).
     /// - [`Unavailable`](ErrorKind::Unavailable): the store does not answer.
     pub async fn list(&self, user: &str) -> Result<Vec<ListedSession>> {
         check_user(LIST, user)?;
