@@ -86,6 +86,7 @@
 //! | reads across tenants, for operators | `store::PlatformStore` |
 //! | the audit of a database: is every table behind the wall | `store::postgres::audit`, `store::sqlite::audit`, and the command `tenantry audit` |
 //! | secrets by reference, cached and rotated (feature `secrets`) | `secrets`, which is `tenantry_secrets` |
+//! | a cache before repositories, rate limits, sessions (feature `cache`) | `cache`, which is `tenantry_cache` |
 //!
 //! # Two walls
 //!
@@ -106,6 +107,10 @@
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
+//! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
+//! | `redis` | the same, shared by several processes | |
+//! | `tower` | rate limits as a layer before a service that speaks HTTP | |
+//! | `tower-sessions` | sessions for the middleware of that name | |
 //! | `secrets` | secrets by reference, cached and rotated | |
 //! | `file-vault` | secrets in one encrypted file | |
 //! | `key-vault` | secrets of Azure Key Vault | |
@@ -115,6 +120,8 @@ mod settings;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod storage;
 
+#[cfg(feature = "cache")]
+pub use tenantry_cache as cache;
 pub use tenantry_core as core;
 #[cfg(feature = "secrets")]
 pub use tenantry_secrets as secrets;

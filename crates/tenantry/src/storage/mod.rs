@@ -163,6 +163,13 @@ impl Storage {
         self.store.on_commit(listener);
     }
 
+    /// Puts a cache in front of the repositories: what is committed from now on ends what is kept.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn cached(&self, cache: &tenantry_cache::Cache) -> tenantry_cache::CachedStore {
+        tenantry_cache::CachedStore::new(&self.store, cache)
+    }
+
     /// Returns the tenant store.
     #[must_use]
     pub const fn tenant_store(&self) -> &TenantStore {
