@@ -7,6 +7,7 @@
 //! | [`CacheKind`], [`CachePolicy`], [`Lookup`] | one type under one name, how long it is kept, and what it depends on |
 //! | `RedisSettings`, feature `redis` | a level that several processes share |
 //! | `CachedStore`, `CachedRepository`, feature `repository` | repositories of a store with a cache in front |
+//! | [`Format`] | how values are written that several processes share |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
@@ -78,3 +79,4 @@ pub use self::session::{
     ListedSession, NewSession, Session, SessionChange, SessionHash, SessionId, SessionMetadata,
     SessionPolicy, SessionStore, Sessions, SignIn, StoredSession, TenantSessions,
 };
+pub use self::shared::wire::Format;

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use tenantry_core::{Error, Result, SharedClock, TenantId};
 use tokio::task::AbortHandle;
 
+use super::alarm::Alarm;
 use super::kind::CachePolicy;
 use super::near::{Ticket, Times};
-use crate::shared::wire::{self, Damage};
+use crate::shared::wire;
 use crate::shared::{self, Invalidation, SharedFence, SharedLevel, Slot};
 
 /// How long one of many has the turn to load; then another has it.
@@ -52,6 +53,7 @@ pub(super) struct Far {
     pending: Mutex<Pending>,
     /// Until when it is left alone.
     down_until: Mutex<Duration>,
+    alarm: Alarm,
 }
 
 /// What lies there.
@@ -87,6 +89,7 @@ impl Far {
             clock,
             pending: Mutex::default(),
             down_until: Mutex::new(Duration::ZERO),
+            alarm: Alarm::default(),
         }
     }
 
@@ -161,24 +164,20 @@ impl Far {
         if kept.fresh.is_zero() {
             return Ok(Looked::Useless(kept.until));
         }
-        let written = match wire::read(slot, &kept.bytes) {
-            Ok(written) => written,
+        let read = wire::read(slot, &kept.bytes).and_then(|written| {
+            let (value, weight) = written.value::<T>(policy.encoding.most)?;
+            Ok((value, weight, written.took))
+        });
+        let (value, weight, took) = match read {
+            Ok(read) => read,
             Err(damage) => {
-                alarm(slot, damage);
+                self.alarm.useless(slot, damage, now);
                 return Ok(Looked::Useless(kept.until));
             }
         };
-        let value = match written.value.map(wire::decode) {
-            Some(None) => {
-                alarm(slot, Damage::Unreadable);
-                return Ok(Looked::Useless(kept.until));
-            }
-            value => value.flatten(),
-        };
-        let weight = written.value.map_or(0, <[u8]>::len);
         // No longer than any is, whatever the clock of the level does.
         let until = now.saturating_add(kept.fresh.min(policy.time_to_live));
-        let times = policy.times(value.is_some(), now, until, written.took);
+        let times = policy.times(value.is_some(), now, until, took);
         Ok(Looked::Value(Read {
             value,
             weight,
@@ -382,17 +381,6 @@ impl Drop for Unfinished<'_> {
             self.far.wait_with(self.tenant, what.clone());
         }
     }
-}
-
-/// Tells of a value that is not what it should be.
-fn alarm(slot: &Slot, damage: Damage) {
-    tracing::error!(
-        target: "tenantry::cache",
-        tenant = %slot.tenant,
-        kind = &*slot.kind,
-        ?damage,
-        "a value in the shared cache is not what was stored there, and not used"
-    );
 }
 
 /// Returns what a value is kept under, by whoever loads it.

@@ -8,8 +8,10 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 use super::counts::{CacheCounts, Counters};
 use super::near::Times;
+use crate::shared::wire::{Encoding, Format};
 
-/// How long values of a kind are kept, and how long their readers wait.
+/// How long values of a kind are kept, how long their readers wait, and how they are written for other
+/// processes.
 ///
 /// # Examples
 ///
@@ -31,6 +33,7 @@ pub struct CachePolicy {
     pub(super) patience: Duration,
     pub(super) load_timeout: Duration,
     pub(super) early: f64,
+    pub(super) encoding: Encoding,
 }
 
 impl Default for CachePolicy {
@@ -43,6 +46,7 @@ impl Default for CachePolicy {
             patience: Duration::from_millis(100),
             load_timeout: Duration::from_secs(10),
             early: 1.0,
+            encoding: Encoding::default(),
         }
     }
 }
@@ -108,6 +112,36 @@ impl CachePolicy {
     #[must_use]
     pub const fn with_early_refresh(mut self, eagerness: f64) -> Self {
         self.early = eagerness;
+        self
+    }
+
+    /// Sets how values are written where other processes read them: [`Format::Postcard`] by default.
+    ///
+    /// While a release with another one is rolled out, processes read both, if they have the features for
+    /// both. One that has not loads the value and stores its own over it.
+    #[must_use]
+    pub const fn with_format(mut self, format: Format) -> Self {
+        self.encoding.format = format;
+        self
+    }
+
+    /// Sets above how many bytes a value is compressed where other processes read it: 2 KiB by default, and
+    /// none by `usize::MAX`.
+    ///
+    /// A process without the feature does not read what is compressed: have the feature everywhere before
+    /// it is used.
+    #[cfg(feature = "zstd")]
+    #[must_use]
+    pub const fn with_compression_above(mut self, bytes: usize) -> Self {
+        self.encoding.compress_above = bytes;
+        self
+    }
+
+    /// Sets how many bytes a value may have that other processes read, before it is compressed: 1 MiB by
+    /// default. A larger one is kept in this process alone, and leaves a warning.
+    #[must_use]
+    pub const fn with_max_value_bytes(mut self, bytes: usize) -> Self {
+        self.encoding.most = bytes;
         self
     }
 

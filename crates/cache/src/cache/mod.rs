@@ -1,5 +1,6 @@
 //! The cache: the handle of a service, and that of one tenant.
 
+mod alarm;
 mod batch;
 mod counts;
 mod far;
@@ -810,9 +811,9 @@ impl Inner {
         let (mut weight, mut written) = (0, None);
         if let Some(turn) = turn
             && let Some(lifetime) = lifetime
-            && let Ok(bytes) = wire::write(turn.slot(), value.as_ref(), took)
+            && let Some((bytes, length)) = written_for(&turn, kind, value.as_ref(), took)
         {
-            weight = bytes.len();
+            weight = length;
             // From the moment when it was asked for: it may be as old as that.
             let fresh = lifetime.saturating_sub(took);
             written = Some((turn, bytes, fresh));
@@ -890,6 +891,19 @@ fn too_long<T: 'static>(kind: &CacheKind<T>) -> Error {
     Error::new(ErrorKind::Unavailable, LOAD)
         .with_subject(kind.name().to_owned())
         .with_detail(format!("it takes longer than {timeout:?}, and goes on"))
+}
+
+/// Writes a value for other processes, if it is one for them.
+fn written_for<T: Serialize>(
+    turn: &Turn,
+    kind: &CacheKind<T>,
+    value: Option<&T>,
+    took: Duration,
+) -> Option<(Vec<u8>, usize)> {
+    let written = wire::write(turn.slot(), value, took, kind.policy.encoding);
+    written
+        .map_err(|why| alarm::unwritten(turn.slot(), why))
+        .ok()
 }
 
 /// Returns about how many bytes a value takes: as many as it does in the shortest encoding.

@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod coherence;
+#[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
+mod events;
 mod faults;
 mod limits;
 mod proxy;
 mod sessions;
 mod sessions_alike;
 mod storm;
+#[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
