@@ -42,6 +42,11 @@ impl Keys {
         self.of(tenant, "number", &[])
     }
 
+    /// Returns the key of which values of a tenant take how much room.
+    pub(super) fn bytes(&self, tenant: TenantId) -> Result<String> {
+        self.of(tenant, "bytes", &[])
+    }
+
     /// Returns the keys that a value depends on, its own last.
     pub(super) fn of_slot(&self, slot: &Slot) -> Result<Vec<String>> {
         let Slot {
@@ -145,6 +150,7 @@ mod tests {
                 let hash = SessionHash::of(id);
                 add(keys.of_session(tenant, hash).unwrap());
             }
+            add(keys.bytes(tenant).unwrap());
             let of = |what| keys.of_invalidation(tenant, &what).unwrap();
             add(of(Invalidation::Tenant));
             for one in texts {

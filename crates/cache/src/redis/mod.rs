@@ -31,6 +31,11 @@ const BEGIN: &str = "begin load in shared cache";
 const STORE: &str = "store in shared cache";
 const INVALIDATE: &str = "invalidate in shared cache";
 
+/// What the script that stores says: the fence does not hold.
+const IS_OVER: u8 = 0;
+/// The tenant has too much already.
+const NO_ROOM: u8 = 2;
+
 /// How many digits the time has before a value, in milliseconds.
 const DIGITS: usize = 16;
 
@@ -44,6 +49,8 @@ pub(crate) struct RedisLevel {
     connections: Arc<Connections>,
     keys: Keys,
     channel: Channel,
+    /// The most of one tenant; zero for no end.
+    bytes_of_a_tenant: u64,
     /// Goes over to a new password.
     following: AbortHandle,
     begin: Script,
@@ -69,6 +76,7 @@ impl RedisLevel {
         let following = tokio::spawn(Arc::clone(&connections).follow_password());
         Ok(Self {
             following: following.abort_handle(),
+            bytes_of_a_tenant: settings.bytes_of_a_tenant.unwrap_or(0),
             channel: Channel::open(Arc::clone(&connections), keys.clone()),
             connections,
             keys,
@@ -178,25 +186,38 @@ impl SharedLevel for RedisLevel {
         bytes: Vec<u8>,
         fresh: Duration,
     ) -> Result<bool> {
-        let keys = self.keys.of_slot(slot)?;
+        let (keys, of_tenant) = (self.keys.of_slot(slot)?, self.keys.bytes(slot.tenant)?);
         if fence.0.len() != NONCE * keys.len() {
             return Ok(false);
         }
+        let length = bytes.len();
         let call = |mut to: Connected| async move {
             let mut store = self.store.prepare_invoke();
             for key in &keys {
                 store.key(key);
             }
             store
+                .key(of_tenant)
                 .arg(&*fence.0)
                 .arg(field(slot.schema))
                 .arg(millis(fresh))
                 // No longer than what tells it from older ones.
                 .arg(millis(fresh.min(KEPT)).max(1))
-                .arg(bytes);
-            store.invoke_async::<bool>(&mut to.connection).await
+                .arg(bytes)
+                .arg(self.bytes_of_a_tenant);
+            store.invoke_async::<u8>(&mut to.connection).await
         };
-        self.connections.call(STORE, call).await
+        let stored = self.connections.call(STORE, call).await?;
+        if stored == NO_ROOM {
+            tracing::warn!(
+                target: "tenantry::cache",
+                tenant = %slot.tenant,
+                kind = &*slot.kind,
+                bytes = length,
+                "the tenant has no room for a value in the shared cache: see with_bytes_of_a_tenant"
+            );
+        }
+        Ok(stored != IS_OVER)
     }
 
     async fn give_up(&self, slot: &Slot, fence: &SharedFence) -> Result<()> {
@@ -213,20 +234,22 @@ impl SharedLevel for RedisLevel {
     }
 
     async fn invalidate(&self, tenant: TenantId, what: &[Invalidation]) -> Result<()> {
-        let number = self.keys.number(tenant)?;
-        let over = what
-            .iter()
-            .map(|what| self.keys.of_invalidation(tenant, what));
+        let (number, of_tenant) = (self.keys.number(tenant)?, self.keys.bytes(tenant)?);
+        let is_value = |what: &&Invalidation| matches!(what, Invalidation::Key { .. });
+        let (values, others): (Vec<_>, Vec<_>) = what.iter().partition(is_value);
+        let over = values.iter().chain(&others);
+        let over = over.map(|what| self.keys.of_invalidation(tenant, what));
         let over: Vec<_> = over.collect::<Result<_>>()?;
         let message = self.channel.message(tenant, what);
         let channel = self.keys.invalidations();
         let call = |mut to: Connected| async move {
             let mut invalidate = self.invalidate.prepare_invoke();
-            invalidate.key(number);
+            invalidate.key(number).key(of_tenant);
             for key in &over {
                 invalidate.key(key);
             }
             invalidate.arg(channel).arg(millis(KEPT)).arg(message);
+            invalidate.arg(values.len());
             let numbered: Result<u64, RedisError> =
                 invalidate.invoke_async(&mut to.connection).await;
             numbered.map(drop)

@@ -31,6 +31,7 @@ pub struct RedisSettings {
     pub(super) prefix: String,
     pub(super) connections: usize,
     pub(super) timeout: Duration,
+    pub(super) bytes_of_a_tenant: Option<u64>,
 }
 
 impl RedisSettings {
@@ -46,6 +47,7 @@ impl RedisSettings {
             prefix: "tenantry".to_owned(),
             connections: 2,
             timeout: Duration::from_millis(500),
+            bytes_of_a_tenant: None,
         }
     }
 
@@ -102,11 +104,32 @@ impl RedisSettings {
         self
     }
 
+    /// Sets how many bytes of a cache in this server one tenant may take: as many as there are by default,
+    /// for only the operator of the server knows how much of it is whose share.
+    ///
+    /// They are counted as the server does for its own memory (`MEMORY USAGE`), with what tells of them. A
+    /// tenant that has no more room loses the oldest of its own values, about in the order in which they
+    /// were stored, and no value of another. Values that a flush has ended take room until their time is
+    /// over, or until they are the oldest. One that has no room all the same is not stored, and leaves a
+    /// warning.
+    ///
+    /// All processes that share a prefix have the same.
+    #[must_use]
+    pub const fn with_bytes_of_a_tenant(mut self, bytes: u64) -> Self {
+        self.bytes_of_a_tenant = Some(bytes);
+        self
+    }
+
     pub(super) fn login(&self) -> Result<Login> {
         let invalid = |detail| Err(Error::new(ErrorKind::InvalidSettings, SET).with_detail(detail));
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if self.prefix.is_empty() || !self.prefix.bytes().all(is_plain) {
             return invalid("expected a prefix of [A-Za-z0-9_.-]");
+        }
+        if self.bytes_of_a_tenant == Some(0) {
+            return invalid(
+                "a tenant may take no memory: allow some, or do without a shared cache",
+            );
         }
         if self.connections == 0 || self.timeout.is_zero() {
             return invalid("no connection, or no time for a call, is allowed");
@@ -136,6 +159,7 @@ impl fmt::Debug for RedisSettings {
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("timeout", &self.timeout)
+            .field("bytes_of_a_tenant", &self.bytes_of_a_tenant)
             .finish_non_exhaustive()
     }
 }

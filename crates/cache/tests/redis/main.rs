@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod coherence;
-#[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
 mod events;
 mod faults;
 mod limits;
 mod proxy;
 mod sessions;
 mod sessions_alike;
+mod quota;
 mod storm;
 #[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
 mod wire;

@@ -1,7 +1,13 @@
 -- Ends values, tags or a tenant, and tells all who listen, by a number that goes up for each tenant.
--- KEYS: number, what is over…. ARGV: channel, milliseconds to keep the number, message.
-for index = 2, #KEYS do
-  redis.call('UNLINK', KEYS[index])
+-- KEYS: number, bytes of the tenant, what is over…, values first. ARGV: channel, milliseconds to keep the
+-- number, message, how many values.
+for index = 3, #KEYS do
+  local key = KEYS[index]
+  local charge = index < 3 + ARGV[4] and redis.call('HGET', key, 'charge')
+  if charge and redis.call('ZREM', KEYS[2], charge .. ' ' .. key) == 1 then
+    redis.call('ZINCRBY', KEYS[2], string.match(charge, '^%d+'), 'total')
+  end
+  redis.call('UNLINK', key)
 end
 local number = redis.call('INCR', KEYS[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
