@@ -20,9 +20,9 @@ fn told(cause: &RedisError) -> (ErrorKind, &'static str) {
             ErrorKind::AuthenticationFailed,
             "the server takes neither user nor password: correct the settings",
         ),
-        (RedisKind::Server(ServerErrorKind::NoPerm), _) => (
+        _ if is_forbidden(cause) => (
             ErrorKind::PermissionDenied,
-            "the user's rules forbid it: see the recipe for access rules in the docs",
+            "the user's rules forbid it: give it those that RedisSettings::acl_rules returns",
         ),
         (RedisKind::Server(ServerErrorKind::ReadOnly), _) => (
             ErrorKind::ReadOnly,
@@ -59,6 +59,15 @@ fn told(cause: &RedisError) -> (ErrorKind, &'static str) {
             "the server answers something else than it should: is it a Redis of 6.2 or newer?",
         ),
     }
+}
+
+/// Returns whether the rules of the user forbid it, also where a script is what they forbid it to.
+fn is_forbidden(cause: &RedisError) -> bool {
+    let in_a_script = ["The user executing the script", "ACL failure in script"];
+    cause.kind() == RedisKind::Server(ServerErrorKind::NoPerm)
+        || cause
+            .detail()
+            .is_some_and(|detail| in_a_script.iter().any(|it| detail.contains(it)))
 }
 
 pub(super) const CLUSTER: &str = "the server is part of a cluster, which keeps no promise about its last writes that a \

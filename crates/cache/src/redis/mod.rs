@@ -1,5 +1,6 @@
 //! The level that several processes share, in a Redis.
 
+mod acl;
 mod channel;
 mod connection;
 mod error;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::{IntoConnectionInfo as _, ProtocolVersion};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
+use super::acl;
 use super::login::{Login, Password};
 
 const SET: &str = "read redis settings";
@@ -120,6 +121,34 @@ impl RedisSettings {
         self
     }
 
+    /// Returns what the user of these settings has to be allowed, and no more: the rules for
+    /// `ACL SETUSER <user> on ><password>`.
+    ///
+    /// With them a user has nothing of another prefix: no key, no channel, and no command that looks past
+    /// the pattern of its keys (`SCAN`, `KEYS`, `RANDOMKEY`, `FLUSHDB`, `FLUSHALL`, `SWAPDB`).
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): as of a cache that is built with them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tenantry_cache::RedisSettings;
+    ///
+    /// # fn main() -> tenantry_core::Result<()> {
+    /// let settings = RedisSettings::new("redis://cache.internal").with_prefix("billing");
+    /// let rules = settings.acl_rules()?;
+    /// assert!(rules.starts_with("resetkeys ~billing:* resetchannels &billing:* -@all +info"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acl_rules(&self) -> Result<String> {
+        let login = self.login()?;
+        let database = login.info().redis_settings().db();
+        Ok(acl::rules(&self.prefix, database))
+    }
+
     pub(super) fn login(&self) -> Result<Login> {
         let invalid = |detail| Err(Error::new(ErrorKind::InvalidSettings, SET).with_detail(detail));
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -141,7 +170,9 @@ impl RedisSettings {
         let mut login = info
             .redis_settings()
             .clone()
-            .set_protocol(ProtocolVersion::RESP2);
+            .set_protocol(ProtocolVersion::RESP2)
+            // One thing less that a user has to be allowed.
+            .set_skip_set_lib_name();
         if let Some(user) = &self.user {
             login = login.set_username(user);
         }

@@ -3,6 +3,7 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+mod acl;
 mod coherence;
 mod events;
 mod faults;
