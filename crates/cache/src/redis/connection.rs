@@ -15,7 +15,7 @@ use super::error::{CLUSTER, error};
 use super::keys::Keys;
 use super::login::Login;
 
-const CONNECT: &str = "connect to redis";
+pub(super) const CONNECT: &str = "connect to redis";
 
 /// For how long no connection is tried after one could not be made.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -56,7 +56,9 @@ pub(super) struct Connected {
 impl Connections {
     pub(super) fn new(login: Login, count: usize, timeout: Duration, keys: &Keys) -> Result<Self> {
         // What it refuses, it refuses at once.
-        client(login.info().clone())?;
+        if login.tls().is_none() {
+            client(login.info().clone())?;
+        }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
@@ -139,7 +141,7 @@ impl Connections {
             ));
         }
         // What asks for the password may take its time; others wait for this one.
-        match self.in_time(self.open()).await {
+        match in_time(self.patience(), self.open()).await {
             Ok(connected) => {
                 *in_vain = None;
                 *stripe.write() = Some(connected.clone());
@@ -154,7 +156,11 @@ impl Connections {
 
     async fn open(&self) -> Result<Connected> {
         let failed = |cause: RedisError| error(CONNECT, &cause);
-        let open = |info| async move {
+        let open = |info: ConnectionInfo| async move {
+            if let Some(tls) = self.login.tls() {
+                let opened = tls.connection(info.redis_settings(), self.config.clone());
+                return in_time(self.timeout, opened).await;
+            }
             let opened = client(info)?
                 .get_multiplexed_async_connection_with_config(&self.config)
                 .await;
@@ -185,24 +191,23 @@ impl Connections {
 
     /// Opens a connection that hears messages.
     pub(super) async fn listen(&self, channels: &[&str]) -> Result<PubSub> {
-        let open = |info| async move {
-            let mut link = client(info)?
-                .get_async_pubsub()
-                .await
-                .map_err(|cause| error(CONNECT, &cause))?;
+        let open = |info: ConnectionInfo| async move {
+            let mut link = match self.login.tls() {
+                Some(tls) => tls.messages(info.redis_settings()).await?,
+                None => client(info)?
+                    .get_async_pubsub()
+                    .await
+                    .map_err(|cause| error(CONNECT, &cause))?,
+            };
             let heard = link.subscribe(channels).await;
             heard.map(|()| link).map_err(|cause| error(CONNECT, &cause))
         };
-        self.in_time(self.login.open(open)).await
+        in_time(self.patience(), self.login.open(open)).await
     }
 
-    async fn in_time<T>(&self, opening: impl Future<Output = Result<T>>) -> Result<T> {
-        let patience = self.timeout.saturating_mul(4);
-        let opened = tokio::time::timeout(patience, opening).await;
-        opened.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail(format!("no connection stands within {patience:?}")))
-        })
+    /// Returns how long it may take to ask for the password as well.
+    const fn patience(&self) -> Duration {
+        self.timeout.saturating_mul(4)
     }
 
     /// Opens connections anew whenever the password changes.
@@ -225,6 +230,14 @@ fn is_read_only(cause: &RedisError) -> bool {
         || cause
             .detail()
             .is_some_and(|detail| detail.contains("READONLY"))
+}
+
+async fn in_time<T>(patience: Duration, opening: impl Future<Output = Result<T>>) -> Result<T> {
+    let opened = tokio::time::timeout(patience, opening).await;
+    opened.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Unavailable, CONNECT)
+            .with_detail(format!("no connection stands within {patience:?}")))
+    })
 }
 
 fn client(info: ConnectionInfo) -> Result<Client> {

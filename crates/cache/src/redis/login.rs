@@ -9,6 +9,8 @@ use tenantry_core::{
 };
 use tokio::sync::OnceCell;
 
+use super::tls::Tls;
+
 /// Where the password comes from.
 #[derive(Clone)]
 pub(super) enum Password {
@@ -22,6 +24,7 @@ pub(super) enum Password {
 pub(super) struct Login {
     /// Without a password that comes from elsewhere.
     info: ConnectionInfo,
+    tls: Option<Tls>,
     password: Password,
     /// Since the password was asked for first.
     watch: OnceCell<Arc<dyn SecretWatch>>,
@@ -31,9 +34,20 @@ impl Login {
     pub(super) fn new(info: ConnectionInfo, password: Password) -> Self {
         Self {
             info,
+            tls: None,
             password,
             watch: OnceCell::new(),
         }
+    }
+
+    /// Says that it goes over TLS.
+    pub(super) fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(super) const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     pub(super) const fn info(&self) -> &ConnectionInfo {

@@ -9,6 +9,11 @@ mod limits;
 mod login;
 mod sessions;
 mod settings;
+#[cfg(feature = "redis-tls")]
+mod tls;
+#[cfg(not(feature = "redis-tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -2,11 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{IntoConnectionInfo as _, ProtocolVersion};
+use redis::{ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
 use super::acl;
 use super::login::{Login, Password};
+use super::tls::Tls;
 
 const SET: &str = "read redis settings";
 
@@ -29,6 +30,7 @@ pub struct RedisSettings {
     url: String,
     user: Option<String>,
     password: Password,
+    authorities: Vec<String>,
     pub(super) prefix: String,
     pub(super) connections: usize,
     pub(super) timeout: Duration,
@@ -36,7 +38,8 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
-    /// Reaches a server by its URL: `redis://[user[:password]@]host[:port][/database]`.
+    /// Reaches a server by its URL: `redis://[user[:password]@]host[:port][/database]`, or `rediss://…`
+    /// over TLS, feature `redis-tls`.
     ///
     /// The server has to be 6.2 or newer, and not part of a cluster.
     #[must_use]
@@ -45,6 +48,7 @@ impl RedisSettings {
             url: url.into(),
             user: None,
             password: Password::OfUrl,
+            authorities: Vec::new(),
             prefix: "tenantry".to_owned(),
             connections: 2,
             timeout: Duration::from_millis(500),
@@ -78,6 +82,14 @@ impl RedisSettings {
         reference: SecretReference,
     ) -> Self {
         self.password = Password::From(source, reference);
+        self
+    }
+
+    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
+    #[cfg(feature = "redis-tls")]
+    #[must_use]
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.authorities.push(pem.into());
         self
     }
 
@@ -163,9 +175,33 @@ impl RedisSettings {
         if self.connections == 0 || self.timeout.is_zero() {
             return invalid("no connection, or no time for a call, is allowed");
         }
-        // The error of the driver may repeat the URL, and with it a password.
-        let Ok(info) = self.url.as_str().into_connection_info() else {
-            return invalid("expected a URL redis://[user[:password]@]host[:port][/database]");
+        // The driver knows of no TLS.
+        let (is_encrypted, url) = match self.url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rediss") => {
+                (true, format!("redis://{rest}"))
+            }
+            _ => (false, self.url.clone()),
+        };
+        // Its error may repeat the URL, and with it a password.
+        let Ok(info) = url.into_connection_info() else {
+            return invalid("expected a URL redis[s]://[user[:password]@]host[:port][/database]");
+        };
+        let tls = match info.addr() {
+            _ if is_encrypted && self.url.contains('#') => {
+                return invalid(
+                    "a server whose certificate is not looked at may be anybody: trust its authority \
+                     instead, by with_ca_certificate",
+                );
+            }
+            ConnectionAddr::Tcp(host, port) if is_encrypted => {
+                Some(Tls::new(host, *port, &self.authorities)?)
+            }
+            _ if !self.authorities.is_empty() => {
+                return invalid(
+                    "an authority is trusted and no TLS is spoken: begin with rediss://",
+                );
+            }
+            _ => None,
         };
         let mut login = info
             .redis_settings()
@@ -176,10 +212,11 @@ impl RedisSettings {
         if let Some(user) = &self.user {
             login = login.set_username(user);
         }
-        Ok(Login::new(
-            info.set_redis_settings(login),
-            self.password.clone(),
-        ))
+        let login = Login::new(info.set_redis_settings(login), self.password.clone());
+        Ok(match tls {
+            Some(tls) => login.with_tls(tls),
+            None => login,
+        })
     }
 }
 

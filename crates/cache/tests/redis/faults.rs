@@ -278,6 +278,16 @@ async fn wrong_settings_are_told() {
     assert!(!format!("{error:?} {cache:?}").contains("hunter2"));
 }
 
+#[cfg(not(feature = "redis-tls"))]
+#[tokio::test]
+async fn who_asks_for_tls_is_told_which_feature_it_takes() {
+    let settings = RedisSettings::new("rediss://:hunter2@localhost");
+    let error = Cache::builder().with_redis(&settings).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+    assert!(error.to_string().contains("`redis-tls`"), "{error}");
+    assert!(!format!("{error:?} {settings:?}").contains("hunter2"));
+}
+
 #[tokio::test]
 async fn a_replica_is_not_written_to() {
     let primary = RedisServer::start().await.unwrap();

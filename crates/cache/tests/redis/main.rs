@@ -13,6 +13,8 @@ mod sessions;
 mod sessions_alike;
 mod quota;
 mod storm;
+#[cfg(feature = "redis-tls")]
+mod tls;
 #[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
 mod wire;
 
