@@ -7,6 +7,7 @@
 //! | [`CacheKind`], [`CachePolicy`], [`Lookup`] | one type under one name, how long it is kept, and what it depends on |
 //! | `RedisSettings`, feature `redis` | a level that several processes share |
 //! | `CachedStore`, `CachedRepository`, feature `repository` | repositories of a store with a cache in front |
+//! | `RedisTokens`, feature `redis` | who gives tokens that take a password's place |
 //! | [`Format`] | how values are written that several processes share |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
@@ -67,7 +68,7 @@ pub use self::limit::{
 };
 pub use self::memory::{MemoryLimits, MemorySessions};
 #[cfg(feature = "redis")]
-pub use self::redis::{RedisLimits, RedisSessions, RedisSettings};
+pub use self::redis::{RedisLimits, RedisSessions, RedisSettings, RedisToken, RedisTokens};
 #[cfg(feature = "repository")]
 pub use self::repository::{
     CachedAggregate, CachedRepository, CachedStore, INVALIDATIONS_POSTGRES, INVALIDATIONS_SQLITE,

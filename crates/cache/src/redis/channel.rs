@@ -166,6 +166,8 @@ impl Link {
             self.keys.heartbeat(&self.node.simple().to_string()),
         );
         let channels = [&*invalidations, &*heartbeat];
+        // Before it shows what is current now.
+        let mut renewed = self.connections.renewed();
         let link = self.connections.listen(&channels).await?;
         let mut messages = link.into_on_message();
         // Whatever was said between the last link and this one.
@@ -188,6 +190,7 @@ impl Link {
                         self.heard(&mut numbers, message.get_payload_bytes());
                     }
                 }
+                Ok(()) = renewed.changed() => return Ok(()),
                 _ = beats.tick() => {
                     if heard_at.elapsed() > SILENCE {
                         return Ok(());

@@ -9,26 +9,24 @@ use parking_lot::RwLock;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, RedisError, Script};
 use tenantry_core::{Error, ErrorKind, Result};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::error::{CLUSTER, error};
+use super::following::Following;
 use super::keys::Keys;
-use super::login::Login;
+use super::login::{Login, Watch};
 
 pub(super) const CONNECT: &str = "connect to redis";
 
 /// For how long no connection is tried after one could not be made.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often it is looked whether the password was asked for.
-const UNASKED: Duration = Duration::from_secs(1);
-
 /// For how long what tells old values from new ones is kept where nothing is asked for.
 pub(super) const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Several connections, of which each carries many calls at a time.
 pub(super) struct Connections {
-    login: Login,
+    login: Arc<Login>,
     config: AsyncConnectionConfig,
     timeout: Duration,
     epoch_key: String,
@@ -36,14 +34,20 @@ pub(super) struct Connections {
     meet: Script,
     /// The server that was reached last.
     reached: parking_lot::Mutex<Option<Arc<str>>>,
-    stripes: Box<[Stripe]>,
+    lines: Arc<Lines>,
     next: AtomicUsize,
+    following: Following,
+}
+
+/// The connections that there are.
+pub(super) struct Lines {
+    pub(super) stripes: Box<[Stripe]>,
     /// Held by the one who connects; when it was tried in vain last.
-    connecting: Mutex<Option<(Instant, ErrorKind)>>,
+    pub(super) connecting: Mutex<Option<(Instant, ErrorKind)>>,
 }
 
 #[derive(Default)]
-struct Stripe(RwLock<Option<Connected>>);
+pub(super) struct Stripe(pub(super) RwLock<Option<Connected>>);
 
 /// A connection, which leads to one process of a server for as long as it lives.
 #[derive(Clone)]
@@ -63,16 +67,19 @@ impl Connections {
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         Ok(Self {
-            login,
+            login: Arc::new(login),
             config,
             timeout,
             epoch_key: keys.epoch(),
             channel: keys.invalidations(),
             reached: parking_lot::Mutex::default(),
             meet: Script::new(include_str!("scripts/meet.lua")),
-            stripes: (0..count.max(1)).map(|_| Stripe::default()).collect(),
+            lines: Arc::new(Lines {
+                stripes: (0..count.max(1)).map(|_| Stripe::default()).collect(),
+                connecting: Mutex::default(),
+            }),
             next: AtomicUsize::new(0),
-            connecting: Mutex::default(),
+            following: Following::default(),
         })
     }
 
@@ -85,9 +92,9 @@ impl Connections {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.stripes.len();
-        let stripe = &self.stripes[index].0;
-        let connected = stripe.read().clone();
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.lines.stripes.len();
+        let stripe = &self.lines.stripes[index];
+        let connected = stripe.0.read().clone();
         let connected = match connected {
             Some(connected) => connected,
             None => self.connect(stripe).await?,
@@ -104,7 +111,7 @@ impl Connections {
                 // It is a replica now, and so it is for all of them.
                 self.forget_all();
             } else if is_over {
-                self.forget(stripe, &identity);
+                stripe.forget(&identity);
             }
             error(operation, &cause)
         })
@@ -112,24 +119,12 @@ impl Connections {
 
     /// Lets go of all connections, which lead to a server that is another one now.
     pub(super) fn forget_all(&self) {
-        for stripe in &self.stripes {
-            *stripe.0.write() = None;
-        }
+        self.lines.forget_all();
     }
 
-    fn forget(&self, stripe: &RwLock<Option<Connected>>, identity: &str) {
-        let mut kept = stripe.write();
-        if kept
-            .as_ref()
-            .is_some_and(|kept| &*kept.identity == identity)
-        {
-            *kept = None;
-        }
-    }
-
-    async fn connect(&self, stripe: &RwLock<Option<Connected>>) -> Result<Connected> {
-        let mut in_vain = self.connecting.lock().await;
-        if let Some(connected) = stripe.read().clone() {
+    async fn connect(&self, stripe: &Stripe) -> Result<Connected> {
+        let mut in_vain = self.lines.connecting.lock().await;
+        if let Some(connected) = stripe.0.read().clone() {
             // Another has connected meanwhile.
             return Ok(connected);
         }
@@ -144,7 +139,7 @@ impl Connections {
         match in_time(self.patience(), self.open()).await {
             Ok(connected) => {
                 *in_vain = None;
-                *stripe.write() = Some(connected.clone());
+                *stripe.0.write() = Some(connected.clone());
                 Ok(connected)
             }
             Err(error) => {
@@ -166,7 +161,9 @@ impl Connections {
                 .await;
             opened.map_err(failed)
         };
+        let before = self.login.watch().map(Watch::number);
         let mut connection = self.login.open(open).await?;
+        self.following.begin(&self.login, &self.lines, before);
         let identity: Arc<str> = identity_of(&mut connection).await?.into();
         let before = self.reached.lock().clone();
         let comes_from_another = before.is_some_and(|before| before != identity);
@@ -210,16 +207,29 @@ impl Connections {
         self.timeout.saturating_mul(4)
     }
 
-    /// Opens connections anew whenever the password changes.
-    pub(super) async fn follow_password(self: Arc<Self>) {
-        while self.login.may_change() {
-            let Some(watch) = self.login.watch().map(Arc::clone) else {
-                tokio::time::sleep(UNASKED).await;
-                continue;
-            };
-            let number = watch.generations().current.number();
-            watch.changed_from(number).await;
-            self.forget_all();
+    /// Tells when what listens has to be opened anew, to show another token.
+    pub(super) fn renewed(&self) -> watch::Receiver<u64> {
+        self.following.renewed()
+    }
+}
+
+impl Lines {
+    pub(super) fn forget_all(&self) {
+        for stripe in &self.stripes {
+            *stripe.0.write() = None;
+        }
+    }
+}
+
+impl Stripe {
+    /// Lets go of the connection to a server.
+    pub(super) fn forget(&self, identity: &str) {
+        let mut kept = self.0.write();
+        if kept
+            .as_ref()
+            .is_some_and(|kept| &*kept.identity == identity)
+        {
+            *kept = None;
         }
     }
 }
@@ -298,7 +308,7 @@ impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections")
             .field("login", &self.login)
-            .field("count", &self.stripes.len())
+            .field("count", &self.lines.stripes.len())
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use tenantry_core::{
 use tokio::sync::OnceCell;
 
 use super::tls::Tls;
+use super::tokens::{RedisTokens, TokenWatch};
 
 /// Where the password comes from.
 #[derive(Clone)]
@@ -18,6 +19,61 @@ pub(super) enum Password {
     OfUrl,
     Given(Arc<Secret>),
     From(Arc<dyn SecretSource>, SecretReference),
+    Tokens(Arc<dyn RedisTokens>),
+}
+
+/// What follows a password.
+pub(super) enum Watch {
+    Secret(Arc<dyn SecretWatch>),
+    Token(TokenWatch),
+}
+
+impl Watch {
+    pub(super) fn generations(&self) -> SecretGenerations {
+        match self {
+            Self::Secret(watch) => watch.generations(),
+            Self::Token(watch) => watch.generations(),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.generations().current.number()
+    }
+
+    /// Waits until the password is another than that of the number.
+    pub(super) async fn changed_from(&self, number: u64) -> SecretGenerations {
+        match self {
+            Self::Secret(watch) => watch.changed_from(number).await,
+            Self::Token(watch) => watch.changed_from(number).await,
+        }
+    }
+
+    /// Says whether connections have to show the new one while they live.
+    pub(super) const fn runs_out(&self) -> bool {
+        matches!(self, Self::Token(_))
+    }
+
+    async fn report_failure(&self, number: u64) -> Result<SecretGenerations> {
+        match self {
+            Self::Secret(watch) => watch.report_failure(number).await,
+            Self::Token(watch) => watch.report_failure(number).await,
+        }
+    }
+
+    fn refusal(&self) -> String {
+        match self {
+            Self::Secret(watch) => format!(
+                "the server takes no password that {} has or had: correct the secret, or the user's rules on \
+                 the server",
+                watch.reference()
+            ),
+            Self::Token(_) => {
+                "the server takes none of the tokens: see that the user is that of the identity, \
+                               and has access to the server"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// All that a connection begins with.
@@ -27,7 +83,7 @@ pub(super) struct Login {
     tls: Option<Tls>,
     password: Password,
     /// Since the password was asked for first.
-    watch: OnceCell<Arc<dyn SecretWatch>>,
+    watch: OnceCell<Watch>,
 }
 
 impl Login {
@@ -60,13 +116,8 @@ impl Login {
         self.info.clone().set_redis_settings(login)
     }
 
-    /// Says whether the password comes from where it may change.
-    pub(super) const fn may_change(&self) -> bool {
-        matches!(self.password, Password::From(..))
-    }
-
-    /// Follows the password, if it may change; nothing before it was asked for first.
-    pub(super) fn watch(&self) -> Option<&Arc<dyn SecretWatch>> {
+    /// Returns what follows the password; nothing if it stays, or before it was asked for first.
+    pub(super) fn watch(&self) -> Option<&Watch> {
         self.watch.get()
     }
 
@@ -76,15 +127,19 @@ impl Login {
     where
         F: Future<Output = Result<T>>,
     {
-        let (source, reference) = match &self.password {
+        let watch = match &self.password {
             Password::OfUrl => return open(self.info.clone()).await,
             Password::Given(password) => return open(self.with(password)).await,
-            Password::From(source, reference) => (source, reference),
+            Password::From(source, reference) => {
+                let watched = async || Ok(Watch::Secret(source.watch(reference).await?));
+                self.watch.get_or_try_init(watched).await?
+            }
+            Password::Tokens(source) => {
+                let watched =
+                    async || Ok(Watch::Token(TokenWatch::open(Arc::clone(source)).await?));
+                self.watch.get_or_try_init(watched).await?
+            }
         };
-        let watch = self
-            .watch
-            .get_or_try_init(|| source.watch(reference))
-            .await?;
         let SecretGenerations { current, previous } = watch.generations();
         let before = previous.map(|previous| previous.generation);
         let mut refused = None;
@@ -102,10 +157,7 @@ impl Login {
         }
         Err(refused
             .unwrap_or_else(|| Error::new(ErrorKind::AuthenticationFailed, "connect to redis"))
-            .with_detail(format!(
-                "the server takes no password that {reference} has or had: correct the secret, or the \
-                 user's rules on the server"
-            )))
+            .with_detail(watch.refusal()))
     }
 }
 

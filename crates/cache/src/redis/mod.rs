@@ -4,6 +4,7 @@ mod acl;
 mod channel;
 mod connection;
 mod error;
+mod following;
 mod keys;
 mod limits;
 mod login;
@@ -14,6 +15,7 @@ mod tls;
 #[cfg(not(feature = "redis-tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod tokens;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -22,7 +24,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{RedisError, Script, Value};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
-use tokio::task::AbortHandle;
 
 use self::channel::Channel;
 use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
@@ -30,6 +31,7 @@ use self::keys::Keys;
 pub use self::limits::RedisLimits;
 pub use self::sessions::RedisSessions;
 pub use self::settings::RedisSettings;
+pub use self::tokens::{RedisToken, RedisTokens};
 use crate::shared::{Invalidation, Kept, Listener, SharedFence, SharedLevel, Slot, Turn};
 
 const READ: &str = "read shared cache";
@@ -57,8 +59,6 @@ pub(crate) struct RedisLevel {
     channel: Channel,
     /// The most of one tenant; zero for no end.
     bytes_of_a_tenant: u64,
-    /// Goes over to a new password.
-    following: AbortHandle,
     begin: Script,
     store: Script,
     give_up: Script,
@@ -79,9 +79,7 @@ impl RedisLevel {
             return Err(Error::new(ErrorKind::Unsupported, "build cache")
                 .with_detail("build it inside a runtime of Tokio, which listens to the server"));
         }
-        let following = tokio::spawn(Arc::clone(&connections).follow_password());
         Ok(Self {
-            following: following.abort_handle(),
             bytes_of_a_tenant: settings.bytes_of_a_tenant.unwrap_or(0),
             channel: Channel::open(Arc::clone(&connections), keys.clone()),
             connections,
@@ -265,12 +263,6 @@ impl SharedLevel for RedisLevel {
 
     fn listen(&self, listener: Weak<dyn Listener>) {
         self.channel.add(listener);
-    }
-}
-
-impl Drop for RedisLevel {
-    fn drop(&mut self) {
-        self.following.abort();
     }
 }
 

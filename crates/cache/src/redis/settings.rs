@@ -8,6 +8,7 @@ use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSou
 use super::acl;
 use super::login::{Login, Password};
 use super::tls::Tls;
+use super::tokens::RedisTokens;
 
 const SET: &str = "read redis settings";
 
@@ -82,6 +83,17 @@ impl RedisSettings {
         reference: SecretReference,
     ) -> Self {
         self.password = Password::From(source, reference);
+        self
+    }
+
+    /// Takes tokens in the password's place, in place of the URL's, such as those of Microsoft Entra ID.
+    ///
+    /// Connections show each new one ahead of the time at which the one before runs out, and calls go on
+    /// meanwhile. The link by which other processes are heard is opened anew, for which values that are
+    /// kept in this process are forgotten.
+    #[must_use]
+    pub fn with_tokens_from(mut self, source: Arc<dyn RedisTokens>) -> Self {
+        self.password = Password::Tokens(source);
         self
     }
 

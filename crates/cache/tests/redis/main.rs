@@ -15,6 +15,7 @@ mod quota;
 mod storm;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod tokens;
 #[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
 mod wire;
 
