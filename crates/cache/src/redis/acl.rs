@@ -11,6 +11,7 @@ const CACHE: &[&str] = &[
     "hget",
     "hmget",
     "hset",
+    "hsetnx",
     "hdel",
     "pexpire",
     "pttl",

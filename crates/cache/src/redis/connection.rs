@@ -11,7 +11,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, Redis
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, watch};
 
-use super::error::{CLUSTER, error};
+use super::error::{CLUSTER, error, is_read_only};
 use super::following::Following;
 use super::keys::Keys;
 use super::login::{Login, Watch};
@@ -232,14 +232,6 @@ impl Stripe {
             *kept = None;
         }
     }
-}
-
-/// Returns whether a server refuses to write, itself or in a script.
-fn is_read_only(cause: &RedisError) -> bool {
-    cause.code() == Some("READONLY")
-        || cause
-            .detail()
-            .is_some_and(|detail| detail.contains("READONLY"))
 }
 
 async fn in_time<T>(patience: Duration, opening: impl Future<Output = Result<T>>) -> Result<T> {

@@ -148,6 +148,7 @@ const FOREIGN: &[&str] = &[
     "hget other:k f",
     "hmget other:k f",
     "hset other:k f v",
+    "hsetnx other:k f v",
     "hdel other:k f",
     "pexpire other:k 1",
     "pttl other:k",

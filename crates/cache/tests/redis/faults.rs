@@ -1,11 +1,13 @@
 //! Servers that go, come back empty, lose what they were told, or are another one now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_cache::{Cache, CachePolicy, RedisSettings};
-use tenantry_core::ErrorKind;
+use tenantry_cache::{Cache, CachePolicy, RateLimiter, RedisLimits, RedisSettings, Rule};
+use tenantry_core::{ErrorKind, TenantId};
 use tenantry_testkit::{RedisOptions, RedisServer, StopMode};
 
+use super::events::Events;
 use super::proxy::Proxy;
 use super::{Nodes, SEVEN, until};
 
@@ -299,11 +301,102 @@ async fn a_replica_is_not_written_to() {
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
 }
 
+/// What is over is told all the same: it takes no memory that matters.
+#[tokio::test]
+async fn a_server_without_memory_stores_nothing_and_ends_all() {
+    let server = RedisServer::start().await.unwrap();
+    let nodes = Nodes::at(server.url(), 2).await;
+    let (one, other) = (&nodes.nodes[0], &nodes.nodes[1]);
+    let settings = RedisSettings::new(server.url());
+    let limits = RedisLimits::new(&settings).unwrap();
+    let limiter = RateLimiter::new(Arc::new(limits)).tenant(TenantId::generate());
+    let rule = Rule::new("rule", 1, Duration::from_secs(60)).unwrap();
+    for key in ["7", "8"] {
+        one.text(key).await;
+        until(|| other.is_known(key)).await;
+    }
+    let events = Events::hear();
+    server
+        .execute(&["config", "set", "maxmemory", "1"])
+        .await
+        .unwrap();
+    nodes.source.set("two");
+    one.tenant.invalidate(&one.kind, "7").await.unwrap();
+    assert!(other.is_known("8").await, "what is there is read");
+    for node in &nodes.nodes {
+        assert_eq!(node.text("7").await, "two");
+        assert!(!node.is_known("7").await);
+    }
+    until(|| async { events.take().contains("storage full") }).await;
+    let taken = limiter.take(&[rule.limit("")], 1).await.unwrap();
+    let failure = taken.failure().unwrap();
+    assert_eq!(failure.kind(), ErrorKind::StorageFull, "{failure:?}");
+    // Also by who comes only now.
+    let late = one.another(&RedisSettings::new(server.url()).with_prefix(&nodes.prefix));
+    late.tenant.flush().await.unwrap();
+    server
+        .execute(&["config", "set", "maxmemory", "0"])
+        .await
+        .unwrap();
+    until(|| async {
+        one.text("7").await;
+        other.is_known("7").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_of_a_cluster_is_told_and_done_without() {
+    let options = RedisOptions::default()
+        .with_setting("cluster-enabled", "yes")
+        .with_setting("cluster-config-file", "nodes.conf");
+    let server = RedisServer::start_with(options).await.unwrap();
+    let nodes = Nodes::at(server.url(), 1).await;
+    let node = &nodes.nodes[0];
+    let error = node.tenant.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("unsupported"), "{cause}");
+    assert_eq!(node.text(SEVEN).await, "one");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_an_address_has_its_kind_and_the_cache_is_done_without() {
+    let server = RedisServer::start().await.unwrap();
+    // Speaks, and no Redis.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stranger = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let mut clients = Vec::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let _ = client.read(&mut [0; 9]).await;
+            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            clients.push(client);
+        }
+    });
+    for (url, kind) in [
+        (format!("{}/99", server.url()), ErrorKind::InvalidSettings),
+        (
+            format!("redis://{}", server.address()),
+            ErrorKind::AuthenticationFailed,
+        ),
+        // Of what is no Redis, the driver says that the connection is over, and no more.
+        (format!("redis://{stranger}"), ErrorKind::Unavailable),
+        ("redis://nowhere.invalid".to_owned(), ErrorKind::Unavailable),
+        ("redis://127.0.0.1:1".to_owned(), ErrorKind::Unavailable),
+    ] {
+        let node = &Nodes::at(&url, 1).await.nodes[0];
+        let error = node.tenant.flush().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{url} {error:?}");
+        assert_eq!(node.text(SEVEN).await, "one", "{url}");
+    }
+}
+
 /// A password that is set on the server, then stored: by whoever hears of it, or is refused.
 #[tokio::test]
 async fn a_password_is_followed() {
-    use std::sync::Arc;
-
     use tenantry_core::{Secret, SecretSource};
     use tenantry_secrets::{MemoryVault, Secrets};
 

@@ -4,14 +4,14 @@
 -- generations, identity of the server, field of the schema, time until which a value is known to be fresh.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local fence = redis.call('HGET', KEYS[1], 'epoch')
 local function nonce_of(index)
   return string.sub(ARGV[1], 8 * index - 7, 8 * index)
 end
-if not fence then
-  fence = nonce_of(1)
-  redis.call('HSET', KEYS[1], 'server', ARGV[4], 'epoch', fence)
+-- A server that has no memory left refuses this, which is written first: it would not store the value either.
+if redis.call('HSETNX', KEYS[1], 'epoch', nonce_of(1)) == 1 then
+  redis.call('HSET', KEYS[1], 'server', ARGV[4])
 end
+local fence = redis.call('HGET', KEYS[1], 'epoch')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 for index = 2, #KEYS - 1 do
   local generation = redis.call('GET', KEYS[index])

@@ -1,6 +1,7 @@
 -- Ends values, tags or a tenant, and tells all who listen, by a number that goes up for each tenant.
 -- KEYS: number, bytes of the tenant, what is over…, values first. ARGV: channel, milliseconds to keep the
 -- number, message, how many values.
+-- What is over goes first: it asks for no memory, and after it a server that has none left takes the rest too.
 for index = 3, #KEYS do
   local key = KEYS[index]
   local charge = index < 3 + ARGV[4] and redis.call('HGET', key, 'charge')

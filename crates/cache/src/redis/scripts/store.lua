@@ -18,11 +18,13 @@ end
 local most = tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HDEL', value, 'lease')
 if most > 0 and #ARGV[5] > most then
+  redis.call('HDEL', value, 'lease')
   return 2
 end
+-- First of all that is written: a server that has no memory left refuses it, and no more after a change.
 redis.call('HSET', value, ARGV[2], string.format('%016d', now + ARGV[3]) .. fence .. ARGV[5])
+redis.call('HDEL', value, 'lease')
 if redis.call('PTTL', value) < tonumber(ARGV[4]) then
   redis.call('PEXPIRE', value, ARGV[4])
 end
