@@ -256,6 +256,25 @@ async fn each_command_that_is_allowed_is_tried_with_a_foreign_key() {
     assert_eq!(refused.kind(), ErrorKind::InvalidSettings);
 }
 
+/// Some who offer a Redis do not give the command away: what a value takes is estimated then.
+#[tokio::test]
+async fn who_may_not_ask_how_much_memory_is_used_stores_all_the_same() {
+    let walled = Walled::new(&["one"]).await;
+    let less = ["acl", "setuser", "one", "-memory|usage"];
+    walled.0.execute(&less).await.unwrap();
+    let builder = Cache::builder().with_redis(&walled.settings("one"));
+    let cache = builder.unwrap().build().unwrap();
+    let kind = cache.kind("name", CachePolicy::default()).unwrap();
+    let tenant = cache.tenant(TenantId::generate());
+    let load = || async { Ok(Some("x".repeat(1_000))) };
+    tenant.get_or_load(&kind, "7", load).await.unwrap();
+    until(|| async { tenant.get(&kind, "7").await.is_some() }).await;
+    let bytes = format!("one:{{t:{}}}:bytes", tenant.tenant());
+    let charged = walled.0.ask(&["zscore", &bytes, "total"]).await.unwrap();
+    let charged: i64 = charged.parse().unwrap();
+    assert!((-2_000..=-1_000).contains(&charged), "{charged}");
+}
+
 /// What a service may not do is told by its kind, and the cache is done without.
 #[tokio::test]
 async fn who_may_not_is_told_so_and_loads_by_itself() {

@@ -33,10 +33,17 @@ struct World {
 /// wrote, at once; on others, as soon as they have heard of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_reads_what_was_over_when_it_began() {
-    storm(Duration::from_secs(3)).await;
+    storm(Duration::from_secs(3), None).await;
 }
 
-async fn storm(length: Duration) {
+/// The same where a tenant has room for a third of its values: what is pushed out is not what is over, and the
+/// sum stays that of what is listed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_reads_what_was_over_where_there_is_little_room() {
+    storm(Duration::from_secs(3), Some(5_000)).await;
+}
+
+async fn storm(length: Duration, quota: Option<u64>) {
     let server = RedisServer::start().await.unwrap();
     let world = Arc::new(World {
         rows: Default::default(),
@@ -47,7 +54,10 @@ async fn storm(length: Duration) {
         loads: AtomicU64::new(0),
         writes: AtomicU64::new(0),
     });
-    let settings = RedisSettings::new(server.url()).with_prefix("storm");
+    let mut settings = RedisSettings::new(server.url()).with_prefix("storm");
+    if let Some(bytes) = quota {
+        settings = settings.with_bytes_of_a_tenant(bytes);
+    }
     let tenant = TenantId::generate();
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
@@ -97,7 +107,25 @@ async fn storm(length: Duration) {
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let (reads, loads) = (count(&world.reads), count(&world.loads));
     assert!(count(&world.writes) > 100, "{}", count(&world.writes));
-    assert!(loads < reads / 2, "{loads} loads of {reads} reads");
+    match quota {
+        None => assert!(loads < reads / 2, "{loads} loads of {reads} reads"),
+        Some(bytes) => is_counted(&server, tenant, bytes).await,
+    }
+}
+
+/// Says that the sum of a tenant is that of its values, and no more than it may be.
+async fn is_counted(server: &RedisServer, tenant: TenantId, most: u64) {
+    let lua = "local sum = 0 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 1, -1)) do \
+               sum = sum + string.match(member, '^%d+') end \
+               return sum + redis.call('ZSCORE', KEYS[1], 'total') == 0 and sum";
+    let key = format!("storm:{{t:{tenant}}}:bytes");
+    let sum: u64 = server
+        .ask(&["eval", lua, "1", &key])
+        .await
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(sum > 0 && sum <= most, "{sum}");
 }
 
 async fn write(

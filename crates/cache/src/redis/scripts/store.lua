@@ -92,6 +92,7 @@ while looks < LOOKS do
 end
 -- The oldest go, each the oldest of a few that are drawn. By the order of their ends, values of a kind that is
 -- kept for a short time would never have room among those that are kept for long.
+looks = 0
 while tonumber(redis.call('ZSCORE', bytes, 'total')) < -most do
   local oldest, stored_at, its = nil, nil, nil
   for _, member in ipairs(redis.call('ZRANDMEMBER', bytes, 5)) do

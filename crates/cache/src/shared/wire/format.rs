@@ -135,6 +135,26 @@ mod tests {
         assert_eq!(Format::of(15), None);
     }
 
+    /// As they were written once, they are read for ever.
+    #[test]
+    fn the_bytes_of_a_struct_stay_what_they_are() {
+        let bytes: &[(Format, &[u8])] = &[
+            (Format::Postcard, b"\x03Ada\x24"),
+            #[cfg(feature = "json")]
+            (Format::Json, br#"{"name":"Ada","age":36}"#),
+            #[cfg(feature = "message-pack")]
+            (Format::MessagePack, b"\x82\xa4name\xa3Ada\xa3age\x24"),
+        ];
+        let ada = Before {
+            name: "Ada".to_owned(),
+            age: 36,
+        };
+        for (format, bytes) in bytes {
+            assert_eq!(format.write(&ada).as_deref(), Some(*bytes), "{format:?}");
+            assert_eq!(format.read::<Before>(bytes).as_ref(), Some(&ada));
+        }
+    }
+
     #[test]
     fn with_names_a_field_may_be_added_and_moved() {
         let ada = Before {
