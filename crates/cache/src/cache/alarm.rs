@@ -20,12 +20,19 @@ pub(super) struct Alarm {
 impl Alarm {
     pub(super) fn useless(&self, slot: &Slot, damage: Damage, now: Duration) {
         if damage != Damage::Foreign {
+            let told = match damage {
+                Damage::Oversized => {
+                    "a value in the shared cache is larger than is taken here, and not used: is \
+                     with_max_value_bytes less than where it was stored?"
+                }
+                _ => "a value in the shared cache is not what was stored there, and not used",
+            };
             tracing::error!(
                 target: "tenantry::cache",
                 tenant = %slot.tenant,
                 kind = &*slot.kind,
                 ?damage,
-                "a value in the shared cache is not what was stored there, and not used"
+                "{told}"
             );
             return;
         }
