@@ -265,10 +265,10 @@ async fn all_kinds_have_room_and_what_has_none_is_told() {
         assert_eq!(after, before, "what never has room pushes nothing out");
     }
     service.is_counted(&tenant, "with what has no room").await;
-    service.load(&tenant, "nearly all", 480_000).await;
+    service.load(&tenant, "nearly all", 400_000).await;
     assert!(!service.knows(&tenant, "nearly all").await, "not at once");
     until(|| async {
-        service.load(&tenant, "nearly all", 480_000).await;
+        service.load(&tenant, "nearly all", 400_000).await;
         service.knows(&tenant, "nearly all").await
     })
     .await;
