@@ -9,9 +9,9 @@ mod events;
 mod faults;
 mod limits;
 mod proxy;
+mod quota;
 mod sessions;
 mod sessions_alike;
-mod quota;
 mod storm;
 #[cfg(feature = "redis-tls")]
 mod tls;
