@@ -218,6 +218,13 @@ impl Catalog {
                 "it is a word of the grammar: leave it out, or write the name in double quotes",
             ));
         }
+        // In an UPDATE with joins behind FROM, SQLite takes it for a name and a column.
+        if self.database == Dialect::Sqlite && ident.value.contains('.') {
+            return Err(Refusal::new(
+                "the name of a table with a point in it",
+                "give it another alias",
+            ));
+        }
         self.identifier(ident)
     }
 

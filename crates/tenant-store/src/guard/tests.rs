@@ -237,6 +237,13 @@ fn every_write_is_held_to_the_tenant() {
 }
 
 #[test]
+fn an_alias_with_a_point_is_refused_where_the_database_takes_it_for_two_names() {
+    let sql = "update b set n = 1 from b x cross join a \"x.n\"";
+    is_refused(&sqlite(), sql, "a point in it");
+    assert!(postgres().rewrite(sql).is_ok());
+}
+
+#[test]
 fn a_table_behind_a_column_that_is_called_like_an_operator_is_refused() {
     for guard in [postgres(), sqlite()] {
         for sql in [
