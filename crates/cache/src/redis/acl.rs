@@ -31,11 +31,14 @@ const BYTES: &[&str] = &[
 ];
 /// Of rate limits.
 const LIMITS: &[&str] = &["lindex", "llen", "lpop", "rpop", "lpush", "rpush", "del"];
+/// Of sessions, beside those above.
+const SESSIONS: &[&str] = &["exists", "pexpireat", "zrevrange", "zremrangebyscore"];
 
 /// Returns the rules for a prefix, of which no character means something in a pattern.
 pub(super) fn rules(prefix: &str, database: i64) -> String {
     let mut rules = format!("resetkeys ~{prefix}:* resetchannels &{prefix}:* -@all");
-    for command in [CONNECTION, CACHE, BYTES, LIMITS].into_iter().flatten() {
+    let all = [CONNECTION, CACHE, BYTES, LIMITS, SESSIONS];
+    for command in all.into_iter().flatten() {
         rules.push_str(" +");
         rules.push_str(command);
     }

@@ -169,6 +169,10 @@ const FOREIGN: &[&str] = &[
     "lpush other:k v",
     "rpush other:k v",
     "del one:k other:k",
+    "exists other:k",
+    "pexpireat other:k 1",
+    "zrevrange other:k 0 1",
+    "zremrangebyscore other:k 0 1",
 ];
 /// Without a key, or tried below.
 const WITHOUT_KEY: &[&str] = &["info", "script|load", "evalsha", "time"];

@@ -16,7 +16,7 @@ mod storm;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod tokens;
-#[cfg(all(feature = "json", feature = "message-pack", feature = "zstd"))]
+#[cfg(all(feature = "message-pack", feature = "zstd"))]
 mod wire;
 
 use std::sync::Arc;

@@ -22,9 +22,8 @@ pub enum Format {
     /// looking at it (`serde(untagged)`, `serde(flatten)`, `serde_json::Value`) can be read back.
     #[default]
     Postcard,
-    /// JSON, feature `json`: with names, and to be read by anybody. A field that was added and has a
+    /// JSON: with names, and to be read by anybody. A field that was added and has a
     /// default (`serde(default)`) is no other schema.
-    #[cfg(feature = "json")]
     Json,
     /// MessagePack with names, feature `message-pack`: as JSON, in fewer bytes.
     #[cfg(feature = "message-pack")]
@@ -34,7 +33,6 @@ pub enum Format {
 #[cfg(test)]
 pub(super) const ALL: &[Format] = &[
     Format::Postcard,
-    #[cfg(feature = "json")]
     Format::Json,
     #[cfg(feature = "message-pack")]
     Format::MessagePack,
@@ -49,7 +47,6 @@ impl Format {
     pub(super) const fn number(self) -> u8 {
         match self {
             Self::Postcard => 0,
-            #[cfg(feature = "json")]
             Self::Json => 1,
             #[cfg(feature = "message-pack")]
             Self::MessagePack => 2,
@@ -60,7 +57,6 @@ impl Format {
     pub(super) const fn of(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Postcard),
-            #[cfg(feature = "json")]
             1 => Some(Self::Json),
             #[cfg(feature = "message-pack")]
             2 => Some(Self::MessagePack),
@@ -72,7 +68,6 @@ impl Format {
     pub(super) fn write<T: Serialize>(self, value: &T) -> Option<Vec<u8>> {
         match self {
             Self::Postcard => postcard::to_allocvec(value).ok(),
-            #[cfg(feature = "json")]
             Self::Json => serde_json::to_vec(value).ok(),
             #[cfg(feature = "message-pack")]
             Self::MessagePack => rmp_serde::to_vec_named(value).ok(),
@@ -86,7 +81,6 @@ impl Format {
                 Ok((value, [])) => Some(value),
                 _ => None,
             },
-            #[cfg(feature = "json")]
             Self::Json => serde_json::from_slice(bytes).ok(),
             #[cfg(feature = "message-pack")]
             Self::MessagePack => {
@@ -140,7 +134,6 @@ mod tests {
     fn the_bytes_of_a_struct_stay_what_they_are() {
         let bytes: &[(Format, &[u8])] = &[
             (Format::Postcard, b"\x03Ada\x24"),
-            #[cfg(feature = "json")]
             (Format::Json, br#"{"name":"Ada","age":36}"#),
             #[cfg(feature = "message-pack")]
             (Format::MessagePack, b"\x82\xa4name\xa3Ada\xa3age\x24"),

@@ -57,7 +57,6 @@ fn head(flags: u8, took: [u8; 4]) -> Vec<u8> {
 fn the_bytes_stay_what_they_are() {
     let formats: &[(Format, u8, &[u8], [u8; 4])] = &[
         (Format::Postcard, 0x00, b"\x03Ada", [0x89, 0x0c, 0xae, 0x8a]),
-        #[cfg(feature = "json")]
         (Format::Json, 0x10, b"\"Ada\"", [0x5c, 0x3e, 0xb4, 0x7b]),
         #[cfg(feature = "message-pack")]
         (
