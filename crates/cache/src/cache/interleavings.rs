@@ -74,19 +74,34 @@ struct Node {
 }
 
 impl Node {
-    async fn read(&self) {
+    /// Reads the row by itself, or with another.
+    async fn read(&self, has_company: bool) {
         self.schedule.point().await;
         let floor = self.world.floors[self.index].load(Ordering::SeqCst);
         let (world, schedule) = (Arc::clone(&self.world), self.schedule.clone());
-        let load = move || async move {
-            schedule.point().await;
-            let value = world.committed.load(Ordering::SeqCst);
-            world.loads.fetch_add(1, Ordering::SeqCst);
-            schedule.point().await;
-            Ok(Some(value))
+        let load = move || {
+            let (world, schedule) = (Arc::clone(&world), schedule.clone());
+            async move {
+                schedule.point().await;
+                let value = world.committed.load(Ordering::SeqCst);
+                world.loads.fetch_add(1, Ordering::SeqCst);
+                schedule.point().await;
+                Ok(Some(value))
+            }
         };
-        let lookup = Lookup::new("7").with_tags(TAGS);
-        let value = self.tenant.get_or_load(&self.kind, lookup, load).await;
+        let lookup = |key| Lookup::new(key).with_tags(TAGS);
+        let value = if has_company {
+            let lookups = [lookup("8"), lookup("7")];
+            let load = move |places: Vec<usize>| {
+                let loading = load();
+                async move { Ok(vec![loading.await?; places.len()]) }
+            };
+            let values = self.tenant.get_or_load_many(&self.kind, &lookups, load);
+            values.await.map(|values| values[1].clone())
+        } else {
+            let value = self.tenant.get_or_load(&self.kind, lookup("7"), load);
+            value.await
+        };
         let value = *value.unwrap().unwrap();
         assert!(value >= floor, "read {value} and {floor} was acknowledged");
         let is_older = value < self.world.committed.load(Ordering::SeqCst);
@@ -236,11 +251,14 @@ impl Rig {
         let mut tasks = Vec::new();
         for node in &nodes {
             for _ in 0..chance.random_range(1..4) {
-                let (node, reads) = (node.clone(), chance.random_range(1..4));
-                tally.reads += reads;
+                let node = node.clone();
+                let reads: Vec<bool> = (0..chance.random_range(1..4))
+                    .map(|_| chance.random_bool(0.3))
+                    .collect();
+                tally.reads += reads.len() as u64;
                 tasks.push(tokio::spawn(async move {
-                    for _ in 0..reads {
-                        node.read().await;
+                    for has_company in reads {
+                        node.read(has_company).await;
                     }
                 }));
             }
@@ -264,7 +282,7 @@ impl Rig {
         for (node, floor) in nodes.iter().zip(&self.world.floors) {
             floor.store(committed, Ordering::SeqCst);
             let node = node.clone();
-            tasks.push(tokio::spawn(async move { node.read().await }));
+            tasks.push(tokio::spawn(async move { node.read(false).await }));
         }
         self.go(&mut chance, tally, false).await;
         for task in tasks {
