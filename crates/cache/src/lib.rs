@@ -51,12 +51,6 @@ mod session;
 mod shared;
 mod telemetry;
 
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/cache.md")]
-#[cfg_attr(feature = "tower", doc = include_str!("../../../docs/rate-limits.md"))]
-#[doc = include_str!("../../../docs/sessions.md")]
-mod page {}
-
 pub use self::cache::{
     Cache, CacheBuilder, CacheCounts, CacheKind, CachePolicy, Lookup, TenantCache,
 };

@@ -109,6 +109,8 @@
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
+//! | `redis-tls` | encrypted connections to it, by rustls | |
+//! | `message-pack`, `zstd` | how values are written there | |
 //! | `tower` | rate limits as a layer before a service that speaks HTTP | |
 //! | `tower-sessions` | sessions for the middleware of that name | |
 //! | `secrets` | secrets by reference, cached and rotated | |
@@ -165,7 +167,9 @@ pub mod prelude {
     feature = "sqlite",
     feature = "guard",
     feature = "file-vault",
-    feature = "key-vault"
+    feature = "key-vault",
+    feature = "redis",
+    feature = "tower"
 ))]
 mod pages {
     macro_rules! pages {
@@ -191,6 +195,9 @@ mod pages {
         platform: "../../../docs/platform.md";
         testing: "../../../docs/testing.md";
         telemetry: "../../../docs/telemetry.md";
+        cache: "../../../docs/cache.md";
+        rate_limits: "../../../docs/rate-limits.md";
+        sessions: "../../../docs/sessions.md";
         secrets: "../../../docs/secrets.md";
         file_vault: "../../../docs/file-vault.md";
         key_vault: "../../../docs/key-vault.md";
