@@ -88,7 +88,7 @@ pub(super) struct Ticket {
 }
 
 pub(super) struct Near {
-    /// Until when nothing can have been missed of what others have invalidated; in nanoseconds.
+    /// Before which time nothing can have been missed of what others have invalidated; in nanoseconds.
     sure_until: AtomicU64,
     entries: Entries<Key, Arc<Entry>, RandomState>,
     flights: Box<[Mutex<HashMap<Key, Flight, RandomState>>]>,
@@ -269,7 +269,7 @@ impl Near {
     }
 
     pub(super) fn is_sure(&self, now: Duration) -> bool {
-        nanos(now) <= self.sure_until.load(Ordering::Acquire)
+        nanos(now) < self.sure_until.load(Ordering::Acquire)
     }
 
     /// Says that nothing can be missed until a time. What was kept, or is being loaded, from before it
