@@ -9,6 +9,7 @@
 //! | `CachedStore`, `CachedRepository`, feature `repository` | repositories of a store with a cache in front |
 //! | `RedisTokens`, feature `redis` | who gives tokens that take a password's place |
 //! | [`Format`] | how values are written that several processes share |
+//! | [`ConsistencyChecker`], [`CheckPolicy`], [`Consistency`] | looks whether what is kept is what the store has |
 //! | [`RateLimiter`], [`TenantLimiter`] | the handle of a service, and that of one tenant |
 //! | [`Rule`], [`Limit`] | so much within a time, and for whom |
 //! | [`Decision`], [`Standing`] | what became of a request, and what is left |
@@ -35,6 +36,7 @@
 //! - No queue: a request that does not pass is told when it would, and waits by itself.
 
 mod cache;
+mod checker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod limit;
@@ -54,6 +56,7 @@ mod telemetry;
 pub use self::cache::{
     Cache, CacheBuilder, CacheCounts, CacheKind, CachePolicy, Lookup, TenantCache,
 };
+pub use self::checker::{CacheLevel, CheckPolicy, Consistency, ConsistencyChecker, Verdict};
 #[cfg(feature = "tower")]
 pub use self::limit::{Charge, RateLimitLayer, RateLimited, Refusal, Refuse, StatusAlone};
 pub use self::limit::{

@@ -70,7 +70,7 @@ pub(super) struct Read<T> {
     pub(super) weight: usize,
     pub(super) times: Times,
     /// Until when it is fresh, by the clock of the level.
-    known: u64,
+    pub(super) known: u64,
 }
 
 /// What was found there.

@@ -255,7 +255,10 @@ impl<T: 'static> CacheKind<T> {
         &self.name
     }
 
-    #[cfg(feature = "repository")]
+    pub(crate) fn load_timeout(&self) -> Duration {
+        self.policy.load_timeout
+    }
+
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }

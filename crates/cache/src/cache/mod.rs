@@ -10,6 +10,7 @@ mod interleavings;
 mod key;
 mod kind;
 mod near;
+mod peek;
 mod room;
 
 use std::any::TypeId;
@@ -35,6 +36,7 @@ use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
 pub use self::kind::{CacheKind, CachePolicy};
 use self::near::{Flight, Found, Near, Ticket, Value};
+pub(crate) use self::peek::{Kept, Peek};
 use crate::shared::{Invalidation, Listener, SharedLevel, Slot, wire};
 use crate::telemetry::{self, Loads, Observed};
 
@@ -136,6 +138,14 @@ impl<'k> Lookup<'k> {
     pub const fn with_tags(mut self, tags: &'k [&'k str]) -> Self {
         self.tags = tags;
         self
+    }
+
+    pub(crate) const fn key(&self) -> &'k str {
+        self.key
+    }
+
+    pub(crate) const fn tags(&self) -> &'k [&'k str] {
+        self.tags
     }
 }
 

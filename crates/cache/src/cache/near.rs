@@ -29,6 +29,8 @@ pub(super) type Value = Option<Arc<dyn Any + Send + Sync>>;
 
 /// What is kept of one key.
 pub(super) struct Entry {
+    /// That of the load which gave it.
+    pub(super) id: u64,
     pub(super) value: Value,
     pub(super) times: Times,
     fence: Fence,
@@ -129,12 +131,9 @@ impl Near {
         tags: &[&str],
         now: Duration,
     ) -> Found {
-        let Some(entry) = self.entries.get(&key).filter(|_| self.is_sure(now)) else {
+        let Some(entry) = self.current(tenant, key, tags, now) else {
             return Found::Nothing;
         };
-        if !entry.fence.holds(tenant, &self.epoch) || !entry.fence.tells_of(tags) {
-            return Found::Nothing;
-        }
         let Times {
             refresh_at,
             until,
@@ -153,6 +152,31 @@ impl Near {
             };
         }
         Found::Nothing
+    }
+
+    /// Returns what a reader may be given, fresh or past its time.
+    pub(super) fn peek(
+        &self,
+        tenant: &Arc<Tenant>,
+        key: KeyRef<'_>,
+        tags: &[&str],
+        now: Duration,
+    ) -> Option<Arc<Entry>> {
+        self.current(tenant, key, tags, now)
+            .filter(|entry| now < entry.times.stale_until)
+    }
+
+    /// Returns what is kept, if nothing was invalidated since it was loaded.
+    fn current(
+        &self,
+        tenant: &Arc<Tenant>,
+        key: KeyRef<'_>,
+        tags: &[&str],
+        now: Duration,
+    ) -> Option<Arc<Entry>> {
+        let entry = self.entries.get(&key).filter(|_| self.is_sure(now))?;
+        let is_current = entry.fence.holds(tenant, &self.epoch) && entry.fence.tells_of(tags);
+        is_current.then_some(entry)
     }
 
     /// Returns the load of a key that is under way, if nothing was invalidated since it began, or
@@ -210,6 +234,7 @@ impl Near {
             return;
         }
         let entry = Arc::new(Entry {
+            id: *id,
             value,
             times,
             fence: fence.clone(),

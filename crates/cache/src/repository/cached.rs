@@ -12,7 +12,7 @@ use tenantry_core::{Result, TenantId};
 use tenantry_store::{Aggregate, Changes, Filter, Page, Query, Repository, Value, Version};
 
 use super::row::{KeptPage, KeptRow};
-use super::{CachedAggregate, MOST_ROWS};
+use super::{CachedAggregate, Checked, MOST_ROWS};
 use crate::shared::Invalidation;
 use crate::{Lookup, TenantCache};
 
@@ -160,6 +160,17 @@ where
             .tenant
             .get_or_load(&self.kept.rows, lookup, load)
             .await?;
+        if let Some(Checked { checker, is_same }) = &self.kept.checked
+            && checker.is_drawn()
+        {
+            let (inner, wanted) = (Arc::clone(&self.inner), id.clone());
+            let load = move || {
+                let (inner, wanted) = (Arc::clone(&inner), wanted.clone());
+                async move { Ok(inner.find(&wanted).await?.map(KeptRow)) }
+            };
+            let (tenant, rows) = (self.tenant.tenant(), &self.kept.rows);
+            checker.follow(tenant, rows, lookup, load, *is_same);
+        }
         Ok(found.map(|row| row.0.clone()))
     }
 

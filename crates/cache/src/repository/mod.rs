@@ -27,7 +27,7 @@ pub use self::replay::Replay;
 use self::row::{KeptPage, KeptRow, schema_of};
 
 use crate::shared::Invalidation;
-use crate::{Cache, CacheKind, CachePolicy, TenantCache};
+use crate::{Cache, CacheKind, CachePolicy, ConsistencyChecker, TenantCache};
 
 /// How many rows of one table end by themselves; where a transaction changes more, all of the table do.
 const MOST_ROWS: usize = 1_000;
@@ -243,6 +243,7 @@ impl CachedStore {
             lists: None,
             tag_of_rows: all_rows(table).into(),
             tag_of_lists: all_lists(table).into(),
+            checked: None,
             marker: PhantomData,
         })
     }
@@ -258,7 +259,14 @@ pub struct CachedAggregate<A> {
     lists: Option<CacheKind<KeptPage<A>>>,
     tag_of_rows: Arc<str>,
     tag_of_lists: Arc<str>,
+    checked: Option<Checked<A>>,
     marker: PhantomData<fn() -> A>,
+}
+
+/// By what a part of the reads is checked.
+struct Checked<A> {
+    checker: ConsistencyChecker,
+    is_same: fn(&KeptRow<A>, &KeptRow<A>) -> bool,
 }
 
 impl<A: Aggregate> CachedAggregate<A> {
@@ -287,6 +295,30 @@ impl<A: Aggregate> CachedAggregate<A> {
             }
         });
         self
+    }
+
+    /// Has a part of what [`find`](Repository::find) answers compared with the repository behind, in the
+    /// background, as the [policy](crate::CheckPolicy) of the checker says.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the checker is one of another cache.
+    pub fn with_checker(mut self, checker: &ConsistencyChecker) -> Result<Self>
+    where
+        A: PartialEq,
+    {
+        if !checker.cache().is_same(&self.store.cache) {
+            return Err(
+                Error::new(ErrorKind::InvalidSettings, "check cached aggregate")
+                    .with_subject(A::DESCRIPTOR.table())
+                    .with_detail("the checker looks at another cache than the one it is kept in"),
+            );
+        }
+        self.checked = Some(Checked {
+            checker: checker.clone(),
+            is_same: |one, other| one == other,
+        });
+        Ok(self)
     }
 
     /// Returns the repository of a tenant, with the cache in front.
@@ -385,7 +417,17 @@ impl<A> Clone for CachedAggregate<A> {
             lists: self.lists.clone(),
             tag_of_rows: Arc::clone(&self.tag_of_rows),
             tag_of_lists: Arc::clone(&self.tag_of_lists),
+            checked: self.checked.clone(),
             marker: PhantomData,
+        }
+    }
+}
+
+impl<A> Clone for Checked<A> {
+    fn clone(&self) -> Self {
+        Self {
+            checker: self.checker.clone(),
+            is_same: self.is_same,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
 use tenantry_store::{Aggregate, ColumnType, Cursor, OwnedRow, Page, Value};
 
 /// An aggregate as a value of a cache.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(super) struct KeptRow<A>(pub(super) A);
 
 /// Returns what tells rows of this form from those of another: it changes with the table, and with the

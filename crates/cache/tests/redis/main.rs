@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod acl;
+mod checks;
 mod clocks;
 mod coherence;
 mod events;

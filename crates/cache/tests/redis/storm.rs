@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tenantry_cache::{Cache, CacheKind, CachePolicy, Lookup, RedisSettings, TenantCache};
+use tenantry_cache::{
+    Cache, CacheKind, CachePolicy, CheckPolicy, ConsistencyChecker, Lookup, RedisSettings,
+    TenantCache,
+};
 use tenantry_core::TenantId;
 use tenantry_testkit::RedisServer;
 
@@ -30,7 +33,8 @@ struct World {
 }
 
 /// No read that begins after a write was acknowledged gives what was there before it: on the node that
-/// wrote, at once; on others, as soon as they have heard of it.
+/// wrote, at once; on others, as soon as they have heard of it. What a checker samples meanwhile is never
+/// older than a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_reads_what_was_over_when_it_began() {
     storm(Duration::from_secs(3), None).await;
@@ -60,7 +64,10 @@ async fn storm(length: Duration, quota: Option<u64>) {
     }
     let tenant = TenantId::generate();
     let over = Arc::new(AtomicBool::new(false));
-    let mut tasks = Vec::new();
+    let (mut tasks, mut checkers) = (Vec::new(), Vec::new());
+    let checks = CheckPolicy::default()
+        .with_fraction(0.1)
+        .with_most_per_second(200);
     for number in 0..NODES {
         // With one byte nothing has room, and each read asks the server.
         let builder = match number {
@@ -71,8 +78,10 @@ async fn storm(length: Duration, quota: Option<u64>) {
         let cache = builder.build().unwrap();
         let policy = CachePolicy::default().with_early_refresh(5.0);
         let kind: CacheKind<u64> = cache.kind("row", policy).unwrap();
+        let checker = cache.checker(checks.clone()).unwrap();
+        checkers.push(checker.clone());
         for task in 0..8 {
-            let (world, over) = (Arc::clone(&world), Arc::clone(&over));
+            let (world, over, checker) = (Arc::clone(&world), Arc::clone(&over), checker.clone());
             let (kind, tenant) = (kind.clone(), cache.tenant(tenant));
             tasks.push(tokio::spawn(async move {
                 let mut round = number * 100 + task;
@@ -81,7 +90,7 @@ async fn storm(length: Duration, quota: Option<u64>) {
                     let key = round % KEYS;
                     match task {
                         0 => write(&world, number, &tenant, &kind, key, round).await,
-                        _ => read(&world, number, &tenant, &kind, key).await,
+                        _ => read(&world, &checker, number, &tenant, &kind, key).await,
                     }
                 }
             }));
@@ -111,6 +120,10 @@ async fn storm(length: Duration, quota: Option<u64>) {
         // How many, the machine decides.
         None => assert!(loads < reads, "{loads} loads of {reads} reads"),
         Some(bytes) => is_counted(&server, tenant, bytes).await,
+    }
+    for found in checkers.iter().flat_map(ConsistencyChecker::report) {
+        assert!(found.looks > 0, "{found:?}");
+        assert_eq!(found.older_than_1s, 0, "{found:?}");
     }
 }
 
@@ -152,6 +165,7 @@ async fn write(
 
 async fn read(
     world: &Arc<World>,
+    checker: &ConsistencyChecker,
     node: usize,
     tenant: &TenantCache,
     kind: &CacheKind<u64>,
@@ -168,7 +182,9 @@ async fn read(
     };
     let text = key.to_string();
     let lookup = Lookup::new(&text).with_tags(&["all"]);
-    let read = tenant.get_or_load(kind, lookup, load).await;
+    let read = tenant.get_or_load(kind, lookup, load.clone()).await;
+    let again = move || (load.clone())();
+    checker.sample(tenant.tenant(), kind, lookup, again);
     let version = *read.unwrap().unwrap();
     assert!(version >= floor, "{key}: {version} is older than {floor}");
     world.reads.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![allow(clippy::disallowed_methods, reason = "what a parent orders its child")]
 
+mod checks;
 mod ends;
 mod reads;
 #[cfg(feature = "redis")]
@@ -86,6 +87,17 @@ impl Subject for Kept {
     fn specimens(&self, scope: &TenantScope) -> Arc<dyn Repository<Specimen>> {
         Arc::new(self.of(scope))
     }
+}
+
+/// Waits until something is so, for half a minute at most.
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    for _ in 0..3_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it never came to be so");
 }
 
 async fn store() -> TenantStore {

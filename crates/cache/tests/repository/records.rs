@@ -17,6 +17,8 @@ use tenantry_store::{
 use tenantry_testkit::{PostgresServer, RedisServer, TestDatabase};
 use uuid::Uuid;
 
+use crate::until;
+
 /// The table of the records, as an operator would look at it.
 #[derive(Debug, Clone, Aggregate)]
 #[aggregate(table = "cache_invalidations")]
@@ -71,16 +73,6 @@ impl Node {
         let records = self.store.tenant(tenant).repository::<Record>();
         records.count(Filter::all()).await.unwrap()
     }
-}
-
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
-    for _ in 0..3_000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never came to be so");
 }
 
 fn file(folder: &Path) -> SqliteSettings {
