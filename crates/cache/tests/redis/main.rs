@@ -2,6 +2,8 @@
 
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![allow(clippy::disallowed_methods, reason = "what a parent orders its child")]
+#![allow(clippy::print_stdout, reason = "scripts/prove keeps what is printed")]
 
 mod acl;
 mod checks;
@@ -10,6 +12,8 @@ mod coherence;
 mod events;
 mod faults;
 mod limits;
+#[cfg(unix)]
+mod processes;
 mod proxy;
 mod quota;
 mod sessions;
