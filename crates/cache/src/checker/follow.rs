@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use tenantry_core::{Result, TenantId};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::Verdict;
+use super::look::Checks;
 use super::suspects::MARKS;
-use super::{Checks, Verdict};
 use crate::{CacheKind, Lookup};
 
 /// How long to wait before it is looked again where nothing could be told.
