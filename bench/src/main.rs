@@ -15,6 +15,12 @@
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`guard`](suites::guard) | hand-written SQL through the guard | the same with the predicate by hand |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
+//! | [`hit`](suites::hit) | a value that is kept in this process | raw `moka`; `cached`; multi-tier-cache |
+//! | [`shared`](suites::shared) | a value that is kept in Redis; a load, and its store | `GET`, `SET` by hand; `cached`; multi-tier-cache |
+//! | [`flush`](suites::flush) | everything of a tenant with a million keys | the same of one with a single key |
+//! | [`limit`](suites::limit) | a decision in Redis; as many as are allowed, by 512 tasks of 8 nodes | an empty script |
+//! | [`lease`](suites::lease) | decisions in this process | limits in memory, `governor` |
+//! | [`repository`](suites::repository) | `find` of a row that is kept | `find` on SQLite |
 //!
 //! Plain peers have twin tables without row-level security: without a tenant for `read` and `work`,
 //! as a service without tenants would have them; with the tenant in the key for `list` and `bulk`,
@@ -32,27 +38,24 @@ mod model;
 mod network;
 mod process;
 mod report;
+mod server;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser as _;
 
-use database::Database;
 use error::Result;
-use network::Network;
 use options::{Options, Suite};
 use report::Report;
-use runner::Runner;
-use suites::Bench;
+use suites::{Bench, CacheBench};
 
 /// Counts the allocations of the whole process.
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
 fn main() -> ExitCode {
-    match start(&Options::parse()) {
+    match start(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "tenantry-bench: {}", error::chain(&*error));
@@ -61,43 +64,79 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(options: &Options) -> Result<()> {
+fn start(options: Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let database = Arc::new(runtime.block_on(Database::create(options.database.as_deref()))?);
-    let network = Arc::new(Network::start(&database.address())?);
-    let bench = Bench {
-        database,
-        runner: Runner::new(options.pace(), Arc::clone(&network)),
-        network,
-        rows: options.rows,
-        quick: options.quick,
-    };
-    let chosen = options.suites();
+    let out = options.out.clone();
     // Spawned, because the thread that blocks on a runtime is not one of its workers.
-    let report =
-        runtime.block_on(runtime.spawn(async move { measure(&bench, &chosen).await }))??;
-    report.write(&options.out)?;
+    let report = runtime.block_on(runtime.spawn(async move { measure(&options).await }))??;
+    report.write(&out)?;
     report.print(&mut io::stdout().lock())?;
     Ok(())
 }
 
-async fn measure(bench: &Bench, chosen: &[Suite]) -> Result<Report> {
+async fn measure(options: &Options) -> Result<Report> {
     let mut report = Report::default();
-    suites::delay(bench, &mut report).await?;
-    for suite in chosen {
+    let mut servers = Servers::default();
+    for suite in options.suites() {
         let _ = writeln!(io::stderr(), "tenantry-bench: {}", suite.name());
+        let (servers, report) = (&mut servers, &mut report);
         match suite {
-            Suite::Stream => suites::stream::run(bench, &mut report).await?,
-            Suite::Read => suites::read::run(bench, &mut report).await?,
-            Suite::Work => suites::work::run(bench, &mut report).await?,
-            Suite::List => suites::list::run(bench, &mut report).await?,
-            Suite::Bulk => suites::bulk::run(bench, &mut report).await?,
-            Suite::Guard => suites::guard::run(bench, &mut report).await?,
-            Suite::Scale => suites::scale::run(bench, &mut report).await?,
+            Suite::Stream => {
+                suites::stream::run(servers.store(options, report).await?, report).await?
+            }
+            Suite::Read => suites::read::run(servers.store(options, report).await?, report).await?,
+            Suite::Work => suites::work::run(servers.store(options, report).await?, report).await?,
+            Suite::List => suites::list::run(servers.store(options, report).await?, report).await?,
+            Suite::Bulk => suites::bulk::run(servers.store(options, report).await?, report).await?,
+            Suite::Guard => {
+                suites::guard::run(servers.store(options, report).await?, report).await?
+            }
+            Suite::Scale => {
+                suites::scale::run(servers.store(options, report).await?, report).await?
+            }
+            Suite::Hit => suites::hit::run(servers.cache(options).await?, report).await?,
+            Suite::Shared => suites::shared::run(servers.cache(options).await?, report).await?,
+            Suite::Flush => suites::flush::run(servers.cache(options).await?, report).await?,
+            Suite::Limit => suites::limit::run(servers.cache(options).await?, report).await?,
+            Suite::Lease => suites::lease::run(servers.cache(options).await?, report).await?,
+            Suite::Repository => {
+                suites::repository::run(servers.cache(options).await?, report).await?
+            }
         }
     }
     Ok(report)
+}
+
+/// The servers that the suites have needed up to now.
+#[derive(Debug, Default)]
+struct Servers {
+    postgres: Option<Bench>,
+    redis: Option<CacheBench>,
+}
+
+impl Servers {
+    async fn store(&mut self, options: &Options, report: &mut Report) -> Result<&Bench> {
+        let bench = match self.postgres.take() {
+            Some(bench) => bench,
+            None => {
+                let bench = Bench::open(options).await?;
+                suites::delay(&bench, report).await?;
+                bench
+            }
+        };
+        Ok(self.postgres.insert(bench))
+    }
+
+    async fn cache(&mut self, options: &Options) -> Result<&CacheBench> {
+        // The suites of the store are over; a server that idles still has things to do.
+        self.postgres = None;
+        let bench = match self.redis.take() {
+            Some(bench) => bench,
+            None => CacheBench::open(options).await?,
+        };
+        Ok(self.redis.insert(bench))
+    }
 }

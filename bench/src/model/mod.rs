@@ -1,6 +1,7 @@
-//! The row that every side reads and writes: eight columns.
+//! What every side reads and writes: a row of eight columns, and a value for the caches.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use tenantry_core::TenantId;
 use tenantry_store::{Aggregate, Version};
 use uuid::Uuid;
@@ -71,6 +72,30 @@ impl Order {
                 .is_multiple_of(3)
                 .then(|| "deliver to the back door".to_owned()),
             version: Version::NEW,
+        }
+    }
+}
+
+/// What the caches keep: a hundred bytes, about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) email: String,
+    pub(crate) roles: Vec<String>,
+    pub(crate) orders: u32,
+    pub(crate) limit_cents: i64,
+}
+
+impl Profile {
+    pub(crate) fn numbered(number: usize) -> Self {
+        Self {
+            name: format!("Customer {number:06}"),
+            email: format!("customer.{number:06}@example.com"),
+            roles: ["buyer", "approver", "administrator"]
+                .map(str::to_owned)
+                .into(),
+            orders: u32::try_from(number % 1_000).unwrap_or(0),
+            limit_cents: 1_000_000,
         }
     }
 }

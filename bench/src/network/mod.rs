@@ -22,9 +22,12 @@ pub(crate) enum Link {
     Loopback,
     /// A millisecond more for each answer.
     Delayed,
+    /// None: all is in this process.
+    Process,
 }
 
 impl Link {
+    /// Those to a server.
     pub(crate) const ALL: [Self; 2] = [Self::Loopback, Self::Delayed];
 }
 
@@ -33,6 +36,7 @@ impl fmt::Display for Link {
         f.write_str(match self {
             Self::Loopback => "loopback",
             Self::Delayed => "1ms",
+            Self::Process => "process",
         })
     }
 }

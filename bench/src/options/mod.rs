@@ -15,7 +15,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", default_value = "target/bench/ratios.csv")]
     pub(crate) out: PathBuf,
 
-    /// URL of a superuser on the server to use; without it, one that flushes to disk is started
+    /// URL of a superuser on the PostgreSQL to use; without it, one that flushes to disk is started
     #[arg(
         long,
         value_name = "URL",
@@ -52,6 +52,12 @@ pub(crate) enum Suite {
     Bulk,
     Guard,
     Scale,
+    Hit,
+    Shared,
+    Flush,
+    Limit,
+    Lease,
+    Repository,
 }
 
 impl Options {
@@ -97,6 +103,12 @@ impl Suite {
             Self::Bulk => "bulk",
             Self::Guard => "guard",
             Self::Scale => "scale",
+            Self::Hit => "hit",
+            Self::Shared => "shared",
+            Self::Flush => "flush",
+            Self::Limit => "limit",
+            Self::Lease => "lease",
+            Self::Repository => "repository",
         }
     }
 }

@@ -24,6 +24,35 @@ pub(crate) enum Target {
     Times(f64),
     /// This figure, whatever the peer's.
     Figure(f64),
+    /// No less than so much of the peer's.
+    TimesAtLeast(f64),
+    /// No less than this figure.
+    FigureAtLeast(f64),
+    /// Neither more nor less than the peer's.
+    Same,
+}
+
+/// What latencies are told in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unit {
+    Micros,
+    Nanos,
+}
+
+impl Unit {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Micros => "us",
+            Self::Nanos => "ns",
+        }
+    }
+
+    fn of_micros(self, micros: f64) -> f64 {
+        match self {
+            Self::Micros => micros,
+            Self::Nanos => micros * 1e3,
+        }
+    }
 }
 
 /// One figure of ours beside the peer's.
@@ -66,6 +95,9 @@ impl Ratio {
             Target::None => return "",
             Target::Times(most) => self.ratio <= most,
             Target::Figure(most) => self.ours <= most,
+            Target::TimesAtLeast(least) => self.ratio >= least,
+            Target::FigureAtLeast(least) => self.ours >= least,
+            Target::Same => self.ours.total_cmp(&self.peer).is_eq(),
         };
         if reached { "yes" } else { "no" }
     }
@@ -92,6 +124,9 @@ impl fmt::Display for Target {
             Self::None => Ok(()),
             Self::Times(most) => write!(f, "ratio<={most:.2}"),
             Self::Figure(most) => write!(f, "ours<={most}"),
+            Self::TimesAtLeast(least) => write!(f, "ratio>={least:.2}"),
+            Self::FigureAtLeast(least) => write!(f, "ours>={least}"),
+            Self::Same => f.write_str("ours=peer"),
         }
     }
 }
@@ -109,14 +144,26 @@ impl Report {
         measurements: &[Measurement],
         targets: &[Target],
     ) {
+        self.add_latencies_in(Unit::Micros, suite, link, measurements, targets);
+    }
+
+    /// Takes down latencies in another unit.
+    pub(crate) fn add_latencies_in(
+        &mut self,
+        unit: Unit,
+        suite: &str,
+        link: Link,
+        measurements: &[Measurement],
+        targets: &[Target],
+    ) {
         let Some((ours, peers)) = measurements.split_first() else {
             return;
         };
         for (peer, target) in peers.iter().zip(targets) {
             self.add(Ratio {
-                name: format!("{suite}/{}/{link}/p50-us", peer.side),
-                ours: ours.micros(50),
-                peer: peer.micros(50),
+                name: format!("{suite}/{}/{link}/p50-{}", peer.side, unit.name()),
+                ours: unit.of_micros(ours.micros(50)),
+                peer: unit.of_micros(peer.micros(50)),
                 ratio: ours.ratio_to(peer),
                 target: *target,
             });
@@ -135,7 +182,8 @@ impl Report {
         }
     }
 
-    /// Takes down how many operations a second each side did in each round.
+    /// Takes down how many operations a second each side did in each round; the targets are those
+    /// of the first peers.
     pub(crate) fn add_throughput(
         &mut self,
         suite: &str,
@@ -143,7 +191,9 @@ impl Report {
         sides: &[&'static str],
         rates: &[Vec<f64>],
         tasks: usize,
+        targets: &[Target],
     ) {
+        let mut targets = targets.iter();
         let (Some(ours), Some(peers)) = (rates.first(), rates.get(1..)) else {
             return;
         };
@@ -153,19 +203,24 @@ impl Report {
                 ours: median(ours.iter().copied()),
                 peer: median(peer.iter().copied()),
                 ratio: median(ours.iter().zip(peer).map(|(ours, peer)| ours / peer)),
-                target: Target::None,
+                target: targets.next().copied().unwrap_or(Target::None),
             });
         }
     }
 
-    /// Takes down the round trips of one operation of each side.
-    pub(crate) fn add_round_trips(&mut self, suite: &str, counts: &[(&'static str, RoundTrips)]) {
+    /// Takes down the round trips of one operation of each side, with one target for all.
+    pub(crate) fn add_round_trips(
+        &mut self,
+        suite: &str,
+        counts: &[(&'static str, RoundTrips)],
+        target: Target,
+    ) {
         let Some(((_, ours), peers)) = counts.split_first() else {
             return;
         };
         for (peer, count) in peers {
             let name = format!("{suite}/{peer}/round-trips");
-            self.add(Ratio::of(name, ours.waited, count.waited, Target::None));
+            self.add(Ratio::of(name, ours.waited, count.waited, target));
         }
         for (side, count) in counts {
             let of_side = |detail: &&mut Detail| detail.name == suite && detail.side == *side;
@@ -194,7 +249,7 @@ impl Report {
             let trip = |count: Option<f64>| count.map(|count| format!("{count:.2}"));
             writeln!(
                 details,
-                "{},{},{},{},{:.1},{:.1},{},{},{:.1}",
+                "{},{},{},{},{:.3},{:.3},{},{},{:.2}",
                 detail.name,
                 detail.side,
                 detail.link,
@@ -240,5 +295,11 @@ mod tests {
         assert_eq!(ok(Target::Times(1.4)), "no");
         assert_eq!(ok(Target::Figure(30.0)), "yes");
         assert_eq!(ok(Target::Figure(16.0)), "no");
+        assert_eq!(ok(Target::TimesAtLeast(1.5)), "yes");
+        assert_eq!(ok(Target::TimesAtLeast(1.6)), "no");
+        assert_eq!(ok(Target::FigureAtLeast(30.0)), "yes");
+        assert_eq!(ok(Target::FigureAtLeast(31.0)), "no");
+        assert_eq!(ok(Target::Same), "no");
+        assert_eq!(Ratio::of("x", 7.0, 7.0, Target::Same).ok(), "yes");
     }
 }

@@ -20,10 +20,14 @@ pub(crate) trait Operation: Send + Sync + 'static {
     /// What an operation needs, made outside the measured time.
     type Input: Send;
 
+    /// How often it is done by one [`run`](Self::run): more than once where one is too short for
+    /// a clock. All figures are of one.
+    const TIMES: u32 = 1;
+
     /// Makes what the operation with this number needs.
     fn prepare(&self, turn: usize) -> Self::Input;
 
-    /// Does it once.
+    /// Does it, as often as it says.
     fn run(&self, input: Self::Input) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -61,6 +65,7 @@ pub(crate) struct Pace {
 #[derive(Debug)]
 pub(crate) struct Measurement {
     pub(crate) side: &'static str,
+    operations: usize,
     latencies: Vec<Duration>,
     /// In seconds, for each round.
     medians: Vec<f64>,
@@ -124,11 +129,14 @@ impl Runner {
     }
 
     /// Counts the round trips of an operation; the side must go by the proxy.
+    ///
+    /// Something else of the same side, such as a heartbeat, may fall into a few of them: it is the
+    /// middle that is told.
     pub(crate) async fn round_trips(&self, side: &Side) -> Result<RoundTrips> {
         const OPERATIONS: u32 = 20;
         // Long enough for what is left behind, such as a roll-back, to be answered.
         const QUIET: Duration = Duration::from_millis(20);
-        let (mut waited, mut behind) = (0, 0);
+        let (mut waited, mut behind) = (Vec::new(), Vec::new());
         side.turns.block(3).await?;
         for _ in 0..OPERATIONS {
             tokio::time::sleep(QUIET).await;
@@ -136,13 +144,12 @@ impl Runner {
             side.turns.block(1).await?;
             let answered = self.network.round_trips();
             tokio::time::sleep(QUIET).await;
-            waited += answered - before;
-            behind += self.network.round_trips() - answered;
+            waited.push((answered - before) as f64);
+            behind.push((self.network.round_trips() - answered) as f64);
         }
-        let each = |count: u64| count as f64 / f64::from(OPERATIONS);
         Ok(RoundTrips {
-            waited: each(waited),
-            behind: each(behind),
+            waited: median(waited),
+            behind: median(behind),
         })
     }
 
@@ -175,30 +182,30 @@ fn order(round: usize, sides: usize) -> Box<dyn Iterator<Item = usize> + Send> {
 }
 
 async fn throughput(side: &Side, tasks: usize, window: Duration) -> Result<f64> {
-    let mut running: JoinSet<Result<u32>> = JoinSet::new();
+    let mut running: JoinSet<Result<usize>> = JoinSet::new();
     let started = Instant::now();
     for _ in 0..tasks {
         let turns = Arc::clone(&side.turns);
         running.spawn(async move {
-            let mut done = 0_u32;
+            let mut done = 0;
             while started.elapsed() < window {
-                turns.block(1).await?;
-                done += 1;
+                done += turns.block(1).await?.operations;
             }
             Ok(done)
         });
     }
-    let mut done = 0.0;
+    let mut done = 0;
     while let Some(finished) = running.join_next().await {
-        done += f64::from(finished??);
+        done += finished??;
     }
-    Ok(done / started.elapsed().as_secs_f64())
+    Ok(done as f64 / started.elapsed().as_secs_f64())
 }
 
 impl Measurement {
     const fn of(side: &'static str) -> Self {
         Self {
             side,
+            operations: 0,
             latencies: Vec::new(),
             medians: Vec::new(),
             allocations: Vec::new(),
@@ -209,12 +216,13 @@ impl Measurement {
         self.medians
             .push(percentile(&block.latencies, 50).as_secs_f64());
         self.allocations
-            .push(block.allocations as f64 / block.latencies.len().max(1) as f64);
+            .push(block.allocations as f64 / block.operations.max(1) as f64);
+        self.operations += block.operations;
         self.latencies.extend(block.latencies);
     }
 
-    pub(crate) fn operations(&self) -> usize {
-        self.latencies.len()
+    pub(crate) const fn operations(&self) -> usize {
+        self.operations
     }
 
     /// Returns a percentile of all latencies, in microseconds.
@@ -236,11 +244,23 @@ impl Measurement {
                 .map(|(ours, theirs)| ours / theirs),
         )
     }
+
+    /// Returns by how many microseconds the medians of each round differ, in the middle of all rounds.
+    pub(crate) fn micros_more_than(&self, peer: &Self) -> f64 {
+        median(
+            self.medians
+                .iter()
+                .zip(&peer.medians)
+                .map(|(ours, theirs)| (ours - theirs) * 1e6),
+        )
+    }
 }
 
 /// What one side did in its turn of one round.
 struct Block {
+    /// Of one operation each, though a run may have done more.
     latencies: Vec<Duration>,
+    operations: usize,
     /// All that the process allocated meanwhile: what a side does behind the caller is its own.
     allocations: usize,
 }
@@ -268,9 +288,11 @@ impl<O: Operation> Turns for Numbered<O> {
         for input in inputs {
             let started = Instant::now();
             self.operation.run(input).await?;
-            latencies.push(started.elapsed());
+            latencies.push(started.elapsed() / O::TIMES);
         }
+        let times = usize::try_from(O::TIMES)?;
         Ok(Block {
+            operations: latencies.len() * times,
             latencies,
             allocations: process::allocations() - allocated,
         })

@@ -1,10 +1,16 @@
 //! What is compared with what.
 
 pub(crate) mod bulk;
+pub(crate) mod flush;
 pub(crate) mod guard;
+pub(crate) mod hit;
+pub(crate) mod lease;
+pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod read;
+pub(crate) mod repository;
 pub(crate) mod scale;
+pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod work;
 
@@ -19,10 +25,12 @@ use tenantry_store::{PostgresSettings, TenantStore};
 use crate::database::{Database, Fixture};
 use crate::error::Result;
 use crate::network::{Link, Network};
+use crate::options::Options;
 use crate::report::{Report, Target};
-use crate::runner::{Operation, Runner, Side};
+use crate::runner::{Measurement, Operation, Runner, Side};
+use crate::server::CacheServer;
 
-/// What every suite needs.
+/// What every suite of the store needs.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) database: Arc<Database>,
@@ -30,6 +38,14 @@ pub(crate) struct Bench {
     pub(crate) runner: Runner,
     /// Rows in each table of the suite `scale`.
     pub(crate) rows: u32,
+    pub(crate) quick: bool,
+}
+
+/// What every suite of the cache and the limiter needs.
+#[derive(Debug)]
+pub(crate) struct CacheBench {
+    pub(crate) server: CacheServer,
+    pub(crate) runner: Runner,
     pub(crate) quick: bool,
 }
 
@@ -48,6 +64,18 @@ const CONNECTIONS: u32 = 10;
 const TASKS: usize = 8;
 
 impl Bench {
+    pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let database = Arc::new(Database::create(options.database.as_deref()).await?);
+        let network = Arc::new(Network::start(&database.address())?);
+        Ok(Self {
+            database,
+            runner: Runner::new(options.pace(), Arc::clone(&network)),
+            network,
+            rows: options.rows,
+            quick: options.quick,
+        })
+    }
+
     /// Opens a store of ours on the schema of a fixture.
     async fn store(&self, link: Link, fixture: &Fixture) -> Result<TenantStore> {
         let url = self.network.url(link, self.database.app_url())?;
@@ -90,15 +118,49 @@ impl Bench {
         report.add_latencies(suite, link, &measurements, targets);
         let names: Vec<_> = sides.iter().map(|side| side.name).collect();
         let rates = self.runner.throughput(sides, TASKS).await?;
-        report.add_throughput(suite, link, &names, &rates, TASKS);
+        report.add_throughput(suite, link, &names, &rates, TASKS, &[]);
         if link == Link::Delayed {
             let mut counts = Vec::new();
             for side in sides {
                 counts.push((side.name, self.runner.round_trips(side).await?));
             }
-            report.add_round_trips(suite, &counts);
+            report.add_round_trips(suite, &counts, Target::None);
         }
         Ok(())
+    }
+}
+
+impl CacheBench {
+    pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let server = CacheServer::start().await?;
+        Ok(Self {
+            runner: Runner::new(options.pace(), Arc::clone(server.network())),
+            server,
+            quick: options.quick,
+        })
+    }
+
+    /// Compares the first side with the others by latency, and on the long way by round trips, of
+    /// which ours is to have so many.
+    async fn compare(
+        &self,
+        report: &mut Report,
+        suite: &str,
+        link: Link,
+        sides: &[Side],
+        targets: &[Target],
+        round_trips: Target,
+    ) -> Result<Vec<Measurement>> {
+        let measurements = self.runner.latencies(sides).await?;
+        report.add_latencies(suite, link, &measurements, targets);
+        if link == Link::Delayed {
+            let mut counts = Vec::new();
+            for side in sides {
+                counts.push((side.name, self.runner.round_trips(side).await?));
+            }
+            report.add_round_trips(suite, &counts, round_trips);
+        }
+        Ok(measurements)
     }
 }
 
