@@ -17,8 +17,8 @@ local function parse(text)
   return { at = tonumber(at), cost = tonumber(amount), sum = tonumber(sum) }
 end
 
-local function write(key, use)
-  redis.call('RPUSH', key, string.format('%.0f %.0f %.0f', use.at, use.cost, use.sum))
+local function text_of(use)
+  return string.format('%.0f %.0f %.0f', use.at, use.cost, use.sum)
 end
 
 local function use_at(key, index)
@@ -29,19 +29,19 @@ end
 local function merge(key, at, used)
   redis.call('DEL', key)
   local use = { at = at, cost = used, sum = used }
-  write(key, use)
+  redis.call('RPUSH', key, text_of(use))
   return use, use
 end
 
 local limits, passes = {}, true
 for index, key in ipairs(KEYS) do
   local most, window = tonumber(ARGV[2 + 2 * index]), tonumber(ARGV[3 + 2 * index])
-  local newest = use_at(key, -1)
+  local newest = use_at(key, '-1')
   local now = clock
-  local oldest = newest and use_at(key, 0)
+  local oldest = newest and use_at(key, '0')
   while oldest and oldest.at + window <= now do
     redis.call('LPOP', key)
-    oldest = use_at(key, 0)
+    oldest = use_at(key, '0')
   end
   if not oldest then
     newest = nil
@@ -62,7 +62,12 @@ for index, key in ipairs(KEYS) do
     -- Until the sum of those that are over by then is enough.
     if newest then
       local enough = oldest.sum - oldest.cost + used + cost - most
-      local first, last = 0, redis.call('LLEN', key) - 1
+      local first, last = 0, 0
+      -- The oldest is, most often.
+      if oldest.sum < enough then
+        last = redis.call('LLEN', key) - 1
+        first = math.min(1, last)
+      end
       while first < last do
         local middle = math.floor((first + last) / 2)
         if use_at(key, middle).sum >= enough then
@@ -71,7 +76,8 @@ for index, key in ipairs(KEYS) do
           first = middle + 1
         end
       end
-      limit.wait = math.max(use_at(key, first).at + window - now, 0)
+      local last_of_them = first == 0 and oldest or use_at(key, first)
+      limit.wait = math.max(last_of_them.at + window - now, 0)
     end
   end
   limits[index] = limit
@@ -88,12 +94,12 @@ for _, limit in ipairs(limits) do
     end
     local sum = newest and newest.sum or 0
     if newest and newest.at >= at then
-      redis.call('RPOP', key)
       newest = { at = newest.at, cost = newest.cost + cost, sum = sum + cost }
+      redis.call('LSET', key, '-1', text_of(newest))
     else
       newest = { at = at, cost = cost, sum = sum + cost }
+      redis.call('RPUSH', key, text_of(newest))
     end
-    write(key, newest)
     limit.remaining = limit.remaining - cost
   elseif mode == -1 then
     -- The oldest: what is left counts for no less long than the uses that there were.
@@ -103,18 +109,18 @@ for _, limit in ipairs(limits) do
       local part = math.min(left, oldest.cost)
       left = left - part
       if oldest.cost > part then
-        local rest = string.format('%.0f %.0f %.0f', oldest.at, oldest.cost - part, oldest.sum)
-        redis.call('LPUSH', key, rest)
+        local rest = { at = oldest.at, cost = oldest.cost - part, sum = oldest.sum }
+        redis.call('LPUSH', key, text_of(rest))
         oldest = nil
       else
-        oldest = use_at(key, 0)
+        oldest = use_at(key, '0')
       end
     end
-    newest = use_at(key, -1)
+    newest = use_at(key, '-1')
   end
   local reset = newest and math.max(newest.at + limit.window - limit.now, 0) or 0
   if newest then
-    redis.call('PEXPIRE', key, math.ceil(reset / 1000) + 1)
+    redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(reset / 1000) + 1))
   end
   answer[#answer + 1] = limit.remaining
   answer[#answer + 1] = limit.wait
