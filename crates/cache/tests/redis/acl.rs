@@ -165,7 +165,7 @@ const FOREIGN: &[&str] = &[
     "lindex other:k 0",
     "llen other:k",
     "lpop other:k",
-    "rpop other:k",
+    "lset other:k 0 v",
     "lpush other:k v",
     "rpush other:k v",
     "del one:k other:k",

@@ -16,7 +16,10 @@ use super::until;
 /// How long a token lives.
 const LIFE: Duration = Duration::from_secs(2);
 
-/// Whoever gives the tokens: the server takes the newest alone.
+/// How many of the newest tokens the server takes.
+const TAKEN: usize = 4;
+
+/// Whoever gives the tokens: the server takes the newest of them alone.
 #[derive(Debug)]
 struct Identity {
     server: RedisServer,
@@ -62,12 +65,17 @@ impl RedisTokens for Identity {
             return Err(Error::new(ErrorKind::Throttled, "ask for token"));
         }
         let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
-        let token = format!("hunter2 {number}");
-        let shown = format!(">{token}");
-        let user = [
-            "acl", "setuser", "identity", "reset", "on", "~*", "&*", "+@all", &shown,
+        let token = |number: usize| format!("hunter2 {number}");
+        // Two ask, so that those before are some that have not run out yet.
+        let shown: Vec<_> = (number.saturating_sub(TAKEN - 1)..=number)
+            .map(|number| format!(">{}", token(number)))
+            .collect();
+        let mut user = vec![
+            "acl", "setuser", "identity", "reset", "on", "~*", "&*", "+@all",
         ];
+        user.extend(shown.iter().map(String::as_str));
         self.server.execute(&user).await.unwrap();
+        let token = token(number);
         let expires_at = SystemClock.now() + LIFE;
         Ok(RedisToken::new(Secret::new(token), expires_at))
     }
