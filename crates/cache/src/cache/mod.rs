@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -571,9 +572,12 @@ impl TenantCache {
         // Those that others are loading.
         drop(parts);
         let ended = async {
-            for (place, flight) in missing.into_iter().zip(flights) {
-                let is_taken = is_sure || flight.id() >= arrived;
-                let value = match flight.end().await {
+            let taken = flights.iter().map(|it| is_sure || it.id() >= arrived);
+            let taken: Vec<_> = taken.collect();
+            // All at once: they wait for each other.
+            let ends = join_all(flights.into_iter().map(Flight::end)).await;
+            for ((place, outcome), is_taken) in missing.into_iter().zip(ends).zip(taken) {
+                let value = match outcome {
                     Ok(_) if !is_taken => {
                         self.loaded(kind, lookups[place], batch.part(place)).await
                     }
@@ -716,21 +720,21 @@ impl TenantCache {
                 tenant.id = %self.tenant.id,
                 tenantry.outcome = tracing::field::Empty,
             );
-            let loading = async move {
+            let course = async move {
                 // Whoever begins one returns with it.
                 let load = load.ok_or_else(|| Failure::new(panicked()))?;
-                let landing = Landing {
-                    inner: &inner,
-                    ticket,
-                };
-                let outcome = inner.get(&kind, &landing.ticket, refresh, load).await;
+                let landing = Landing { inner, ticket };
+                let outcome = landing.get(kind, refresh, load).await;
                 let told = outcome.as_ref().map_or_else(Failure::kind, |_| "ok");
                 Span::current().record("tenantry.outcome", told);
                 outcome
             };
+            // A value of the shared level may panic when it is read.
+            let course = AssertUnwindSafe(course).catch_unwind();
+            let course = course.map(|end| end.unwrap_or_else(|_| Err(Failure::new(panicked()))));
             match span.is_disabled() {
-                true => tokio::spawn(loading),
-                false => tokio::spawn(loading.instrument(span)),
+                true => course.boxed(),
+                false => course.instrument(span).boxed(),
             }
         })
     }
@@ -748,20 +752,20 @@ impl Drop for EndAgain<'_> {
     }
 }
 
-impl Inner {
-    /// Gets a value from the shared level or by a load, and keeps it.
+impl Landing {
+    /// Gets a value from the shared level, or by a load in a task of its own, and keeps it.
     async fn get<T>(
-        &self,
-        kind: &CacheKind<T>,
-        ticket: &Ticket,
+        self,
+        kind: CacheKind<T>,
         refresh: Option<Duration>,
         load: impl Load<T>,
     ) -> Result<Value, Failure>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
+        let Self { inner, ticket } = &self;
         let mut turn = None;
-        if let Some(far) = &self.far {
+        if let Some(far) = &inner.far {
             let slot = far::slot(ticket, kind.schema);
             let waits = load.waits();
             match far.look::<T>(&slot, &kind.policy, refresh, waits).await {
@@ -773,14 +777,32 @@ impl Inner {
                 }) => {
                     kind.counters.count(Counted::SharedHit);
                     let value: Value = value.map(|value| Arc::new(value) as Arc<_>);
-                    let now = self.clock.monotonic();
-                    self.near.store(ticket, value.clone(), weight, times, now);
+                    let now = inner.clock.monotonic();
+                    inner.near.store(ticket, value.clone(), weight, times, now);
                     return Ok(value);
                 }
                 far::Found::Nothing(fence) => turn = Some(Turn::new(far, slot, fence)),
                 far::Found::Down => {}
             }
         }
+        let loading = async move { self.inner.load(&kind, &self.ticket, turn, load).await };
+        let ended = tokio::spawn(loading.in_current_span()).await;
+        ended.unwrap_or_else(|error| Err(Failure::lost(&error)))
+    }
+}
+
+impl Inner {
+    /// Loads a value, and keeps it.
+    async fn load<T>(
+        &self,
+        kind: &CacheKind<T>,
+        ticket: &Ticket,
+        turn: Option<Turn>,
+        load: impl Load<T>,
+    ) -> Result<Value, Failure>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
         let begun = self.clock.monotonic();
         let load = AssertUnwindSafe(load.load());
         let outcome = load
@@ -927,12 +949,12 @@ fn downcast<T: Send + Sync + 'static>(value: Value) -> Option<Arc<T>> {
 }
 
 /// Says that a load has ended, also where its runtime ends.
-struct Landing<'l> {
-    inner: &'l Inner,
+struct Landing {
+    inner: Arc<Inner>,
     ticket: Ticket,
 }
 
-impl Drop for Landing<'_> {
+impl Drop for Landing {
     fn drop(&mut self) {
         self.inner.near.landed(&self.ticket);
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use moka::sync::Cache as Entries;
 use parking_lot::Mutex;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::runtime::Handle;
 
 use super::Failure;
 use super::fence::{Epoch, Fence, Tenant};
@@ -47,22 +47,52 @@ pub(super) struct Times {
     pub(super) stale_until: Duration,
 }
 
-/// A load that is under way, for all who wait for it.
-#[derive(Clone)]
+/// How a load goes on, and what it comes to.
+pub(super) type Course = BoxFuture<'static, Result<Value, Failure>>;
+
+/// A load that is under way, for one of those who wait for it.
+///
+/// Whoever waits brings it on; who goes away before its end leaves that to a task.
 pub(super) struct Flight {
     id: u64,
+    course: Shared<Course>,
+    has_ended: bool,
+}
+
+/// The same for all of them, for as long as one waits or a task brings it on.
+struct Known {
+    id: u64,
     fence: Fence,
-    end: Shared<BoxFuture<'static, Result<Value, Failure>>>,
-    task: AbortHandle,
+    course: WeakShared<Course>,
 }
 
 impl Flight {
+    fn new(id: u64, course: Shared<Course>) -> Self {
+        Self {
+            id,
+            course,
+            has_ended: false,
+        }
+    }
+
     pub(super) const fn id(&self) -> u64 {
         self.id
     }
 
-    pub(super) async fn end(self) -> Result<Value, Failure> {
-        self.end.await
+    pub(super) async fn end(mut self) -> Result<Value, Failure> {
+        let outcome = (&mut self.course).await;
+        self.has_ended = true;
+        outcome
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.has_ended
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(self.course.clone().map(drop));
+        }
     }
 }
 
@@ -93,7 +123,7 @@ pub(super) struct Near {
     /// Before which time nothing can have been missed of what others have invalidated; in nanoseconds.
     sure_until: AtomicU64,
     entries: Entries<Key, Arc<Entry>, RandomState>,
-    flights: Box<[Mutex<HashMap<Key, Flight, RandomState>>]>,
+    flights: Box<[Mutex<HashMap<Key, Known, RandomState>>]>,
     hasher: RandomState,
     epoch: Epoch,
     ids: AtomicU64,
@@ -186,16 +216,15 @@ impl Near {
         tenant: &Arc<Tenant>,
         key: Key,
         tags: &[&str],
-        start: impl FnOnce(Ticket) -> JoinHandle<Result<Value, Failure>>,
+        start: impl FnOnce(Ticket) -> Course,
     ) -> Flight {
         let mut flights = self.shard(&key).lock();
-        if let Some(flight) = flights.get(&key)
-            && flight.fence.holds(tenant, &self.epoch)
-            && flight.fence.tells_of(tags)
-            // One whose runtime has ended tells nobody.
-            && !flight.task.is_finished()
+        if let Some(known) = flights.get(&key)
+            && known.fence.holds(tenant, &self.epoch)
+            && known.fence.tells_of(tags)
+            && let Some(course) = known.course.upgrade()
         {
-            return flight.clone();
+            return Flight::new(known.id, course);
         }
         let ticket = Ticket {
             id: self.ids.fetch_add(1, Ordering::AcqRel),
@@ -204,18 +233,13 @@ impl Near {
             fence: Fence::new(tenant, &self.epoch, tags),
         };
         let (id, fence) = (ticket.id, ticket.fence.clone());
-        let task = start(ticket);
-        let flight = Flight {
-            id,
-            fence,
-            task: task.abort_handle(),
-            end: task
-                .map(|ended| ended.unwrap_or_else(|error| Err(Failure::lost(&error))))
-                .boxed()
-                .shared(),
-        };
-        flights.insert(key, flight.clone());
-        flight
+        let course = start(ticket).shared();
+        // One that has not been waited for has not ended.
+        if let Some(weak) = course.downgrade() {
+            let course = weak;
+            flights.insert(key, Known { id, fence, course });
+        }
+        Flight::new(id, course)
     }
 
     /// Keeps what a load gave, unless something of it was invalidated since it began.
@@ -323,7 +347,7 @@ impl Near {
         (self.entries.entry_count(), self.entries.weighted_size())
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Flight, RandomState>> {
+    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Known, RandomState>> {
         let hash = std::hash::BuildHasher::hash_one(&self.hasher, key);
         // Other bits than those that choose the place in the part.
         let index = usize::try_from(hash >> 56).unwrap_or_default() % SHARDS;
