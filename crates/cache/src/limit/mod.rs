@@ -38,7 +38,8 @@ const STACKED: usize = 4;
 /// - admits no more than the limit within any span of time as long as the window, and for limits up
 ///   to 1,000 no less; above, it may count what is older than the window by a sixtieth of it. What admits
 ///   more or less than that says by how much, as [`LeasedLimits`] does;
-/// - goes by the limit and window that a call brings, which may differ from those of the last;
+/// - goes by the limit that a call brings, which may differ from that of the last; the window under a name
+///   is one;
 /// - keeps the counts of tenants apart, whatever rules and subjects are called.
 #[async_trait]
 pub trait RateLimits: Send + Sync + std::fmt::Debug {
@@ -198,25 +199,41 @@ impl TenantLimiter {
         match self.limits.peek(self.tenant, limits).await {
             Ok(seen) => Ok(seen),
             Err(error) => {
-                let refuses = |limit: &Limit<'_>| limit.rule().on_failure() == OnFailure::Refuse;
-                Ok(Decision::uncounted(!limits.iter().any(refuses), error))
+                let is_admitted = match self.shares_of(limits, 1) {
+                    None => false,
+                    Some(shares) => {
+                        let shares: Vec<_> =
+                            shares.iter().map(|(rule, it)| rule.limit(it)).collect();
+                        let seen = self.shares.peek(self.tenant, &shares).await;
+                        seen.is_ok_and(|seen| seen.is_admitted())
+                    }
+                };
+                Ok(Decision::uncounted(is_admitted, error))
             }
         }
     }
 
-    /// Says whether a cost passes where nothing can be counted for all processes: each rule has to admit it.
-    async fn take_share(&self, limits: &[Limit<'_>], cost: u64) -> bool {
+    /// Returns by which limits this process counts alone; nothing where a rule admits nothing then.
+    fn shares_of<'l>(&self, limits: &[Limit<'l>], cost: u64) -> Option<Vec<(Rule, &'l str)>> {
         let mut shares = Vec::new();
         for limit in limits {
             match limit.rule().on_failure() {
                 OnFailure::Admit => {}
-                OnFailure::Refuse => return false,
+                OnFailure::Refuse => return None,
                 OnFailure::Share(processes) => match limit.rule().share(processes) {
                     Some(share) if share.most() >= cost => shares.push((share, limit.subject())),
-                    _ => return false,
+                    _ => return None,
                 },
             }
         }
+        Some(shares)
+    }
+
+    /// Says whether a cost passes where nothing can be counted for all processes: each rule has to admit it.
+    async fn take_share(&self, limits: &[Limit<'_>], cost: u64) -> bool {
+        let Some(shares) = self.shares_of(limits, cost) else {
+            return false;
+        };
         let shares: Vec<_> = shares
             .iter()
             .map(|(rule, subject)| rule.limit(subject))

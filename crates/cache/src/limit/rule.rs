@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// So much within any span of time as long as the window.
 ///
 /// A rule is a value: one with another limit under the same name goes on from the same count, at
-/// once.
+/// once. One with another window has another name: what is older than the shorter window is forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     name: Arc<str>,

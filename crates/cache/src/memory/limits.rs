@@ -110,6 +110,9 @@ impl MemoryLimits {
             new = shard.unknown(tenant, limits);
         }
         if self.is_full(new) {
+            self.forget_elsewhere(now);
+        }
+        if self.is_full(new) {
             return Err(
                 Error::new(ErrorKind::Unavailable, "count subject").with_detail(
                     "too many subjects are counted at a time: name fewer, or allow more by \
@@ -131,6 +134,17 @@ impl MemoryLimits {
         shard.subjects += new;
         self.subjects.fetch_add(new, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes away what is over in other parts; one that is in use is left to whoever uses it.
+    fn forget_elsewhere(&self, now: Duration) {
+        for shard in &self.shards {
+            if let Some(mut shard) = shard.try_lock()
+                && now >= shard.look_after
+            {
+                self.forget_past(&mut shard, now);
+            }
+        }
     }
 
     fn is_full(&self, new: usize) -> bool {
@@ -232,8 +246,11 @@ impl RateLimits for MemoryLimits {
 
     async fn refund(&self, tenant: TenantId, limits: &[Limit<'_>], cost: u64) -> Result<()> {
         let mut shard = self.shard(tenant).lock();
+        let now = self.clock.monotonic();
         for limit in limits {
             if let Some(counted) = shard.counted(tenant, limit) {
+                // What is over is not counted, and not what is taken back.
+                counted.usage.used(limit.rule(), now);
                 counted.usage.refund(cost);
             }
         }

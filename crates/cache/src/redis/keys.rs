@@ -9,6 +9,9 @@ use crate::shared::{Invalidation, Slot};
 /// The longest text that stands in a key as it is.
 const LONGEST: usize = 200;
 
+/// What the hash of a longer one begins with.
+const HASHED: &str = "sha256~";
+
 /// Makes keys that begin with a prefix, which tells one service from another on a server.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -95,7 +98,8 @@ impl Keys {
         let mut key = TenantKey::new(tenant, what)?;
         for segment in segments {
             key = match segment.len() {
-                ..=LONGEST => key.segment(segment),
+                // What looks like one that is hashed is hashed as well, so that none is two.
+                ..=LONGEST if !segment.starts_with(HASHED) => key.segment(segment),
                 // The whole stands in the value, and is compared there.
                 _ => key.segment(hashed(segment)),
             };
@@ -111,7 +115,7 @@ fn hashed(text: &str) -> String {
 
     let digest = Sha256::digest(text.as_bytes());
     let mut shown = String::with_capacity(7 + 2 * digest.len());
-    shown.push_str("sha256~");
+    shown.push_str(HASHED);
     for byte in digest {
         // To a text, it does not fail.
         let _ = write!(shown, "{byte:02x}");

@@ -269,7 +269,9 @@ impl SessionStore for RedisSessions {
         user: Option<&str>,
     ) -> Result<bool> {
         let mut call = self.about(&self.scripts.delete, tenant, hash)?;
-        call.arg(user.unwrap_or_default());
+        if let Some(user) = user {
+            call.arg(user);
+        }
         self.run(DELETE, call).await
     }
 

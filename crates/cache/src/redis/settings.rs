@@ -10,6 +10,9 @@ use super::login::{Login, Password};
 use super::tls::Tls;
 use super::tokens::RedisTokens;
 
+/// How many connections one process may open.
+const MOST_CONNECTIONS: usize = 1_024;
+
 const SET: &str = "read redis settings";
 
 /// How a Redis is reached.
@@ -183,6 +186,9 @@ impl RedisSettings {
             return invalid(
                 "a tenant may take no memory: allow some, or do without a shared cache",
             );
+        }
+        if self.connections > MOST_CONNECTIONS {
+            return invalid("more than 1,024 connections: each carries many calls at a time");
         }
         if self.connections == 0 || self.timeout.is_zero() {
             return invalid("no connection, or no time for a call, is allowed");

@@ -91,7 +91,8 @@ impl RedisToken {
 /// The token that is current, and the task that asks for the next.
 pub(super) struct TokenWatch {
     following: Arc<Following>,
-    task: AbortHandle,
+    /// It ends with its runtime.
+    task: parking_lot::Mutex<AbortHandle>,
 }
 
 struct Following {
@@ -125,11 +126,23 @@ impl TokenWatch {
         let task = tokio::spawn(Arc::clone(&following).go_on());
         Ok(Self {
             following,
-            task: task.abort_handle(),
+            task: parking_lot::Mutex::new(task.abort_handle()),
         })
     }
 
+    /// Has the next token asked for ahead of its time by another task, if the last has ended.
+    fn go_on(&self) {
+        let mut task = self.task.lock();
+        if task.is_finished()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let following = Arc::clone(&self.following);
+            *task = runtime.spawn(following.go_on()).abort_handle();
+        }
+    }
+
     pub(super) fn generations(&self) -> SecretGenerations {
+        self.go_on();
         self.following.current.borrow().generations.clone()
     }
 
@@ -156,7 +169,7 @@ impl TokenWatch {
 
 impl Drop for TokenWatch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.task.lock().abort();
     }
 }
 

@@ -67,6 +67,8 @@ where
                 Err(status) => return Ok(settings.refuse.refuse(&Refusal::by_caller(status))),
             };
             let limits = charge.limits();
+            // Before it is charged: the answer may come late.
+            let begun = settings.clock.monotonic();
             let decision = match charge.tenant.take(&limits, charge.cost).await {
                 Ok(decision) => decision,
                 Err(error) => return Ok(settings.refuse.refuse(&Refusal::by_mistake(error))),
@@ -78,7 +80,6 @@ where
                 add_fields(response.headers_mut(), fields);
                 return Ok(response);
             }
-            let begun = settings.clock.monotonic();
             let mut response = inner.call(request).await?;
             if (settings.refund_on)(response.status()) {
                 let took = settings.clock.monotonic().saturating_sub(begun);

@@ -247,6 +247,9 @@ impl Credits {
             new = shard.unknown(call, hashes);
         }
         if self.is_full(new) {
+            self.forget_elsewhere(call.now);
+        }
+        if self.is_full(new) {
             return false;
         }
         for (limit, hash) in call.limits.iter().zip(hashes) {
@@ -258,6 +261,17 @@ impl Credits {
         shard.added += new;
         self.subjects.fetch_add(new, Ordering::Relaxed);
         true
+    }
+
+    /// Takes away what is over in other parts; one that is in use is left to whoever uses it.
+    fn forget_elsewhere(&self, now: Duration) {
+        for shard in &self.shards {
+            if let Some(mut shard) = shard.try_lock()
+                && now >= shard.look_after
+            {
+                self.forget_past(&mut shard, now);
+            }
+        }
     }
 
     fn is_full(&self, new: usize) -> bool {

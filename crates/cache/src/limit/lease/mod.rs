@@ -31,7 +31,8 @@ const ROUNDS: usize = 3;
 /// [`overshoot`](LeasePolicy::overshoot) what all of them hold:
 ///
 /// - Within any window no more is admitted than the limit and the overshoot: what was charged in it, and
-///   what each process held when it began.
+///   what each process held when it began. Where a backend takes longer than half a window to take
+///   something back, what is given back meanwhile may be admitted once more: the overshoot twice.
 /// - A request is refused only where the limit without the overshoot, or more, was admitted within the
 ///   window: what others hold is charged. A process that ends loses what it holds until the window is over.
 /// - What is refused is not asked for again until it would pass, for a second at most; another process may
@@ -60,7 +61,9 @@ const ROUNDS: usize = 3;
 /// # Cancel safety
 ///
 /// A lease is asked for in a task of its own: who waits for it may be dropped, and the next one has it.
-/// What a request that is dropped was about to give back is lost until the window is over.
+/// What a request that is dropped was about to give back is lost until the window is over. That task is
+/// one of the runtime of who asked first: where each worker has a runtime of its own, one that is blocked
+/// holds up who waits for it.
 ///
 /// # Examples
 ///

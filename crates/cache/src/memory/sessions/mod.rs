@@ -183,7 +183,7 @@ impl SessionStore for MemorySessions {
         if state.is_taken((tenant, to), now.passed) {
             return Err(taken(ROTATE));
         }
-        let Some(mut session) = state.remove((tenant, hash)) else {
+        let Some(mut session) = state.take((tenant, hash)) else {
             return Err(missing(ROTATE));
         };
         if let Some(SignIn { user, lifetime }) = sign_in {
@@ -192,10 +192,11 @@ impl SessionStore for MemorySessions {
             session.ends = now.passed.saturating_add(lifetime);
         }
         session.save(ROTATE, change, now)?;
-        session.before = Some(hash);
+        let before = session.before.replace(hash);
         let metadata = session.metadata();
         state.insert((tenant, to), session);
-        state.lead((tenant, hash), to, now.passed.saturating_add(MOVED));
+        let until = now.passed.saturating_add(MOVED);
+        state.lead((tenant, hash), to, before, until);
         Ok(metadata)
     }
 
@@ -228,6 +229,8 @@ impl SessionStore for MemorySessions {
         except: Option<SessionHash>,
     ) -> Result<u64> {
         let (mut state, now) = self.lock();
+        // Another request may have rotated it.
+        let except = except.map(|hash| state.follow((tenant, hash), now.passed));
         let mut ended = 0;
         for hash in state.hashes_of(tenant, user) {
             if Some(hash) != except {

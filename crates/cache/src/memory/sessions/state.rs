@@ -11,6 +11,9 @@ use crate::{ListedSession, SessionHash, SessionMetadata, StoredSession};
 /// How many of those that are over a call takes away: more than it can add.
 const FEW: usize = 16;
 
+/// How many rotations of a session an id is followed through.
+const LEADS: usize = 8;
+
 pub(super) type Key = (TenantId, SessionHash);
 
 /// One moment, by both clocks.
@@ -33,9 +36,11 @@ pub(super) struct State {
 
 enum Entry {
     Live(Live),
-    /// Leads to what it has become; one for each session at most.
+    /// Leads to what it has become; a few for each session at most.
     Moved {
         to: SessionHash,
+        /// What leads to this one.
+        before: Option<SessionHash>,
         until: Duration,
     },
 }
@@ -152,33 +157,73 @@ impl State {
     }
 
     /// Leads from a key to what it has become.
-    pub(super) fn lead(&mut self, key: Key, to: SessionHash, until: Duration) {
+    pub(super) fn lead(
+        &mut self,
+        key: Key,
+        to: SessionHash,
+        before: Option<SessionHash>,
+        until: Duration,
+    ) {
         self.order.insert((until, key));
-        self.entries.insert(key, Entry::Moved { to, until });
+        self.entries.insert(key, Entry::Moved { to, before, until });
+        self.forget_leads(key.0, to, Some(key.1), LEADS);
+    }
+
+    /// Takes away what leads to a hash, but the nearest few.
+    fn forget_leads(
+        &mut self,
+        tenant: TenantId,
+        mut to: SessionHash,
+        mut lead: Option<SessionHash>,
+        keep: usize,
+    ) {
+        let mut kept = 0;
+        while let Some(hash) = lead
+            && let Some(Entry::Moved {
+                to: it,
+                before,
+                until,
+            }) = self.entries.get(&(tenant, hash))
+            && *it == to
+        {
+            let (next, until) = (*before, *until);
+            if kept == keep {
+                self.entries.remove(&(tenant, hash));
+                self.order.remove(&(until, (tenant, hash)));
+            } else {
+                kept += 1;
+            }
+            (to, lead) = (hash, next);
+        }
     }
 
     /// Returns what a hash has become.
     pub(super) fn follow(&self, key: Key, now: Duration) -> SessionHash {
-        match self.entries.get(&key) {
-            Some(Entry::Moved { to, until }) if *until > now => *to,
-            _ => key.1,
+        let (tenant, mut hash) = key;
+        for _ in 0..LEADS {
+            match self.entries.get(&(tenant, hash)) {
+                Some(Entry::Moved { to, until, .. }) if *until > now => hash = *to,
+                _ => break,
+            }
         }
+        hash
     }
 
     /// Takes away what is under a key, and what leads to it.
     pub(super) fn remove(&mut self, key: Key) -> Option<Live> {
+        let session = self.take(key)?;
+        self.forget_leads(key.0, key.1, session.before, 0);
+        Some(session)
+    }
+
+    /// Takes away what is under a key alone.
+    pub(super) fn take(&mut self, key: Key) -> Option<Live> {
         let entry = self.entries.remove(&key)?;
         self.order.remove(&(entry.over(), key));
         let Entry::Live(session) = entry else {
             return None;
         };
         let (tenant, hash) = key;
-        if let Some(before) = session.before
-            && let Some(Entry::Moved { to, .. }) = self.entries.get(&(tenant, before))
-            && *to == hash
-        {
-            self.remove((tenant, before));
-        }
         if let Some(user) = &session.user {
             let user = (tenant, Arc::clone(user));
             if let Some(hashes) = self.users.get_mut(&user) {

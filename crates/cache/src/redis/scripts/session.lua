@@ -54,19 +54,45 @@ local function keep(key, session, idle)
   end
 end
 
--- Takes away what leads to a session.
-local function forget_before(key, session)
-  if session.before and redis.call('HGET', session.before, 'moved') == key then
-    redis.call('DEL', session.before)
+-- How many rotations of a session an id is followed through.
+local leads = 8
+
+-- Returns the key that one has become.
+local function follow(key)
+  for _ = 1, leads do
+    local moved = redis.call('HGET', key, 'moved')
+    if not moved then
+      break
+    end
+    key = moved
+  end
+  return key
+end
+
+-- Takes away what leads to a key, but the nearest few.
+local function forget_before(key, lead, keep)
+  local kept = 0
+  while lead and redis.call('HGET', lead, 'moved') == key do
+    local before = redis.call('HGET', lead, 'before')
+    if kept == keep then
+      redis.call('DEL', lead)
+    else
+      kept = kept + 1
+    end
+    key, lead = lead, before
+  end
+end
+
+local function take(key, session)
+  redis.call('DEL', key)
+  if session.index then
+    redis.call('ZREM', session.index, key)
   end
 end
 
 local function finish(key, session)
-  redis.call('DEL', key)
-  forget_before(key, session)
-  if session.index then
-    redis.call('ZREM', session.index, key)
-  end
+  take(key, session)
+  forget_before(key, session.before, 0)
 end
 
 local function metadata(session)

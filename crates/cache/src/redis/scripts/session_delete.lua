@@ -4,9 +4,9 @@ local key = KEYS[1]
 if redis.call('HGET', key, 'identity') ~= ARGV[1] then
   return 0
 end
-key = redis.call('HGET', key, 'moved') or key
+key = follow(key)
 local session = read(key)
-if not session or (ARGV[2] ~= '' and ARGV[2] ~= session.user) then
+if not session or (ARGV[2] and ARGV[2] ~= session.user) then
   return 0
 end
 finish(key, session)

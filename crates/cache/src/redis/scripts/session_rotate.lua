@@ -13,9 +13,13 @@ end
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return { 0 }
 end
-finish(KEYS[1], session)
+take(KEYS[1], session)
 redis.call('HSET', KEYS[1], 'identity', ARGV[1], 'moved', KEYS[2])
+if session.before then
+  redis.call('HSET', KEYS[1], 'before', session.before)
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
+forget_before(KEYS[2], KEYS[1], leads)
 if KEYS[3] then
   session.user, session.index = ARGV[8], KEYS[3]
   session.created, session.ends = now, now + ARGV[7]
