@@ -651,13 +651,14 @@ impl TenantCache {
 
     /// Ends all of these here, and in the shared level as soon as that has heard of it.
     #[cfg(feature = "repository")]
-    pub(crate) fn end_later(&self, over: Vec<Invalidation>) {
-        self.end_here(&over);
+    pub(crate) fn end_later(&self, over: &[Invalidation]) {
         if let Some(far) = &self.inner.far {
             for what in over {
-                far.wait_with(self.tenant.id, what);
+                far.wait_with(self.tenant.id, what.clone());
             }
         }
+        // After it is known that the level may hold what is over: who reads it meanwhile is ended too.
+        self.end_here(over);
     }
 
     fn end_here(&self, over: &[Invalidation]) {
@@ -940,7 +941,9 @@ fn written_for<T: Serialize>(
 
 /// Returns about how many bytes a value takes: as many as it does in the shortest encoding.
 fn weight_of<T: Serialize>(value: &T) -> usize {
-    postcard::experimental::serialized_size(value).unwrap_or(usize::MAX)
+    // What postcard cannot write, such as what is flattened, JSON can.
+    postcard::experimental::serialized_size(value)
+        .unwrap_or_else(|_| serde_json::to_vec(value).map_or(usize::MAX, |written| written.len()))
 }
 
 /// Returns a value as what it is: a kind has one type.

@@ -57,6 +57,8 @@ pub(super) struct Flight {
     id: u64,
     course: Shared<Course>,
     has_ended: bool,
+    /// Where it is waited for: who drops it may be outside.
+    runtime: Option<Handle>,
 }
 
 /// The same for all of them, for as long as one waits or a task brings it on.
@@ -72,6 +74,7 @@ impl Flight {
             id,
             course,
             has_ended: false,
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -89,7 +92,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.has_ended
-            && let Ok(runtime) = Handle::try_current()
+            && let Some(runtime) = &self.runtime
         {
             runtime.spawn(self.course.clone().map(drop));
         }

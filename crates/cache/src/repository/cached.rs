@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
-use tenantry_core::{Result, TenantId};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tenantry_store::{Aggregate, Changes, Filter, Page, Query, Repository, Value, Version};
 
 use super::row::{KeptPage, KeptRow};
-use super::{CachedAggregate, Checked, MOST_ROWS};
+use super::{CachedAggregate, Checked, end_again};
 use crate::shared::Invalidation;
 use crate::{Lookup, TenantCache};
 
@@ -71,23 +71,19 @@ where
     }
 
     fn rows<'i>(&self, ids: impl IntoIterator<Item = &'i A::Id>) -> Vec<Invalidation> {
-        let key = |id: &A::Id| Invalidation::Key {
-            kind: self.kept.rows.shared_name(),
-            key: id.to_string().into(),
-        };
-        let mut over: Vec<_> = ids.into_iter().map(key).collect();
-        if over.len() > MOST_ROWS {
-            return self.all();
-        }
-        if self.kept.lists.is_some() {
-            over.push(Invalidation::Tag(Arc::clone(&self.kept.tag_of_lists)));
-        }
-        over
+        let ids: Vec<_> = ids.into_iter().map(ToString::to_string).collect();
+        let ids = ids.iter().map(|id| &**id).collect();
+        let by_table = HashMap::from([(A::DESCRIPTOR.table(), ids)]);
+        self.kept
+            .store
+            .tables
+            .over_of(&by_table, std::iter::empty())
     }
 
     /// Returns what ends with a change of which it is not known what it has changed.
     fn all(&self) -> Vec<Invalidation> {
-        vec![Invalidation::Tag(Arc::clone(&self.kept.tag_of_rows))]
+        let table = std::iter::once(A::DESCRIPTOR.table());
+        self.kept.store.tables.over_of(&HashMap::new(), table)
     }
 
     /// Writes, and ends what is kept of it, whatever the outcome and also where this is dropped.
@@ -104,6 +100,11 @@ where
             over,
         };
         let outcome = writing.await;
+        let is_unknown = |error: &Error| error.kind() == ErrorKind::CommitUnknown;
+        if outcome.as_ref().is_err_and(is_unknown) {
+            // It may land yet.
+            end_again(ending.tenant.clone(), ending.over.clone());
+        }
         ending.end().await;
         outcome
     }
@@ -135,7 +136,11 @@ impl Drop for Ending {
     fn drop(&mut self) {
         if !self.over.is_empty() {
             let over = std::mem::take(&mut self.over);
-            self.tenant.end_later(over);
+            // It may go on, and land later.
+            if tokio::runtime::Handle::try_current().is_ok() {
+                end_again(self.tenant.clone(), over.clone());
+            }
+            self.tenant.end_later(&over);
         }
     }
 }

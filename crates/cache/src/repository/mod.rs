@@ -5,7 +5,7 @@ mod record;
 mod replay;
 mod row;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub use self::replay::Replay;
 use self::row::{KeptPage, KeptRow, schema_of};
 
 use crate::shared::Invalidation;
-use crate::{Cache, CacheKind, CachePolicy, ConsistencyChecker, TenantCache};
+use crate::{Cache, CacheCounts, CacheKind, CachePolicy, ConsistencyChecker, TenantCache};
 
 /// How many rows of one table end by themselves; where a transaction changes more, all of the table do.
 const MOST_ROWS: usize = 1_000;
@@ -111,8 +111,6 @@ struct Tables(RwLock<HashMap<&'static str, Table>>);
 struct Table {
     /// The kind that its rows are kept as; nothing where only others depend on it.
     rows: Option<Arc<str>>,
-    /// Whether pages are kept as well.
-    has_lists: bool,
     /// Whose rows end as well, whatever changes.
     dependents: Vec<&'static str>,
 }
@@ -134,14 +132,29 @@ impl Tables {
 
     /// Returns what ends with these changes.
     fn over(&self, rows: &[ChangedRow], tables: &[Arc<str>]) -> Vec<Invalidation> {
-        let known = self.0.read();
         let mut by_table: HashMap<&str, Vec<&str>> = HashMap::new();
         for row in rows {
             by_table.entry(row.table).or_default().push(&row.id);
         }
+        // Its schema stands before the name of a table that is not on the search path.
+        let tables = tables.iter().map(|name| match name.rsplit_once('.') {
+            Some((_, name)) => name,
+            None => &**name,
+        });
+        self.over_of(&by_table, tables)
+    }
+
+    /// Returns what ends with changes of these rows, and of any row of these tables.
+    fn over_of<'n>(
+        &self,
+        by_table: &HashMap<&'n str, Vec<&str>>,
+        tables: impl Iterator<Item = &'n str>,
+    ) -> Vec<Invalidation> {
+        let known = self.0.read();
         let mut over = Vec::new();
+        let mut seen = HashSet::new();
         let mut end = |what: Invalidation| {
-            if !over.contains(&what) {
+            if seen.insert(what.clone()) {
                 over.push(what);
             }
         };
@@ -150,13 +163,24 @@ impl Tables {
         for (name, ids) in by_table
             .iter()
             .map(|(name, ids)| (*name, Some(ids)))
-            .chain(tables.iter().map(|name| (&**name, None)))
+            .chain(tables.map(|name| (name, None)))
         {
             let Some(table) = known.get(name) else {
                 continue;
             };
-            for dependent in &table.dependents {
-                end(tag(all_rows(dependent)));
+            // And what those change in turn.
+            let (mut next, mut reached) = (table.dependents.clone(), Vec::new());
+            while let Some(dependent) = next.pop() {
+                if !reached.contains(&dependent) {
+                    reached.push(dependent);
+                    end(tag(all_rows(dependent)));
+                    next.extend(
+                        known
+                            .get(dependent)
+                            .into_iter()
+                            .flat_map(|it| &it.dependents),
+                    );
+                }
             }
             let Some(kind) = &table.rows else { continue };
             match ids {
@@ -167,9 +191,8 @@ impl Tables {
                             key: (*id).into(),
                         });
                     }
-                    if table.has_lists {
-                        end(tag(all_lists(name)));
-                    }
+                    // Also where another process alone keeps lists.
+                    end(tag(all_lists(name)));
                 }
                 // Pages depend on this too.
                 _ => end(tag(all_rows(name))),
@@ -181,7 +204,11 @@ impl Tables {
 
 impl CachedStore {
     /// Puts a cache in front of a store: from now on each commit of it ends what is kept of the
-    /// aggregates that are [declared](Self::aggregate) here.
+    /// aggregates that are [declared](Self::aggregate) here; of a unit of work, if it has begun from now on.
+    ///
+    /// One cache, and one prefix of a Redis, is for one database: what two of them hold of a tenant under one
+    /// table is one to the cache. What is written by [`PlatformScope::tenant`](tenantry_store::PlatformScope::tenant)
+    /// is not heard of: [`wrap`](CachedAggregate::wrap) such a repository.
     ///
     /// A process that writes aggregates which others cache does so through one of these as well, with
     /// a cache over the same Redis.
@@ -208,10 +235,17 @@ impl CachedStore {
     /// It costs one statement in each transaction that changes something which is kept, and is of no
     /// use where no Redis is shared. The table `cache_invalidations` has to be there:
     /// [`INVALIDATIONS_POSTGRES`], [`INVALIDATIONS_SQLITE`].
-    pub fn record_invalidations(&self) {
+    ///
+    /// # Errors
+    ///
+    /// - `UnknownTable`, `UnprotectedTable`, `SchemaMismatch`: the table is not there, or is another one.
+    /// - [`Unavailable`](ErrorKind::Unavailable) and the like: the database does not answer.
+    pub async fn record_invalidations(&self) -> Result<()> {
+        self.store.verify::<InvalidationRecord>().await?;
         self.store.before_commit(Arc::new(Recorder {
             tables: Arc::clone(&self.tables),
         }));
+        Ok(())
     }
 
     /// Makes up for invalidations that were recorded and not done, within two seconds of the commit,
@@ -280,8 +314,13 @@ impl<A: Aggregate> CachedAggregate<A> {
         let table = A::DESCRIPTOR.table();
         let kind = self.store.cache.kind(&format!("{table}-lists"), policy)?;
         self.lists = Some(kind.with_schema(schema_of::<A>()));
-        self.store.tables.change(table, |it| it.has_lists = true);
         Ok(self)
+    }
+
+    /// Returns how often rows were asked for in this process, and what came of it.
+    #[must_use]
+    pub fn counts(&self) -> CacheCounts {
+        self.rows.counts()
     }
 
     /// Says that the database changes rows of this aggregate whenever rows of another table change, as

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tenantry_core::Result;
+use tenantry_core::{Error, ErrorKind, Result};
 use tenantry_store::{Aggregate, BeforeCommit, ChangedRow, Json, Repository as _, UnitOfWork};
 use uuid::Uuid;
 
@@ -24,11 +24,19 @@ pub const INVALIDATIONS_SQLITE: &str = include_str!("invalidations_sqlite.sql");
 pub(super) struct InvalidationRecord {
     #[aggregate(id)]
     pub(super) id: Uuid,
-    pub(super) over: Json<Vec<Over>>,
+    over: Json<serde_json::Value>,
 }
 
 impl InvalidationRecord {
     pub(super) const TABLE: &'static str = Self::DESCRIPTOR.table();
+
+    /// Returns what ends: all of the tenant, where another release has written what this one does not know.
+    pub(super) fn into_over(self) -> Vec<Invalidation> {
+        match serde_json::from_value::<Vec<Over>>(self.over.0) {
+            Ok(over) => over.into_iter().map(Invalidation::from).collect(),
+            Err(_) => vec![Invalidation::Tenant],
+        }
+    }
 }
 
 /// An [`Invalidation`] of a transaction, as it is written.
@@ -84,9 +92,13 @@ impl BeforeCommit for Recorder {
         if over.is_empty() {
             return Ok(());
         }
+        let over: Vec<_> = over.into_iter().map(Over::from).collect();
+        let written = serde_json::to_value(over).map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "record invalidations").with_source(error)
+        })?;
         let mut record = InvalidationRecord {
             id: Uuid::now_v7(),
-            over: Json(over.into_iter().map(Over::from).collect()),
+            over: Json(written),
         };
         work.repository().insert(&mut record).await
     }

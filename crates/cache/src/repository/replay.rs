@@ -79,7 +79,9 @@ impl Replay {
             store: cached.store.clone(),
             cache: cached.cache.clone(),
             acknowledged: Arc::clone(&cached.acknowledged),
-            scope: platform.scope("replay of cache invalidations", RequestContext::system())?,
+            scope: platform
+                .scope("replay of cache invalidations", RequestContext::system())?
+                .for_background(),
             seen: HashSet::new(),
         };
         let task = runtime.spawn(looking.go_on()).abort_handle();
@@ -143,19 +145,16 @@ impl Looking {
         drop(records);
         self.seen = seen;
         for (tenant, records) in due {
-            let mut over: Vec<Invalidation> = Vec::new();
             let ids: Vec<_> = records.iter().map(|record| record.id).collect();
-            for what in records.into_iter().flat_map(|record| record.over.0) {
-                let what = what.into();
-                if !over.contains(&what) {
-                    over.push(what);
-                }
-            }
-            tracing::info!(
+            let over = records.into_iter().flat_map(InvalidationRecord::into_over);
+            let over: HashSet<Invalidation> = over.collect();
+            let mut over: Vec<_> = over.into_iter().collect();
+            // Their process may have done so, and has not said it here.
+            tracing::debug!(
                 target: "tenantry::cache",
                 %tenant,
                 transactions = ids.len(),
-                "invalidations are made up for, which their process has not done"
+                "recorded invalidations are done once more"
             );
             if over.len() > MOST_ROWS {
                 over = vec![Invalidation::Tenant];

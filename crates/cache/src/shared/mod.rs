@@ -68,7 +68,7 @@ pub(crate) enum Turn {
 pub(crate) struct SharedFence(pub(crate) Vec<u8>);
 
 /// What is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Invalidation {
     Key {
         kind: Arc<str>,

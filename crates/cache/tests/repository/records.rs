@@ -36,10 +36,10 @@ struct Node {
 }
 
 impl Node {
-    fn new(store: TenantStore, redis: &RedisSettings) -> Self {
+    async fn new(store: TenantStore, redis: &RedisSettings) -> Self {
         let builder = Cache::builder().with_redis(redis).unwrap();
         let cached = CachedStore::new(&store, &builder.build().unwrap());
-        cached.record_invalidations();
+        cached.record_invalidations().await.unwrap();
         Self {
             specimens: cached.aggregate(CachePolicy::default()).unwrap(),
             store,
@@ -132,7 +132,7 @@ async fn write_and_die() {
     let store = TenantStore::sqlite(file(Path::new(folder))).await.unwrap();
     // The first who hears.
     store.on_commit(std::sync::Arc::new(Dies));
-    let node = Node::new(store, &RedisSettings::new(url).with_prefix(prefix));
+    let node = Node::new(store, &RedisSettings::new(url).with_prefix(prefix)).await;
     let id = SpecimenId(id.parse().unwrap());
     node.set(tenant.parse().unwrap(), id, label).await;
 }
@@ -155,7 +155,7 @@ impl Family {
         let store = TenantStore::sqlite(file(&folder.0)).await.unwrap();
         let settings = RedisSettings::new(&url).with_prefix(&prefix);
         Self {
-            node: Node::new(store, &settings),
+            node: Node::new(store, &settings).await,
             tenant: TenantId::generate(),
             folder,
             url,
@@ -247,12 +247,14 @@ async fn what_a_process_without_redis_has_written_is_told_by_another() {
     let reader = Node::new(
         TenantStore::postgres(settings()).await.unwrap(),
         &redis.with_prefix(prefix()),
-    );
+    )
+    .await;
     // Nobody listens there.
     let writer = Node::new(
         TenantStore::postgres(settings()).await.unwrap(),
         &RedisSettings::new("redis://127.0.0.1:1"),
-    );
+    )
+    .await;
     let platform = PostgresSettings::new(operator.url()).with_max_connections(2);
     let platform = PlatformStore::postgres(platform).await.unwrap();
 

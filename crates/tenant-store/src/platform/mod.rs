@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt as _;
@@ -84,6 +85,8 @@ pub struct PlatformScope {
     store: Arc<StoreInner>,
     reason: Arc<str>,
     context: RequestContext,
+    /// Whether it has been used, where it is for work that goes on.
+    is_used: Option<Arc<AtomicBool>>,
 }
 
 impl PlatformStore {
@@ -113,6 +116,7 @@ impl PlatformStore {
             store: Arc::clone(&self.inner),
             reason: reason.into(),
             context,
+            is_used: None,
         })
     }
 
@@ -131,6 +135,14 @@ impl fmt::Debug for PlatformStore {
 }
 
 impl PlatformScope {
+    /// Says that it is for work which goes on in the background: its first use leaves a trace at the level
+    /// `INFO`, and those after it at `DEBUG`.
+    #[must_use]
+    pub fn for_background(mut self) -> Self {
+        self.is_used = Some(Arc::default());
+        self
+    }
+
     /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -251,15 +263,24 @@ impl PlatformScope {
         table: &'static str,
         tenant: Option<TenantId>,
     ) {
-        tracing::info!(
-            target: "tenantry::platform",
-            reason = &*self.reason,
-            actor = self.context.actor().as_str(),
-            db.operation.name = operation,
-            db.collection.name = table,
-            tenant.id = tenant.map(tracing::field::display),
-            "platform scope used",
-        );
+        macro_rules! leave {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tenantry::platform",
+                    reason = &*self.reason,
+                    actor = self.context.actor().as_str(),
+                    db.operation.name = operation,
+                    db.collection.name = table,
+                    tenant.id = tenant.map(tracing::field::display),
+                    "platform scope used",
+                )
+            };
+        }
+        let is_used = self.is_used.as_ref();
+        match is_used.is_some_and(|it| it.swap(true, Ordering::Relaxed)) {
+            true => leave!(debug),
+            false => leave!(info),
+        }
     }
 }
 

@@ -473,14 +473,27 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         let mut count = 0;
         let mut ids: Vec<A::Id> = Vec::new();
         let listening = self.scope().store().notes_changes();
+        let mut unreadable = None;
         self.fetch_dynamic(session, operation, dynamic, &mut |row| {
             count += 1;
             if listening {
-                ids.push(A::Id::read(row, 0).map_err(|error| error.at(A::DESCRIPTOR.id()))?);
+                match A::Id::read(row, 0) {
+                    Ok(id) => ids.push(id),
+                    Err(error) => unreadable = Some(error.at(A::DESCRIPTOR.id())),
+                }
             }
             Ok(())
         })
         .await?;
+        if let Some(error) = unreadable {
+            // The rows are changed, and nobody could be told of it: the change is given up.
+            return Err(Error::new(ErrorKind::SchemaMismatch, operation)
+                .with_subject(A::DESCRIPTOR.table())
+                .with_detail(
+                    "a row that it changes has an identifier of another form than the struct's",
+                )
+                .with_source(error));
+        }
         Ok((count, self.changed(kind, ids.iter().map(|id| (id, None)))))
     }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{ChangedRow, CommitOutcome, CommittedChanges};
@@ -436,7 +437,11 @@ impl Drop for WorkGuard<'_> {
 ///
 /// Who listens is to bring up to date what derives from the rows, and cannot while the commit may still
 /// land: what is read meanwhile is the state from before.
-struct Commit(Option<BoxFuture<'static, Result<()>>>);
+struct Commit {
+    commit: Option<BoxFuture<'static, Result<()>>>,
+    /// Where it was begun: who drops it may be outside.
+    runtime: Option<Handle>,
+}
 
 impl Commit {
     /// Commits a session, and tells the listeners unless nothing was stored for certain.
@@ -446,7 +451,7 @@ impl Commit {
         rows: Vec<ChangedRow>,
         tables: Vec<Arc<str>>,
     ) -> Self {
-        Self(Some(Box::pin(async move {
+        let commit = async move {
             let outcome = session.commit().await;
             // Others need not wait for its connection until all have heard.
             drop(session);
@@ -463,7 +468,11 @@ impl Commit {
             };
             scope.store().listeners.tell(&changes).await;
             outcome
-        })))
+        };
+        Self {
+            commit: Some(commit.boxed()),
+            runtime: Handle::try_current().ok(),
+        }
     }
 }
 
@@ -471,19 +480,19 @@ impl Future for Commit {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(commit) = &mut self.0 else {
+        let Some(commit) = &mut self.commit else {
             return Poll::Ready(Err(aborted("commit")));
         };
         let outcome = ready!(commit.as_mut().poll(context));
-        self.0 = None;
+        self.commit = None;
         Poll::Ready(outcome)
     }
 }
 
 impl Drop for Commit {
     fn drop(&mut self) {
-        if let Some(commit) = self.0.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        if let Some(commit) = self.commit.take()
+            && let Some(runtime) = self.runtime.take()
         {
             // Its outcome is of no interest to anybody.
             runtime.spawn(commit.map(drop));
