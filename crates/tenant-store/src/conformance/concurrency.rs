@@ -183,11 +183,15 @@ pub async fn dropped_write_ends_the_unit_of_work(subject: &dyn Subject) {
         1,
         "a dropped read does no harm"
     );
-    // SQLite may have answered at the first poll; then nothing was dropped, and another is tried.
+    // SQLite may have answered at the first poll; then nothing was dropped, and another is tried. Many
+    // rows take it longer than a poll.
     let mut dropped = false;
     for _ in 0..100 {
-        let mut second = Specimen::named("second");
-        match poll_times(inside.insert(&mut second), 1).await {
+        let mut second = vec![Specimen::named("second"); 1_000];
+        for specimen in &mut second {
+            specimen.id = SpecimenId(Uuid::now_v7());
+        }
+        match poll_times(inside.insert_many(&mut second), 1).await {
             Some(outcome) => outcome.unwrap(),
             None => {
                 dropped = true;
