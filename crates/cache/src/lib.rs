@@ -78,3 +78,17 @@ pub use self::session::{
     SessionPolicy, SessionStore, Sessions, SignIn, StoredSession, TenantSessions,
 };
 pub use self::shared::wire::Format;
+
+/// Returns bytes as a text, two digits for each.
+#[cfg(any(feature = "redis", feature = "repository"))]
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut shown, byte| {
+            // To a text, it does not fail.
+            let _ = write!(shown, "{byte:02x}");
+            shown
+        })
+}

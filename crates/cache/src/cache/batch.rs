@@ -12,7 +12,7 @@ use super::{Failure, LOAD, Load, panicked};
 
 /// The keys of one call, until it is known which of them have to be loaded.
 ///
-/// Each is decided on by a task of its own: its value was there, or it has to be loaded, or another
+/// Each is decided on by its own load: its value was there, or it has to be loaded, or another
 /// process is loading it, for which the others do not wait.
 pub(super) struct Batch<T, L> {
     load: L,

@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tenantry_core::{Result, TenantId, TenantKey};
 
 use crate::SessionHash;
+use crate::hexadecimal;
 use crate::shared::{Invalidation, Slot};
 
 /// The longest text that stands in a key as it is.
@@ -111,16 +112,7 @@ impl Keys {
 }
 
 fn hashed(text: &str) -> String {
-    use std::fmt::Write as _;
-
-    let digest = Sha256::digest(text.as_bytes());
-    let mut shown = String::with_capacity(7 + 2 * digest.len());
-    shown.push_str(HASHED);
-    for byte in digest {
-        // To a text, it does not fail.
-        let _ = write!(shown, "{byte:02x}");
-    }
-    shown
+    format!("{HASHED}{}", hexadecimal(&Sha256::digest(text.as_bytes())))
 }
 
 #[cfg(test)]

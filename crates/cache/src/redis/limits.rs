@@ -64,15 +64,9 @@ impl RedisLimits {
     ///
     /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the URL or the prefix is none.
     pub fn new(settings: &RedisSettings) -> Result<Self> {
-        let keys = Keys::new(&settings.prefix);
-        let connections = Connections::new(
-            settings.login()?,
-            settings.connections,
-            settings.timeout,
-            &keys,
-        )?;
+        let (connections, keys) = settings.open()?;
         Ok(Self {
-            connections: Arc::new(connections),
+            connections,
             keys,
             script: Script::new(include_str!("scripts/limit.lua")),
         })

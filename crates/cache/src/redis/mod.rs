@@ -68,13 +68,7 @@ pub(crate) struct RedisLevel {
 impl RedisLevel {
     /// Returns the level of a server, which is reached when it is used first.
     pub(crate) fn new(settings: &RedisSettings) -> Result<Self> {
-        let keys = Keys::new(&settings.prefix);
-        let connections = Arc::new(Connections::new(
-            settings.login()?,
-            settings.connections,
-            settings.timeout,
-            &keys,
-        )?);
+        let (connections, keys) = settings.open()?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::new(ErrorKind::Unsupported, "build cache")
                 .with_detail("build it inside a runtime of Tokio, which listens to the server"));

@@ -87,15 +87,9 @@ impl RedisSessions {
     ///
     /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the URL or the prefix is none.
     pub fn new(settings: &RedisSettings) -> Result<Self> {
-        let keys = Keys::new(&settings.prefix);
-        let connections = Connections::new(
-            settings.login()?,
-            settings.connections,
-            settings.timeout,
-            &keys,
-        )?;
+        let (connections, keys) = settings.open()?;
         Ok(Self {
-            connections: Arc::new(connections),
+            connections,
             keys,
             scripts: Scripts {
                 create: script!("create"),

@@ -6,6 +6,8 @@ use redis::{ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
 use super::acl;
+use super::connection::Connections;
+use super::keys::Keys;
 use super::login::{Login, Password};
 use super::tls::Tls;
 use super::tokens::RedisTokens;
@@ -35,9 +37,9 @@ pub struct RedisSettings {
     user: Option<String>,
     password: Password,
     authorities: Vec<String>,
-    pub(super) prefix: String,
-    pub(super) connections: usize,
-    pub(super) timeout: Duration,
+    prefix: String,
+    connections: usize,
+    timeout: Duration,
     pub(super) bytes_of_a_tenant: Option<u64>,
 }
 
@@ -176,7 +178,14 @@ impl RedisSettings {
         Ok(acl::rules(&self.prefix, database))
     }
 
-    pub(super) fn login(&self) -> Result<Login> {
+    /// Returns connections, of which none stands yet, and the keys of the prefix.
+    pub(super) fn open(&self) -> Result<(Arc<Connections>, Keys)> {
+        let (login, keys) = (self.login()?, Keys::new(&self.prefix));
+        let connections = Connections::new(login, self.connections, self.timeout, &keys)?;
+        Ok((Arc::new(connections), keys))
+    }
+
+    fn login(&self) -> Result<Login> {
         let invalid = |detail| Err(Error::new(ErrorKind::InvalidSettings, SET).with_detail(detail));
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         if self.prefix.is_empty() || !self.prefix.bytes().all(is_plain) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,9 +11,9 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tenantry_store::{Aggregate, Changes, Filter, Page, Query, Repository, Value, Version};
 
 use super::row::{KeptPage, KeptRow};
-use super::{CachedAggregate, Checked, end_again};
+use super::{CachedAggregate, Checked, end, end_again};
 use crate::shared::Invalidation;
-use crate::{Lookup, TenantCache};
+use crate::{Lookup, TenantCache, hexadecimal};
 
 /// A repository with a cache in front: [`find`](Repository::find), [`get_many`](Repository::get_many)
 /// and, where [asked for](CachedAggregate::with_lists), [`list`](Repository::list) are answered from
@@ -70,7 +69,11 @@ where
         self.rows([id])
     }
 
+    /// The same of several; nothing where the store tells of it.
     fn rows<'i>(&self, ids: impl IntoIterator<Item = &'i A::Id>) -> Vec<Invalidation> {
+        if !self.ends_itself {
+            return Vec::new();
+        }
         let ids: Vec<_> = ids.into_iter().map(ToString::to_string).collect();
         let ids = ids.iter().map(|id| &**id).collect();
         let by_table = HashMap::from([(A::DESCRIPTOR.table(), ids)]);
@@ -82,6 +85,9 @@ where
 
     /// Returns what ends with a change of which it is not known what it has changed.
     fn all(&self) -> Vec<Invalidation> {
+        if !self.ends_itself {
+            return Vec::new();
+        }
         let table = std::iter::once(A::DESCRIPTOR.table());
         self.kept.store.tables.over_of(&HashMap::new(), table)
     }
@@ -92,7 +98,7 @@ where
         over: Vec<Invalidation>,
         writing: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        if !self.ends_itself {
+        if over.is_empty() {
             return writing.await;
         }
         let mut ending = Ending {
@@ -118,17 +124,8 @@ struct Ending {
 
 impl Ending {
     async fn end(&mut self) {
-        let told = self.tenant.end_all(self.over.clone()).await;
+        end(&self.tenant, self.over.clone()).await;
         self.over.clear();
-        if let Err(error) = told {
-            // It is told to the shared level as soon as that can be reached.
-            tracing::warn!(
-                target: "tenantry::cache",
-                tenant = %self.tenant.tenant(),
-                %error,
-                "what was written could not be told to the shared cache yet"
-            );
-        }
     }
 }
 
@@ -159,22 +156,22 @@ where
         let key = id.to_string();
         let tags = [&*self.kept.tag_of_rows];
         let lookup = Lookup::new(&key).with_tags(&tags);
-        let (inner, wanted) = (Arc::clone(&self.inner), id.clone());
-        let load = move || async move { Ok(inner.find(&wanted).await?.map(KeptRow)) };
+        let load = || {
+            let (inner, wanted) = (Arc::clone(&self.inner), id.clone());
+            move || {
+                let (inner, wanted) = (Arc::clone(&inner), wanted.clone());
+                async move { Ok(inner.find(&wanted).await?.map(KeptRow)) }
+            }
+        };
         let found = self
             .tenant
-            .get_or_load(&self.kept.rows, lookup, load)
+            .get_or_load(&self.kept.rows, lookup, load())
             .await?;
         if let Some(Checked { checker, is_same }) = &self.kept.checked
             && checker.is_drawn()
         {
-            let (inner, wanted) = (Arc::clone(&self.inner), id.clone());
-            let load = move || {
-                let (inner, wanted) = (Arc::clone(&inner), wanted.clone());
-                async move { Ok(inner.find(&wanted).await?.map(KeptRow)) }
-            };
             let (tenant, rows) = (self.tenant.tenant(), &self.kept.rows);
-            checker.follow(tenant, rows, lookup, load, *is_same);
+            checker.follow(tenant, rows, lookup, load(), *is_same);
         }
         Ok(found.map(|row| row.0.clone()))
     }
@@ -236,11 +233,7 @@ where
             // It says what is wrong with it.
             return self.inner.list(query).await;
         };
-        let mut key = String::with_capacity(2 * digest.len());
-        for byte in digest {
-            // To a text, it does not fail.
-            let _ = write!(key, "{byte:02x}");
-        }
+        let key = hexadecimal(&digest);
         let tags = [&*self.kept.tag_of_rows, &*self.kept.tag_of_lists];
         let lookup = Lookup::new(&key).with_tags(&tags);
         let inner = Arc::clone(&self.inner);

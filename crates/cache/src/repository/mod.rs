@@ -416,23 +416,29 @@ impl CommitListener for Invalidator {
         if !is_committed {
             end_again(tenant.clone(), over.clone());
         }
-        match tenant.end_all(over).await {
-            // A record that is not there yet is one for who makes up for it.
-            Ok(()) if !is_committed => {}
-            Ok(()) => {
-                let records = changes.rows.iter();
-                let records = records.filter(|row| row.table == InvalidationRecord::TABLE);
-                self.acknowledged.add(changes.tenant, records);
-            }
-            // It is told to the shared level as soon as that can be reached.
-            Err(error) => tracing::warn!(
-                target: "tenantry::cache",
-                tenant = %changes.tenant,
-                %error,
-                "what was committed could not be told to the shared cache yet"
-            ),
+        let is_told = end(&tenant, over).await;
+        // A record that is not there yet is one for who makes up for it.
+        if is_told && is_committed {
+            let records = changes.rows.iter();
+            let records = records.filter(|row| row.table == InvalidationRecord::TABLE);
+            self.acknowledged.add(changes.tenant, records);
         }
     }
+}
+
+/// Ends what is kept of what was written; says whether the shared level has heard of it.
+async fn end(tenant: &TenantCache, over: Vec<Invalidation>) -> bool {
+    let told = tenant.end_all(over).await;
+    if let Err(error) = &told {
+        // It is told to the shared level as soon as that can be reached.
+        tracing::warn!(
+            target: "tenantry::cache",
+            tenant = %tenant.tenant(),
+            %error,
+            "what was written could not be told to the shared cache yet"
+        );
+    }
+    told.is_ok()
 }
 
 /// Ends once more, and again, what a commit has changed whose answer was lost: it may land yet.
