@@ -30,7 +30,7 @@ const BYTES: &[&str] = &[
     "zrandmember",
 ];
 /// Of rate limits.
-const LIMITS: &[&str] = &["lindex", "llen", "lpop", "lset", "lpush", "rpush", "del"];
+const LIMITS: &[&str] = &["lindex", "llen", "lpop", "lset", "rpush", "del"];
 /// Of sessions, beside those above.
 const SESSIONS: &[&str] = &["exists", "pexpireat", "zrevrange", "zremrangebyscore"];
 

@@ -166,7 +166,6 @@ const FOREIGN: &[&str] = &[
     "llen other:k",
     "lpop other:k",
     "lset other:k 0 v",
-    "lpush other:k v",
     "rpush other:k v",
     "del one:k other:k",
     "exists other:k",

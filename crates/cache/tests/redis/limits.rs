@@ -199,10 +199,9 @@ async fn nothing_is_kept_without_an_end_and_no_clock_refuses_for_ever() {
     );
     // As if the clock had been a year ahead.
     server.execute(&["del", &key]).await.unwrap();
-    let ahead = server.ask(&["eval", "return redis.call('TIME')[1] + 31536000", "0"]);
-    let ahead = ahead.await.unwrap();
-    let use_ = format!("{ahead}000000 10 10");
-    server.execute(&["rpush", &key, &use_]).await.unwrap();
+    let push = "local at = (redis.call('TIME')[1] + 31536000) * 1000000 \
+                return redis.call('RPUSH', KEYS[1], struct.pack('>dddddd', at, 10, 10, at, 10, 10))";
+    server.execute(&["eval", push, "1", &key]).await.unwrap();
     let refused = tenant.take(&[rule.limit("")], 1).await.unwrap();
     assert!(!refused.is_admitted());
     assert!(refused.retry_after().unwrap() <= 2 * MINUTE);

@@ -2,128 +2,133 @@
 -- KEYS: one for each limit. ARGV: cost; 1 to charge, 0 to look, -1 to take back; up to which limit each use
 -- is remembered by its own time; then for each limit: how much is allowed, and the window in microseconds.
 --
--- The uses of a subject are a list, the oldest first, of `time cost sum`: the sum of all costs up to and with
--- this one, so that what is used is known from both ends. A use is remembered with the time from which on it
--- would have been too late: its own, or the end of the sixtieth of the window that it falls into.
-local time = redis.call('TIME')
+-- The uses of a subject are a list, the oldest first, of a time, a cost and a sum: that of all costs up to and
+-- with this one, so that what is used is known from both ends. A use is remembered with the time from which on
+-- it would have been too late: its own, or the end of the sixtieth of the window that it falls into.
+-- The newest tells of the oldest as well: where nothing is over, a decision reads and writes the newest alone.
+--
+-- It is written for few tables, functions and numbers that become texts: each takes as long as a command.
+local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
+local use = '>dddddd'
+
+local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
 local cost, mode, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function parse(text)
-  if not text then
-    return nil
-  end
-  local at, amount, sum = string.match(text, '(%d+) (%d+) (%d+)')
-  return { at = tonumber(at), cost = tonumber(amount), sum = tonumber(sum) }
-end
-
-local function text_of(use)
-  return string.format('%.0f %.0f %.0f', use.at, use.cost, use.sum)
-end
-
 local function use_at(key, index)
-  return parse(redis.call('LINDEX', key, index))
+  local packed = call('LINDEX', key, index)
+  if packed then
+    return unpack(use, packed)
+  end
 end
 
--- Puts all uses into one, for a clock that was set back, or sums that have grown too large.
-local function merge(key, at, used)
-  redis.call('DEL', key)
-  local use = { at = at, cost = used, sum = used }
-  redis.call('RPUSH', key, text_of(use))
-  return use, use
-end
-
-local limits, passes = {}, true
-for index, key in ipairs(KEYS) do
-  local most, window = tonumber(ARGV[2 + 2 * index]), tonumber(ARGV[3 + 2 * index])
-  local newest = use_at(key, '-1')
-  local now = clock
-  local oldest = newest and use_at(key, '0')
-  while oldest and oldest.at + window <= now do
-    redis.call('LPOP', key)
-    oldest = use_at(key, '0')
+local count, passes, limits = #KEYS, true, {}
+local answer = { 1, 0, 0, 0 }
+for i = 1, count do
+  local key, most, window = KEYS[i], tonumber(ARGV[2 + 2 * i]), tonumber(ARGV[3 + 2 * i])
+  -- Of the newest, and of the oldest.
+  local at, amount, sum, first_at, first_amount, first_sum = use_at(key, '-1')
+  if at and first_at <= clock - window then
+    -- What is over goes.
+    repeat
+      call('LPOP', key)
+      first_at, first_amount, first_sum = use_at(key, '0')
+    until not first_at or first_at > clock - window
+    if first_at then
+      call('LSET', key, '-1', pack(use, at, amount, sum, first_at, first_amount, first_sum))
+    else
+      at = nil
+    end
   end
-  if not oldest then
-    newest = nil
+  local used = at and sum - first_sum + first_amount or 0
+  if at and (at > clock + 2 * window or sum > 4e15) then
+    -- It is ahead by the part that it falls into, or by as much as the clock was set back: it counts for
+    -- longer then, but not for ever. All uses become one, also where sums have grown too large.
+    at, amount, sum = min(at, clock + window), used, used
+    first_at, first_amount, first_sum = at, used, used
+    call('DEL', key)
+    call('RPUSH', key, pack(use, at, used, used, at, used, used))
+    call('PEXPIRE', key, ceil(max(at + window - clock, 0) / 1000) + 1)
   end
-  local used = newest and newest.sum - oldest.sum + oldest.cost or 0
-  -- It is ahead by the part that it falls into, or by as much as the clock was set back: it counts for longer
-  -- then, but not for ever.
-  if newest and (newest.at > now + 2 * window or newest.sum > 4e15) then
-    oldest, newest = merge(key, math.min(newest.at, now + window), used)
-  end
-  local remaining = math.max(most - used, 0)
-  local limit = {
-    key = key, most = most, window = window, now = now, used = used, remaining = remaining,
-    newest = newest, oldest = oldest, wait = 0,
-  }
+  local remaining, wait = max(most - used, 0), 0
   if mode >= 0 and cost > remaining then
     passes = false
-    -- Until the sum of those that are over by then is enough.
-    if newest then
-      local enough = oldest.sum - oldest.cost + used + cost - most
-      local first, last = 0, 0
-      -- The oldest is, most often.
-      if oldest.sum < enough then
-        last = redis.call('LLEN', key) - 1
-        first = math.min(1, last)
-      end
-      while first < last do
-        local middle = math.floor((first + last) / 2)
-        if use_at(key, middle).sum >= enough then
-          last = middle
-        else
-          first = middle + 1
+    if at then
+      -- Until the sum of those that are over by then is enough. That of the oldest is, most often.
+      local enough, last_at = first_sum - first_amount + used + cost - most, first_at
+      if first_sum < enough then
+        local last = call('LLEN', key) - 1
+        local first = min(1, last)
+        while first < last do
+          local middle = floor((first + last) / 2)
+          local _, _, sum_there = use_at(key, middle)
+          if sum_there >= enough then
+            last = middle
+          else
+            first = middle + 1
+          end
         end
+        last_at = use_at(key, first)
       end
-      local last_of_them = first == 0 and oldest or use_at(key, first)
-      limit.wait = math.max(last_of_them.at + window - now, 0)
+      wait = max(last_at + window - clock, 0)
     end
   end
-  limits[index] = limit
+  limits[i] = { at, amount, sum, first_at, first_amount, first_sum, most, window, used }
+  answer[3 * i - 1] = remaining
+  answer[3 * i] = wait
+  answer[3 * i + 1] = at and max(at + window - clock, 0) or 0
 end
 
-local answer = { passes and 1 or 0 }
-for _, limit in ipairs(limits) do
-  local key, newest = limit.key, limit.newest
-  if mode == 1 and passes then
-    local at = limit.now
-    if limit.most > exact then
-      local part = math.ceil(limit.window / 60)
-      at = (math.floor(at / part) + 1) * part
-    end
-    local sum = newest and newest.sum or 0
-    if newest and newest.at >= at then
-      newest = { at = newest.at, cost = newest.cost + cost, sum = sum + cost }
-      redis.call('LSET', key, '-1', text_of(newest))
-    else
-      newest = { at = at, cost = cost, sum = sum + cost }
-      redis.call('RPUSH', key, text_of(newest))
-    end
-    limit.remaining = limit.remaining - cost
-  elseif mode == -1 then
-    -- The oldest: what is left counts for no less long than the uses that there were.
-    local left, oldest = math.min(cost, limit.used), limit.oldest
-    while left > 0 and oldest do
-      redis.call('LPOP', key)
-      local part = math.min(left, oldest.cost)
-      left = left - part
-      if oldest.cost > part then
-        local rest = { at = oldest.at, cost = oldest.cost - part, sum = oldest.sum }
-        redis.call('LPUSH', key, text_of(rest))
-        oldest = nil
+if not passes then
+  answer[1] = 0
+elseif mode ~= 0 then
+  for i = 1, count do
+    local key, limit = KEYS[i], limits[i]
+    local at, amount, sum, window = limit[1], limit[2], limit[3], limit[8]
+    local first_at, first_amount, first_sum = limit[4], limit[5], limit[6]
+    if mode == 1 then
+      local part, now = ceil(window / 60), clock
+      if limit[7] > exact then
+        now = (floor(clock / part) + 1) * part
+      end
+      local is_joined = at and at >= now
+      if not at then
+        first_at, first_amount, first_sum, sum = now, cost, cost, 0
+      elseif is_joined and first_sum == sum then
+        first_amount, first_sum = first_amount + cost, first_sum + cost
+      end
+      if is_joined then
+        call('LSET', key, '-1', pack(use, at, amount + cost, sum + cost, first_at, first_amount, first_sum))
       else
-        oldest = use_at(key, '0')
+        at = now
+        call('RPUSH', key, pack(use, at, cost, sum + cost, first_at, first_amount, first_sum))
+        call('PEXPIRE', key, ceil((at + window - clock) / 1000) + 1)
+      end
+      answer[3 * i - 1] = answer[3 * i - 1] - cost
+    elseif at then
+      -- From the oldest: what is left counts for no less long than the uses that there were.
+      local left = min(cost, limit[9])
+      while left > 0 and first_at do
+        if first_amount > left then
+          first_amount, left = first_amount - left, 0
+          call('LSET', key, '0', pack(use, first_at, first_amount, first_sum, first_at, first_amount, first_sum))
+        else
+          left = left - first_amount
+          call('LPOP', key)
+          first_at, first_amount, first_sum = use_at(key, '0')
+        end
+      end
+      if not first_at then
+        at = nil
+      else
+        if first_sum == sum then
+          amount = first_amount
+        end
+        call('LSET', key, '-1', pack(use, at, amount, sum, first_at, first_amount, first_sum))
       end
     end
-    newest = use_at(key, '-1')
+    answer[3 * i + 1] = at and max(at + window - clock, 0) or 0
   end
-  local reset = newest and math.max(newest.at + limit.window - limit.now, 0) or 0
-  if newest then
-    redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(reset / 1000) + 1))
-  end
-  answer[#answer + 1] = limit.remaining
-  answer[#answer + 1] = limit.wait
-  answer[#answer + 1] = reset
 end
 return answer
