@@ -15,10 +15,12 @@ const FEW_TAGS: usize = 64;
 
 /// What is known of one tenant in this process.
 ///
-/// It is there for as long as a handle, a value or a load of the tenant is; who meets another one of
+/// It is there for as long as a handle, a value or a load of the tenant is: who meets another one of
 /// the same tenant meets a cache that has forgotten it.
 pub(super) struct Tenant {
     pub(super) id: TenantId,
+    /// Another one for each that there is in this process, also of the same tenant.
+    number: u64,
     /// Goes up when all of it is flushed.
     generation: AtomicU64,
     tags: Mutex<Tags>,
@@ -40,14 +42,25 @@ struct Tag {
     generation: AtomicU64,
 }
 
-/// The generations that a load began under. What it gives is kept, and used, for as long as they are
-/// the current ones.
+/// A tag, and its generation.
+type TagStamp = (Arc<Tag>, u64);
+
+/// What a load began under.
 #[derive(Clone)]
 pub(super) struct Fence {
     tenant: Arc<Tenant>,
+    pub(super) stamp: Stamp,
+}
+
+/// The generations that a load began under. What it gives is kept, and used, for as long as they are
+/// the current ones.
+#[derive(Clone)]
+pub(super) struct Stamp {
+    tenant: u64,
     generation: u64,
     epoch: u64,
-    tags: Box<[(Arc<Tag>, u64)]>,
+    /// Nothing where there are none: then a clone counts no reference.
+    tags: Option<Arc<[TagStamp]>>,
 }
 
 /// Goes up when everything is invalidated.
@@ -66,8 +79,10 @@ impl Epoch {
 
 impl Tenant {
     pub(super) fn new(id: TenantId, quota: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             generation: AtomicU64::new(0),
             tags: Mutex::default(),
             room: Room::new(quota),
@@ -115,11 +130,15 @@ impl Fence {
             let generation = tag.generation.load(Ordering::Acquire);
             (tag, generation)
         };
-        Self {
-            tenant: Arc::clone(tenant),
+        let stamp = Stamp {
+            tenant: tenant.number,
             generation: tenant.generation.load(Ordering::Acquire),
             epoch: epoch.current(),
-            tags: tags.iter().map(generation).collect(),
+            tags: (!tags.is_empty()).then(|| tags.iter().map(generation).collect()),
+        };
+        Self {
+            tenant: Arc::clone(tenant),
+            stamp,
         }
     }
 
@@ -128,24 +147,29 @@ impl Fence {
     }
 
     pub(super) fn tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.iter().map(|(tag, _)| &*tag.name)
+        self.stamp.tags().map(|(tag, _)| &*tag.name)
+    }
+}
+
+impl Stamp {
+    fn tags(&self) -> impl Iterator<Item = &TagStamp> {
+        self.tags.iter().flat_map(|tags| tags.iter())
     }
 
     /// Says whether nothing of it was invalidated since, for who sees the tenant like this.
-    pub(super) fn holds(&self, tenant: &Arc<Tenant>, epoch: &Epoch) -> bool {
-        let is_current = |(tag, generation): &(Arc<Tag>, u64)| {
-            tag.generation.load(Ordering::Acquire) == *generation
-        };
-        Arc::ptr_eq(&self.tenant, tenant)
+    pub(super) fn holds(&self, tenant: &Tenant, epoch: &Epoch) -> bool {
+        self.tenant == tenant.number
             && self.generation == tenant.generation.load(Ordering::Acquire)
             && self.epoch == epoch.current()
-            && self.tags.iter().all(is_current)
+            && self
+                .tags()
+                .all(|(tag, generation)| tag.generation.load(Ordering::Acquire) == *generation)
     }
 
     /// Says whether it tells of each of these tags.
     pub(super) fn tells_of(&self, tags: &[&str]) -> bool {
         tags.iter()
-            .all(|name| self.tags.iter().any(|(tag, _)| &*tag.name == *name))
+            .all(|name| self.tags().any(|(tag, _)| &*tag.name == *name))
     }
 }
 
@@ -183,7 +207,7 @@ impl Tenants {
         let mut known = self.known.write();
         if known.len() >= self.bound.load(Ordering::Relaxed) {
             // Whoever has one got it here, under the lock.
-            known.retain(|_, tenant| Arc::strong_count(tenant) > 1);
+            known.retain(|_, tenant| Arc::strong_count(tenant) > 1 || !tenant.room.is_empty());
             self.bound
                 .store((2 * known.len()).max(FEW_TENANTS), Ordering::Relaxed);
         }
@@ -223,13 +247,13 @@ mod tests {
         for end in ends {
             let before = fence();
             tenant.flush_tag("three");
-            assert!(before.holds(&tenant, &epoch));
+            assert!(before.stamp.holds(&tenant, &epoch));
             end();
-            assert!(!before.holds(&tenant, &epoch));
-            assert!(fence().holds(&tenant, &epoch));
+            assert!(!before.stamp.holds(&tenant, &epoch));
+            assert!(fence().stamp.holds(&tenant, &epoch));
         }
         let of_another = Arc::new(Tenant::new(tenant.id, 0));
-        assert!(!fence().holds(&of_another, &epoch));
+        assert!(!fence().stamp.holds(&of_another, &epoch));
     }
 
     #[test]
@@ -243,9 +267,9 @@ mod tests {
         }
         assert!(tenant.tags.lock().known.len() <= 2 * FEW_TAGS);
         for (number, fence) in kept.iter().enumerate() {
-            assert!(fence.holds(&tenant, &epoch));
+            assert!(fence.stamp.holds(&tenant, &epoch));
             tenant.flush_tag(&format!("kept {number}"));
-            assert!(!fence.holds(&tenant, &epoch));
+            assert!(!fence.stamp.holds(&tenant, &epoch));
         }
     }
 

@@ -81,7 +81,7 @@ struct Inner {
     clock: SharedClock,
     near: Near,
     far: Option<Arc<Far>>,
-    tenants: Tenants,
+    tenants: Arc<Tenants>,
     /// What type the values of each kind are of, and how often they were asked for.
     kinds: Mutex<HashMap<Arc<str>, Known>>,
     loads: Loads,
@@ -291,11 +291,12 @@ impl CacheBuilder {
         }
         let clock = Arc::clone(&self.clock);
         let far = self.level.map(|level| Arc::new(Far::new(level, clock)));
+        let tenants = Arc::new(Tenants::new(quota));
         let inner = Arc::new(Inner {
             clock: self.clock,
-            near: Near::new(self.bytes, far.is_none()),
+            near: Near::new(self.bytes, &tenants, far.is_none()),
             far,
-            tenants: Tenants::new(quota),
+            tenants,
             kinds: Mutex::default(),
             loads: Loads::new(),
         });
@@ -821,7 +822,7 @@ impl Inner {
             }
             Err(error) => {
                 kind.counters.count(Counted::FailedLoad);
-                self.near.rest(ticket, now.saturating_add(REST));
+                self.near.rest(ticket, now, now.saturating_add(REST));
                 Err(Failure::new(error))
             }
         }

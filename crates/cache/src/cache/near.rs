@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,11 +16,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::Failure;
-use super::fence::{Epoch, Fence, Tenant};
+use super::fence::{Epoch, Fence, Stamp, Tenant, Tenants};
 use super::key::{Key, KeyRef};
 
 /// How many parts the loads are in, each behind a lock of its own.
 const SHARDS: usize = 256;
+
+/// How many values of a part rest before those that no longer do are looked for.
+const FEW_RESTS: usize = 8;
 
 /// What an entry takes beside its key and its value.
 const OVERHEAD: usize = 256;
@@ -28,15 +32,17 @@ const OVERHEAD: usize = 256;
 pub(super) type Value = Option<Arc<dyn Any + Send + Sync>>;
 
 /// What is kept of one key.
+///
+/// Readers get a clone, and hand its value on: beside that, a clone counts no reference, or readers of
+/// one key in several threads would wait for each other.
+#[derive(Clone)]
 pub(super) struct Entry {
     /// That of the load which gave it.
     pub(super) id: u64,
     pub(super) value: Value,
     pub(super) times: Times,
-    fence: Fence,
+    stamp: Stamp,
     weight: u32,
-    /// Until when nobody loads it anew, for the last who did so has failed; in nanoseconds.
-    rests_until: AtomicU64,
 }
 
 /// When a value is what, by the clock of the cache.
@@ -122,11 +128,18 @@ pub(super) struct Ticket {
     pub(super) fence: Fence,
 }
 
+/// What happens with some of the keys.
+struct Shard {
+    flights: HashMap<Key, Known, RandomState>,
+    /// Until when nobody loads a value anew, by its load, for the last who did so has failed.
+    rests: HashMap<u64, Duration, RandomState>,
+}
+
 pub(super) struct Near {
     /// Before which time nothing can have been missed of what others have invalidated; in nanoseconds.
     sure_until: AtomicU64,
-    entries: Entries<Key, Arc<Entry>, RandomState>,
-    flights: Box<[Mutex<HashMap<Key, Known, RandomState>>]>,
+    entries: Entries<Key, Entry, RandomState>,
+    shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     epoch: Epoch,
     ids: AtomicU64,
@@ -135,21 +148,29 @@ pub(super) struct Near {
 impl Near {
     /// Keeps values up to so many bytes, and is sure of them only while it is told so if others can
     /// invalidate them.
-    pub(super) fn new(bytes: u64, is_alone: bool) -> Self {
+    pub(super) fn new(bytes: u64, tenants: &Arc<Tenants>, is_alone: bool) -> Self {
         let hasher = RandomState::new();
+        let tenants = Arc::clone(tenants);
         let entries = Entries::builder()
             .max_capacity(bytes)
-            .weigher(|_: &Key, entry: &Arc<Entry>| entry.weight)
-            .eviction_listener(|_, entry: Arc<Entry>, _| {
-                entry.fence.tenant().room.give_back(entry.weight());
+            .weigher(|_: &Key, entry: &Entry| entry.weight)
+            .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
+                // One of whom values are kept is known.
+                if let Some(tenant) = tenants.known(key.tenant()) {
+                    tenant.room.give_back(entry.id);
+                }
             })
             .build_with_hasher(hasher.clone());
+        let shard = || {
+            Mutex::new(Shard {
+                flights: HashMap::with_hasher(hasher.clone()),
+                rests: HashMap::with_hasher(hasher.clone()),
+            })
+        };
         Self {
             sure_until: AtomicU64::new(if is_alone { u64::MAX } else { 0 }),
             entries,
-            flights: (0..SHARDS)
-                .map(|_| Mutex::new(HashMap::with_hasher(hasher.clone())))
-                .collect(),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher,
             epoch: Epoch::default(),
             ids: AtomicU64::new(0),
@@ -159,7 +180,7 @@ impl Near {
     /// Looks what is known.
     pub(super) fn look(
         &self,
-        tenant: &Arc<Tenant>,
+        tenant: &Tenant,
         key: KeyRef<'_>,
         tags: &[&str],
         now: Duration,
@@ -172,17 +193,16 @@ impl Near {
             until,
             stale_until,
         } = entry.times;
+        let (id, value) = (entry.id, entry.value);
         if now < until {
             return Found::Fresh {
-                value: entry.value.clone(),
-                due: (now >= refresh_at && entry.may_load(now)).then_some(until),
+                value,
+                due: (now >= refresh_at && self.may_load(key, id, now)).then_some(until),
             };
         }
         if now < stale_until {
-            return Found::Stale {
-                value: entry.value.clone(),
-                may_load: entry.may_load(now),
-            };
+            let may_load = self.may_load(key, id, now);
+            return Found::Stale { value, may_load };
         }
         Found::Nothing
     }
@@ -190,11 +210,11 @@ impl Near {
     /// Returns what a reader may be given, fresh or past its time.
     pub(super) fn peek(
         &self,
-        tenant: &Arc<Tenant>,
+        tenant: &Tenant,
         key: KeyRef<'_>,
         tags: &[&str],
         now: Duration,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Entry> {
         self.current(tenant, key, tags, now)
             .filter(|entry| now < entry.times.stale_until)
     }
@@ -202,14 +222,19 @@ impl Near {
     /// Returns what is kept, if nothing was invalidated since it was loaded.
     fn current(
         &self,
-        tenant: &Arc<Tenant>,
+        tenant: &Tenant,
         key: KeyRef<'_>,
         tags: &[&str],
         now: Duration,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Entry> {
         let entry = self.entries.get(&key).filter(|_| self.is_sure(now))?;
-        let is_current = entry.fence.holds(tenant, &self.epoch) && entry.fence.tells_of(tags);
+        let is_current = entry.stamp.holds(tenant, &self.epoch) && entry.stamp.tells_of(tags);
         is_current.then_some(entry)
+    }
+
+    fn may_load(&self, key: KeyRef<'_>, id: u64, now: Duration) -> bool {
+        let rests = &self.shard(&key).lock().rests;
+        rests.get(&id).is_none_or(|until| now >= *until)
     }
 
     /// Returns the load of a key that is under way, if nothing was invalidated since it began, or
@@ -221,10 +246,10 @@ impl Near {
         tags: &[&str],
         start: impl FnOnce(Ticket) -> Course,
     ) -> Flight {
-        let mut flights = self.shard(&key).lock();
+        let flights = &mut self.shard(&key).lock().flights;
         if let Some(known) = flights.get(&key)
-            && known.fence.holds(tenant, &self.epoch)
-            && known.fence.tells_of(tags)
+            && known.fence.stamp.holds(tenant, &self.epoch)
+            && known.fence.stamp.tells_of(tags)
             && let Some(course) = known.course.upgrade()
         {
             return Flight::new(known.id, course);
@@ -260,31 +285,26 @@ impl Near {
         if !tenant.room.has_place_for(weight) {
             return;
         }
-        let entry = Arc::new(Entry {
+        let entry = Entry {
             id: *id,
             value,
             times,
-            fence: fence.clone(),
+            stamp: fence.stamp.clone(),
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
-            rests_until: AtomicU64::new(0),
-        });
-        let flights = self.shard(key).lock();
+        };
+        let shard = self.shard(key).lock();
         // Who invalidates a key takes its load away, under this lock. What else is invalidated from
-        // here on is told by the fence that stays with the value.
-        let is_current = flights.get(key).is_some_and(|flight| flight.id == *id);
-        if !is_current || !fence.holds(tenant, &self.epoch) || !self.is_sure(now) {
+        // here on is told by the stamp that stays with the value.
+        let is_current = shard.flights.get(key).is_some_and(|it| it.id == *id);
+        if !is_current || !fence.stamp.holds(tenant, &self.epoch) || !self.is_sure(now) {
             return;
         }
-        let gone = tenant.room.take(key, &entry);
+        let gone = tenant.room.take(key, *id, weight);
         self.entries.insert(key.clone(), entry);
-        drop(flights);
-        for (key, entry) in gone {
+        drop(shard);
+        for (key, id) in gone {
             // Another value may be in its place since.
-            if self
-                .entries
-                .get(&key)
-                .is_some_and(|kept| Arc::ptr_eq(&kept, &entry))
-            {
+            if self.entries.get(&key).is_some_and(|kept| kept.id == id) {
                 self.entries.invalidate(&key);
             }
         }
@@ -292,7 +312,7 @@ impl Near {
 
     /// Says that a load has ended.
     pub(super) fn landed(&self, ticket: &Ticket) {
-        let mut flights = self.shard(&ticket.key).lock();
+        let flights = &mut self.shard(&ticket.key).lock().flights;
         if flights
             .get(&ticket.key)
             .is_some_and(|flight| flight.id == ticket.id)
@@ -302,16 +322,20 @@ impl Near {
     }
 
     /// Says that a load has failed: the value that there is rests for a while.
-    pub(super) fn rest(&self, ticket: &Ticket, until: Duration) {
+    pub(super) fn rest(&self, ticket: &Ticket, now: Duration, until: Duration) {
         if let Some(entry) = self.entries.get(&ticket.key) {
-            entry.rests_until.store(nanos(until), Ordering::Relaxed);
+            let rests = &mut self.shard(&ticket.key).lock().rests;
+            if rests.len() >= FEW_RESTS {
+                rests.retain(|_, until| now < *until);
+            }
+            rests.insert(entry.id, until);
         }
     }
 
     /// Forgets a key, and keeps those who load it from storing what they get.
     pub(super) fn invalidate(&self, key: &Key) {
-        let mut flights = self.shard(key).lock();
-        flights.remove(key);
+        let mut shard = self.shard(key).lock();
+        shard.flights.remove(key);
         self.entries.invalidate(key);
     }
 
@@ -350,27 +374,18 @@ impl Near {
         (self.entries.entry_count(), self.entries.weighted_size())
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Known, RandomState>> {
-        let hash = std::hash::BuildHasher::hash_one(&self.hasher, key);
+    /// Returns where a key belongs, which may be a reference to one.
+    fn shard(&self, key: &impl Hash) -> &Mutex<Shard> {
+        let hash = self.hasher.hash_one(key);
         // Other bits than those that choose the place in the part.
         let index = usize::try_from(hash >> 56).unwrap_or_default() % SHARDS;
-        &self.flights[index]
+        &self.shards[index]
     }
 }
 
 /// Returns a time of the clock as a number; it is past the end of all numbers after 584 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl Entry {
-    pub(super) fn weight(&self) -> usize {
-        usize::try_from(self.weight).unwrap_or(usize::MAX)
-    }
-
-    fn may_load(&self, now: Duration) -> bool {
-        nanos(now) >= self.rests_until.load(Ordering::Relaxed)
-    }
 }
 
 impl fmt::Debug for Entry {

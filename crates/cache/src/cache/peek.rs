@@ -43,7 +43,7 @@ impl Cache {
         });
         let near = near.map(|entry| Kept {
             entry: entry.id,
-            value: downcast(entry.value.clone()),
+            value: downcast(entry.value),
         });
         let Some(far) = &self.inner.far else {
             return Peek {

@@ -1,39 +1,42 @@
 //! How much of the memory one tenant may take.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use parking_lot::Mutex;
 
 use super::key::Key;
-use super::near::Entry;
-
-/// How many places are remembered before those of values that have gone are looked for.
-const FEW_PLACES: usize = 64;
 
 /// The values of one tenant, by the bytes that they take.
-#[derive(Debug)]
 pub(super) struct Room {
     quota: usize,
-    bytes: AtomicUsize,
-    values: AtomicUsize,
-    /// The oldest first, with those that have gone meanwhile.
-    order: Mutex<VecDeque<(Key, Weak<Entry>)>>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    bytes: usize,
+    /// By the loads that gave the values, and so the oldest first.
+    places: BTreeMap<u64, (Key, usize)>,
 }
 
 impl Room {
     pub(super) const fn new(quota: usize) -> Self {
         Self {
             quota,
-            bytes: AtomicUsize::new(0),
-            values: AtomicUsize::new(0),
-            order: Mutex::new(VecDeque::new()),
+            taken: Mutex::new(Taken {
+                bytes: 0,
+                places: BTreeMap::new(),
+            }),
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.taken.lock().bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken.lock().places.is_empty()
     }
 
     /// Says whether a value of this size can ever have a place.
@@ -41,31 +44,35 @@ impl Room {
         weight <= self.quota
     }
 
-    /// Takes a place for a value; returns the keys of those that have to go for it, the oldest first.
-    pub(super) fn take(&self, key: &Key, entry: &Arc<Entry>) -> Vec<(Key, Arc<Entry>)> {
-        let mut over = (self.bytes.fetch_add(entry.weight(), Ordering::Relaxed) + entry.weight())
-            .saturating_sub(self.quota);
-        let values = self.values.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut order = self.order.lock();
+    /// Takes a place for the value of a load; returns those that have to go for it, the oldest first.
+    pub(super) fn take(&self, key: &Key, id: u64, weight: usize) -> Vec<(Key, u64)> {
+        let taken = &mut *self.taken.lock();
         let mut gone = Vec::new();
-        while over > 0
-            && let Some((key, value)) = order.pop_front()
+        while taken.bytes.saturating_add(weight) > self.quota
+            && let Some((id, (key, weight))) = taken.places.pop_first()
         {
-            if let Some(value) = value.upgrade() {
-                over = over.saturating_sub(value.weight());
-                gone.push((key, value));
-            }
+            taken.bytes -= weight;
+            gone.push((key, id));
         }
-        if order.len() > 2 * values.max(FEW_PLACES) {
-            order.retain(|(_, value)| value.strong_count() > 0);
-        }
-        order.push_back((key.clone(), Arc::downgrade(entry)));
+        taken.bytes += weight;
+        taken.places.insert(id, (key.clone(), weight));
         gone
     }
 
-    /// Gives the place of a value back.
-    pub(super) fn give_back(&self, weight: usize) {
-        self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        self.values.fetch_sub(1, Ordering::Relaxed);
+    /// Gives the place of a value back, if it still has one.
+    pub(super) fn give_back(&self, id: u64) {
+        let taken = &mut *self.taken.lock();
+        if let Some((_, weight)) = taken.places.remove(&id) {
+            taken.bytes -= weight;
+        }
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("quota", &self.quota)
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
     }
 }
