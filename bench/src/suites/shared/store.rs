@@ -52,6 +52,7 @@ struct Fenced {
     epoch: String,
     generation: String,
     keys: Box<[String]>,
+    of_tenant: String,
     fence: Vec<u8>,
     value: Arc<[u8]>,
 }
@@ -69,6 +70,7 @@ impl Fenced {
             keys: (0..KEYS)
                 .map(|it| format!("{of_tenant}:value:profile:customer%20{it}"))
                 .collect(),
+            of_tenant: format!("{of_tenant}:bytes"),
             fence: NONCE.repeat(3),
             value,
         };
@@ -97,11 +99,14 @@ impl Operation for Fenced {
             .key(&self.epoch)
             .key(&self.generation)
             .key(&self.keys[number])
+            .key(&self.of_tenant)
             .arg(&self.fence)
             .arg("value 0")
             .arg(kept)
             .arg(kept)
-            .arg(&*self.value);
+            .arg(&*self.value)
+            // A tenant may take as much as there is.
+            .arg(0);
         let is_stored: bool = store.invoke_async(&mut self.stripes.next()).await?;
         match is_stored {
             true => Ok(()),
