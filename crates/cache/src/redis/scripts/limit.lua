@@ -14,7 +14,7 @@ local use = '>dddddd'
 
 local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
-local cost, mode, exact = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local cost, mode, exact = ARGV[1] + 0, ARGV[2] + 0, ARGV[3] + 0
 
 local function use_at(key, index)
   local packed = call('LINDEX', key, index)
@@ -26,7 +26,7 @@ end
 local count, passes, limits = #KEYS, true, {}
 local answer = { 1, 0, 0, 0 }
 for i = 1, count do
-  local key, most, window = KEYS[i], tonumber(ARGV[2 + 2 * i]), tonumber(ARGV[3 + 2 * i])
+  local key, most, window = KEYS[i], ARGV[2 + 2 * i] + 0, ARGV[3 + 2 * i] + 0
   -- Of the newest, and of the oldest.
   local at, amount, sum, first_at, first_amount, first_sum = use_at(key, '-1')
   if at and first_at <= clock - window then
@@ -51,7 +51,10 @@ for i = 1, count do
     call('RPUSH', key, pack(use, at, used, used, at, used, used))
     call('PEXPIRE', key, ceil(max(at + window - clock, 0) / 1000) + 1)
   end
-  local remaining, wait = max(most - used, 0), 0
+  local remaining, wait = most - used, 0
+  if remaining < 0 then
+    remaining = 0
+  end
   if mode >= 0 and cost > remaining then
     passes = false
     if at then
@@ -77,7 +80,7 @@ for i = 1, count do
   limits[i] = { at, amount, sum, first_at, first_amount, first_sum, most, window, used }
   answer[3 * i - 1] = remaining
   answer[3 * i] = wait
-  answer[3 * i + 1] = at and max(at + window - clock, 0) or 0
+  answer[3 * i + 1] = at and at + window - clock or 0
 end
 
 if not passes then
@@ -88,9 +91,10 @@ elseif mode ~= 0 then
     local at, amount, sum, window = limit[1], limit[2], limit[3], limit[8]
     local first_at, first_amount, first_sum = limit[4], limit[5], limit[6]
     if mode == 1 then
-      local part, now = ceil(window / 60), clock
+      local now = clock
       if limit[7] > exact then
-        now = (floor(clock / part) + 1) * part
+        local part = (window + 59 - (window + 59) % 60) / 60
+        now = clock - clock % part + part
       end
       local is_joined = at and at >= now
       if not at then
@@ -128,7 +132,7 @@ elseif mode ~= 0 then
         call('LSET', key, '-1', pack(use, at, amount, sum, first_at, first_amount, first_sum))
       end
     end
-    answer[3 * i + 1] = at and max(at + window - clock, 0) or 0
+    answer[3 * i + 1] = at and at + window - clock or 0
   end
 end
 return answer
