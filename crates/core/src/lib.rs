@@ -54,7 +54,7 @@ pub mod telemetry;
 
 mod error;
 
-pub use self::clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use self::clock::{COARSE_LAG, Clock, ManualClock, SharedClock, SystemClock};
 pub use self::context::{Actor, CorrelationId, RequestContext, TraceParent};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::key::{SqlName, TenantKey};

@@ -389,8 +389,8 @@ impl TenantCache {
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let (lookup, now) = (lookup.into(), self.inner.clock.monotonic());
-        if let Found::Fresh { value, .. } = self.look(kind, lookup, now) {
+        let lookup = lookup.into();
+        if let Found::Fresh { value, .. } = self.look(kind, lookup) {
             kind.counters.count(Counted::Hit);
             return Some(downcast(value));
         }
@@ -440,8 +440,7 @@ impl TenantCache {
         F: Future<Output = Result<Option<T>>> + Send,
     {
         let (lookup, load) = (lookup.into(), Alone(load));
-        let now = self.inner.clock.monotonic();
-        match self.look(kind, lookup, now) {
+        match self.look(kind, lookup) {
             Found::Fresh { value, due } => {
                 kind.counters.count(Counted::Hit);
                 if due.is_some() {
@@ -546,7 +545,7 @@ impl TenantCache {
         let mut found = vec![None; lookups.len()];
         let mut missing = Vec::new();
         for (place, lookup) in lookups.iter().enumerate() {
-            match self.look(kind, *lookup, now) {
+            match self.look(kind, *lookup) {
                 Found::Fresh { value, .. } => {
                     kind.counters.count(Counted::Hit);
                     found[place] = downcast(value);
@@ -668,9 +667,10 @@ impl TenantCache {
         }
     }
 
-    fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>, now: Duration) -> Found {
+    fn look<T>(&self, kind: &CacheKind<T>, lookup: Lookup<'_>) -> Found {
+        let Inner { near, clock, .. } = &*self.inner;
         let key = KeyRef::new(self.tenant.id, &kind.name, lookup.key);
-        self.inner.near.look(&self.tenant, key, lookup.tags, now)
+        near.look(&self.tenant, key, lookup.tags, &**clock)
     }
 
     /// Waits for the load of a key, whoever began it.

@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use moka::sync::Cache as Entries;
 use parking_lot::Mutex;
+use tenantry_core::{COARSE_LAG, Clock};
 use tokio::runtime::Handle;
 
 use super::Failure;
@@ -183,16 +184,27 @@ impl Near {
         tenant: &Tenant,
         key: KeyRef<'_>,
         tags: &[&str],
-        now: Duration,
+        clock: &dyn Clock,
     ) -> Found {
-        let Some(entry) = self.current(tenant, key, tags, now) else {
+        let Some(entry) = self.entries.get(&key) else {
             return Found::Nothing;
         };
+        // Most often nothing is near that changes with time.
+        let soon = clock.monotonic_coarse().saturating_add(COARSE_LAG);
         let Times {
-            refresh_at,
-            until,
-            stale_until,
+            refresh_at, until, ..
         } = entry.times;
+        let is_far = soon < refresh_at.min(until);
+        let (now, is_sure) = match is_far && self.is_sure(soon) {
+            true => (soon, true),
+            false => {
+                let now = clock.monotonic();
+                (now, self.is_sure(now))
+            }
+        };
+        if !is_sure || !self.is_current(&entry, tenant, tags) {
+            return Found::Nothing;
+        }
         let (id, value) = (entry.id, entry.value);
         if now < until {
             return Found::Fresh {
@@ -200,7 +212,7 @@ impl Near {
                 due: (now >= refresh_at && self.may_load(key, id, now)).then_some(until),
             };
         }
-        if now < stale_until {
+        if now < entry.times.stale_until {
             let may_load = self.may_load(key, id, now);
             return Found::Stale { value, may_load };
         }
@@ -215,21 +227,15 @@ impl Near {
         tags: &[&str],
         now: Duration,
     ) -> Option<Entry> {
-        self.current(tenant, key, tags, now)
-            .filter(|entry| now < entry.times.stale_until)
+        let entry = self.entries.get(&key).filter(|_| self.is_sure(now))?;
+        let is_there = self.is_current(&entry, tenant, tags) && now < entry.times.stale_until;
+        is_there.then_some(entry)
     }
 
-    /// Returns what is kept, if nothing was invalidated since it was loaded.
-    fn current(
-        &self,
-        tenant: &Tenant,
-        key: KeyRef<'_>,
-        tags: &[&str],
-        now: Duration,
-    ) -> Option<Entry> {
-        let entry = self.entries.get(&key).filter(|_| self.is_sure(now))?;
-        let is_current = entry.stamp.holds(tenant, &self.epoch) && entry.stamp.tells_of(tags);
-        is_current.then_some(entry)
+    /// Says whether nothing was invalidated since it was loaded; asked last, and so of all that ended
+    /// before.
+    fn is_current(&self, entry: &Entry, tenant: &Tenant, tags: &[&str]) -> bool {
+        entry.stamp.holds(tenant, &self.epoch) && entry.stamp.tells_of(tags)
     }
 
     fn may_load(&self, key: KeyRef<'_>, id: u64, now: Duration) -> bool {

@@ -28,7 +28,22 @@ pub trait Clock: Send + Sync + Debug {
     ///
     /// Only the difference between two readings of one clock means something.
     fn monotonic(&self) -> Duration;
+
+    /// Returns the same time as [`monotonic`](Self::monotonic), as it was a moment ago: never ahead of it,
+    /// and behind by less than [`COARSE_LAG`].
+    ///
+    /// For who asks millions of times a second, mostly far from the time that matters, and asks
+    /// `monotonic` where it is near: a fifth of the cost.
+    fn monotonic_coarse(&self) -> Duration {
+        self.monotonic()
+    }
 }
+
+/// By how much [`Clock::monotonic_coarse`] may lag behind.
+///
+/// Linux moves that clock with each tick, 1 to 10 ms apart, or five ticks where the processor that does so
+/// is taken away (`clock_gettime(2)`, `CLOCK_MONOTONIC_COARSE`).
+pub const COARSE_LAG: Duration = Duration::from_millis(100);
 
 /// The clock of the machine.
 ///
@@ -56,10 +71,30 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        // One origin for the process: readings of two `SystemClock`s can be compared.
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        ORIGIN.get_or_init(Instant::now).elapsed()
+        origin().elapsed()
     }
+
+    #[cfg(target_os = "linux")]
+    fn monotonic_coarse(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+
+        /// When the origin was, by the clock that both readings are of; or a little later.
+        static ORIGIN_OF_KERNEL: OnceLock<Duration> = OnceLock::new();
+        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        let origin = ORIGIN_OF_KERNEL.get_or_init(|| {
+            let since = origin();
+            // Its reading comes later than that of the other, so that this one is never ahead.
+            let gone = since.elapsed();
+            read(ClockId::Monotonic).saturating_sub(gone)
+        });
+        read(ClockId::MonotonicCoarse).saturating_sub(*origin)
+    }
+}
+
+/// Returns the one origin of the process: readings of two [`SystemClock`]s can be compared.
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
 }
 
 /// A clock that moves only when it is told to, for tests.
@@ -140,6 +175,24 @@ mod tests {
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_coarse_reading_lags_and_is_never_ahead() {
+        let clock = SystemClock;
+        let mut last = Duration::ZERO;
+        for _ in 0..100_000 {
+            let before = clock.monotonic();
+            let coarse = clock.monotonic_coarse();
+            let after = clock.monotonic();
+            assert!(coarse <= after, "{coarse:?} {after:?}");
+            assert!(coarse + COARSE_LAG > before, "{coarse:?} {before:?}");
+            assert!(coarse >= last, "{coarse:?} {last:?}");
+            last = coarse;
+        }
+        let stands = ManualClock::new(at("2026-01-01T00:00:00Z"));
+        stands.advance(Duration::from_secs(1));
+        assert_eq!(stands.monotonic_coarse(), stands.monotonic());
     }
 
     #[test]
