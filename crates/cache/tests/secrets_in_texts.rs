@@ -17,6 +17,7 @@ use tenantry_cache::{
 use tenantry_core::{Error, Secret, TenantId};
 use tenantry_testkit::RedisServer;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 const CANARY: &str = "c4n4ry";
 
@@ -71,6 +72,7 @@ async fn nothing_that_is_printed_tells_a_secret() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);

@@ -11,7 +11,7 @@ pub(crate) mod usage;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tenantry_core::{Error, ErrorKind, Result, TenantId};
+use tenantry_core::{Error, ErrorKind, Result, TenantId, TenantLabel};
 
 pub use self::decision::{Decision, Standing};
 #[cfg(feature = "tower")]
@@ -116,8 +116,15 @@ impl RateLimiter {
         Self {
             limits,
             shares: Arc::default(),
-            decisions: Decisions::new(),
+            decisions: Decisions::new(TenantLabel::none()),
         }
+    }
+
+    /// Sets which tenants the metric of decisions counts by name: none by default, and all together.
+    #[must_use]
+    pub fn with_tenant_label(mut self, label: TenantLabel) -> Self {
+        self.decisions = Decisions::new(label);
+        self
     }
 
     /// Returns the handle of one tenant.
@@ -168,18 +175,20 @@ impl TenantLimiter {
         }
         match self.limits.take(self.tenant, limits, cost).await {
             Ok(taken) => {
-                self.decisions.decided(match taken.is_admitted() {
+                let outcome = match taken.is_admitted() {
                     true => "admitted",
                     false => "refused",
-                });
+                };
+                self.decisions.decided(self.tenant, outcome);
                 Ok(taken)
             }
             Err(error) => {
                 let is_admitted = self.take_share(limits, cost).await;
-                self.decisions.decided(match is_admitted {
+                let outcome = match is_admitted {
                     true => "admitted_uncounted",
                     false => "refused_uncounted",
-                });
+                };
+                self.decisions.decided(self.tenant, outcome);
                 Ok(Decision::uncounted(is_admitted, error))
             }
         }

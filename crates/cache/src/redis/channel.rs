@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 use super::connection::{ANOTHER_EPOCH, Connections, identity_of};
 use super::keys::Keys;
+use super::observe::Operation;
 use crate::shared::{Invalidation, Listener};
+
+const BEAT_SENT: Operation = Operation::new("heartbeat", "send heartbeat");
 
 /// How often a node sends itself a heartbeat.
 const BEAT: Duration = Duration::from_millis(250);
@@ -250,7 +253,7 @@ impl Link {
                     .await
                     .map(|()| is_same)
             };
-            if let Ok(false) = connections.call("send heartbeat", call).await {
+            if let Ok(false) = connections.call(BEAT_SENT, None, call).await {
                 // It has become a replica, or the primary of others.
                 connections.forget_all();
             }
@@ -291,6 +294,8 @@ impl Link {
 mod tests {
     use super::super::login::{Login, Password};
     use super::*;
+    use crate::telemetry::Calls;
+    use tenantry_core::TenantLabel;
 
     #[test]
     fn what_is_told_is_heard_and_what_is_cut_is_not() {
@@ -301,7 +306,14 @@ mod tests {
         let _inside = runtime.enter();
         let info = redis::IntoConnectionInfo::into_connection_info("redis://localhost").unwrap();
         let login = Login::new(info, Password::OfUrl);
-        let connections = Connections::new(login, 1, SURE, &Keys::new("svc")).unwrap();
+        let connections = Connections::new(
+            login,
+            1,
+            SURE,
+            &Keys::new("svc"),
+            Calls::new(TenantLabel::none()),
+        )
+        .unwrap();
         let channel = Channel::open(Arc::new(connections), Keys::new("svc"));
         let tenant = TenantId::generate();
         let what = [

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, RedisError, Script};
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tokio::sync::{Mutex, watch};
 
 use super::error::{CLUSTER, error, is_read_only};
 use super::following::Following;
 use super::keys::Keys;
 use super::login::{Login, Watch};
+use super::observe::{Operation, observe};
+use crate::telemetry::Calls;
 
 pub(super) const CONNECT: &str = "connect to redis";
 
@@ -37,6 +39,7 @@ pub(super) struct Connections {
     lines: Arc<Lines>,
     next: AtomicUsize,
     following: Following,
+    calls: Calls,
 }
 
 /// The connections that there are.
@@ -58,7 +61,13 @@ pub(super) struct Connected {
 }
 
 impl Connections {
-    pub(super) fn new(login: Login, count: usize, timeout: Duration, keys: &Keys) -> Result<Self> {
+    pub(super) fn new(
+        login: Login,
+        count: usize,
+        timeout: Duration,
+        keys: &Keys,
+        calls: Calls,
+    ) -> Result<Self> {
         // What it refuses, it refuses at once.
         if login.tls().is_none() {
             client(login.info().clone())?;
@@ -80,11 +89,25 @@ impl Connections {
             }),
             next: AtomicUsize::new(0),
             following: Following::default(),
+            calls,
         })
     }
 
-    /// Calls the server over one of the connections.
+    /// Calls the server over one of the connections, for a tenant, or for all of them.
     pub(super) async fn call<T: FromRedisValue, F>(
+        &self,
+        operation: Operation,
+        tenant: Option<TenantId>,
+        call: impl FnOnce(Connected) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let call = self.call_unseen(operation.text(), call);
+        observe(&self.calls, operation, tenant, call).await
+    }
+
+    async fn call_unseen<T: FromRedisValue, F>(
         &self,
         operation: &'static str,
         call: impl FnOnce(Connected) -> F,

@@ -11,12 +11,13 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use super::RedisSettings;
 use super::connection::{Connected, Connections};
 use super::keys::Keys;
+use super::observe::Operation;
 use crate::limit::usage::EXACT;
 use crate::{Decision, Limit, RateLimits, Standing};
 
-const TAKE: &str = "take from rate limits";
-const PEEK: &str = "look at rate limits";
-const REFUND: &str = "refund to rate limits";
+const TAKE: Operation = Operation::new("limit_take", "take from rate limits");
+const PEEK: Operation = Operation::new("limit_peek", "look at rate limits");
+const REFUND: Operation = Operation::new("limit_refund", "refund to rate limits");
 
 /// The largest limit: a server reckons with numbers of 53 bits.
 const LARGEST: u64 = 1_000_000_000_000_000;
@@ -74,7 +75,7 @@ impl RedisLimits {
 
     async fn run(
         &self,
-        operation: &'static str,
+        operation: Operation,
         tenant: TenantId,
         limits: &[Limit<'_>],
         cost: u64,
@@ -90,7 +91,7 @@ impl RedisLimits {
         for limit in limits {
             let rule = limit.rule();
             if rule.most() > LARGEST {
-                return Err(Error::new(ErrorKind::Unsupported, operation)
+                return Err(Error::new(ErrorKind::Unsupported, operation.text())
                     .with_subject(rule.name().to_owned())
                     .with_detail(format!("a limit is {LARGEST} at most here")));
             }
@@ -100,7 +101,7 @@ impl RedisLimits {
         let call = &call;
         let answer: Vec<i64> = self
             .connections
-            .call(operation, |mut to: Connected| async move {
+            .call(operation, Some(tenant), |mut to: Connected| async move {
                 call.invoke_async(&mut to.connection).await
             })
             .await?;
@@ -120,8 +121,8 @@ impl RedisLimits {
     }
 }
 
-fn misread(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Unexpected, operation)
+fn misread(operation: Operation) -> Error {
+    Error::new(ErrorKind::Unexpected, operation.text())
         .with_detail("the server answers something else than its script says")
 }
 

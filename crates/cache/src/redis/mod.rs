@@ -8,6 +8,7 @@ mod following;
 mod keys;
 mod limits;
 mod login;
+mod observe;
 mod sessions;
 mod settings;
 #[cfg(feature = "redis-tls")]
@@ -29,15 +30,17 @@ use self::channel::Channel;
 use self::connection::{Connected, Connections, KEPT, NONCE, millis, nonce};
 use self::keys::Keys;
 pub use self::limits::RedisLimits;
+use self::observe::Operation;
 pub use self::sessions::RedisSessions;
 pub use self::settings::RedisSettings;
 pub use self::tokens::{RedisToken, RedisTokens};
 use crate::shared::{Invalidation, Kept, Listener, SharedFence, SharedLevel, Slot, Turn};
 
-const READ: &str = "read shared cache";
-const BEGIN: &str = "begin load in shared cache";
-const STORE: &str = "store in shared cache";
-const INVALIDATE: &str = "invalidate in shared cache";
+const READ: Operation = Operation::new("cache_read", "read shared cache");
+const BEGIN: Operation = Operation::new("cache_begin", "begin load in shared cache");
+const STORE: Operation = Operation::new("cache_store", "store in shared cache");
+const GIVE_UP: Operation = Operation::new("cache_give_up", "give up load in shared cache");
+const INVALIDATE: Operation = Operation::new("cache_invalidate", "invalidate in shared cache");
 
 /// What the script that stores says: the fence does not hold.
 const IS_OVER: u8 = 0;
@@ -151,7 +154,7 @@ impl SharedLevel for RedisLevel {
         pipe.cmd("TIME");
         let answers = self
             .connections
-            .call(READ, |mut to| async move {
+            .call(READ, Some(slot.tenant), |mut to| async move {
                 pipe.query_async(&mut to.connection).await
             })
             .await?;
@@ -173,7 +176,8 @@ impl SharedLevel for RedisLevel {
                 .invoke_async::<Option<Vec<u8>>>(&mut to.connection)
                 .await
         };
-        let fence = self.connections.call(BEGIN, call).await?;
+        let tenant = Some(slot.tenant);
+        let fence = self.connections.call(BEGIN, tenant, call).await?;
         Ok(fence.map_or(Turn::Wait, |fence| Turn::Load(SharedFence(fence))))
     }
 
@@ -205,7 +209,8 @@ impl SharedLevel for RedisLevel {
                 .arg(self.bytes_of_a_tenant);
             store.invoke_async::<u8>(&mut to.connection).await
         };
-        let stored = self.connections.call(STORE, call).await?;
+        let tenant = Some(slot.tenant);
+        let stored = self.connections.call(STORE, tenant, call).await?;
         if stored == NO_ROOM {
             tracing::warn!(
                 target: "tenantry::cache",
@@ -228,7 +233,8 @@ impl SharedLevel for RedisLevel {
             give_up.arg(&*fence.0);
             give_up.invoke_async::<()>(&mut to.connection).await
         };
-        self.connections.call(BEGIN, call).await
+        let tenant = Some(slot.tenant);
+        self.connections.call(GIVE_UP, tenant, call).await
     }
 
     async fn invalidate(&self, tenant: TenantId, what: &[Invalidation]) -> Result<()> {
@@ -252,7 +258,7 @@ impl SharedLevel for RedisLevel {
                 invalidate.invoke_async(&mut to.connection).await;
             numbered.map(drop)
         };
-        self.connections.call(INVALIDATE, call).await
+        self.connections.call(INVALIDATE, Some(tenant), call).await
     }
 
     fn listen(&self, listener: Weak<dyn Listener>) {

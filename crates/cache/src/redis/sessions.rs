@@ -12,20 +12,22 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use super::RedisSettings;
 use super::connection::{Connected, Connections, millis};
 use super::keys::Keys;
+use super::observe::Operation;
 use crate::session::store::{LISTED, MOVED, missing, stale, taken};
 use crate::{
     ListedSession, NewSession, SessionChange, SessionHash, SessionMetadata, SessionStore, SignIn,
     StoredSession,
 };
 
-const CREATE: &str = "create session";
-const LOAD: &str = "load session";
-const TOUCH: &str = "touch session";
-const SAVE: &str = "save session";
-const ROTATE: &str = "rotate session";
-const LIST: &str = "list sessions";
-const DELETE: &str = "delete session";
-const DELETE_BY_USER: &str = "delete sessions of user";
+const CREATE: Operation = Operation::new("session_create", "create session");
+const LOAD: Operation = Operation::new("session_load", "load session");
+const TOUCH: Operation = Operation::new("session_touch", "touch session");
+const SAVE: Operation = Operation::new("session_save", "save session");
+const ROTATE: Operation = Operation::new("session_rotate", "rotate session");
+const LIST: Operation = Operation::new("session_list", "list sessions");
+const DELETE: Operation = Operation::new("session_delete", "delete session");
+const DELETE_BY_USER: Operation =
+    Operation::new("session_delete_by_user", "delete sessions of user");
 
 /// Returns a script, behind what all of them share.
 macro_rules! script {
@@ -116,32 +118,47 @@ impl RedisSessions {
         Ok(call)
     }
 
-    async fn run<T: FromRedisValue>(&self, operation: &'static str, call: Call<'_>) -> Result<T> {
+    async fn run<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        tenant: TenantId,
+        call: Call<'_>,
+    ) -> Result<T> {
         let call = &call;
         self.connections
-            .call(operation, |mut to: Connected| async move {
+            .call(operation, Some(tenant), |mut to: Connected| async move {
                 call.invoke_async(&mut to.connection).await
             })
             .await
     }
 
     /// Runs a script that answers what became of a session.
-    async fn write(&self, operation: &'static str, call: Call<'_>) -> Result<SessionMetadata> {
-        let answer: Vec<u64> = self.run(operation, call).await?;
+    async fn write(
+        &self,
+        operation: Operation,
+        tenant: TenantId,
+        call: Call<'_>,
+    ) -> Result<SessionMetadata> {
+        let answer: Vec<u64> = self.run(operation, tenant, call).await?;
         match *answer {
             [1, version, created, seen, expires] => {
                 metadata(operation, version, [created, seen, expires])
             }
-            [0] => Err(taken(operation)),
-            [2] => Err(missing(operation)),
-            [3] => Err(stale(operation)),
+            [0] => Err(taken(operation.text())),
+            [2] => Err(missing(operation.text())),
+            [3] => Err(stale(operation.text())),
             _ => Err(misread(operation)),
         }
     }
 
-    async fn read(&self, operation: &'static str, call: Call<'_>) -> Result<Option<StoredSession>> {
+    async fn read(
+        &self,
+        operation: Operation,
+        tenant: TenantId,
+        call: Call<'_>,
+    ) -> Result<Option<StoredSession>> {
         type Answer = (String, Vec<u8>, u64, u64, u64, u64);
-        let answer: Option<Answer> = self.run(operation, call).await?;
+        let answer: Option<Answer> = self.run(operation, tenant, call).await?;
         let Some((user, data, version, created, seen, expires)) = answer else {
             return Ok(None);
         };
@@ -164,7 +181,7 @@ fn version(expected: Option<u64>) -> String {
         .unwrap_or_default()
 }
 
-fn metadata(operation: &'static str, version: u64, times: [u64; 3]) -> Result<SessionMetadata> {
+fn metadata(operation: Operation, version: u64, times: [u64; 3]) -> Result<SessionMetadata> {
     let time = |millis: u64| {
         let millis = i64::try_from(millis).ok();
         millis
@@ -180,8 +197,8 @@ fn metadata(operation: &'static str, version: u64, times: [u64; 3]) -> Result<Se
     })
 }
 
-fn misread(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Unexpected, operation)
+fn misread(operation: Operation) -> Error {
+    Error::new(ErrorKind::Unexpected, operation.text())
         .with_detail("the server answers something else than its script says")
 }
 
@@ -200,13 +217,13 @@ impl SessionStore for RedisSessions {
         if let Some(user) = new.user {
             call.key(self.keys.of_user(tenant, user)?).arg(user);
         }
-        self.write(CREATE, call).await
+        self.write(CREATE, tenant, call).await
     }
 
     async fn load(&self, tenant: TenantId, hash: SessionHash) -> Result<Option<StoredSession>> {
         let mut call = self.about(&self.scripts.load, tenant, hash)?;
         call.arg("");
-        self.read(LOAD, call).await
+        self.read(LOAD, tenant, call).await
     }
 
     async fn touch(
@@ -217,7 +234,7 @@ impl SessionStore for RedisSessions {
     ) -> Result<Option<StoredSession>> {
         let mut call = self.about(&self.scripts.load, tenant, hash)?;
         call.arg(millis(idle));
-        self.read(TOUCH, call).await
+        self.read(TOUCH, tenant, call).await
     }
 
     async fn save(
@@ -230,7 +247,7 @@ impl SessionStore for RedisSessions {
         call.arg(version(change.version))
             .arg(millis(change.idle))
             .arg(change.data);
-        self.write(SAVE, call).await
+        self.write(SAVE, tenant, call).await
     }
 
     async fn rotate(
@@ -253,7 +270,7 @@ impl SessionStore for RedisSessions {
                 .arg(millis(lifetime))
                 .arg(user);
         }
-        self.write(ROTATE, call).await
+        self.write(ROTATE, tenant, call).await
     }
 
     async fn delete(
@@ -266,13 +283,13 @@ impl SessionStore for RedisSessions {
         if let Some(user) = user {
             call.arg(user);
         }
-        self.run(DELETE, call).await
+        self.run(DELETE, tenant, call).await
     }
 
     async fn list(&self, tenant: TenantId, user: &str) -> Result<Vec<ListedSession>> {
         let mut call = self.scripts.list.prepare_invoke();
         call.key(self.keys.of_user(tenant, user)?).arg(LISTED);
-        let answer: Vec<(String, u64, u64, u64, u64)> = self.run(LIST, call).await?;
+        let answer: Vec<(String, u64, u64, u64, u64)> = self.run(LIST, tenant, call).await?;
         answer
             .into_iter()
             .map(|(key, version, created, seen, expires)| {
@@ -295,7 +312,7 @@ impl SessionStore for RedisSessions {
         let mut call = self.scripts.delete_by_user.prepare_invoke();
         call.key(self.keys.of_user(tenant, user)?)
             .arg(except.transpose()?.unwrap_or_default());
-        self.run(DELETE_BY_USER, call).await
+        self.run(DELETE_BY_USER, tenant, call).await
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion};
-use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource, TenantLabel};
 
 use super::acl;
 use super::connection::Connections;
@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::login::{Login, Password};
 use super::tls::Tls;
 use super::tokens::RedisTokens;
+use crate::telemetry::Calls;
 
 /// How many connections one process may open.
 const MOST_CONNECTIONS: usize = 1_024;
@@ -41,6 +42,7 @@ pub struct RedisSettings {
     connections: usize,
     timeout: Duration,
     pub(super) bytes_of_a_tenant: Option<u64>,
+    label: TenantLabel,
 }
 
 impl RedisSettings {
@@ -59,6 +61,7 @@ impl RedisSettings {
             connections: 2,
             timeout: Duration::from_millis(500),
             bytes_of_a_tenant: None,
+            label: TenantLabel::none(),
         }
     }
 
@@ -150,6 +153,13 @@ impl RedisSettings {
         self
     }
 
+    /// Sets which tenants the metrics of calls count by name: none by default, and all together.
+    #[must_use]
+    pub fn with_tenant_label(mut self, label: TenantLabel) -> Self {
+        self.label = label;
+        self
+    }
+
     /// Returns what the user of these settings has to be allowed, and no more: the rules for
     /// `ACL SETUSER <user> on ><password>`.
     ///
@@ -181,7 +191,8 @@ impl RedisSettings {
     /// Returns connections, of which none stands yet, and the keys of the prefix.
     pub(super) fn open(&self) -> Result<(Arc<Connections>, Keys)> {
         let (login, keys) = (self.login()?, Keys::new(&self.prefix));
-        let connections = Connections::new(login, self.connections, self.timeout, &keys)?;
+        let calls = Calls::new(self.label.clone());
+        let connections = Connections::new(login, self.connections, self.timeout, &keys, calls)?;
         Ok((Arc::new(connections), keys))
     }
 

@@ -1,5 +1,10 @@
 //! Sessions: the handle of a service, and what a backend does.
 
+#[cfg(feature = "otel")]
+mod counted;
+#[cfg(not(feature = "otel"))]
+#[path = "uncounted.rs"]
+mod counted;
 mod id;
 mod policy;
 mod record;
@@ -12,7 +17,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tenantry_core::{Result, TenantId};
+use tenantry_core::{Result, TenantId, TenantLabel};
 
 pub use self::id::{SessionHash, SessionId};
 pub use self::policy::SessionPolicy;
@@ -60,6 +65,8 @@ pub use self::tower::TowerSessionStore;
 /// ```
 pub struct Sessions<T> {
     store: Arc<dyn SessionStore>,
+    /// The same, with its calls counted.
+    counted: Arc<dyn SessionStore>,
     policy: SessionPolicy,
     data: PhantomData<fn() -> T>,
 }
@@ -73,17 +80,25 @@ impl<T> Sessions<T> {
     ///   bytes, more time without use than in all, or more than ten years.
     pub fn new(store: Arc<dyn SessionStore>, policy: SessionPolicy) -> Result<Self> {
         Ok(Self {
+            counted: counted::by(&store, TenantLabel::none()),
             store,
             policy: policy.check()?,
             data: PhantomData,
         })
     }
 
+    /// Sets which tenants the metrics count by name: none by default, and all together.
+    #[must_use]
+    pub fn with_tenant_label(mut self, label: TenantLabel) -> Self {
+        self.counted = counted::by(&self.store, label);
+        self
+    }
+
     /// Returns the handle of one tenant.
     #[must_use]
     pub fn tenant(&self, tenant: TenantId) -> TenantSessions<T> {
         TenantSessions {
-            store: Arc::clone(&self.store),
+            store: Arc::clone(&self.counted),
             policy: self.policy,
             tenant,
             data: PhantomData,
@@ -95,6 +110,7 @@ impl<T> Clone for Sessions<T> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
+            counted: Arc::clone(&self.counted),
             policy: self.policy,
             data: PhantomData,
         }
@@ -106,6 +122,6 @@ impl<T> fmt::Debug for Sessions<T> {
         f.debug_struct("Sessions")
             .field("store", &self.store)
             .field("policy", &self.policy)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

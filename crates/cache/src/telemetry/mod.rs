@@ -5,10 +5,14 @@ mod disabled;
 #[cfg(feature = "otel")]
 mod otel;
 
+#[cfg(all(feature = "redis", not(feature = "otel")))]
+pub(crate) use disabled::Calls;
 #[cfg(not(feature = "otel"))]
 pub(crate) use disabled::{Decisions, Loads, observe_lookups};
+#[cfg(all(feature = "redis", feature = "otel"))]
+pub(crate) use otel::Calls;
 #[cfg(feature = "otel")]
-pub(crate) use otel::{Decisions, Loads, observe_lookups};
+pub(crate) use otel::{Decisions, Loads, SessionCalls, observe_lookups};
 
 use crate::CacheCounts;
 

@@ -16,7 +16,7 @@ pub const DB_CLIENT_OPERATION_DURATION_UNIT: &str = "s";
 pub const DB_CLIENT_OPERATION_DURATION_BUCKETS: [f64; 9] =
     [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
-/// The attribute for the product: [`POSTGRESQL`] or [`SQLITE`].
+/// The attribute for the product: [`POSTGRESQL`], [`SQLITE`] or [`REDIS`].
 pub const DB_SYSTEM_NAME: &str = "db.system.name";
 /// The value of [`DB_SYSTEM_NAME`] for PostgreSQL.
 pub const POSTGRESQL: &str = "postgresql";
@@ -63,6 +63,14 @@ pub const CACHE_KIND: &str = "tenantry.cache.kind";
 /// The counter of requests under rate limits, with [`OUTCOME`]: `admitted` or `refused`, and where
 /// nothing could be counted `admitted_uncounted` or `refused_uncounted`.
 pub const RATE_LIMIT_DECISIONS: &str = "tenantry.rate_limit.decisions";
+/// The counter of calls of stores of sessions, with [`SESSION_OPERATION`] and [`OUTCOME`]: `ok`,
+/// `missing` (it has ended, or never was), `conflict` or `failed`.
+pub const SESSION_CALLS: &str = "tenantry.session.calls";
+/// The attribute for what a store of sessions was called for: `create`, `load`, `touch`, `save`,
+/// `rotate`, `sign_in`, `delete`, `list` or `delete_by_user`.
+pub const SESSION_OPERATION: &str = "tenantry.session.operation";
+/// The counter of sessions that were ended before their time.
+pub const SESSIONS_ENDED: &str = "tenantry.session.ended";
 
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";
@@ -70,5 +78,7 @@ pub const STORE: &str = "tenantry.store";
 pub const OUTCOME: &str = "tenantry.outcome";
 /// The attribute for the tenant, **on spans only**.
 ///
-/// On a metric each tenant would be a time series; [`TenantLabel`] is the bounded form.
+/// On a metric each tenant would be a time series; [`TENANT_LABEL`] is the bounded form.
 pub const TENANT_ID: &str = "tenant.id";
+/// The attribute for the tenant on metrics, where a [`TenantLabel`] is set.
+pub const TENANT_LABEL: &str = "tenantry.tenant";
