@@ -1,13 +1,14 @@
 //! Runs a command with a throwaway PostgreSQL server, which is gone when the command has ended.
 //!
 //! ```text
-//! with_postgres [--durable] [--witness] [--database NAME] COMMAND [ARGUMENT]...
+//! with_postgres [--durable] [--witness] [--redis] [--database NAME] COMMAND [ARGUMENT]...
 //! ```
 //!
 //! The command finds the superuser's URL in `TENANTRY_TEST_POSTGRES_URL`, and in `DATABASE_URL`
 //! the same for the database NAME, freshly created. `--durable` flushes to disk as a production
 //! server does. `--witness` leads both URLs through a `StatementWitness`, prints what it saw, and
-//! fails on a statement that does not bind its tenant. Otherwise the exit code is the command's.
+//! fails on a statement that does not bind its tenant. `--redis` starts a Redis as well, whose URL is in
+//! `TENANTRY_TEST_REDIS_URL`. Otherwise the exit code is the command's.
 
 #![expect(
     clippy::print_stderr,
@@ -16,12 +17,12 @@
 
 use std::process::{Command, ExitCode};
 
-use tenantry_testkit::{PostgresServer, ServerOptions, StatementWitness};
+use tenantry_testkit::{PostgresServer, RedisServer, ServerOptions, StatementWitness};
 
-const USAGE: &str =
-    "usage: with_postgres [--durable] [--witness] [--database NAME] COMMAND [ARGUMENT]...";
+const USAGE: &str = "usage: with_postgres [--durable] [--witness] [--redis] [--database NAME] COMMAND [ARGUMENT]...";
 
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
+const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
 const FIND: &str = "TENANTRY_TEST_FIND";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -43,6 +44,7 @@ async fn main() -> ExitCode {
 struct Request {
     durable: bool,
     witness: bool,
+    redis: bool,
     database: Option<String>,
     program: String,
     arguments: Vec<String>,
@@ -59,6 +61,11 @@ async fn run(arguments: Vec<String>) -> Result<u8> {
         false => None,
     };
     let mut command = command(&request, &server, witness.as_ref()).await?;
+    let redis = match request.redis {
+        true => Some(RedisServer::start().await?),
+        false => None,
+    };
+    command.envs(redis.as_ref().map(|redis| (REDIS_URL, redis.url())));
     // The witness goes on with its work meanwhile.
     let status = tokio::task::spawn_blocking(move || command.status()).await??;
     let code = status
@@ -84,6 +91,7 @@ fn parse(arguments: Vec<String>) -> Option<Request> {
         match option.as_str() {
             "--durable" => request.durable = true,
             "--witness" => request.witness = true,
+            "--redis" => request.redis = true,
             "--database" => request.database = Some(arguments.next()?),
             _ => return None,
         }

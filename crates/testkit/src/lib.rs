@@ -8,7 +8,7 @@
 //! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
 //! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
-//! | [`RedisServer`] | a Redis server: one that is there already, or a program in a temporary folder, with replicas |
+//! | [`RedisServer`] | a Redis server: one that is there already, a container, or a program in a temporary folder, with replicas |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
@@ -48,6 +48,7 @@ mod proxy;
 mod redis;
 mod witness;
 
+mod container;
 mod keeper;
 mod ports;
 mod programs;

@@ -10,20 +10,20 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt as _, Testcontainers
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{ServerOptions, StopMode, blocking};
+use super::Contents;
 use crate::keeper::{Keeper, Plan};
-use crate::{Error, Result, Settings, ports};
+use crate::postgres::blocking;
+use crate::{Error, Result, Settings, StopMode, ports};
 
 /// What the error says when containers are asked for.
-pub(super) const MISSING: &str = "no Docker daemon answers `docker version`; start one, \
+pub(crate) const MISSING: &str = "no Docker daemon answers `docker version`; start one, \
      and see `scripts/testkit-images` for a machine that reaches no image registry";
 
-const PORT: u16 = 5432;
 const REMOVE: &str = r#"docker rm --force --volumes "$NAME""#;
 
 /// A running container, and the keeper that removes it should this process die.
 #[derive(Debug)]
-pub(super) struct Container {
+pub(crate) struct Container {
     inner: Option<Arc<ContainerAsync<GenericImage>>>,
     host: String,
     port: u16,
@@ -32,11 +32,7 @@ pub(super) struct Container {
 
 impl Container {
     /// Starts a container, or returns `None` where no Docker daemon answers.
-    pub(super) async fn start(
-        settings: &Settings,
-        options: &ServerOptions,
-        verifier: &str,
-    ) -> Result<Option<Self>> {
+    pub(crate) async fn start(settings: &Settings, contents: Contents) -> Result<Option<Self>> {
         if !daemon_answers().await {
             return Ok(None);
         }
@@ -44,17 +40,18 @@ impl Container {
         let keeper = keeper(&name, settings.prefix().to_owned()).await?;
         // The same port after a restart: Docker would choose another each time.
         let port = ports::free()?;
-        let (image, tag) = name_and_tag(settings.image());
-        let mut command = vec!["postgres".to_owned()];
-        for (name, value) in options.parameters() {
-            command.extend(["-c".to_owned(), format!("{name}={value}")]);
-        }
-        let request = GenericImage::new(image, tag)
-            .with_mapped_port(port, PORT.tcp())
+        let (image, tag) = name_and_tag(&contents.image);
+        let mut request = GenericImage::new(image, tag)
+            .with_mapped_port(port, contents.port.tcp())
             .with_container_name(&name)
-            .with_env_var("POSTGRES_PASSWORD", verifier)
             .with_startup_timeout(Duration::from_secs(300))
-            .with_cmd(command);
+            .with_cmd(contents.command);
+        for (name, value) in contents.variables {
+            request = request.with_env_var(name, value);
+        }
+        for (path, bytes) in contents.files {
+            request = request.with_copy_to(path, bytes);
+        }
         let (inner, host) = on_runtime(async move {
             let container = request.start().await?;
             let host = container.get_host().await?.to_string();
@@ -62,7 +59,7 @@ impl Container {
         })
         .await
         .map_err(|error| {
-            let image = settings.image();
+            let image = contents.image;
             Error::because(
                 format!("cannot start a container of the image `{image}`"),
                 error,
@@ -82,31 +79,81 @@ impl Container {
         }))
     }
 
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) async fn stop(&self, mode: StopMode) -> Result<()> {
+    /// Returns under which address other containers reach it.
+    pub(crate) async fn inner_address(&self) -> Result<String> {
+        let inner = self.inner.clone();
+        let id = inner.map(|inner| inner.id().to_owned()).unwrap_or_default();
+        // The library looks for the network by the name of its mode, which not every daemon knows.
+        let asking = blocking(move || {
+            let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+            Command::new("docker")
+                .args(["inspect", "--format", format, &id])
+                .stdin(Stdio::null())
+                .output()
+                .map_err(|error| Error::because("no program `docker`", error))
+        });
+        let answer = String::from_utf8(asking.await?.stdout).unwrap_or_default();
+        let address = answer.split_whitespace().next();
+        let address = address.ok_or_else(|| Error::new("a container has no address of its own"))?;
+        Ok(address.to_owned())
+    }
+
+    pub(crate) async fn is_running(&self) -> bool {
+        let running = self.ask(|it| async move { it.is_running().await });
+        running.await.unwrap_or(false)
+    }
+
+    pub(crate) async fn stop(&self, mode: StopMode) -> Result<()> {
         let seconds = match mode {
             StopMode::Fast => 60,
             StopMode::Immediate => 0,
         };
-        let Some(inner) = self.inner.clone() else {
-            return Ok(());
-        };
-        on_runtime(async move { inner.stop_with_timeout(Some(seconds)).await }).await
+        self.ask(move |it| async move { it.stop_with_timeout(Some(seconds)).await })
+            .await
     }
 
-    pub(super) async fn restart(&self) -> Result<()> {
+    pub(crate) async fn restart(&self) -> Result<()> {
         self.stop(StopMode::Fast).await?;
-        let Some(inner) = self.inner.clone() else {
-            return Ok(());
-        };
-        on_runtime(async move { inner.start().await }).await
+        self.ask(|it| async move { it.start().await }).await
+    }
+
+    /// Halts all that runs inside: connections stay open, and nobody answers on them.
+    pub(crate) async fn pause(&self) -> Result<()> {
+        self.ask(|it| async move { it.pause().await }).await
+    }
+
+    pub(crate) async fn resume(&self) -> Result<()> {
+        self.ask(|it| async move { it.unpause().await }).await
+    }
+
+    /// Returns what it has written last, for messages.
+    pub(crate) async fn log(&self) -> String {
+        let log = self.ask(|it| async move {
+            let (mut log, errors) = (it.stdout_to_vec().await?, it.stderr_to_vec().await?);
+            log.extend(errors);
+            Ok(log)
+        });
+        String::from_utf8_lossy(&log.await.unwrap_or_default()).into_owned()
+    }
+
+    async fn ask<T: Send + 'static, F>(
+        &self,
+        ask: impl FnOnce(Arc<ContainerAsync<GenericImage>>) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, TestcontainersError>> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        let inner = inner.ok_or_else(|| Error::new("the container is gone"))?;
+        on_runtime(ask(inner)).await
     }
 }
 

@@ -2,38 +2,54 @@
 
 use std::convert::Infallible;
 
-use super::{ServerOptions, StopMode};
-use crate::{Result, Settings};
+use super::Contents;
+use crate::{Result, Settings, StopMode};
 
 /// What the error says when containers are asked for.
-pub(super) const MISSING: &str = "containers need the feature `docker` of tenantry-testkit";
+pub(crate) const MISSING: &str = "containers need the feature `docker` of tenantry-testkit";
 
 #[derive(Debug)]
-pub(super) struct Container(Infallible);
+pub(crate) struct Container(Infallible);
 
 #[expect(clippy::unused_async, reason = "the twin with containers waits")]
 impl Container {
-    pub(super) async fn start(
-        _settings: &Settings,
-        _options: &ServerOptions,
-        _verifier: &str,
-    ) -> Result<Option<Self>> {
+    pub(crate) async fn start(_settings: &Settings, _contents: Contents) -> Result<Option<Self>> {
         Ok(None)
     }
 
-    pub(super) const fn host(&self) -> &str {
+    pub(crate) const fn host(&self) -> &str {
         match self.0 {}
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         match self.0 {}
     }
 
-    pub(super) async fn stop(&self, _mode: StopMode) -> Result<()> {
+    pub(crate) async fn inner_address(&self) -> Result<String> {
         match self.0 {}
     }
 
-    pub(super) async fn restart(&self) -> Result<()> {
+    pub(crate) async fn is_running(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) async fn stop(&self, _mode: StopMode) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn restart(&self) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn pause(&self) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn resume(&self) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn log(&self) -> String {
         match self.0 {}
     }
 }

@@ -5,12 +5,6 @@ mod database;
 mod programs;
 mod scram;
 
-#[cfg(feature = "docker")]
-mod container;
-#[cfg(not(feature = "docker"))]
-#[path = "no_container.rs"]
-mod container;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +14,8 @@ use url::Url;
 
 pub use database::{Login, TestDatabase};
 
+use crate::container::{self, Container, Contents};
 use crate::{Error, Result, Settings, Way};
-use container::Container;
 use programs::Programs;
 
 const INSTALL: &str = "install PostgreSQL's server programs (Debian: `apt-get install postgresql`), \
@@ -285,8 +279,18 @@ impl PostgresServer {
             return Ok(None);
         }
         let password = password();
-        let verifier = scram::verifier(&password);
-        let Some(container) = Container::start(settings, options, &verifier).await? else {
+        let mut command = vec!["postgres".to_owned()];
+        for (name, value) in options.parameters() {
+            command.extend(["-c".to_owned(), format!("{name}={value}")]);
+        }
+        let contents = Contents {
+            image: settings.image().to_owned(),
+            port: 5432,
+            command,
+            variables: vec![("POSTGRES_PASSWORD", scram::verifier(&password))],
+            files: Vec::new(),
+        };
+        let Some(container) = Container::start(settings, contents).await? else {
             return Ok(None);
         };
         let admin_url = admin_url(container.host(), container.port(), &password)?;

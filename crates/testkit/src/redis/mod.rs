@@ -1,37 +1,27 @@
-//! Redis servers: started, stopped, paused, and followed by replicas.
+//! Redis servers: found or started, stopped, paused, and followed by replicas.
 
+mod programs;
 mod protocol;
 
 use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::keeper::{Keeper, Plan};
+use self::programs::Programs;
+use crate::container::{self, Container, Contents};
 use crate::postgres::blocking;
-use crate::programs::{User, folder_with};
 use crate::{Error, Result, Settings, StopMode, Way, ports};
 
-const START: &str = r#"cd "$FOLDER" && "$BIN/redis-server" redis.conf"#;
-/// Waits for the end of a server, of all its threads. Some first processes let the dead of others
-/// wait for a while.
-macro_rules! gone {
-    () => {
-        r#"while kill -0 "$PID" 2>/dev/null && { [ "$(ls "/proc/$PID/task" 2>/dev/null | wc -l)" != 1 ] || ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; }; do sleep 0.01; done; rm -f "$FOLDER/pid""#
-    };
-}
-const GONE: &str = gone!();
-/// Ends a server that may have been stopped before.
-const END: &str = concat!(
-    r#"PID=$(cat "$FOLDER/pid") && kill -KILL "$PID" && { "#,
-    gone!(),
-    "; }"
-);
 const INSTALL: &str = "install Redis (Debian: `apt-get install redis-server`), or set \
-     TENANTRY_TEST_REDIS_URL to the URL of a server that tests may write to";
+     TENANTRY_TEST_REDIS_URL to the URL of a server that tests may write to, \
+     or run Docker and build the tests with the feature `docker` of tenantry-testkit";
+
+/// The port of a server in a container, and where its configuration lies.
+const INNER_PORT: u16 = 6379;
+const INNER_CONFIG: &str = "/etc/tenantry-redis.conf";
 
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +38,16 @@ impl RedisOptions {
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
+    }
+
+    /// Returns the configuration, with lines that depend on where the server runs.
+    fn config(&self, own: &str, password: &str) -> String {
+        let mut text =
+            format!("{own}requirepass {password}\nsave \"\"\nrepl-diskless-sync-delay 0\n");
+        for (name, value) in &self.settings {
+            let _ = writeln!(text, "{name} {value}");
+        }
+        text
     }
 }
 
@@ -71,30 +71,59 @@ impl RedisOptions {
 /// ```
 pub struct RedisServer {
     url: Url,
-    /// Absent where the server belongs to somebody else.
-    keeper: Option<Arc<Keeper>>,
+    control: Control,
+}
+
+/// Who can stop the server.
+enum Control {
+    Nobody,
+    Programs(Arc<Programs>),
+    Container(Container),
 }
 
 impl RedisServer {
-    /// Returns the server that all tests of this process share, and finds it at the first call:
-    /// under the URL in `TENANTRY_TEST_REDIS_URL`, else from programs.
+    /// Returns the server that all tests of this process share, and finds it at the first call.
     ///
     /// Who shares it keeps to keys of its own.
     ///
     /// # Errors
     ///
-    /// When there is no way to a server ([`Error::is_missing`]), or it does not answer.
+    /// As [`find`](Self::find).
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<RedisServer> = OnceCell::const_new();
         SHARED
-            .get_or_try_init(async || {
-                let settings = Settings::from_env()?;
-                match settings.redis_url() {
-                    Some(url) if settings.way() != Some(Way::Path) => Self::borrowed(url).await,
-                    _ => Self::start().await,
-                }
-            })
+            .get_or_try_init(async || Self::find(&Settings::from_env()?).await)
             .await
+    }
+
+    /// Finds a server: under the URL of the settings, else in a container, else from programs.
+    ///
+    /// Containers need the feature `docker`, a daemon that answers and an image. Where the settings
+    /// name a [`Way`], no other is tried.
+    ///
+    /// # Errors
+    ///
+    /// When there is no way to a server ([`Error::is_missing`]), or every way there is fails.
+    pub async fn find(settings: &Settings) -> Result<Self> {
+        let forced = settings.way();
+        if matches!(forced, None | Some(Way::Url)) {
+            if let Some(url) = settings.redis_url() {
+                return Self::borrowed(url).await;
+            }
+            if forced.is_some() {
+                return Err(Error::missing("TENANTRY_TEST_REDIS_URL is not set"));
+            }
+        }
+        let options = RedisOptions::default();
+        let contained = Self::in_container(settings, &options).await;
+        if let Ok(Some(server)) = contained {
+            return Ok(server);
+        }
+        // A daemon may well run and have no image; then programs serve as well, where there are any.
+        if let Some(server) = Self::from_programs(settings, &options).await? {
+            return Ok(server);
+        }
+        contained.and(Err(missing(forced)))
     }
 
     /// Starts a server that nobody shares, which a test may stop and break.
@@ -106,44 +135,25 @@ impl RedisServer {
         Self::start_with(RedisOptions::default()).await
     }
 
-    /// Starts a server that nobody shares, with settings of its own.
+    /// Starts a server that nobody shares, with settings of its own: from programs, else in a
+    /// container.
+    ///
+    /// `TENANTRY_TEST_FIND` set to `docker` or `path` is obeyed; a server under a URL belongs to
+    /// somebody else, so `url` has no say here. Paths in the settings are those of this machine, which
+    /// a container does not see, and it opens no port but that of the URL.
     ///
     /// # Errors
     ///
-    /// When the program `redis-server` is not installed ([`Error::is_missing`]), or does not come
-    /// up.
+    /// When there is nothing to start a server from ([`Error::is_missing`]), or it does not come up.
     pub async fn start_with(options: RedisOptions) -> Result<Self> {
         let settings = Settings::from_env()?;
-        let further = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-        let folder = folder_with(&["redis-server"], settings.search_path(), further)
-            .ok_or_else(|| Error::missing(format!("no Redis server found: {INSTALL}")))?;
-        let mut attempts = 3;
-        loop {
-            let password = uuid::Uuid::new_v4().simple().to_string();
-            let port = ports::free()?;
-            let plan = plan(&folder, settings.prefix().to_owned());
-            let config = config(port, &password, &options);
-            let keeper = blocking(move || {
-                let keeper = Keeper::start(&plan)?;
-                std::fs::write(keeper.folder().join("redis.conf"), config).map_err(|error| {
-                    Error::because("cannot write the configuration of a server", error)
-                })?;
-                keeper.run(START)?;
-                Ok(keeper)
-            })
-            .await?;
-            let server = Self {
-                url: url_of(port, &password)?,
-                keeper: Some(Arc::new(keeper)),
-            };
-            let Err(error) = server.until_ready().await else {
-                return Ok(server);
-            };
-            attempts -= 1;
-            if attempts == 0 {
-                return Err(server.with_log(error));
-            }
+        if let Some(server) = Self::from_programs(&settings, &options).await? {
+            return Ok(server);
         }
+        if let Some(server) = Self::in_container(&settings, &options).await? {
+            return Ok(server);
+        }
+        Err(missing(settings.way()))
     }
 
     /// Starts a server that follows another, and returns once it has all that is stored there.
@@ -152,7 +162,13 @@ impl RedisServer {
     ///
     /// As [`start_with`](Self::start_with).
     pub async fn start_replica(&self) -> Result<Self> {
-        let replica = format!("{} {}", self.host(), self.port());
+        let replica = match &self.control {
+            // Its own loopback is not that of this machine.
+            Control::Container(container) => {
+                format!("{} {INNER_PORT}", container.inner_address().await?)
+            }
+            Control::Nobody | Control::Programs(_) => format!("{} {}", self.host(), self.port()),
+        };
         let password = self.url.password().unwrap_or_default();
         let options = RedisOptions::default()
             .with_setting("replicaof", replica)
@@ -165,7 +181,9 @@ impl RedisServer {
                 return Ok(replica);
             }
             if started.elapsed() > PATIENCE {
-                return Err(replica.with_log(Error::new("a replica does not come up")));
+                return Err(replica
+                    .with_log(Error::new("a replica does not come up"))
+                    .await);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -218,15 +236,18 @@ impl RedisServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
-        let signal = match mode {
-            StopMode::Fast => "TERM",
-            StopMode::Immediate => "KILL",
-        };
-        // A paused one takes the signal as it goes on.
-        self.run(format!(
-            r#"PID=$(cat "$FOLDER/pid") && kill -{signal} "$PID" && kill -CONT "$PID" 2>/dev/null; {GONE}"#
-        ))
-        .await
+        match &self.control {
+            Control::Nobody => Err(not_ours()),
+            Control::Programs(programs) => {
+                let programs = Arc::clone(programs);
+                blocking(move || programs.stop(mode)).await
+            }
+            Control::Container(container) => {
+                // Halted, it would take no signal; where it runs, there is nothing to resume.
+                let _ = container.resume().await;
+                container.stop(mode).await
+            }
+        }
     }
 
     /// Starts the server again on the same port, after stopping it if it runs; returns when it
@@ -236,10 +257,17 @@ impl RedisServer {
     ///
     /// When the server belongs to somebody else, or does not come up.
     pub async fn restart(&self) -> Result<()> {
-        self.run(format!(
-            r#"if [ -e "$FOLDER/pid" ]; then PID=$(cat "$FOLDER/pid"); kill -KILL "$PID"; {GONE}; fi; {START}"#
-        ))
-        .await?;
+        match &self.control {
+            Control::Nobody => return Err(not_ours()),
+            Control::Programs(programs) => {
+                let programs = Arc::clone(programs);
+                blocking(move || programs.restart()).await?;
+            }
+            Control::Container(container) => {
+                let _ = container.resume().await;
+                container.restart().await?;
+            }
+        }
         self.until_ready().await
     }
 
@@ -249,8 +277,14 @@ impl RedisServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn pause(&self) -> Result<()> {
-        self.run(r#"kill -STOP "$(cat "$FOLDER/pid")""#.to_owned())
-            .await
+        match &self.control {
+            Control::Nobody => Err(not_ours()),
+            Control::Programs(programs) => {
+                let programs = Arc::clone(programs);
+                blocking(move || programs.pause()).await
+            }
+            Control::Container(container) => container.pause().await,
+        }
     }
 
     /// Lets a halted server go on.
@@ -259,16 +293,14 @@ impl RedisServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn resume(&self) -> Result<()> {
-        self.run(r#"kill -CONT "$(cat "$FOLDER/pid")""#.to_owned())
-            .await
-    }
-
-    async fn run(&self, command: String) -> Result<()> {
-        let keeper = self
-            .keeper
-            .clone()
-            .ok_or_else(|| Error::new("a server under a URL is not ours to stop"))?;
-        blocking(move || keeper.run(&command)).await
+        match &self.control {
+            Control::Nobody => Err(not_ours()),
+            Control::Programs(programs) => {
+                let programs = Arc::clone(programs);
+                blocking(move || programs.resume()).await
+            }
+            Control::Container(container) => container.resume().await,
+        }
     }
 
     async fn borrowed(url: &str) -> Result<Self> {
@@ -278,9 +310,69 @@ impl RedisServer {
         if url.scheme() != "redis" || url.host().is_none() {
             return Err(Error::new(invalid));
         }
-        let server = Self { url, keeper: None };
+        let server = Self {
+            url,
+            control: Control::Nobody,
+        };
         server.until_ready().await?;
         Ok(server)
+    }
+
+    async fn in_container(settings: &Settings, options: &RedisOptions) -> Result<Option<Self>> {
+        if !matches!(settings.way(), None | Some(Way::Docker)) {
+            return Ok(None);
+        }
+        let password = password();
+        let config = options.config(&format!("bind 0.0.0.0\nport {INNER_PORT}\n"), &password);
+        let contents = Contents {
+            image: settings.redis_image().to_owned(),
+            port: INNER_PORT,
+            command: vec!["redis-server".to_owned(), INNER_CONFIG.to_owned()],
+            variables: Vec::new(),
+            files: vec![(INNER_CONFIG.to_owned(), config.into_bytes())],
+        };
+        let Some(container) = Container::start(settings, contents).await? else {
+            return Ok(None);
+        };
+        let server = Self {
+            url: url_of(container.host(), container.port(), &password)?,
+            control: Control::Container(container),
+        };
+        match server.until_ready().await {
+            Ok(()) => Ok(Some(server)),
+            Err(error) => Err(server.with_log(error).await),
+        }
+    }
+
+    async fn from_programs(settings: &Settings, options: &RedisOptions) -> Result<Option<Self>> {
+        if !matches!(settings.way(), None | Some(Way::Path | Way::Url)) {
+            return Ok(None);
+        }
+        let Some(folder) = programs::find(settings) else {
+            return Ok(None);
+        };
+        let mut attempts = 3;
+        loop {
+            // Another process may take the port between the look and the start.
+            let (port, password) = (ports::free()?, password());
+            let own = format!(
+                "bind 127.0.0.1\nport {port}\ndaemonize yes\npidfile pid\nlogfile redis.log\n"
+            );
+            let config = options.config(&own, &password);
+            let (folder, prefix) = (folder.clone(), settings.prefix().to_owned());
+            let started = blocking(move || Programs::start(&folder, prefix, &config)).await?;
+            let server = Self {
+                url: url_of("127.0.0.1", port, &password)?,
+                control: Control::Programs(Arc::new(started)),
+            };
+            let Err(error) = server.until_ready().await else {
+                return Ok(Some(server));
+            };
+            attempts -= 1;
+            if attempts == 0 {
+                return Err(server.with_log(error).await);
+            }
+        }
     }
 
     async fn until_ready(&self) -> Result<()> {
@@ -289,16 +381,23 @@ impl RedisServer {
             let Err(error) = self.execute(&["ping"]).await else {
                 return Ok(());
             };
-            if started.elapsed() > PATIENCE {
+            let has_ended = match &self.control {
+                Control::Container(container) => !container.is_running().await,
+                Control::Nobody | Control::Programs(_) => false,
+            };
+            if has_ended || started.elapsed() > PATIENCE {
                 return Err(Error::because("a Redis server does not answer", error));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    fn with_log(&self, error: Error) -> Error {
-        let log = self.keeper.as_ref().map(|keeper| keeper.tail("redis.log"));
-        let log = log.unwrap_or_default();
+    async fn with_log(&self, error: Error) -> Error {
+        let log = match &self.control {
+            Control::Nobody => String::new(),
+            Control::Programs(programs) => programs.log(),
+            Control::Container(container) => container.log().await,
+        };
         Error::because(format!("the log of the Redis server says\n{log}"), error)
     }
 
@@ -313,42 +412,38 @@ impl RedisServer {
 
 impl fmt::Debug for RedisServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = match &self.control {
+            Control::Nobody => Way::Url,
+            Control::Programs(_) => Way::Path,
+            Control::Container(_) => Way::Docker,
+        };
         f.debug_struct("RedisServer")
             .field("address", &self.address())
-            .field("is_ours", &self.keeper.is_some())
+            .field("way", &way)
             .finish_non_exhaustive()
     }
 }
 
-fn url_of(port: u16, password: &str) -> Result<Url> {
-    Url::parse(&format!("redis://:{password}@127.0.0.1:{port}"))
+fn missing(forced: Option<Way>) -> Error {
+    match forced {
+        None | Some(Way::Url) => Error::missing(format!("no Redis server found: {INSTALL}")),
+        Some(Way::Docker) => Error::missing(container::MISSING),
+        Some(Way::Path) => Error::missing(
+            "no program `redis-server` on the PATH, in /usr/sbin or in /usr/local/sbin (Debian: \
+             `apt-get install redis-server`)",
+        ),
+    }
+}
+
+fn not_ours() -> Error {
+    Error::new("a server under a URL is not ours to stop")
+}
+
+fn password() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+fn url_of(host: &str, port: u16, password: &str) -> Result<Url> {
+    Url::parse(&format!("redis://:{password}@{host}:{port}"))
         .map_err(|error| Error::because("cannot write the URL of a server", error))
-}
-
-fn config(port: u16, password: &str, options: &RedisOptions) -> String {
-    let mut text = format!(
-        "bind 127.0.0.1\n\
-         port {port}\n\
-         requirepass {password}\n\
-         daemonize yes\n\
-         pidfile pid\n\
-         logfile redis.log\n\
-         save \"\"\n\
-         repl-diskless-sync-delay 0\n"
-    );
-    for (name, value) in &options.settings {
-        let _ = writeln!(text, "{name} {value}");
-    }
-    text
-}
-
-fn plan(folder: &Path, prefix: String) -> Plan {
-    Plan {
-        at_end: END,
-        variables: vec![("BIN", folder.into())],
-        inherit: false,
-        user: User::for_servers(),
-        in_memory: true,
-        prefix,
-    }
 }

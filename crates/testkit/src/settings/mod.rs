@@ -7,15 +7,17 @@ use crate::{Error, Result};
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
 const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
+const REDIS_IMAGE: &str = "TENANTRY_TEST_REDIS_IMAGE";
 const FIND: &str = "TENANTRY_TEST_FIND";
 const LABEL: &str = "TENANTRY_TEST_LABEL";
 const DEFAULT_IMAGE: &str = "postgres:17-alpine";
+const DEFAULT_REDIS_IMAGE: &str = "redis:7-alpine";
 
-/// A way to come by a PostgreSQL server.
+/// A way to come by a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
-    /// A server that runs already, under the URL of an administrator.
+    /// A server that runs already, under its URL.
     Url,
     /// A container, through the Docker daemon.
     Docker,
@@ -30,6 +32,7 @@ pub enum Way {
 /// | `TENANTRY_TEST_POSTGRES_URL` | URL of a superuser on a server that runs already |
 /// | `TENANTRY_TEST_POSTGRES_IMAGE` | image for containers, `postgres:17-alpine` when unset |
 /// | `TENANTRY_TEST_REDIS_URL` | URL of a Redis server that runs already, and that tests may write to |
+/// | `TENANTRY_TEST_REDIS_IMAGE` | image for containers, `redis:7-alpine` when unset |
 /// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
 /// | `TENANTRY_TEST_LABEL` | stands in the names of folders and containers, after `tenantry-test-`: tells one run's from another's |
 #[derive(Debug, Clone)]
@@ -38,6 +41,7 @@ pub struct Settings {
     url: Option<String>,
     redis_url: Option<String>,
     image: String,
+    redis_image: String,
     prefix: String,
     search_path: Vec<PathBuf>,
 }
@@ -70,6 +74,7 @@ impl Settings {
             url: set(URL),
             redis_url: set(REDIS_URL),
             image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+            redis_image: set(REDIS_IMAGE).unwrap_or_else(|| DEFAULT_REDIS_IMAGE.to_owned()),
             prefix: set(LABEL).map_or_else(
                 || "tenantry-test-".to_owned(),
                 |label| format!("tenantry-test-{label}-"),
@@ -87,17 +92,31 @@ impl Settings {
         self
     }
 
-    /// Takes the server under this URL of an administrator.
+    /// Takes the PostgreSQL server under this URL of an administrator.
     #[must_use]
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// Takes this image for containers.
+    /// Takes this image for containers of PostgreSQL.
     #[must_use]
     pub fn with_image(mut self, image: impl Into<String>) -> Self {
         self.image = image.into();
+        self
+    }
+
+    /// Takes the Redis server under this URL.
+    #[must_use]
+    pub fn with_redis_url(mut self, url: impl Into<String>) -> Self {
+        self.redis_url = Some(url.into());
+        self
+    }
+
+    /// Takes this image for containers of Redis.
+    #[must_use]
+    pub fn with_redis_image(mut self, image: impl Into<String>) -> Self {
+        self.redis_image = image.into();
         self
     }
 
@@ -113,9 +132,12 @@ impl Settings {
         self.redis_url.as_deref()
     }
 
-    #[cfg(feature = "docker")]
     pub(crate) fn image(&self) -> &str {
         &self.image
+    }
+
+    pub(crate) fn redis_image(&self) -> &str {
+        &self.redis_image
     }
 
     /// What the names of folders and containers begin with.
