@@ -188,16 +188,7 @@ impl Failure {
     fn error(self) -> Error {
         match Arc::try_unwrap(self.0) {
             Ok(error) => error,
-            Err(shared) => {
-                let told = Error::new(shared.kind(), shared.operation())
-                    .with_subject(shared.subject().to_owned())
-                    .with_detail(shared.detail().to_owned());
-                let told = match shared.retry_after() {
-                    Some(wait) => told.with_retry_after(wait),
-                    None => told,
-                };
-                told.with_source(shared)
-            }
+            Err(shared) => Error::retold(shared.operation(), shared),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod subject;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -237,6 +237,55 @@ impl Error {
         }
     }
 
+    /// Tells an error again, as what `operation` met: with its kind, subject, detail, constraint and
+    /// wait, and with the error itself as the cause.
+    ///
+    /// Several who wait for one thing are told of its failure so: an error is not cloned, for its
+    /// causes cannot be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::error::Error as _;
+    /// use std::sync::Arc;
+    ///
+    /// use tenantry_core::{Error, ErrorKind};
+    ///
+    /// let load = Arc::new(Error::new(ErrorKind::Unavailable, "load").with_subject("invoices 7"));
+    /// for reader in ["read", "list"] {
+    ///     let told = Error::retold(reader, Arc::clone(&load));
+    ///     assert_eq!(told.to_string(), format!("{reader} invoices 7: unavailable"));
+    ///     assert_eq!(told.source().map(ToString::to_string), Some(load.to_string()));
+    /// }
+    /// ```
+    #[must_use]
+    pub fn retold<E>(operation: &'static str, error: E) -> Self
+    where
+        E: Borrow<Self> + Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let Inner {
+            kind,
+            subject,
+            detail,
+            constraint,
+            retry_after,
+            ..
+        } = &*error.borrow().inner;
+        let inner = Inner {
+            kind: *kind,
+            operation,
+            subject: subject.clone(),
+            detail: detail.clone(),
+            constraint: constraint.clone(),
+            retry_after: *retry_after,
+            source: None,
+        };
+        let told = Self {
+            inner: Box::new(inner),
+        };
+        told.with_source(error)
+    }
+
     /// Names what the operation was about: a table with a key, a
     /// [`SecretReference`](crate::SecretReference).
     ///
@@ -416,6 +465,24 @@ mod tests {
             Some("connection reset")
         );
         assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn what_is_told_again_lacks_nothing() {
+        let error = Error::new(ErrorKind::AlreadyExists, "insert")
+            .with_subject("invoices 7")
+            .with_detail("the number is taken")
+            .with_constraint("one_number")
+            .with_retry_after(Duration::from_secs(3));
+        let text = error.to_string();
+        let told = Error::retold("load", error);
+        assert_eq!(told.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(told.operation(), "load");
+        assert_eq!(told.subject(), "invoices 7");
+        assert_eq!(told.detail(), "the number is taken");
+        assert_eq!(told.constraint(), Some("one_number"));
+        assert_eq!(told.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(told.source().map(ToString::to_string), Some(text));
     }
 
     #[test]

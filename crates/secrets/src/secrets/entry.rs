@@ -1,6 +1,5 @@
 //! What is known of one secret.
 
-use std::borrow::Borrow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -115,7 +114,8 @@ impl Failure {
             // As the secret of another tenant answers, which is not looked for at all.
             return missing(operation, reference);
         }
-        let error = told(operation, reference.to_string(), Arc::clone(&self.error));
+        let error = Error::retold(operation, Arc::clone(&self.error));
+        let error = error.with_subject(reference.to_string());
         match self.wait {
             Some(wait) => error.with_retry_after(wait),
             None => error,
@@ -634,24 +634,6 @@ fn is_version(version: Option<&str>, called: &str) -> bool {
 fn switched_off() -> Error {
     Error::new(ErrorKind::SecretDisabled, "use secret")
         .with_detail("this version is switched off: enable it, or store a new one")
-}
-
-/// Says what an error of a vault was about, and keeps it as the cause.
-pub(super) fn told<E>(operation: &'static str, subject: String, error: E) -> Error
-where
-    E: Borrow<Error> + Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let cause: &Error = error.borrow();
-    let (wait, told) = (cause.retry_after(), Error::new(cause.kind(), operation));
-    let detail = cause.detail().to_owned();
-    let told = told
-        .with_subject(subject)
-        .with_detail(detail)
-        .with_source(error);
-    match wait {
-        Some(wait) => told.with_retry_after(wait),
-        None => told,
-    }
 }
 
 /// Returns a time that is later by a duration, or the last there is.

@@ -11,7 +11,7 @@ use tenantry_core::{Error, ErrorKind, Result, Secret, SecretLocation, SecretRefe
 
 use super::Secrets;
 use super::budget::Purpose;
-use super::entry::{Entry, later, told};
+use super::entry::{Entry, later};
 use crate::vault::{SecretAttributes, Validity};
 
 const PUT: &str = "put new version";
@@ -349,7 +349,7 @@ impl Secrets {
             .inner
             .with_vault(&name, Purpose::List, |vault| vault.newest())
             .await
-            .map_err(|error| told(LIST, format!("vault {name}"), error))?;
+            .map_err(|error| Error::retold(LIST, error).with_subject(format!("vault {name}")))?;
         let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
         let end = self.inner.clock.now().checked_add_signed(within);
         let mut expiring = Vec::new();
@@ -422,5 +422,5 @@ fn unsupported(operation: &'static str, reference: &SecretReference) -> Error {
 
 /// Says what an error of a vault was about.
 fn about(operation: &'static str, reference: &SecretReference, error: Error) -> Error {
-    told(operation, reference.to_string(), error)
+    Error::retold(operation, error).with_subject(reference.to_string())
 }

@@ -158,7 +158,7 @@ impl LeasedLimits {
                 failure = failure.or(answer.err());
             }
             if let Some(failure) = failure {
-                return Err(told(failure));
+                return Err(Error::retold(TAKE, failure));
             }
             match self.credits.decide(&self.call(tenant, limits, cost)) {
                 Step::Decided(decision) => return Ok(decision),
@@ -257,16 +257,6 @@ impl Lease {
 
 fn unfinished() -> Error {
     Error::new(ErrorKind::Unexpected, TAKE).with_detail("a lease was asked for and not answered")
-}
-
-/// Tells one of those who have waited why there is no lease.
-fn told(failure: Arc<Error>) -> Error {
-    let error = Error::new(failure.kind(), TAKE);
-    let error = match failure.retry_after() {
-        Some(wait) => error.with_retry_after(wait),
-        None => error,
-    };
-    error.with_source(failure)
 }
 
 #[async_trait]
