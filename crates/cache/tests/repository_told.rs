@@ -132,7 +132,7 @@ async fn postgres_with(schema: Option<&str>, more: &str) -> (TestDatabase, Postg
 async fn sql_by_hand_ends_rows_of_a_table_in_a_schema_of_its_own() {
     let (_database, settings) = postgres_with(Some("billing"), "").await;
     let store = TenantStore::postgres(settings).await.unwrap();
-    let cached = CachedStore::new(&store, &near());
+    let cached = CachedStore::new(&store, &near()).unwrap();
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let scope = store.tenant(TenantId::generate());
     let papers = kept.repository(&scope).unwrap();
@@ -187,7 +187,7 @@ async fn a_cascade_of_a_cascade_ends_what_it_changes() {
         (3, "lines", LINES),
     ];
     let store = sqlite_with(&SqliteSettings::temporary(), &tables).await;
-    let cached = CachedStore::new(&store, &near());
+    let cached = CachedStore::new(&store, &near()).unwrap();
     let leaves = cached.aggregate::<Leaf>(CachePolicy::default()).unwrap();
     let leaves = leaves.with_change_by("papers");
     let lines = cached.aggregate::<Line>(CachePolicy::default()).unwrap();
@@ -235,11 +235,11 @@ async fn a_process_that_keeps_no_lists_ends_those_of_others() {
         let builder = Cache::builder().with_bytes_of_a_tenant(1);
         builder.with_redis(&redis).unwrap().build().unwrap()
     };
-    let new = CachedStore::new(&store, &cache());
+    let new = CachedStore::new(&store, &cache()).unwrap();
     let new = new.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let new = new.with_lists(CachePolicy::default()).unwrap();
     let before = TenantStore::sqlite(settings).await.unwrap();
-    let old = CachedStore::new(&before, &cache());
+    let old = CachedStore::new(&before, &cache()).unwrap();
     let old = old.aggregate::<Paper>(CachePolicy::default()).unwrap();
 
     let tenant = TenantId::generate();
@@ -269,7 +269,7 @@ async fn a_write_by_a_wrapper_that_is_dropped_while_it_commits_ends_what_it_chan
             for each row execute function slow();";
     let (_database, settings) = postgres_with(None, slow).await;
     let elsewhere = TenantStore::postgres(settings).await.unwrap();
-    let cached = CachedStore::new(&papers().await, &near());
+    let cached = CachedStore::new(&papers().await, &near()).unwrap();
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let scope = elsewhere.tenant(TenantId::generate());
     let papers = kept.wrap(scope.repository::<Paper>());
@@ -303,7 +303,7 @@ fn a_commit_that_is_dropped_outside_a_runtime_ends_what_it_changes() {
     for _ in 0..20 {
         let (papers, scope, paper, mut commit) = runtime.block_on(async {
             let store = papers().await;
-            let cached = CachedStore::new(&store, &near());
+            let cached = CachedStore::new(&store, &near()).unwrap();
             let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
             let scope = store.tenant(TenantId::generate());
             let papers = kept.repository(&scope).unwrap();
@@ -389,7 +389,7 @@ async fn a_record_that_is_not_understood_keeps_no_other_from_its_replay() {
     let (settings, _) = file();
     let tables = [(1, "papers", PAPERS), (2, "records", INVALIDATIONS_SQLITE)];
     let store = sqlite_with(&settings, &tables).await;
-    let cached = CachedStore::new(&store, &near());
+    let cached = CachedStore::new(&store, &near()).unwrap();
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let tenant = TenantId::generate();
     let papers = kept.repository(&store.tenant(tenant)).unwrap();
@@ -511,7 +511,7 @@ async fn a_write_by_a_wrapper_that_is_dropped_ends_what_the_shared_level_has() {
         .unwrap()
         .build()
         .unwrap();
-    let cached = CachedStore::new(&papers().await, &cache);
+    let cached = CachedStore::new(&papers().await, &cache).unwrap();
     let policy = CachePolicy::default().with_negative_time_to_live(Duration::from_secs(250));
     let kept = cached.aggregate::<Paper>(policy).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -560,7 +560,7 @@ async fn a_write_by_a_wrapper_that_is_dropped_ends_what_the_shared_level_has() {
 /// The same handle, before and after lists were asked for: both are of one aggregate.
 #[tokio::test]
 async fn a_write_by_a_wrapper_without_lists_ends_the_lists_that_are_kept() {
-    let cached = CachedStore::new(&papers().await, &near());
+    let cached = CachedStore::new(&papers().await, &near()).unwrap();
     let without = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let with = without.clone().with_lists(CachePolicy::default()).unwrap();
     let scope = papers().await.tenant(TenantId::generate());
@@ -592,7 +592,7 @@ async fn a_write_by_a_wrapper_ends_what_is_changed_by_it() {
     ) strict";
     let tables = [(1, "papers", PAPERS), (2, "pages", PAGES)];
     let elsewhere = sqlite_with(&SqliteSettings::temporary(), &tables).await;
-    let cached = CachedStore::new(&papers().await, &near());
+    let cached = CachedStore::new(&papers().await, &near()).unwrap();
     let scope = elsewhere.tenant(TenantId::generate());
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let papers = kept.wrap(scope.repository());
@@ -618,7 +618,7 @@ async fn a_write_by_a_wrapper_ends_what_is_changed_by_it() {
 #[tokio::test]
 async fn a_bulk_write_that_fails_over_an_identifier_leaves_nothing_old() {
     let store = papers().await;
-    let cached = CachedStore::new(&store, &near());
+    let cached = CachedStore::new(&store, &near()).unwrap();
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let scope = store.tenant(TenantId::generate());
     let papers = kept.repository(&scope).unwrap();
@@ -651,7 +651,7 @@ async fn a_bulk_write_that_fails_over_an_identifier_leaves_nothing_old() {
 #[tokio::test]
 async fn sql_by_hand_of_which_not_all_rows_are_read_leaves_nothing_old() {
     let store = papers().await;
-    let cached = CachedStore::new(&store, &near());
+    let cached = CachedStore::new(&store, &near()).unwrap();
     let kept = cached.aggregate::<Paper>(CachePolicy::default()).unwrap();
     let scope = store.tenant(TenantId::generate());
     let papers = kept.repository(&scope).unwrap();

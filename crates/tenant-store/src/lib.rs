@@ -238,7 +238,7 @@ pub use platform::{PlatformScope, PlatformStore};
 pub use query::{Changes, Column, Cursor, Deleted, Direction, Filter, Page, Query, Sort};
 pub use repository::{Repository, RepositoryExt, SqlRepository};
 pub use scope::TenantScope;
-pub use store::TenantStore;
+pub use store::{StoreId, TenantStore};
 pub use value::{ColumnType, ColumnValue, Json, OwnedRow, Row, Value, ValueError, ValueSink};
 pub use work::{
     BeforeCommit, ChangeKind, ChangedRow, CommitListener, CommitOutcome, CommittedChanges,

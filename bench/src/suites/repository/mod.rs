@@ -34,7 +34,7 @@ pub(crate) async fn run(bench: &CacheBench, report: &mut Report) -> Result<()> {
     plain.insert_many(&mut orders).await?;
     let ids: Arc<[Uuid]> = orders.iter().map(|order| order.id).collect();
 
-    let cached = CachedStore::new(&store, &Cache::builder().build()?);
+    let cached = CachedStore::new(&store, &Cache::builder().build()?)?;
     let kept = cached.aggregate::<Order>(CachePolicy::default())?;
     let kept = kept.repository(&tenant)?;
     for id in ids.iter() {

@@ -85,6 +85,9 @@ struct Inner {
     /// What type the values of each kind are of, and how often they were asked for.
     kinds: Mutex<HashMap<Arc<str>, Known>>,
     loads: Loads,
+    /// The store that it is in front of: rows of two would be one to it.
+    #[cfg(feature = "repository")]
+    store: std::sync::OnceLock<tenantry_store::StoreId>,
 }
 
 type Known = (TypeId, Arc<Counters>);
@@ -290,6 +293,8 @@ impl CacheBuilder {
             tenants,
             kinds: Mutex::default(),
             loads: Loads::new(),
+            #[cfg(feature = "repository")]
+            store: Default::default(),
         });
         if let Some(far) = &inner.far {
             let listener: Weak<Inner> = Arc::downgrade(&inner);
@@ -310,6 +315,12 @@ impl Cache {
             quota: None,
             level: None,
         }
+    }
+
+    /// Returns whether this is the store that the cache is in front of; the first that asks is.
+    #[cfg(feature = "repository")]
+    pub(crate) fn is_before(&self, store: tenantry_store::StoreId) -> bool {
+        *self.inner.store.get_or_init(|| store) == store
     }
 
     /// Returns a kind of values: one type under one name, in this whole cache.

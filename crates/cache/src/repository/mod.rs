@@ -77,7 +77,7 @@ const UNTIL_LANDED: [Duration; 3] = [
 /// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "invoices", INVOICES)])).await?;
 /// let store = TenantStore::sqlite(settings).await?;
 ///
-/// let cached = CachedStore::new(&store, &Cache::builder().build()?);          // once, for the service
+/// let cached = CachedStore::new(&store, &Cache::builder().build()?)?;         // once, for the service
 /// let kept = cached.aggregate::<Invoice>(CachePolicy::default())?;            // once, for the aggregate
 ///
 /// let tenant = store.tenant(TenantId::generate());                            // for each request
@@ -212,8 +212,17 @@ impl CachedStore {
     ///
     /// A process that writes aggregates which others cache does so through one of these as well, with
     /// a cache over the same Redis.
-    #[must_use]
-    pub fn new(store: &TenantStore, cache: &Cache) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the cache is in front of another store already.
+    pub fn new(store: &TenantStore, cache: &Cache) -> Result<Self> {
+        if !cache.is_before(store.id()) {
+            return Err(Error::new(ErrorKind::InvalidSettings, "cache store").with_detail(
+                "the cache is in front of another store, whose rows it could not tell from those of this \
+                 one: build one for each, with a prefix of its own in a Redis",
+            ));
+        }
         let cached = Self {
             store: store.clone(),
             cache: cache.clone(),
@@ -225,7 +234,7 @@ impl CachedStore {
             tables: Arc::clone(&cached.tables),
             acknowledged: Arc::clone(&cached.acknowledged),
         }));
-        cached
+        Ok(cached)
     }
 
     /// Writes a record of what ends into each transaction from now on, so that a process that dies

@@ -25,7 +25,7 @@ async fn a_write_past_the_store_is_found() {
         .with_fraction(1.0)
         .with_most_per_second(1_000_000);
     let checker = cache.checker(policy).unwrap();
-    let cached = CachedStore::new(&ours, &cache);
+    let cached = CachedStore::new(&ours, &cache).unwrap();
     let kept = cached
         .aggregate::<Specimen>(CachePolicy::default())
         .unwrap();
@@ -58,7 +58,7 @@ async fn a_write_past_the_store_is_found() {
 
 #[tokio::test]
 async fn a_checker_of_another_cache_is_refused() {
-    let cached = CachedStore::new(&store().await, &Cache::builder().build().unwrap());
+    let cached = CachedStore::new(&store().await, &Cache::builder().build().unwrap()).unwrap();
     let kept = cached
         .aggregate::<Specimen>(CachePolicy::default())
         .unwrap();

@@ -201,7 +201,7 @@ async fn what_the_database_changes_by_itself_ends_where_it_is_said() {
         .await
         .unwrap();
     let store = TenantStore::sqlite(settings).await.unwrap();
-    let cached = CachedStore::new(&store, &Cache::builder().build().unwrap());
+    let cached = CachedStore::new(&store, &Cache::builder().build().unwrap()).unwrap();
     let labels = cached.aggregate::<Label>(CachePolicy::default()).unwrap();
     let labels = labels.with_change_by("specimens");
     let scope = store.tenant(TenantId::generate());
@@ -216,4 +216,15 @@ async fn what_the_database_changes_by_itself_ends_where_it_is_said() {
     assert_eq!(labels.find(&label.id).await.unwrap(), Some(label.clone()));
     scope.repository().delete(&specimen).await.unwrap();
     assert_eq!(labels.find(&label.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_second_store_before_one_cache_is_refused() {
+    let (ours, theirs) = (store().await, store().await);
+    let cache = Cache::builder().build().unwrap();
+    CachedStore::new(&ours, &cache).unwrap();
+    let error = CachedStore::new(&theirs, &cache).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+    CachedStore::new(&ours.clone(), &cache.clone()).unwrap();
+    CachedStore::new(&theirs, &Cache::builder().build().unwrap()).unwrap();
 }

@@ -49,7 +49,7 @@ impl Kept {
     }
 
     fn over(store: TenantStore, cache: &Cache) -> Self {
-        let cached = CachedStore::new(&store, cache);
+        let cached = CachedStore::new(&store, cache).unwrap();
         let specimens = cached.aggregate(CachePolicy::default()).unwrap();
         Self {
             store,

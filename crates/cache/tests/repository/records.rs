@@ -38,7 +38,7 @@ struct Node {
 impl Node {
     async fn new(store: TenantStore, redis: &RedisSettings) -> Self {
         let builder = Cache::builder().with_redis(redis).unwrap();
-        let cached = CachedStore::new(&store, &builder.build().unwrap());
+        let cached = CachedStore::new(&store, &builder.build().unwrap()).unwrap();
         cached.record_invalidations().await.unwrap();
         Self {
             specimens: cached.aggregate(CachePolicy::default()).unwrap(),

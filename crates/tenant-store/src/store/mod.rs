@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -44,7 +44,21 @@ pub struct TenantStore {
     inner: Arc<StoreInner>,
 }
 
+/// Tells a store that was opened from all others of the process; its clones have the same.
+///
+/// Two stores of one database have one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(u64);
+
+impl StoreId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 pub(crate) struct StoreInner {
+    id: StoreId,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) listeners: Listeners,
     pub(crate) writers: Writers,
@@ -80,6 +94,7 @@ impl TenantStore {
     pub(crate) fn new(backend: Box<dyn Backend>, settings: StoreSettings) -> Self {
         Self {
             inner: Arc::new(StoreInner {
+                id: StoreId::next(),
                 backend,
                 listeners: Listeners::default(),
                 writers: Writers::default(),
@@ -112,6 +127,12 @@ impl TenantStore {
     /// from now on.
     pub fn before_commit(&self, writer: Arc<dyn BeforeCommit>) {
         self.inner.writers.add(writer);
+    }
+
+    /// Returns what tells this store, and its clones, from all others.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.inner.id
     }
 
     /// Returns whether a scope is one of this store, or of a clone of it.

@@ -164,9 +164,13 @@ impl Storage {
     }
 
     /// Puts a cache in front of the repositories: what is committed from now on ends what is kept.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](tenantry_core::ErrorKind::InvalidSettings): the cache is in front of another
+    ///   store already.
     #[cfg(feature = "cache")]
-    #[must_use]
-    pub fn cached(&self, cache: &tenantry_cache::Cache) -> tenantry_cache::CachedStore {
+    pub fn cached(&self, cache: &tenantry_cache::Cache) -> Result<tenantry_cache::CachedStore> {
         tenantry_cache::CachedStore::new(&self.store, cache)
     }
 
