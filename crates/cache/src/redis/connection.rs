@@ -12,7 +12,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tokio::sync::{Mutex, watch};
 
 use super::error::{CLUSTER, error, is_read_only};
-use super::following::Following;
+use super::handover::Handover;
 use super::keys::Keys;
 use super::login::{Login, Watch};
 use super::observe::{Operation, observe};
@@ -38,7 +38,7 @@ pub(super) struct Connections {
     reached: parking_lot::Mutex<Option<Arc<str>>>,
     lines: Arc<Lines>,
     next: AtomicUsize,
-    following: Following,
+    handover: Handover,
     calls: Calls,
 }
 
@@ -88,7 +88,7 @@ impl Connections {
                 connecting: Mutex::default(),
             }),
             next: AtomicUsize::new(0),
-            following: Following::default(),
+            handover: Handover::default(),
             calls,
         })
     }
@@ -186,7 +186,7 @@ impl Connections {
         };
         let before = self.login.watch().map(Watch::number);
         let mut connection = self.login.open(open).await?;
-        self.following.begin(&self.login, &self.lines, before);
+        self.handover.begin(&self.login, &self.lines, before);
         let identity: Arc<str> = identity_of(&mut connection).await?.into();
         let before = self.reached.lock().clone();
         let comes_from_another = before.is_some_and(|before| before != identity);
@@ -232,7 +232,7 @@ impl Connections {
 
     /// Tells when what listens has to be opened anew, to show another token.
     pub(super) fn renewed(&self) -> watch::Receiver<u64> {
-        self.following.renewed()
+        self.handover.renewed()
     }
 }
 

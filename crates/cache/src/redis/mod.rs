@@ -4,7 +4,7 @@ mod acl;
 mod channel;
 mod connection;
 mod error;
-mod following;
+mod handover;
 mod keys;
 mod limits;
 mod login;

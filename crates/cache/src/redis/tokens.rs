@@ -90,12 +90,12 @@ impl RedisToken {
 
 /// The token that is current, and the task that asks for the next.
 pub(super) struct TokenWatch {
-    following: Arc<Following>,
+    supply: Arc<Supply>,
     /// It ends with its runtime.
     task: parking_lot::Mutex<AbortHandle>,
 }
 
-struct Following {
+struct Supply {
     source: Arc<dyn RedisTokens>,
     current: watch::Sender<Known>,
     /// Held by the one who asks; when it was asked last.
@@ -112,7 +112,7 @@ impl TokenWatch {
     /// Asks for the first token, and then for the next ahead of its time.
     pub(super) async fn open(source: Arc<dyn RedisTokens>) -> Result<Self> {
         let token = source.token().await?;
-        let following = Arc::new(Following {
+        let supply = Arc::new(Supply {
             source,
             current: watch::Sender::new(Known {
                 expires_at: token.expires_at,
@@ -123,9 +123,9 @@ impl TokenWatch {
             }),
             asking: Mutex::new(tokio::time::Instant::now()),
         });
-        let task = tokio::spawn(Arc::clone(&following).go_on());
+        let task = tokio::spawn(Arc::clone(&supply).go_on());
         Ok(Self {
-            following,
+            supply,
             task: parking_lot::Mutex::new(task.abort_handle()),
         })
     }
@@ -136,19 +136,19 @@ impl TokenWatch {
         if task.is_finished()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let following = Arc::clone(&self.following);
-            *task = runtime.spawn(following.go_on()).abort_handle();
+            let supply = Arc::clone(&self.supply);
+            *task = runtime.spawn(supply.go_on()).abort_handle();
         }
     }
 
     pub(super) fn generations(&self) -> SecretGenerations {
         self.go_on();
-        self.following.current.borrow().generations.clone()
+        self.supply.current.borrow().generations.clone()
     }
 
     /// Waits until the current token is another than that of the number.
     pub(super) async fn changed_from(&self, number: u64) -> SecretGenerations {
-        let mut current = self.following.current.subscribe();
+        let mut current = self.supply.current.subscribe();
         let changed = current.wait_for(|it| it.generations.current.number() != number);
         match changed.await {
             Ok(known) => known.generations.clone(),
@@ -159,9 +159,9 @@ impl TokenWatch {
 
     /// Asks anew at once, for the server has refused the token of the number.
     pub(super) async fn report_failure(&self, number: u64) -> Result<SecretGenerations> {
-        let asked = self.following.asking.lock().await;
+        let asked = self.supply.asking.lock().await;
         if self.generations().current.number() == number && asked.elapsed() > SHORTEST {
-            self.following.ask(asked).await?;
+            self.supply.ask(asked).await?;
         }
         Ok(self.generations())
     }
@@ -173,7 +173,7 @@ impl Drop for TokenWatch {
     }
 }
 
-impl Following {
+impl Supply {
     async fn go_on(self: Arc<Self>) {
         let mut retry = SHORTEST;
         loop {

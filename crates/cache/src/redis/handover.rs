@@ -15,13 +15,13 @@ const RENEW: &str = "show new token to redis";
 
 /// Follows what connections were opened with, since the first of them stood.
 #[derive(Default)]
-pub(super) struct Following {
+pub(super) struct Handover {
     task: Mutex<Option<JoinHandle<()>>>,
     /// How many tokens have been shown.
     renewed: watch::Sender<u64>,
 }
 
-impl Following {
+impl Handover {
     /// Begins to follow, if it is not done already: a task ends with its runtime.
     ///
     /// `before` is the number of the password before the connection was opened.
@@ -48,7 +48,7 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for Handover {
     fn drop(&mut self) {
         if let Some(task) = self.task.get_mut() {
             task.abort();
