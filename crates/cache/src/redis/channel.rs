@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::connection::{ANOTHER_EPOCH, Connections, identity_of};
 use super::keys::Keys;
 use super::observe::Operation;
+use super::outage::Outage;
 use crate::shared::{Invalidation, Listener};
 
 const BEAT_SENT: Operation = Operation::new("heartbeat", "send heartbeat");
@@ -67,13 +68,10 @@ impl Channel {
         });
         let listening = Arc::clone(&link);
         let task = tokio::spawn(async move {
+            let outage = Outage::default();
             loop {
-                if let Err(error) = listening.hear().await {
-                    tracing::debug!(
-                        target: "tenantry::cache",
-                        %error,
-                        "the link that tells of invalidations is down"
-                    );
+                if let Err(error) = listening.hear(&outage).await {
+                    outage.goes_on(&error, "the link that tells of invalidations");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -163,7 +161,7 @@ impl Heard {
 
 impl Link {
     /// Hears what the server sends, until the link is down.
-    async fn hear(&self) -> Result<()> {
+    async fn hear(&self, outage: &Outage) -> Result<()> {
         let (invalidations, heartbeat) = (
             self.keys.invalidations(),
             self.keys.heartbeat(&self.node.simple().to_string()),
@@ -172,6 +170,7 @@ impl Link {
         // Before it shows what is current now.
         let mut renewed = self.connections.renewed();
         let link = self.connections.listen(&channels).await?;
+        outage.is_over();
         let mut messages = link.into_on_message();
         // Whatever was said between the last link and this one.
         self.each(|listener| listener.missed_some());

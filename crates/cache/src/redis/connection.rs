@@ -16,6 +16,7 @@ use super::handover::Handover;
 use super::keys::Keys;
 use super::login::{Login, Watch};
 use super::observe::{Operation, observe};
+use super::outage::Outage;
 use crate::telemetry::Calls;
 
 pub(super) const CONNECT: &str = "connect to redis";
@@ -39,6 +40,7 @@ pub(super) struct Connections {
     lines: Arc<Lines>,
     next: AtomicUsize,
     handover: Handover,
+    outage: Outage,
     calls: Calls,
 }
 
@@ -89,6 +91,7 @@ impl Connections {
             }),
             next: AtomicUsize::new(0),
             handover: Handover::default(),
+            outage: Outage::default(),
             calls,
         })
     }
@@ -162,11 +165,13 @@ impl Connections {
         match in_time(self.patience(), self.open()).await {
             Ok(connected) => {
                 *in_vain = None;
+                self.outage.is_over();
                 *stripe.0.write() = Some(connected.clone());
                 Ok(connected)
             }
             Err(error) => {
                 *in_vain = Some((Instant::now(), error.kind()));
+                self.outage.goes_on(&error, "calls");
                 Err(error)
             }
         }

@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 mod login;
 mod observe;
+mod outage;
 mod sessions;
 mod settings;
 #[cfg(feature = "redis-tls")]

@@ -556,3 +556,57 @@ async fn a_load_that_takes_long_is_shared_as_well() {
     until(|| other.is_known(SEVEN)).await;
     assert_eq!(other.text(SEVEN).await, "slow");
 }
+
+/// By the server, to whoever connects again: neither the calls nor the link that hears others are let in.
+#[tokio::test]
+async fn why_a_server_refuses_is_told_once_for_each_time_that_it_does() {
+    let server = RedisServer::start().await.unwrap();
+    let let_in = [
+        "acl", "setuser", "svc", "reset", "on", ">hunter2", "~*", "&*", "+@all",
+    ];
+    server.execute(&let_in).await.unwrap();
+    let settings = RedisSettings::new(format!("redis://{}", server.address()))
+        .with_user("svc")
+        .with_password(tenantry_core::Secret::new("hunter2"));
+    let builder = Cache::builder().with_redis(&settings).unwrap();
+    let tenant = builder.build().unwrap().tenant(TenantId::generate());
+    tenant.flush().await.unwrap();
+    let events = Events::hear();
+    let refusals = |told: &str| {
+        let told = told
+            .lines()
+            .filter(|line| line.contains("refuses this process"));
+        told.inspect(|line| {
+            assert!(line.contains("WARN") && line.contains("authentication failed"))
+        })
+        .count()
+    };
+    for _ in 0..2 {
+        server
+            .execute(&["acl", "setuser", "svc", "resetpass", ">another"])
+            .await
+            .unwrap();
+        server
+            .execute(&["client", "kill", "user", "svc"])
+            .await
+            .unwrap();
+        let (mut told, mut refused) = (String::new(), 0);
+        // Of the calls, and of the link; then no more of either, however often they are tried.
+        while refusals(&told) < 2 || refused < 10 {
+            refused += usize::from(tenant.flush().await.is_err());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            told.push_str(&events.take());
+        }
+        assert_eq!(refusals(&told), 2, "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+        server.execute(&let_in).await.unwrap();
+        until(|| async { tenant.flush().await.is_ok() }).await;
+        // The link is opened again by itself.
+        until(|| async {
+            let listening = server.ask(&["client", "list", "type", "pubsub"]).await;
+            listening.unwrap().contains("user=svc")
+        })
+        .await;
+        events.take();
+    }
+}
