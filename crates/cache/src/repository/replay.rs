@@ -1,10 +1,12 @@
 //! Makes up for invalidations that were recorded and not done.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 use tenantry_store::{
@@ -67,6 +69,7 @@ impl Acknowledged {
 pub struct Replay {
     task: AbortHandle,
     acknowledged: Arc<Acknowledged>,
+    panics: Arc<AtomicU64>,
 }
 
 impl Replay {
@@ -84,11 +87,26 @@ impl Replay {
                 .for_background(),
             seen: HashSet::new(),
         };
-        let task = runtime.spawn(looking.go_on()).abort_handle();
+        let panics = Arc::new(AtomicU64::new(0));
+        let task = runtime.spawn(go_on(looking, Arc::clone(&panics)));
         Ok(Self {
-            task,
+            task: task.abort_handle(),
             acknowledged: Arc::clone(&cached.acknowledged),
+            panics,
         })
+    }
+
+    /// Returns whether it still looks for records: it ends with the runtime in which it was started.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+
+    /// Returns how often a look has panicked: a defect, of which an event at `ERROR` tells as well. The
+    /// next look begins anew, and misses nothing.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 }
 
@@ -108,26 +126,41 @@ struct Looking {
     seen: HashSet<(TenantId, Uuid)>,
 }
 
-impl Looking {
-    async fn go_on(mut self) {
-        let mut is_down = false;
-        loop {
-            let outcome = self.look().await;
-            if let Err(error) = &outcome
-                && !is_down
-            {
-                tracing::warn!(
-                    target: "tenantry::cache",
-                    %error,
-                    "recorded invalidations cannot be looked for, and are as soon as they can"
-                );
-            }
-            is_down = outcome.is_err();
-            tokio::time::sleep(PERIOD).await;
-        }
-    }
-
+/// Who looks for records.
+trait Look: Send {
     /// Removes the records of what is done, and makes up for what has not been done since the last look.
+    fn look(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Looks again and again, whatever comes of it.
+async fn go_on(mut looking: impl Look, panics: Arc<AtomicU64>) {
+    let mut is_down = false;
+    loop {
+        let outcome = AssertUnwindSafe(looking.look()).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            let panics = panics.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::error!(
+                target: "tenantry::cache",
+                panics,
+                "a look for recorded invalidations has panicked, and is begun anew"
+            );
+            Ok(())
+        });
+        if let Err(error) = &outcome
+            && !is_down
+        {
+            tracing::warn!(
+                target: "tenantry::cache",
+                %error,
+                "recorded invalidations cannot be looked for, and are as soon as they can"
+            );
+        }
+        is_down = outcome.is_err();
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+impl Look for Looking {
     async fn look(&mut self) -> Result<()> {
         for (tenant, ids) in self.acknowledged.take() {
             self.remove(tenant, ids).await?;
@@ -164,7 +197,9 @@ impl Looking {
         }
         Ok(())
     }
+}
 
+impl Looking {
     async fn remove(&self, tenant: TenantId, ids: Vec<Uuid>) -> Result<()> {
         let records = self.store.tenant(tenant).repository::<InvalidationRecord>();
         for ids in ids.chunks(1_000) {
@@ -172,5 +207,31 @@ impl Looking {
             records.delete_where(done, 1_000).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics every other time.
+    struct Defect(Arc<AtomicU64>);
+
+    impl Look for Defect {
+        async fn look(&mut self) -> Result<()> {
+            let looks = self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(looks % 2 == 1, "as the test wants");
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_panics_is_counted_and_the_next_begins_anew() {
+        let (looks, panics) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let going = go_on(Defect(Arc::clone(&looks)), Arc::clone(&panics));
+        let going = tokio::time::timeout(4 * PERIOD - PERIOD / 2, going).await;
+        going.unwrap_err();
+        let counted = [looks, panics].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counted, [4, 2]);
     }
 }
