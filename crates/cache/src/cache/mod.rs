@@ -226,8 +226,8 @@ fn panicked() -> Error {
 impl CacheBuilder {
     /// Sets how much memory the values of this process take: 256 MiB by default.
     ///
-    /// A value counts by the bytes that it takes encoded, its key, and 256 bytes beside. What is
-    /// asked for more often stays (the policy W-TinyLFU, by `moka`).
+    /// A value counts by the bytes that it takes encoded, its key, and 256 bytes beside, and each of its
+    /// tags by its text and 64 bytes. What is asked for more often stays (the policy W-TinyLFU, by `moka`).
     #[must_use]
     pub const fn with_bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;

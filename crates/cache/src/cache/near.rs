@@ -28,6 +28,8 @@ const FEW_RESTS: usize = 8;
 
 /// What an entry takes beside its key and its value.
 const OVERHEAD: usize = 256;
+/// What a tag of it takes beside its text.
+const OVERHEAD_OF_A_TAG: usize = 64;
 
 /// A value of any type, or nothing.
 pub(super) type Value = Option<Arc<dyn Any + Send + Sync>>;
@@ -286,7 +288,8 @@ impl Near {
         now: Duration,
     ) {
         let Ticket { id, key, fence } = ticket;
-        let weight = weight.saturating_add(key.len() + OVERHEAD);
+        let tags = fence.tags().map(|tag| tag.len() + OVERHEAD_OF_A_TAG);
+        let weight = weight.saturating_add(key.len() + OVERHEAD + tags.sum::<usize>());
         let tenant = fence.tenant();
         if !tenant.room.has_place_for(weight) {
             return;

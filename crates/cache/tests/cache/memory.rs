@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenantry_cache::{Cache, CacheKind, CachePolicy, TenantCache};
+use tenantry_cache::{Cache, CacheKind, CachePolicy, Lookup, TenantCache};
 use tenantry_core::TenantId;
 
 async fn load(tenant: &TenantCache, kind: &CacheKind<String>, key: &str, bytes: usize) {
@@ -121,4 +121,30 @@ async fn room_is_counted_right_by_many_threads() {
     let _ = format!("{cache:?}");
     assert_eq!(cache.bytes_of(id), 0);
     let _ = Arc::new(cache);
+}
+
+#[tokio::test]
+async fn tags_take_room_as_values_do() {
+    const QUOTA: usize = 200_000;
+    let builder = Cache::builder().with_bytes_of_a_tenant(QUOTA);
+    let cache = builder.build().unwrap();
+    let kind = cache.kind("name", CachePolicy::default()).unwrap();
+    let tenant = cache.tenant(TenantId::generate());
+    let keep = async |key: &str, tags: usize| {
+        let tags: Vec<_> = (0..tags).map(|tag| format!("{tag:01000}")).collect();
+        let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+        let load = || async { Ok(Some("x".to_owned())) };
+        let lookup = Lookup::new(key).with_tags(&tags);
+        tenant.get_or_load(&kind, lookup, load).await.unwrap();
+        cache.bytes_of(tenant.tenant())
+    };
+    let without = keep("0", 0).await;
+    let with = keep("1", 100).await - without;
+    assert!((100_000..110_000).contains(&(with - without)), "{with}");
+    for key in 2..10 {
+        let bytes = keep(&key.to_string(), 100).await;
+        assert!(bytes <= QUOTA, "{bytes}");
+    }
+    keep("huge", 300).await;
+    assert!(!is_known(&tenant, &kind, "huge").await);
 }
