@@ -15,7 +15,7 @@ use super::{Failure, LOAD, Load, panicked};
 /// Each is decided on by its own load: its value was there, or it has to be loaded, or another
 /// process is loading it, for which the others do not wait.
 pub(super) struct Batch<T, L> {
-    load: L,
+    load: Arc<L>,
     state: Mutex<State<T>>,
 }
 
@@ -48,7 +48,7 @@ where
     L: Fn(Vec<usize>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Vec<Option<T>>>> + Send + 'static,
 {
-    pub(super) fn new(load: L) -> Arc<Self> {
+    pub(super) fn new(load: Arc<L>) -> Arc<Self> {
         Arc::new(Self {
             load,
             state: Mutex::new(State {

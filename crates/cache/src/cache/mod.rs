@@ -497,7 +497,8 @@ impl TenantCache {
     /// The loader gets the places of the keys that it has to load, and gives a value for each of them, in
     /// their order. It is called once, and once more for each key that another process was loading and
     /// did not store, or that somebody has begun to load before an invalidation of which this process
-    /// could not hear.
+    /// could not hear. Those whose time is nearly over are loaded anew by one call beside it, in the
+    /// background.
     ///
     /// # Errors
     ///
@@ -545,18 +546,23 @@ impl TenantCache {
         let now = self.inner.clock.monotonic();
         let (arrived, is_sure) = (near.next_id(), near.is_sure(now));
         let mut found = vec![None; lookups.len()];
-        let mut missing = Vec::new();
+        let (mut missing, mut due) = (Vec::new(), Vec::new());
         for (place, lookup) in lookups.iter().enumerate() {
             match self.look(kind, *lookup) {
-                Found::Fresh { value, .. } => {
+                Found::Fresh { value, due: until } => {
                     kind.counters.count(Counted::Hit);
                     found[place] = downcast(value);
+                    due.extend(until.map(|until| (place, until)));
                 }
                 _ => {
                     kind.counters.count(Counted::Miss);
                     missing.push(place);
                 }
             }
+        }
+        let load = Arc::new(load);
+        if !due.is_empty() {
+            self.refresh(kind, lookups, &due, &load);
         }
         if missing.is_empty() {
             return Ok(found);
@@ -591,6 +597,29 @@ impl TenantCache {
         };
         let ended = tokio::time::timeout(kind.policy.load_timeout, ended).await;
         ended.unwrap_or_else(|_| Err(too_long(kind)))
+    }
+
+    /// Loads several keys anew by one call, in the background, of which each is fresh until a time.
+    fn refresh<T, L, F>(
+        &self,
+        kind: &CacheKind<T>,
+        lookups: &[Lookup<'_>],
+        due: &[(usize, Duration)],
+        load: &Arc<L>,
+    ) where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        L: Fn(Vec<usize>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<Option<T>>>> + Send + 'static,
+    {
+        let batch = Batch::new(Arc::clone(load));
+        let mut parts: Vec<_> = due
+            .iter()
+            .map(|(place, _)| Some(batch.part(*place)))
+            .collect();
+        for ((place, until), part) in due.iter().zip(&mut parts) {
+            // Dropped, it goes on.
+            drop(self.load(kind, lookups[*place], Some(*until), part));
+        }
     }
 
     /// Forgets a key, and keeps loads that have begun from storing it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_cache::{Cache, CachePolicy};
+use tenantry_cache::{Cache, CachePolicy, Lookup};
 use tenantry_core::{ErrorKind, TenantId};
 
 use super::{Fixture, SECOND, settle};
@@ -245,4 +245,53 @@ async fn no_two_keys_collide() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_that_are_due_are_loaded_anew_by_one_call_in_the_background() {
+    let policy = CachePolicy::default()
+        .with_jitter(0.0)
+        .with_early_refresh(100.0);
+    let fixture = Fixture::with(policy);
+    let (calls, clock) = (
+        Arc::new(parking_lot::Mutex::new(Vec::new())),
+        fixture.clock.clone(),
+    );
+    let ask = async |keys: &[&str]| {
+        let lookups: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
+        let (calls, clock) = (Arc::clone(&calls), clock.clone());
+        let load = move |places: Vec<usize>| {
+            let mut calls = calls.lock();
+            if calls.is_empty() {
+                // It took long, and is loaded anew early for that.
+                clock.advance(100 * SECOND);
+            }
+            calls.push(places.clone());
+            let text = format!("load {}", calls.len());
+            async move { Ok(vec![Some(text); places.len()]) }
+        };
+        let found = fixture
+            .tenant
+            .get_or_load_many(&fixture.kind, &lookups, load);
+        let found = found.await.unwrap();
+        found
+            .into_iter()
+            .map(|it| it.unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&["7", "8"]).await, ["load 1", "load 1"]);
+    fixture.clock.advance(199 * SECOND);
+    let found = ask(&["7", "9", "8"]).await;
+    assert_eq!(
+        (&*found[0], &*found[2]),
+        ("load 1", "load 1"),
+        "nobody waits for it"
+    );
+    settle().await;
+    let mut made = calls.lock().clone();
+    made[1..].sort();
+    assert_eq!(made, [vec![0, 1], vec![0, 2], vec![1]]);
+    fixture.clock.advance(2 * SECOND);
+    assert_ne!(ask(&["7"]).await, ["load 1"]);
+    assert_eq!(calls.lock().len(), 3, "it was there");
 }
