@@ -4,11 +4,11 @@
 //! `select 1 or from invoices` reads a table under the column `or`, where the parser finds the
 //! condition `1 or "from"` by the name `invoices`, and no table at all.
 
-use std::ops::{Add, ControlFlow};
+use std::ops::Add;
 
 use sqlparser::ast::{
     Delete, Expr, ExtractSyntax, FromTable, Join, JoinConstraint, JoinOperator, Merge, Select,
-    Statement, TableFactor, TableWithJoins, Update, Visit, Visitor,
+    Statement, TableFactor, TableWithJoins, Update,
 };
 use sqlparser::keywords::Keyword;
 
@@ -42,14 +42,6 @@ impl Clauses {
         found
     }
 
-    /// Counts those of a tree.
-    pub(super) fn of(tree: &impl Visit) -> Self {
-        let mut found = Self::default();
-        // It never breaks off.
-        let _ = tree.visit(&mut found);
-        found
-    }
-
     fn joins(&mut self, joins: &[Join]) {
         for join in joins {
             // Those left out are of other databases, and refused.
@@ -76,26 +68,23 @@ impl Clauses {
     }
 }
 
-impl Visitor for Clauses {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+/// Those of a tree, in which each is met once.
+impl Clauses {
+    pub(super) fn select(&mut self, select: &Select) {
         self.from += usize::from(!select.from.is_empty());
         self.tables(&select.from);
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+    pub(super) fn table_factor(&mut self, factor: &TableFactor) {
         if let TableFactor::NestedJoin {
             table_with_joins, ..
         } = factor
         {
             self.joins(&table_with_joins.joins);
         }
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+    pub(super) fn statement(&mut self, statement: &Statement) {
         match statement {
             Statement::Delete(Delete { from, using, .. }) => {
                 match from {
@@ -122,10 +111,9 @@ impl Visitor for Clauses {
             Statement::Merge(Merge { .. }) => self.using += 1,
             _ => {}
         }
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+    pub(super) fn expression(&mut self, expression: &Expr) {
         let takes_from = match expression {
             Expr::Extract { syntax, .. } => *syntax == ExtractSyntax::From,
             Expr::Substring {
@@ -138,7 +126,6 @@ impl Visitor for Clauses {
             _ => false,
         };
         self.from += usize::from(takes_from);
-        ControlFlow::Continue(())
     }
 }
 

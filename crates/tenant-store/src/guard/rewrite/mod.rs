@@ -15,7 +15,9 @@ mod write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sqlparser::ast::{Expr, Ident, ObjectName, Query, Statement, Value, Visit, Visitor};
+use sqlparser::ast::{
+    Expr, Ident, ObjectName, Query, Select, Statement, TableFactor, Value, Visit, Visitor,
+};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token};
@@ -215,7 +217,10 @@ impl<'c> Rewriter<'c> {
                     "run each by itself, in one unit of work",
                 )
             })?;
-        let mut clauses = Clauses::of(&statement);
+        let Contents {
+            account,
+            mut clauses,
+        } = Contents::of(&statement);
         for condition in conditions {
             let mut parser = parser().with_tokens_with_locations(condition);
             let condition = parser
@@ -223,13 +228,13 @@ impl<'c> Rewriter<'c> {
                 .and_then(|_| parser.parse_expr())
                 .and_then(|condition| parser.expect_token(&Token::EOF).map(|_| condition))
                 .map_err(|error| self.unreadable(&error))?;
-            clauses = clauses + Clauses::of(&condition);
-            self.index_condition(condition)?;
+            let in_condition = Contents::of(&condition);
+            clauses = clauses + in_condition.clauses;
+            self.index_condition(condition, &in_condition.account)?;
         }
         self.seen = Account::default();
-        let all = Account::of(&statement);
         self.statement(&mut statement)?;
-        if self.seen != all {
+        if self.seen != account {
             return Err(Refusal::unplaced());
         }
         if clauses != Clauses::written(&self.source) {
@@ -447,11 +452,10 @@ impl<'c> Rewriter<'c> {
     }
 
     /// Looks at the condition that names a partial index, which stays as it is.
-    fn index_condition(&mut self, mut condition: Expr) -> Result<(), Refusal> {
-        let all = Account::of(&condition);
+    fn index_condition(&mut self, mut condition: Expr, account: &Account) -> Result<(), Refusal> {
         self.seen = Account::default();
         self.expression(&mut condition)?;
-        if self.seen != all {
+        if self.seen != *account {
             return Err(Refusal::unplaced());
         }
         if self.seen.relations > 0 || !self.splices.is_empty() {
@@ -592,25 +596,49 @@ struct Account {
     expressions: usize,
 }
 
-impl Account {
+/// What a tree holds, by the parser's own account.
+#[derive(Debug, Default)]
+struct Contents {
+    account: Account,
+    clauses: Clauses,
+}
+
+impl Contents {
+    /// Counts all of it in one walk.
     fn of(tree: &impl Visit) -> Self {
-        let mut account = Self::default();
+        let mut contents = Self::default();
         // It never breaks off.
-        let _ = tree.visit(&mut account);
-        account
+        let _ = tree.visit(&mut contents);
+        contents
     }
 }
 
-impl Visitor for Account {
+impl Visitor for Contents {
     type Break = ();
 
     fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
-        self.relations += 1;
+        self.account.relations += 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
-        self.expressions += 1;
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        self.account.expressions += 1;
+        self.clauses.expression(expression);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.clauses.select(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        self.clauses.table_factor(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        self.clauses.statement(statement);
         ControlFlow::Continue(())
     }
 }
