@@ -151,3 +151,31 @@ fn password(server: &RedisServer) -> &str {
     let parts: Vec<_> = server.url().split([':', '@']).collect();
     parts[2]
 }
+
+/// What the tests ask lies where the services write: in the database of the URL.
+#[tokio::test]
+async fn a_url_with_a_database_is_asked_there() -> Result<()> {
+    let running = RedisServer::start().await?;
+    let url = format!("{}/1", running.url().trim_end_matches('/'));
+    let settings = Settings::from_env()?.with_way(Way::Url).with_redis_url(url);
+    let borrowed = RedisServer::find(&settings).await?;
+    borrowed.execute(&["set", "key", "value"]).await?;
+    assert_eq!(
+        running.ask(&["get", "key"]).await?,
+        "",
+        "it is in database 0"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_url_with_a_user_and_an_escaped_password_is_taken() -> Result<()> {
+    let running = RedisServer::start().await?;
+    let user = [
+        "acl", "setuser", "tests", "on", ">p%ss", "~*", "&*", "+@all",
+    ];
+    running.execute(&user).await?;
+    let url = format!("redis://tests:p%25ss@{}", running.address());
+    let settings = Settings::from_env()?.with_way(Way::Url).with_redis_url(url);
+    RedisServer::find(&settings).await?.execute(&["ping"]).await
+}

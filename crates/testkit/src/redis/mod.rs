@@ -226,8 +226,8 @@ impl RedisServer {
     ///
     /// When the server cannot be reached or refuses the command.
     pub async fn ask(&self, command: &[&str]) -> Result<String> {
-        let password = self.url.password().unwrap_or_default();
-        protocol::ask(&self.address(), password, command).await
+        let login = protocol::Login::of(&self.url);
+        protocol::ask(&self.address(), &login, command).await
     }
 
     /// Stops the server; returns when it has stopped. What it held is lost.

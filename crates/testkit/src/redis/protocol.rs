@@ -3,25 +3,58 @@
 
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use url::Url;
 
 use crate::{Error, Result};
 
 /// How long an answer may take: a halted server gives none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Who asks, and in which database; texts that are empty are left out.
+pub(super) struct Login {
+    user: String,
+    password: String,
+    database: String,
+}
+
+impl Login {
+    pub(super) fn of(url: &Url) -> Self {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Self {
+            user: plain(url.username()),
+            password: plain(url.password().unwrap_or_default()),
+            database: url.path().trim_matches('/').to_owned(),
+        }
+    }
+}
+
 /// Runs one command over a connection of its own.
-pub(super) async fn ask(address: &str, password: &str, command: &[&str]) -> Result<String> {
+pub(super) async fn ask(address: &str, login: &Login, command: &[&str]) -> Result<String> {
     let name = command.first().copied().unwrap_or_default();
     let asked = async {
         let mut stream = BufReader::new(TcpStream::connect(address).await?);
+        let Login {
+            user,
+            password,
+            database,
+        } = login;
+        let auth: &[&str] = match (&**user, &**password) {
+            ("", "") => &[],
+            ("", password) => &["auth", password],
+            (user, password) => &["auth", user, password],
+        };
+        let select: &[&str] = match &**database {
+            "" => &[],
+            database => &["select", database],
+        };
         let mut answer = Ok(String::new());
-        if !password.is_empty() {
-            answer = round(&mut stream, &["auth", password]).await?;
-        }
-        if answer.is_ok() {
-            answer = round(&mut stream, command).await?;
+        for command in [auth, select, command] {
+            if answer.is_ok() && !command.is_empty() {
+                answer = round(&mut stream, command).await?;
+            }
         }
         std::io::Result::Ok(answer)
     };
