@@ -78,14 +78,26 @@ impl Clock for SystemClock {
     fn monotonic_coarse(&self) -> Duration {
         use rustix::time::{ClockId, clock_gettime};
 
+        const TRIES: u32 = 1_000;
+        const NEAR: Duration = Duration::from_millis(1);
         /// When the origin was, by the clock that both readings are of; or a little later.
         static ORIGIN_OF_KERNEL: OnceLock<Duration> = OnceLock::new();
         let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
         let origin = ORIGIN_OF_KERNEL.get_or_init(|| {
             let since = origin();
-            // Its reading comes later than that of the other, so that this one is never ahead.
-            let gone = since.elapsed();
-            read(ClockId::Monotonic).saturating_sub(gone)
+            let mut best = (Duration::MAX, Duration::ZERO);
+            // Who is held up between two readings tries again.
+            for _ in 0..TRIES {
+                // Its reading comes later than that of the other, so that this one is never ahead.
+                let gone = since.elapsed();
+                let kernel = read(ClockId::Monotonic);
+                let took = since.elapsed().saturating_sub(gone);
+                best = best.min((took, kernel.saturating_sub(gone)));
+                if took < NEAR {
+                    break;
+                }
+            }
+            best.1
         });
         read(ClockId::MonotonicCoarse).saturating_sub(*origin)
     }
