@@ -9,6 +9,7 @@ mod rule;
 pub(crate) mod usage;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result, TenantId, TenantLabel};
@@ -98,6 +99,7 @@ pub struct RateLimiter {
     /// Counts the shares of this process where the other cannot count.
     shares: Arc<MemoryLimits>,
     decisions: Decisions,
+    outage: Arc<Outage>,
 }
 
 /// Limits what one tenant does.
@@ -106,7 +108,31 @@ pub struct TenantLimiter {
     limits: Arc<dyn RateLimits>,
     shares: Arc<MemoryLimits>,
     decisions: Decisions,
+    outage: Arc<Outage>,
     tenant: TenantId,
+}
+
+/// Whether nothing can be counted at the moment, of which is told once.
+#[derive(Debug, Default)]
+struct Outage(AtomicBool);
+
+impl Outage {
+    fn counted(&self) {
+        // Nobody writes what all of them read.
+        if self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed) {
+            tracing::info!(target: "tenantry::limits", "rate limits are counted again");
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "tenantry::limits",
+                %error,
+                "rate limits cannot be counted: until they can, each rule decides by itself"
+            );
+        }
+    }
 }
 
 impl RateLimiter {
@@ -117,6 +143,7 @@ impl RateLimiter {
             limits,
             shares: Arc::default(),
             decisions: Decisions::new(TenantLabel::none()),
+            outage: Arc::default(),
         }
     }
 
@@ -134,6 +161,7 @@ impl RateLimiter {
             limits: Arc::clone(&self.limits),
             shares: Arc::clone(&self.shares),
             decisions: self.decisions.clone(),
+            outage: Arc::clone(&self.outage),
             tenant,
         }
     }
@@ -180,9 +208,11 @@ impl TenantLimiter {
                     false => "refused",
                 };
                 self.decisions.decided(self.tenant, outcome);
+                self.outage.counted();
                 Ok(taken)
             }
             Err(error) => {
+                self.outage.failed(&error);
                 let is_admitted = self.take_share(limits, cost).await;
                 let outcome = match is_admitted {
                     true => "admitted_uncounted",

@@ -11,6 +11,9 @@ use tenantry_cache::{
 use tenantry_core::{ErrorKind, TenantId};
 use tenantry_testkit::{RedisServer, StopMode};
 
+use super::events::Events;
+use super::until;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn limiter(url: &str) -> RateLimiter {
@@ -205,6 +208,54 @@ async fn nothing_is_kept_without_an_end_and_no_clock_refuses_for_ever() {
     let refused = tenant.take(&[rule.limit("")], 1).await.unwrap();
     assert!(!refused.is_admitted());
     assert!(refused.retry_after().unwrap() <= 2 * MINUTE);
+}
+
+#[tokio::test]
+async fn that_nothing_is_counted_is_told_once_and_that_it_is_over() {
+    let server = RedisServer::start().await.unwrap();
+    let tenant = limiter(server.url()).tenant(TenantId::generate());
+    let rule = Rule::new("tenant", 1_000, MINUTE).unwrap();
+    let limits = [rule.limit("")];
+    let events = Events::hear();
+    assert!(takes(&tenant, &rule, 1).await);
+    server.stop(StopMode::Immediate).await.unwrap();
+    for _ in 0..3 {
+        assert!(tenant.take(&limits, 1).await.unwrap().failure().is_some());
+    }
+    let told = events.take();
+    assert_eq!(told.matches("cannot be counted").count(), 1, "{told}");
+    server.restart().await.unwrap();
+    until(|| async { tenant.take(&limits, 1).await.unwrap().failure().is_none() }).await;
+    let told = events.take();
+    assert_eq!(told.matches("counted again").count(), 1, "{told}");
+}
+
+/// As the form of records before this one was, or as one that was cut: neither admits nor refuses for ever.
+#[tokio::test]
+async fn a_record_of_another_form_does_not_switch_a_limit_off() {
+    let server = RedisServer::start().await.unwrap();
+    let settings = RedisSettings::new(server.url()).with_prefix("limits");
+    let limiter = RateLimiter::new(Arc::new(RedisLimits::new(&settings).unwrap()));
+    for record in ["1764441900000000 1 1", "cut", ""] {
+        let tenant = limiter.tenant(TenantId::generate());
+        let open = Rule::new("open", 3, MINUTE).unwrap();
+        let closed = Rule::new("closed", 3, MINUTE).unwrap();
+        let closed = closed.with_on_failure(OnFailure::Refuse);
+        for (rule, name) in [(&open, "open"), (&closed, "closed")] {
+            let key = format!("limits:{{t:{}}}:limit:{name}:%-", tenant.tenant());
+            server.execute(&["rpush", &key, record]).await.unwrap();
+            let mut admitted = 0;
+            for _ in 0..10 {
+                let taken = tenant.take(&[rule.limit("")], 1).await.unwrap();
+                admitted += u32::from(taken.is_admitted());
+            }
+            let lives = server.ask(&["pttl", &key]).await.unwrap();
+            assert!(
+                (1..=3).contains(&admitted) && lives != "-1",
+                "{name}: {admitted} of 3 admitted, and the key lives for {lives}"
+            );
+        }
+    }
 }
 
 #[cfg(feature = "conformance")]

@@ -18,8 +18,11 @@ local cost, mode, exact = ARGV[1] + 0, ARGV[2] + 0, ARGV[3] + 0
 
 local function use_at(key, index)
   local packed = call('LINDEX', key, index)
-  if packed then
+  if packed and #packed == 48 then
     return unpack(use, packed)
+  elseif packed then
+    -- Of another form: it counts as one that was evicted.
+    call('DEL', key)
   end
 end
 
