@@ -226,7 +226,7 @@ fn panicked() -> Error {
 impl CacheBuilder {
     /// Sets how much memory the values of this process take: 256 MiB by default.
     ///
-    /// A value counts by the bytes that it takes encoded, its key, and 256 bytes beside, and each of its
+    /// A value counts by the bytes that it takes encoded, its key, and 512 bytes beside, and each of its
     /// tags by its text and 64 bytes. What is asked for more often stays (the policy W-TinyLFU, by `moka`).
     #[must_use]
     pub const fn with_bytes(mut self, bytes: u64) -> Self {
@@ -892,6 +892,8 @@ impl Inner {
             let until = begun.saturating_add(lifetime);
             let times = kind.policy.times(is_there, begun, until, took);
             self.near.store(ticket, value.clone(), weight, times, now);
+        } else {
+            self.near.forget_older(ticket);
         }
         if let Some((turn, bytes, fresh)) = written {
             tokio::spawn(turn.store(bytes, fresh));

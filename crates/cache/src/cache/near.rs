@@ -27,7 +27,7 @@ const SHARDS: usize = 256;
 const FEW_RESTS: usize = 8;
 
 /// What an entry takes beside its key and its value.
-const OVERHEAD: usize = 256;
+const OVERHEAD: usize = 512;
 /// What a tag of it takes beside its text.
 const OVERHEAD_OF_A_TAG: usize = 64;
 
@@ -292,6 +292,7 @@ impl Near {
         let weight = weight.saturating_add(key.len() + OVERHEAD + tags.sum::<usize>());
         let tenant = fence.tenant();
         if !tenant.room.has_place_for(weight) {
+            self.forget_older(ticket);
             return;
         }
         let entry = Entry {
@@ -308,14 +309,28 @@ impl Near {
         if !is_current || !fence.stamp.holds(tenant, &self.epoch) || !self.is_sure(now) {
             return;
         }
-        let gone = tenant.room.take(key, *id, weight);
+        let mut gone = tenant.room.take(key, *id, weight);
         self.entries.insert(key.clone(), entry);
         drop(shard);
+        if !tenant.room.has(*id) {
+            // Whoever has taken its place since may have looked for it too early.
+            gone.push((key.clone(), *id));
+        }
         for (key, id) in gone {
             // Another value may be in its place since.
             if self.entries.get(&key).is_some_and(|kept| kept.id == id) {
                 self.entries.invalidate(&key);
             }
+        }
+    }
+
+    /// Forgets what was kept before a load whose value is not kept: nobody is given what is older than
+    /// what was seen.
+    pub(super) fn forget_older(&self, ticket: &Ticket) {
+        let Ticket { id, key, .. } = ticket;
+        let shard = self.shard(key).lock();
+        if shard.flights.get(key).is_some_and(|it| it.id == *id) {
+            self.entries.invalidate(key);
         }
     }
 

@@ -1,6 +1,6 @@
 //! How much of the memory one tenant may take.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 
 use parking_lot::Mutex;
@@ -16,8 +16,34 @@ pub(super) struct Room {
 #[derive(Default)]
 struct Taken {
     bytes: usize,
-    /// By the loads that gave the values, and so the oldest first.
-    places: BTreeMap<u64, (Key, usize)>,
+    /// By the loads that gave the values, and so the oldest first; nothing where one has gone.
+    places: VecDeque<(u64, Option<Place>)>,
+    gone: usize,
+}
+
+struct Place {
+    key: Key,
+    weight: usize,
+}
+
+impl Taken {
+    fn find(&self, id: u64) -> Result<usize, usize> {
+        self.places.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
+    /// Takes the oldest away.
+    fn pop(&mut self) -> Option<(Key, u64)> {
+        while let Some((id, place)) = self.places.pop_front() {
+            match place {
+                Some(Place { key, weight }) => {
+                    self.bytes -= weight;
+                    return Some((key, id));
+                }
+                None => self.gone -= 1,
+            }
+        }
+        None
+    }
 }
 
 impl Room {
@@ -26,7 +52,8 @@ impl Room {
             quota,
             taken: Mutex::new(Taken {
                 bytes: 0,
-                places: BTreeMap::new(),
+                places: VecDeque::new(),
+                gone: 0,
             }),
         }
     }
@@ -36,7 +63,15 @@ impl Room {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.lock().places.is_empty()
+        let taken = self.taken.lock();
+        taken.places.len() == taken.gone
+    }
+
+    /// Says whether the value of a load has a place.
+    pub(super) fn has(&self, id: u64) -> bool {
+        let taken = self.taken.lock();
+        let found = taken.find(id);
+        found.is_ok_and(|index| taken.places[index].1.is_some())
     }
 
     /// Says whether a value of this size can ever have a place.
@@ -49,21 +84,40 @@ impl Room {
         let taken = &mut *self.taken.lock();
         let mut gone = Vec::new();
         while taken.bytes.saturating_add(weight) > self.quota
-            && let Some((id, (key, weight))) = taken.places.pop_first()
+            && let Some(oldest) = taken.pop()
         {
-            taken.bytes -= weight;
-            gone.push((key, id));
+            gone.push(oldest);
         }
         taken.bytes += weight;
-        taken.places.insert(id, (key.clone(), weight));
+        let key = key.clone();
+        if taken.places.is_empty() {
+            // Many tenants have but one.
+            taken.places.reserve_exact(1);
+        }
+        // A load gives one value, and most often the newest one.
+        let (Ok(index) | Err(index)) = taken.find(id);
+        taken
+            .places
+            .insert(index, (id, Some(Place { key, weight })));
         gone
     }
 
     /// Gives the place of a value back, if it still has one.
     pub(super) fn give_back(&self, id: u64) {
         let taken = &mut *self.taken.lock();
-        if let Some((_, weight)) = taken.places.remove(&id) {
-            taken.bytes -= weight;
+        if let Ok(index) = taken.find(id)
+            && let Some(place) = taken.places[index].1.take()
+        {
+            taken.bytes -= place.weight;
+            taken.gone += 1;
+        }
+        if taken.gone == taken.places.len() {
+            // Of a tenant of whom nothing is kept, nothing remains.
+            taken.places = VecDeque::new();
+            taken.gone = 0;
+        } else if taken.gone > taken.places.len() / 2 {
+            taken.places.retain(|(_, place)| place.is_some());
+            taken.gone = 0;
         }
     }
 }
