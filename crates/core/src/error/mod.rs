@@ -106,6 +106,12 @@ pub enum ErrorKind {
     SecretNotYetValid,
     /// The secret was deleted, and can still be recovered.
     SecretDeleted,
+    /// Retention, a lock or a legal hold keeps the blob as it is until its time.
+    Retained,
+    /// The service took a blob with a lock, and does not show the lock: nothing keeps the blob.
+    RetentionNotEnforced,
+    /// The blob rests in the archive tier, and has to be brought back before it can be read.
+    Rehydrating,
     /// The server takes no more calls for a while.
     Throttled,
     /// This backend cannot do what was asked.
@@ -169,6 +175,9 @@ impl ErrorKind {
             Self::SecretExpired => "secret_expired",
             Self::SecretNotYetValid => "secret_not_yet_valid",
             Self::SecretDeleted => "secret_deleted",
+            Self::Retained => "retained",
+            Self::RetentionNotEnforced => "retention_not_enforced",
+            Self::Rehydrating => "rehydrating",
             Self::Throttled => "throttled",
             Self::Unsupported => "unsupported",
             Self::Unexpected => "unexpected",

@@ -72,6 +72,16 @@ pub const SESSION_OPERATION: &str = "tenantry.session.operation";
 /// The counter of sessions that were ended before their time.
 pub const SESSIONS_ENDED: &str = "tenantry.session.ended";
 
+/// The histogram of the durations of operations on blobs, with [`BLOB_SYSTEM`] and
+/// [`BLOB_OPERATION`]; a stream that is read is one until its first byte.
+pub const BLOB_OPERATION_DURATION: &str = "tenantry.blob.operation.duration";
+/// The unit of [`BLOB_OPERATION_DURATION`]: seconds.
+pub const BLOB_OPERATION_DURATION_UNIT: &str = "s";
+/// The attribute for what keeps blobs: `memory`, `fs` or `azure`.
+pub const BLOB_SYSTEM: &str = "tenantry.blob.system";
+/// The attribute for the operation, such as `put` or `list`.
+pub const BLOB_OPERATION: &str = "tenantry.blob.operation";
+
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";
 /// The attribute for how the operation ended, such as `ok`, `error`, `hit` or `miss`.
