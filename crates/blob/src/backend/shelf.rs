@@ -1,0 +1,220 @@
+//! The records of all blobs of a backend that keeps them itself: by name, and by what is to be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tenantry_core::{Error, ErrorKind, Result};
+
+use super::{BackendPage, Deletion, DueBlob, GuardedClock, due_times};
+use crate::name::{BlobName, BlobPrefix};
+use crate::record::{BlobRecord, ETag, RehydratePriority, Rehydration, Tier};
+use crate::retention::{RetentionAct, RetentionState};
+use crate::store::{about, invalid_cursor, not_found};
+
+const DELETE: &str = "delete blob";
+const TIER: &str = "move blob to a tier";
+const RETENTION: &str = "change retention";
+
+/// The records of all blobs.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    by_name: BTreeMap<BlobName, BlobRecord>,
+    by_due: BTreeSet<(DateTime<Utc>, BlobName)>,
+}
+
+impl Shelf {
+    pub(crate) fn get(&self, name: &BlobName) -> Option<&BlobRecord> {
+        self.by_name.get(name)
+    }
+
+    /// Returns the record of a blob that is there.
+    pub(crate) fn find(&self, operation: &'static str, name: &BlobName) -> Result<&BlobRecord> {
+        self.get(name).ok_or_else(|| not_found(operation, name))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Puts a record in, in place of the one of the same name.
+    pub(crate) fn insert(&mut self, record: BlobRecord) {
+        let due = next_due(&record);
+        let name = record.name.clone();
+        let before = self.by_name.insert(name.clone(), record);
+        let due_before = before.as_ref().and_then(next_due);
+        if due_before != due {
+            if let Some(time) = due_before {
+                self.by_due.remove(&(time, name.clone()));
+            }
+            if let Some(time) = due {
+                self.by_due.insert((time, name));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &BlobName) -> Option<BlobRecord> {
+        let record = self.by_name.remove(name)?;
+        if let Some(time) = next_due(&record) {
+            self.by_due.remove(&(time, name.clone()));
+        }
+        Some(record)
+    }
+
+    /// Returns a page of the records under a prefix.
+    pub(crate) fn list(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<BackendPage<BlobRecord>> {
+        let start = match after {
+            None => Bound::Included(prefix.as_str()),
+            Some(name) => match name.parse::<BlobName>() {
+                Ok(parsed) if prefix.includes(&parsed) => Bound::Excluded(name),
+                _ => return Err(invalid_cursor("list blobs")),
+            },
+        };
+        let mut under = self
+            .by_name
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(_, record)| record)
+            .take_while(|record| prefix.includes(&record.name));
+        let items: Vec<_> = under
+            .by_ref()
+            .take(limit)
+            .map(|record| record.clone().settled_at(now))
+            .collect();
+        let next = under
+            .next()
+            .and(items.last())
+            .map(|record| record.name.to_string());
+        Ok(BackendPage { items, next })
+    }
+
+    /// Returns a page of the blobs to which something is to be done at a time, the longest due first.
+    pub(crate) fn due(
+        &self,
+        at: DateTime<Utc>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<DueBlob>> {
+        let start = match after {
+            None => Bound::Unbounded,
+            Some(cursor) => Bound::Excluded(
+                read_cursor(cursor).ok_or_else(|| invalid_cursor("list due blobs"))?,
+            ),
+        };
+        let mut until = self
+            .by_due
+            .range((start, Bound::Unbounded))
+            .take_while(|(time, _)| *time <= at);
+        let mut items = Vec::new();
+        let mut last = None;
+        for due in until.by_ref().take(limit) {
+            items.extend(self.get(&due.1).and_then(|record| DueBlob::of(record, at)));
+            last = Some(due);
+        }
+        let next = until
+            .next()
+            .and(last)
+            .map(|(time, name)| format!("{}@{name}", time.timestamp_micros()));
+        Ok(BackendPage { items, next })
+    }
+
+    /// Checks whether a blob may be deleted.
+    pub(crate) fn check_deletion(&self, deletion: &Deletion, clock: &GuardedClock) -> Result<()> {
+        let Deletion { name, etag, act } = deletion;
+        let record = self.find(DELETE, name)?;
+        check_state(DELETE, record, etag)?;
+        clock
+            .check_right(DELETE)
+            .and_then(|()| record.retention.check_deletion(clock.now(), act.as_ref()))
+            .map_err(|error| about(error, name))
+    }
+
+    /// Returns the record of a blob with another retention.
+    pub(crate) fn with_retention(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &RetentionState,
+        act: &RetentionAct,
+        clock: &GuardedClock,
+    ) -> Result<BlobRecord> {
+        let record = self.find(RETENTION, name)?;
+        check_state(RETENTION, record, etag)?;
+        let before = &record.retention;
+        // By a time that may be wrong nothing ends sooner.
+        let is_sooner = next
+            .until
+            .is_some_and(|after| before.until.is_none_or(|it| after < it));
+        let check_clock = || match is_sooner {
+            true => clock.check_right(RETENTION),
+            false => Ok(()),
+        };
+        before
+            .check_change(next, clock.now(), act)
+            .and_then(|()| check_clock())
+            .map_err(|error| about(error, name))?;
+        Ok(BlobRecord {
+            retention: next.clone(),
+            ..record.clone()
+        })
+    }
+
+    /// Returns the record of a blob in another tier, or on its way there.
+    pub(crate) fn with_tier(
+        &self,
+        name: &BlobName,
+        tier: Tier,
+        priority: RehydratePriority,
+        (now, takes): (DateTime<Utc>, Duration),
+    ) -> Result<BlobRecord> {
+        let mut record = self.find(TIER, name)?.clone().settled_at(now);
+        if record.tier != Tier::Archive || tier == Tier::Archive {
+            record.tier = tier;
+            record.tier_changed_at = Some(now);
+            record.rehydration = None;
+            return Ok(record);
+        }
+        let before = record.rehydration;
+        if before.is_some_and(|before| before.to != tier) {
+            return Err(about(Error::new(ErrorKind::Conflict, TIER), name)
+                .with_detail("it is on its way back to another tier"));
+        }
+        let ready_at = TimeDelta::from_std(takes)
+            .ok()
+            .and_then(|takes| now.checked_add_signed(takes));
+        record.rehydration = Some(Rehydration {
+            to: tier,
+            // It can be raised, and not lowered.
+            priority: before.map_or(priority, |before| before.priority.max(priority)),
+            ready_at: before.and_then(|before| before.ready_at).or(ready_at),
+        });
+        Ok(record.settled_at(now))
+    }
+}
+
+fn check_state(operation: &'static str, record: &BlobRecord, etag: &ETag) -> Result<()> {
+    if record.etag == *etag {
+        return Ok(());
+    }
+    Err(
+        about(Error::new(ErrorKind::Conflict, operation), &record.name)
+            .with_detail("it was changed meanwhile: read it again"),
+    )
+}
+
+fn next_due(record: &BlobRecord) -> Option<DateTime<Utc>> {
+    let (end, archive) = due_times(record);
+    end.into_iter().chain(archive).min()
+}
+
+fn read_cursor(cursor: &str) -> Option<(DateTime<Utc>, BlobName)> {
+    let (micros, name) = cursor.split_once('@')?;
+    let time = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    Some((time, name.parse().ok()?))
+}

@@ -1,0 +1,54 @@
+//! Blobs of tenants: put once, kept as long as they must be, gone when they should be, and able to say
+//! why they are still there.
+//!
+//! # Parts
+//!
+//! | what | types |
+//! |---|---|
+//! | the handle of a service, and that of one tenant | [`BlobStore`], [`TenantBlobs`] |
+//! | names, which are never a user's text | [`BlobName`], [`BlobKind`], [`BlobId`], [`BlobPrefix`] |
+//! | what is said of a blob when it is put, and known of it then | [`PutOptions`], [`BlobRecord`], [`Metadata`], [`Tags`], [`Tier`] |
+//! | how long it is kept | [`Retention`], [`RetentionClass`], [`RetentionState`], [`LegalHold`] |
+//! | why, and the proof of it | [`WhyRetained`], [`RetentionReceipt`] |
+//! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
+//! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
+//! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] |
+//!
+//! # Why not an object store
+//!
+//! `object_store` and `opendal` move bytes well, and know no retention: nothing tells them how long a
+//! blob is to be kept, their local backends drop tags, and no checksum travels with a block. Here
+//! retention is an argument of every put, every backend refuses what immutable storage refuses, and what
+//! was locked is read back before the put succeeds.
+//!
+//! # Examples
+//!
+//! See [`BlobStore`].
+
+mod as_text;
+mod backend;
+mod integrity;
+mod memory;
+mod name;
+mod record;
+mod retention;
+mod store;
+mod telemetry;
+
+pub use self::backend::{
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
+    SignedUrl,
+};
+pub use self::integrity::{Block, Crc64, Sha256};
+pub use self::memory::MemoryBlobs;
+pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};
+pub use self::record::{
+    BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Rehydration, Tags, Tier,
+};
+pub use self::retention::{
+    HoldTag, LegalHold, LockMode, RetainedBy, Retention, RetentionAct, RetentionAction,
+    RetentionAudit, RetentionClass, RetentionReceipt, RetentionState, WhyRetained,
+};
+pub use self::store::{
+    BlobPage, BlobReader, BlobStore, ListOptions, PutOptions, StoredBlob, StoredBytes, TenantBlobs,
+};

@@ -1,0 +1,19 @@
+//! How long a blob is kept, by what, and why.
+
+mod act;
+mod class;
+mod explain;
+mod hold;
+mod rules;
+mod state;
+
+pub(crate) use self::act::TracedAudit;
+pub use self::act::{RetentionAct, RetentionAction, RetentionAudit};
+pub(crate) use self::class::later;
+pub use self::class::{Retention, RetentionClass};
+pub use self::explain::{RetainedBy, WhyRetained};
+pub use self::hold::{HoldTag, LegalHold};
+pub use self::state::{LockMode, RetentionReceipt, RetentionState};
+
+#[cfg(test)]
+mod tests;
