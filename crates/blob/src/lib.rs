@@ -14,6 +14,8 @@
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] |
 //!
+//! With the feature `conformance`, a module of that name holds a backend to its contract.
+//!
 //! # Why not an object store
 //!
 //! `object_store` and `opendal` move bytes well, and know no retention: nothing tells them how long a
@@ -27,6 +29,8 @@
 
 mod as_text;
 mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod integrity;
 mod memory;
 mod name;

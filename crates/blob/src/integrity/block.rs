@@ -58,6 +58,16 @@ impl Block {
         }
     }
 
+    /// Returns a block that was altered on its way.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn altered(bytes: &'static [u8]) -> Self {
+        Self {
+            chunks: vec![Bytes::from_static(bytes)],
+            length: bytes.len(),
+            crc64: Crc64(!Crc64::of(bytes).0),
+        }
+    }
+
     /// Returns whether its bytes still have its checksum.
     #[must_use]
     pub fn is_intact(&self) -> bool {

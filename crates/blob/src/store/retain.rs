@@ -253,7 +253,7 @@ impl TenantBlobs {
     }
 
     /// Returns what is done to a blob, for the audit.
-    pub(super) fn act(
+    pub(crate) fn act(
         &self,
         record: &BlobRecord,
         action: RetentionAction,
