@@ -12,7 +12,7 @@
 //! | why, and the proof of it | [`WhyRetained`], [`RetentionReceipt`] |
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
-//! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] |
+//! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
 //! With the feature `conformance`, a module of that name holds a backend to its contract.
 //!
@@ -31,6 +31,8 @@ mod as_text;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "fs")]
+mod fs;
 mod integrity;
 mod memory;
 mod name;
@@ -43,6 +45,8 @@ pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
     SignedUrl,
 };
+#[cfg(feature = "fs")]
+pub use self::fs::{FsBlobs, FsSettings};
 pub use self::integrity::{Block, Crc64, Sha256};
 pub use self::memory::MemoryBlobs;
 pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};

@@ -10,6 +10,38 @@ use tenantry_blob::conformance::{
 };
 use tenantry_core::ManualClock;
 
+#[cfg(feature = "fs")]
+mod fs {
+    use tempfile::TempDir;
+    use tenantry_blob::{FsBlobs, FsSettings};
+
+    use super::*;
+
+    async fn open(folder: &TempDir, clock: &ManualClock) -> Arc<FsBlobs> {
+        let settings = FsSettings::new(folder.path()).with_clock(Arc::new(clock.clone()));
+        Arc::new(FsBlobs::open(settings).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn fs_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        blob_backend_conformance(open(&folder, &clock()).await).await;
+    }
+
+    #[tokio::test]
+    async fn fs_keeps_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        blob_lock_conformance(open(&folder, &clock()).await).await;
+    }
+
+    #[tokio::test]
+    async fn fs_goes_by_its_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = clock();
+        blob_clock_conformance(open(&folder, &clock).await, &clock).await;
+    }
+}
+
 fn clock() -> ManualClock {
     ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap())
 }

@@ -32,6 +32,12 @@ impl GuardedClock {
         *latest
     }
 
+    /// Takes note of a time that was shown before this process began, or by another.
+    pub(crate) fn has_shown(&self, before: DateTime<Utc>) {
+        let mut latest = self.latest.lock();
+        *latest = before.max(*latest);
+    }
+
     /// Checks whether something may end by this clock.
     ///
     /// # Errors
@@ -79,5 +85,8 @@ mod tests {
         clock.advance(Duration::from_secs(6 * 60));
         assert!(guarded.check_right("delete").is_ok());
         assert_eq!(guarded.now(), at(11));
+        guarded.has_shown(at(30));
+        assert_eq!(guarded.now(), at(30));
+        assert!(guarded.check_right("delete").is_err());
     }
 }

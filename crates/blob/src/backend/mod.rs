@@ -1,7 +1,7 @@
 //! What a backend does, whichever it is.
 
 mod guarded_clock;
-mod shelf;
+pub(crate) mod shelf;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -326,7 +326,10 @@ impl DueBlob {
 /// Returns when a blob is to be deleted and when it is to be archived, as far as that is known.
 pub(crate) fn due_times(record: &BlobRecord) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
     let retention = &record.retention;
-    let end = retention.until.filter(|_| !retention.is_held());
+    if retention.is_held() {
+        return (None, None);
+    }
+    let end = retention.until;
     let archive = retention
         .archive_at
         // What somebody brought back is not sent away again.

@@ -13,9 +13,9 @@ use crate::record::{BlobRecord, ETag, RehydratePriority, Rehydration, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, invalid_cursor, not_found};
 
-const DELETE: &str = "delete blob";
-const TIER: &str = "move blob to a tier";
-const RETENTION: &str = "change retention";
+pub(crate) const DELETE: &str = "delete blob";
+pub(crate) const TIER: &str = "move blob to a tier";
+pub(crate) const RETENTION: &str = "change retention";
 
 /// The records of all blobs.
 #[derive(Debug, Default)]
@@ -32,6 +32,10 @@ impl Shelf {
     /// Returns the record of a blob that is there.
     pub(crate) fn find(&self, operation: &'static str, name: &BlobName) -> Result<&BlobRecord> {
         self.get(name).ok_or_else(|| not_found(operation, name))
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &BlobRecord> {
+        self.by_name.values()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -123,79 +127,79 @@ impl Shelf {
             .map(|(time, name)| format!("{}@{name}", time.timestamp_micros()));
         Ok(BackendPage { items, next })
     }
+}
 
-    /// Checks whether a blob may be deleted.
-    pub(crate) fn check_deletion(&self, deletion: &Deletion, clock: &GuardedClock) -> Result<()> {
-        let Deletion { name, etag, act } = deletion;
-        let record = self.find(DELETE, name)?;
-        check_state(DELETE, record, etag)?;
-        clock
-            .check_right(DELETE)
-            .and_then(|()| record.retention.check_deletion(clock.now(), act.as_ref()))
-            .map_err(|error| about(error, name))
-    }
+/// Checks whether a blob may be deleted.
+pub(crate) fn check_deletion(
+    record: &BlobRecord,
+    deletion: &Deletion,
+    clock: &GuardedClock,
+) -> Result<()> {
+    check_state(DELETE, record, &deletion.etag)?;
+    let act = deletion.act.as_ref();
+    clock
+        .check_right(DELETE)
+        .and_then(|()| record.retention.check_deletion(clock.now(), act))
+        .map_err(|error| about(error, &record.name))
+}
 
-    /// Returns the record of a blob with another retention.
-    pub(crate) fn with_retention(
-        &self,
-        name: &BlobName,
-        etag: &ETag,
-        next: &RetentionState,
-        act: &RetentionAct,
-        clock: &GuardedClock,
-    ) -> Result<BlobRecord> {
-        let record = self.find(RETENTION, name)?;
-        check_state(RETENTION, record, etag)?;
-        let before = &record.retention;
-        // By a time that may be wrong nothing ends sooner.
-        let is_sooner = next
-            .until
-            .is_some_and(|after| before.until.is_none_or(|it| after < it));
-        let check_clock = || match is_sooner {
-            true => clock.check_right(RETENTION),
-            false => Ok(()),
-        };
-        before
-            .check_change(next, clock.now(), act)
-            .and_then(|()| check_clock())
-            .map_err(|error| about(error, name))?;
-        Ok(BlobRecord {
-            retention: next.clone(),
-            ..record.clone()
-        })
-    }
+/// Returns the record of a blob with another retention.
+pub(crate) fn with_retention(
+    record: &BlobRecord,
+    etag: &ETag,
+    next: &RetentionState,
+    act: &RetentionAct,
+    clock: &GuardedClock,
+) -> Result<BlobRecord> {
+    check_state(RETENTION, record, etag)?;
+    let before = &record.retention;
+    // By a time that may be wrong nothing ends sooner.
+    let is_sooner = next
+        .until
+        .is_some_and(|after| before.until.is_none_or(|it| after < it));
+    let check_clock = || match is_sooner {
+        true => clock.check_right(RETENTION),
+        false => Ok(()),
+    };
+    before
+        .check_change(next, clock.now(), act)
+        .and_then(|()| check_clock())
+        .map_err(|error| about(error, &record.name))?;
+    Ok(BlobRecord {
+        retention: next.clone(),
+        ..record.clone()
+    })
+}
 
-    /// Returns the record of a blob in another tier, or on its way there.
-    pub(crate) fn with_tier(
-        &self,
-        name: &BlobName,
-        tier: Tier,
-        priority: RehydratePriority,
-        (now, takes): (DateTime<Utc>, Duration),
-    ) -> Result<BlobRecord> {
-        let mut record = self.find(TIER, name)?.clone().settled_at(now);
-        if record.tier != Tier::Archive || tier == Tier::Archive {
-            record.tier = tier;
-            record.tier_changed_at = Some(now);
-            record.rehydration = None;
-            return Ok(record);
-        }
-        let before = record.rehydration;
-        if before.is_some_and(|before| before.to != tier) {
-            return Err(about(Error::new(ErrorKind::Conflict, TIER), name)
-                .with_detail("it is on its way back to another tier"));
-        }
-        let ready_at = TimeDelta::from_std(takes)
-            .ok()
-            .and_then(|takes| now.checked_add_signed(takes));
-        record.rehydration = Some(Rehydration {
-            to: tier,
-            // It can be raised, and not lowered.
-            priority: before.map_or(priority, |before| before.priority.max(priority)),
-            ready_at: before.and_then(|before| before.ready_at).or(ready_at),
-        });
-        Ok(record.settled_at(now))
+/// Returns the record of a blob in another tier, or on its way there.
+pub(crate) fn with_tier(
+    record: &BlobRecord,
+    tier: Tier,
+    priority: RehydratePriority,
+    (now, takes): (DateTime<Utc>, Duration),
+) -> Result<BlobRecord> {
+    let mut record = record.clone().settled_at(now);
+    if record.tier != Tier::Archive || tier == Tier::Archive {
+        record.tier = tier;
+        record.tier_changed_at = Some(now);
+        record.rehydration = None;
+        return Ok(record);
     }
+    let before = record.rehydration;
+    if before.is_some_and(|before| before.to != tier) {
+        return Err(about(Error::new(ErrorKind::Conflict, TIER), &record.name)
+            .with_detail("it is on its way back to another tier"));
+    }
+    let ready_at = TimeDelta::from_std(takes)
+        .ok()
+        .and_then(|takes| now.checked_add_signed(takes));
+    record.rehydration = Some(Rehydration {
+        to: tier,
+        // It can be raised, and not lowered.
+        priority: before.map_or(priority, |before| before.priority.max(priority)),
+        ready_at: before.and_then(|before| before.ready_at).or(ready_at),
+    });
+    Ok(record.settled_at(now))
 }
 
 fn check_state(operation: &'static str, record: &BlobRecord, etag: &ETag) -> Result<()> {

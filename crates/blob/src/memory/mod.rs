@@ -1,5 +1,6 @@
 //! Blobs in memory, for tests and for what may be lost.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,18 +10,17 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
 
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob, Seal,
-    Shelf, SignedUrl,
+    Shelf, SignedUrl, shelf,
 };
 use crate::integrity::Block;
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
-use crate::store::{about, outside, rehydrating};
+use crate::store::{about, not_found, outside, rehydrating, taken};
 
 /// Long enough that reckoning with a block costs little beside its bytes.
 const BLOCK: usize = 256 * 1024;
@@ -170,7 +170,7 @@ impl BlobBackend for MemoryBlobs {
             return Err(outside(name));
         }
         let blocks = self.inner.kept.lock().bytes.get(name).map(Arc::clone);
-        let blocks = blocks.ok_or_else(|| crate::store::not_found("read blob", name))?;
+        let blocks = blocks.ok_or_else(|| not_found("read blob", name))?;
         let name = name.clone();
         let pieces = pieces_of(&blocks, range)
             .into_iter()
@@ -212,7 +212,8 @@ impl BlobBackend for MemoryBlobs {
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
         let mut kept = self.inner.kept.lock();
         let delete = |deletion: &Deletion| {
-            kept.shelf.check_deletion(deletion, &self.inner.clock)?;
+            let record = kept.shelf.find(shelf::DELETE, &deletion.name)?;
+            shelf::check_deletion(record, deletion, &self.inner.clock)?;
             kept.shelf.remove(&deletion.name);
             kept.bytes.remove(&deletion.name);
             Ok(())
@@ -228,8 +229,8 @@ impl BlobBackend for MemoryBlobs {
         act: &RetentionAct,
     ) -> Result<BlobRecord> {
         let mut kept = self.inner.kept.lock();
-        let clock = &self.inner.clock;
-        let record = kept.shelf.with_retention(name, etag, next, act, clock)?;
+        let record = kept.shelf.find(shelf::RETENTION, name)?;
+        let record = shelf::with_retention(record, etag, next, act, &self.inner.clock)?;
         Ok(kept.replace(record))
     }
 
@@ -241,7 +242,8 @@ impl BlobBackend for MemoryBlobs {
     ) -> Result<BlobRecord> {
         let time = (self.now(), self.inner.rehydration);
         let mut kept = self.inner.kept.lock();
-        let record = kept.shelf.with_tier(name, tier, priority, time)?;
+        let record = kept.shelf.find(shelf::TIER, name)?;
+        let record = shelf::with_tier(record, tier, priority, time)?;
         Ok(kept.replace(record))
     }
 
@@ -292,11 +294,6 @@ impl BlobUpload for Upload {
     }
 
     async fn abort(self: Box<Self>) {}
-}
-
-fn taken(name: &BlobName) -> Error {
-    about(Error::new(ErrorKind::AlreadyExists, "put blob"), name)
-        .with_detail("the name is taken, and blobs are never replaced: take another name")
 }
 
 /// Returns which parts of which blocks a range has.

@@ -410,6 +410,12 @@ pub(crate) fn not_found(operation: &'static str, name: &BlobName) -> Error {
     Error::new(ErrorKind::NotFound, operation).with_subject(name.to_string())
 }
 
+/// Returns the answer to a put under a name that a blob has.
+pub(crate) fn taken(name: &BlobName) -> Error {
+    about(Error::new(ErrorKind::AlreadyExists, "put blob"), name)
+        .with_detail("the name is taken, and blobs are never replaced: take another name")
+}
+
 /// Returns the answer for a blob that cannot be read yet.
 pub(crate) fn rehydrating(record: &BlobRecord) -> Error {
     let error =

@@ -1,0 +1,385 @@
+//! Changes, gathered: whoever comes while others wait for the disk goes with the next batch, and a batch
+//! waits for the disk once.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tenantry_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::Inner;
+use super::disk::{Step, failure, folder_of, remove, sync_folder};
+use super::journal::{Event, Frame};
+use super::known::{Known, Overlay};
+use super::upload::Staged;
+use crate::backend::{Deletion, NewBlob, Seal, shelf};
+use crate::name::BlobName;
+use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::retention::{RetentionAct, RetentionState};
+use crate::store::{about, not_found, taken};
+
+/// How many changes are one batch at most, of which a deletion of several blobs is one.
+const MOST: usize = 256;
+
+/// The changes that wait for their turn.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: Vec<Request>,
+    is_led: bool,
+}
+
+struct Request {
+    change: Change,
+    answer: oneshot::Sender<Answers>,
+}
+
+type Answers = Vec<Result<Option<BlobRecord>>>;
+
+/// A change.
+pub(super) enum Change {
+    Put {
+        blob: Box<NewBlob>,
+        seal: Seal,
+        staged: Staged,
+        /// Keeps the lock of the file until it is in its place.
+        file: File,
+    },
+    Retention(Box<Retained>),
+    Tier {
+        name: BlobName,
+        tier: Tier,
+        priority: RehydratePriority,
+    },
+    Delete(Vec<Deletion>),
+}
+
+/// Another retention of a blob.
+pub(super) struct Retained {
+    pub(super) name: BlobName,
+    pub(super) etag: ETag,
+    pub(super) next: RetentionState,
+    pub(super) act: RetentionAct,
+}
+
+impl Change {
+    fn count(&self) -> usize {
+        match self {
+            Self::Delete(deletions) => deletions.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// Makes a change, and answers for each blob of it.
+///
+/// Dropped, it is made or it is not.
+pub(super) async fn change(inner: &Arc<Inner>, change: Change) -> Answers {
+    let count = change.count();
+    let (answer, answered) = oneshot::channel();
+    {
+        let mut waiting = inner.queue.waiting.lock();
+        waiting.requests.push(Request { change, answer });
+        if !waiting.is_led {
+            waiting.is_led = true;
+            let leader = Leader {
+                inner: Arc::clone(inner),
+                has_ended: false,
+            };
+            spawn_blocking(move || leader.lead());
+        }
+    }
+    answered.await.unwrap_or_else(|_| {
+        let unknown = || {
+            Err(Error::new(ErrorKind::CommitUnknown, "change blobs")
+                .with_detail("the runtime shut down in its midst: read what is there"))
+        };
+        (0..count).map(|_| unknown()).collect()
+    })
+}
+
+/// Makes the changes that wait, batch by batch. Where it never runs, for the runtime shuts down, another
+/// may lead.
+struct Leader {
+    inner: Arc<Inner>,
+    has_ended: bool,
+}
+
+impl Leader {
+    fn lead(mut self) {
+        loop {
+            let requests = {
+                let mut waiting = self.inner.queue.waiting.lock();
+                let most = waiting.requests.len().min(MOST);
+                let requests: Vec<_> = waiting.requests.drain(..most).collect();
+                if requests.is_empty() {
+                    waiting.is_led = false;
+                    self.has_ended = true;
+                    return;
+                }
+                requests
+            };
+            make(&self.inner, requests);
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        // Whoever waits is told that nobody knows.
+        self.inner.queue.waiting.lock().requests.clear();
+        let mut known = self.inner.known.lock();
+        known.is_leading = false;
+        known.is_doubtful = true;
+        drop(known);
+        self.inner.queue.waiting.lock().is_led = false;
+    }
+}
+
+/// What a batch comes to before it has happened.
+#[derive(Default)]
+struct Batch {
+    overlay: Overlay,
+    events: Vec<Event>,
+    revision: u64,
+    placed: Vec<(Staged, BlobName, File)>,
+    deleted: Vec<BlobName>,
+}
+
+impl Batch {
+    fn next_etag(&mut self) -> ETag {
+        self.revision += 1;
+        ETag::new(self.revision.to_string())
+    }
+
+    fn changed(&mut self, record: BlobRecord, act: Option<RetentionAct>) -> BlobRecord {
+        let record = BlobRecord {
+            etag: self.next_etag(),
+            ..record
+        };
+        self.overlay.set(record.name.clone(), Some(record.clone()));
+        self.events.push(Event::Changed {
+            record: record.clone(),
+            act,
+        });
+        record
+    }
+}
+
+/// Makes a batch of changes: all that may be made are, or none is.
+fn make(inner: &Inner, requests: Vec<Request>) {
+    let lock = inner.disk.lock().and_then(|lock| {
+        let mut known = inner.known.lock();
+        known.is_leading = true;
+        known.catch_up(&inner.disk, &inner.clock)?;
+        Ok(lock)
+    });
+    let (changes, answers): (Vec<_>, Vec<_>) = requests
+        .into_iter()
+        .map(|it| (it.change, it.answer))
+        .unzip();
+    let outcomes = match &lock {
+        Ok(_) => make_locked(inner, changes),
+        Err(error) => refused(&changes, error),
+    };
+    inner.known.lock().is_leading = false;
+    drop(lock);
+    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        // Whoever does not wait any longer has no need of it.
+        let _ = answer.send(outcome);
+    }
+}
+
+fn refused(changes: &[Change], error: &Error) -> Vec<Answers> {
+    let again = || Err(same(error));
+    changes
+        .iter()
+        .map(|change| (0..change.count()).map(|_| again()).collect())
+        .collect()
+}
+
+/// Returns an error once more, for another who waits.
+fn same(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.operation())
+        .with_subject(error.subject().to_owned())
+        .with_detail(error.detail().to_owned());
+    match std::error::Error::source(error) {
+        Some(source) => copy.with_source(source.to_string()),
+        None => copy,
+    }
+}
+
+fn make_locked(inner: &Inner, changes: Vec<Change>) -> Vec<Answers> {
+    let mut batch = Batch::default();
+    let mut answers: Vec<Answers> = {
+        let known = inner.known.lock();
+        batch.revision = known.revision;
+        changes
+            .into_iter()
+            .map(|change| prepare(inner, &known, &mut batch, change))
+            .collect()
+    };
+    if batch.events.is_empty() {
+        return answers;
+    }
+    if let Err(error) = record(inner, &mut batch) {
+        for answer in answers.iter_mut().flatten().filter(|it| it.is_ok()) {
+            *answer = Err(same(&error));
+        }
+    }
+    answers
+}
+
+/// Judges a change, as those before it in the batch have left things.
+fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> Answers {
+    let found = |batch: &Batch, operation, name: &BlobName| {
+        let record = batch.overlay.get(&known.shelf, name);
+        record.cloned().ok_or_else(|| not_found(operation, name))
+    };
+    match change {
+        Change::Put {
+            blob,
+            seal,
+            staged,
+            file,
+        } => {
+            let name = blob.name.clone();
+            if batch.overlay.get(&known.shelf, &name).is_some() {
+                return vec![Err(taken(&name))];
+            }
+            let record = blob.into_record(seal, batch.next_etag());
+            batch.overlay.set(name.clone(), Some(record.clone()));
+            batch.events.push(Event::Put {
+                record: record.clone(),
+                file: staged.file(),
+            });
+            batch.placed.push((staged, name, file));
+            vec![Ok(Some(record))]
+        }
+        Change::Retention(retained) => {
+            let Retained {
+                name,
+                etag,
+                next,
+                act,
+            } = *retained;
+            let changed = found(batch, shelf::RETENTION, &name).and_then(|record| {
+                shelf::with_retention(&record, &etag, &next, &act, &inner.clock)
+            });
+            vec![changed.map(|record| Some(batch.changed(record, Some(act))))]
+        }
+        Change::Tier {
+            name,
+            tier,
+            priority,
+        } => {
+            let time = (inner.clock.now(), inner.rehydration);
+            let changed = found(batch, shelf::TIER, &name)
+                .and_then(|record| shelf::with_tier(&record, tier, priority, time));
+            vec![changed.map(|record| Some(batch.changed(record, None)))]
+        }
+        Change::Delete(deletions) => {
+            let delete = |deletion: Deletion| {
+                let record = found(batch, shelf::DELETE, &deletion.name)?;
+                shelf::check_deletion(&record, &deletion, &inner.clock)?;
+                let Deletion { name, act, .. } = deletion;
+                batch.revision += 1;
+                batch.overlay.set(name.clone(), None);
+                batch.deleted.push(name.clone());
+                batch.events.push(Event::Deleted { name, act });
+                Ok(None)
+            };
+            deletions.into_iter().map(delete).collect()
+        }
+    }
+}
+
+/// Has a batch happen: first on the disk, then in what this process knows.
+fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
+    let disk = &inner.disk;
+    if !batch.placed.is_empty() {
+        // That the bytes are there is on the disk before it is said that they are.
+        sync_folder(&disk.incoming())
+            .and_then(|()| disk.reached(Step::Listed))
+            .map_err(|cause| failure("put blob", cause))?;
+    }
+    let frame = Frame {
+        at: inner.clock.now(),
+        revision: batch.revision,
+        events: std::mem::take(&mut batch.events),
+    };
+    let journal = inner.known.lock().journal.take();
+    let mut journal = journal.ok_or_else(|| {
+        Error::new(ErrorKind::Unexpected, "change blobs").with_detail("the journal is not open")
+    })?;
+    let appended = journal.append(disk, &frame);
+    inner.known.lock().journal = Some(journal);
+    if let Err(error) = appended {
+        if error.kind() == ErrorKind::CommitUnknown {
+            inner.known.lock().is_doubtful = true;
+            // If it has happened, their bytes are needed; if not, the next who opens the store finds them.
+            for (staged, ..) in batch.placed.drain(..) {
+                staged.keep();
+            }
+        }
+        return Err(error);
+    }
+    // It has happened. What fails from here on, the next who opens the store does again.
+    for (staged, name, file) in batch.placed.drain(..) {
+        let placed = disk.put_in_place(&staged.path(), &name);
+        if let Err(cause) = placed {
+            tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");
+            inner.known.lock().is_doubtful = true;
+        }
+        staged.keep();
+        drop(file);
+    }
+    inner.known.lock().learn(frame);
+    unlink(inner, &batch.deleted);
+    let mut known = inner.known.lock();
+    if let Err(error) = known.compact_if_long(disk, &inner.clock) {
+        tracing::warn!(%error, "the journal of blobs stays long");
+        known.is_doubtful = true;
+    }
+    Ok(())
+}
+
+/// Removes the bytes of what was deleted, and has that on the disk.
+fn unlink(inner: &Inner, deleted: &[BlobName]) {
+    let mut folders = BTreeSet::new();
+    for name in deleted {
+        let place = inner.disk.place(name);
+        let removed = remove(&place).and_then(|()| inner.disk.reached(Step::Unlinked));
+        if let Err(cause) = removed {
+            tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
+            inner.known.lock().is_doubtful = true;
+        }
+        folders.insert(folder_of(&place).to_owned());
+    }
+    for folder in folders {
+        if let Err(cause) = sync_folder(&folder) {
+            tracing::warn!(error = %cause, "a loss of power may bring back bytes of deleted blobs until the store is opened");
+        }
+    }
+}
+
+/// Names a file for bytes that come.
+pub(super) fn new_file() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// Adds the blob that a failure is about.
+pub(super) fn failed(name: &BlobName, operation: &'static str, cause: std::io::Error) -> Error {
+    about(failure(operation, cause), name)
+}

@@ -1,0 +1,246 @@
+//! Where things are in the folder of a store, and what its disk answers.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tenantry_core::{Error, ErrorKind, Result};
+
+use crate::name::BlobName;
+
+/// How long a change waits for those of other processes.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The folder of a store.
+pub(super) struct Disk {
+    root: PathBuf,
+    pub(super) patience: Duration,
+    /// What happens at a step.
+    #[cfg(test)]
+    pub(super) at_step: Option<AtStep>,
+}
+
+#[cfg(test)]
+pub(super) type AtStep = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
+
+/// What has been done, in the order in which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is a file for the bytes of a put.
+    Staged,
+    /// A block was written to it.
+    Written,
+    /// All blocks and their checksums are on the disk.
+    Sealed,
+    /// So is its entry in the folder.
+    Listed,
+    /// The change stands in the journal, on its way to the disk.
+    Appended,
+    /// It is on the disk: the change has happened.
+    Recorded,
+    /// The bytes of a put are in their place.
+    Placed,
+    /// The bytes of a deletion are gone.
+    Unlinked,
+    /// A shorter journal is written, on its way to the disk.
+    Compacting,
+    /// It is on the disk.
+    Compacted,
+    /// It has taken the place of the longer one.
+    Replaced,
+}
+
+impl Disk {
+    pub(super) const fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            patience: PATIENCE,
+            #[cfg(test)]
+            at_step: None,
+        }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub(super) fn new_journal(&self) -> PathBuf {
+        self.root.join("journal.new")
+    }
+
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    pub(super) fn staged(&self, file: impl AsRef<OsStr>) -> PathBuf {
+        self.incoming().join(file.as_ref())
+    }
+
+    /// Returns where the bytes of a blob are: its name has no part that leads out of the folder.
+    pub(super) fn place(&self, name: &BlobName) -> PathBuf {
+        self.root.join("blobs").join(name.as_str())
+    }
+
+    /// Makes the folders that a store has.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        fs::create_dir_all(self.incoming())?;
+        fs::create_dir_all(self.root.join("blobs"))?;
+        sync_folder(&self.root)
+    }
+
+    /// Waits for the changes of other processes; they wait until what is returned is dropped.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = self.root.join("journal.lock");
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        let file = options_of_owner()
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|cause| failure("lock blobs", cause))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(cause)) => {
+                    return Err(Error::new(ErrorKind::Unsupported, "lock blobs")
+                        .with_detail("its file system takes no locks: move it to one that does")
+                        .with_source(cause));
+                }
+            }
+            if started.elapsed() >= self.patience {
+                return Err(Error::new(ErrorKind::Locked, "lock blobs").with_detail(
+                    "another process holds their lock: try again, or end that process if it hangs",
+                ));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Creates a file for the bytes of a put. As long as it is locked, its process lives.
+    pub(super) fn stage(&self, path: &Path) -> io::Result<File> {
+        let file = options_of_owner().create_new(true).open(path)?;
+        file.try_lock().map_err(|failed| match failed {
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            TryLockError::Error(cause) => cause,
+        })?;
+        self.reached(Step::Staged)?;
+        Ok(file)
+    }
+
+    /// Moves the bytes of a put into their place.
+    pub(super) fn put_in_place(&self, staged: &Path, name: &BlobName) -> io::Result<()> {
+        let place = self.place(name);
+        match fs::rename(staged, &place) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && staged.exists() => {
+                fs::create_dir_all(folder_of(&place))?;
+                fs::rename(staged, &place)?;
+            }
+            renamed => renamed?,
+        }
+        self.reached(Step::Placed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn reached(&self, step: Step) -> io::Result<()> {
+        self.at_step.as_ref().map_or(Ok(()), |at| at(step))
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "in tests it is")]
+    pub(super) const fn reached(&self, _: Step) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Has the names in a folder on the disk.
+#[cfg(unix)]
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, and a rename is written through.
+#[cfg(not(unix))]
+pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+pub(super) fn options_of_owner() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// Tells one file from another that has taken its name.
+#[cfg(unix)]
+pub(super) fn identity_of(metadata: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+pub(super) const fn identity_of(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Returns what the disk failed with.
+pub(super) fn failure(operation: &'static str, cause: io::Error) -> Error {
+    let (kind, detail) = match cause.kind() {
+        io::ErrorKind::NotFound => (
+            ErrorKind::InvalidSettings,
+            "a folder of the store is not there: create it, or correct the path",
+        ),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => (
+            ErrorKind::InvalidSettings,
+            "the path of the store is no folder: correct it",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            ErrorKind::PermissionDenied,
+            "let this process read and write the folder of the store",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => (
+            ErrorKind::ReadOnly,
+            "the file system takes no writes: mount it for writing",
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            (ErrorKind::StorageFull, "make room, and try again")
+        }
+        io::ErrorKind::Unsupported => (
+            ErrorKind::Unsupported,
+            "the file system cannot do this: move the store to another",
+        ),
+        _ => (
+            ErrorKind::Unavailable,
+            "the disk failed: look at the cause, and try again",
+        ),
+    };
+    Error::new(kind, operation)
+        .with_detail(detail)
+        .with_source(cause)
+}

@@ -1,0 +1,267 @@
+//! The journal: what has happened to blobs, one frame for each batch of changes.
+//!
+//! A frame is written and synced before the next begins, and counts as a whole: a crash leaves at most
+//! one broken frame, and that at the end. Any other is damage.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tenantry_core::{Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::disk::{Disk, Step, failure, identity_of, options_of_owner, sync_folder};
+use crate::integrity::Crc64;
+use crate::name::BlobName;
+use crate::record::BlobRecord;
+use crate::retention::RetentionAct;
+
+const READ: &str = "read journal of blobs";
+const WRITE: &str = "write journal of blobs";
+
+/// What a journal begins with; the number is that of its format.
+const HEADER: &[u8; 18] = b"tenantry-blobs 1\r\n";
+const MAGIC: &[u8; 4] = b"\xf1TBJ";
+/// The magic, the length of the payload, and its checksum.
+const FRAME_HEAD: usize = 16;
+/// No batch is longer: a length beyond is none.
+const LONGEST_FRAME: usize = 256 * 1024 * 1024;
+/// How much a compacted frame holds, in records.
+pub(super) const SNAPSHOT: usize = 1_000;
+
+/// A batch of changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Frame {
+    /// When it was written, by a clock that does not go back.
+    pub(super) at: DateTime<Utc>,
+    /// How many changes there have been in all.
+    pub(super) revision: u64,
+    pub(super) events: Vec<Event>,
+}
+
+/// What has happened to a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Event {
+    /// It was put, or was there when the journal was compacted.
+    Put {
+        record: BlobRecord,
+        /// The file its bytes came in.
+        file: Uuid,
+    },
+    /// What is known of it changed, by an act if its retention did.
+    Changed {
+        record: BlobRecord,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        act: Option<RetentionAct>,
+    },
+    /// It was deleted, by an act if its time had not come.
+    Deleted {
+        name: BlobName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        act: Option<RetentionAct>,
+    },
+}
+
+/// A journal that was opened, and how far it was read.
+pub(super) struct Journal {
+    file: File,
+    identity: Option<(u64, u64)>,
+    pub(super) position: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a store, while its lock is held; makes an empty one if there is none.
+    pub(super) fn open(disk: &Disk) -> Result<Self> {
+        let path = disk.journal();
+        let opened = match options_of_owner().open(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                write_new(disk, &[]).map_err(|cause| failure(WRITE, cause))?;
+                options_of_owner().open(&path)
+            }
+            opened => opened,
+        };
+        let mut file = opened.map_err(|cause| failure(READ, cause))?;
+        let mut header = [0; HEADER.len()];
+        let read = file.read_exact(&mut header);
+        if read.is_err() || header != *HEADER {
+            let is_newer = header.starts_with(&HEADER[..15]);
+            let kind = if is_newer {
+                ErrorKind::SchemaMismatch
+            } else {
+                ErrorKind::Corrupt
+            };
+            return Err(
+                Error::new(kind, READ).with_detail("it is none that this release has written")
+            );
+        }
+        let metadata = file.metadata().map_err(|cause| failure(READ, cause))?;
+        Ok(Self {
+            file,
+            identity: identity_of(&metadata),
+            position: HEADER.len() as u64,
+        })
+    }
+
+    /// Returns whether another process has written since it was read: `None` where another journal has
+    /// taken its place.
+    pub(super) fn has_news(&self, disk: &Disk) -> Result<Option<bool>> {
+        let metadata = fs::metadata(disk.journal()).map_err(|cause| failure(READ, cause))?;
+        let is_same = identity_of(&metadata) == self.identity;
+        Ok(is_same.then_some(metadata.len() != self.position))
+    }
+
+    /// Reads what was written since, while the lock is held; what a crash has left half written is cut
+    /// off.
+    pub(super) fn read_on(&mut self, mut each: impl FnMut(Frame)) -> Result<()> {
+        let length = self
+            .file
+            .metadata()
+            .map_err(|cause| failure(READ, cause))?
+            .len();
+        if length == self.position {
+            return Ok(());
+        }
+        // Whoever wrote it may have ended before it was on the disk.
+        self.file
+            .sync_data()
+            .map_err(|cause| failure(READ, cause))?;
+        let seek = (&self.file).seek(SeekFrom::Start(self.position));
+        seek.map_err(|cause| failure(READ, cause))?;
+        let mut reader = BufReader::with_capacity(256 * 1024, &self.file);
+        while self.position < length {
+            let Some((frame, taken)) = read_frame(&mut reader, length - self.position)? else {
+                return self.cut_off(length);
+            };
+            self.position += taken;
+            each(frame);
+        }
+        Ok(())
+    }
+
+    /// Adds a frame, on the disk when it returns, while the lock is held.
+    pub(super) fn append(&mut self, disk: &Disk, frame: &Frame) -> Result<()> {
+        let bytes = encoded(frame)?;
+        let appended = (&self.file)
+            .seek(SeekFrom::Start(self.position))
+            .and_then(|_| (&self.file).write_all(&bytes))
+            .and_then(|()| disk.reached(Step::Appended));
+        let synced = appended.and_then(|()| {
+            self.file.sync_data()?;
+            disk.reached(Step::Recorded)
+        });
+        if let Err(cause) = synced {
+            // Where that fails as well, nobody knows what the next reader will find.
+            let undone = self
+                .file
+                .set_len(self.position)
+                .and_then(|()| self.file.sync_data());
+            let error = failure(WRITE, cause);
+            return Err(match undone {
+                Ok(()) => error,
+                Err(cause) => Error::new(ErrorKind::CommitUnknown, WRITE)
+                    .with_detail("the disk failed in its midst: read what is there")
+                    .with_source(cause),
+            });
+        }
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off a frame that a crash has left half written: it was answered to nobody.
+    fn cut_off(&self, length: u64) -> Result<()> {
+        let failed = |cause| failure(READ, cause);
+        (&self.file)
+            .seek(SeekFrom::Start(self.position))
+            .map_err(failed)?;
+        let mut rest = Vec::new();
+        let most = LONGEST_FRAME as u64 + 1;
+        (&self.file)
+            .take(most)
+            .read_to_end(&mut rest)
+            .map_err(failed)?;
+        // A whole frame behind a broken one was written after that was on the disk.
+        let has_whole_behind = (1..rest.len()).any(|start| {
+            rest[start..].starts_with(MAGIC)
+                && matches!(
+                    read_frame(&mut &rest[start..], (rest.len() - start) as u64),
+                    Ok(Some(_))
+                )
+        });
+        if has_whole_behind || length - self.position >= most {
+            return Err(Error::new(ErrorKind::Corrupt, READ)
+                .with_detail("a part of it is damaged: restore the folder"));
+        }
+        let cut = self.file.set_len(self.position);
+        cut.and_then(|()| self.file.sync_data()).map_err(failed)
+    }
+}
+
+/// Writes a journal of these frames in place of the one that is there, while the lock is held.
+pub(super) fn write_new(disk: &Disk, frames: &[Frame]) -> io::Result<()> {
+    let path = disk.new_journal();
+    let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
+    file.write_all(HEADER)?;
+    for frame in frames {
+        let bytes = encoded(frame).map_err(io::Error::other)?;
+        file.write_all(&bytes)?;
+    }
+    disk.reached(Step::Compacting)?;
+    file.sync_all()?;
+    disk.reached(Step::Compacted)?;
+    fs::rename(&path, disk.journal())?;
+    disk.reached(Step::Replaced)?;
+    sync_folder(disk.root())
+}
+
+fn encoded(frame: &Frame) -> Result<Vec<u8>> {
+    let unexpected = || Error::new(ErrorKind::Unexpected, WRITE);
+    let mut bytes = vec![0; FRAME_HEAD];
+    serde_json::to_writer(&mut bytes, frame).map_err(|cause| unexpected().with_source(cause))?;
+    let (head, payload) = bytes.split_at_mut(FRAME_HEAD);
+    let length = u32::try_from(payload.len()).map_err(|_| unexpected())?;
+    if payload.len() > LONGEST_FRAME {
+        return Err(unexpected().with_detail("too many changes at once"));
+    }
+    head[..4].copy_from_slice(MAGIC);
+    head[4..8].copy_from_slice(&length.to_le_bytes());
+    head[8..].copy_from_slice(&Crc64::of(payload).0.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Reads a frame with its length; nothing where there is no whole one.
+fn read_frame(reader: &mut impl io::Read, left: u64) -> Result<Option<(Frame, u64)>> {
+    if left < FRAME_HEAD as u64 {
+        return Ok(None);
+    }
+    let failed = |cause| failure(READ, cause);
+    let mut head = [0; FRAME_HEAD];
+    reader.read_exact(&mut head).map_err(failed)?;
+    let (magic, numbers) = head.split_at(4);
+    let (length, checksum) = numbers.split_at(4);
+    let length = length
+        .iter()
+        .rev()
+        .fold(0, |all, byte| all << 8 | usize::from(*byte));
+    let checksum = checksum
+        .iter()
+        .rev()
+        .fold(0, |all, byte| all << 8 | u64::from(*byte));
+    let is_whole = length <= LONGEST_FRAME && length as u64 <= left - FRAME_HEAD as u64;
+    if magic != MAGIC || !is_whole {
+        return Ok(None);
+    }
+    let mut payload = vec![0; length];
+    reader.read_exact(&mut payload).map_err(failed)?;
+    if Crc64::of(&payload) != Crc64(checksum) {
+        return Ok(None);
+    }
+    // What was written whole and cannot be read, a newer release has written.
+    let frame = serde_json::from_slice(&payload).map_err(|cause| {
+        Error::new(ErrorKind::SchemaMismatch, READ)
+            .with_detail("a newer release has written it: deploy that one")
+            .with_source(cause)
+    })?;
+    Ok(Some((frame, (FRAME_HEAD + length) as u64)))
+}

@@ -1,0 +1,245 @@
+//! What a process knows of the store, and how it follows the others.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use tenantry_core::Result;
+use uuid::Uuid;
+
+use super::disk::{Disk, failure, remove};
+use super::journal::{Event, Frame, Journal, SNAPSHOT, write_new};
+use crate::backend::{GuardedClock, Shelf};
+use crate::name::BlobName;
+use crate::record::BlobRecord;
+
+/// From how many events on a journal is compacted, where most of them are over.
+const LONG: u64 = if cfg!(test) { 400 } else { 20_000 };
+
+/// What a process knows of the store.
+pub(super) struct Known {
+    pub(super) shelf: Shelf,
+    /// Nothing while a batch is written to it, by whoever leads.
+    pub(super) journal: Option<Journal>,
+    pub(super) revision: u64,
+    /// How many events the journal has.
+    events: u64,
+    /// Whether this process holds the lock: nothing comes from others then, and what comes from it is
+    /// seen when it has happened.
+    pub(super) is_leading: bool,
+    /// Whether a failed write has left it unknown what the journal holds.
+    pub(super) is_doubtful: bool,
+}
+
+impl Known {
+    /// Reads the whole journal, and ends what a crash has left half done.
+    pub(super) fn open(disk: &Disk, clock: &GuardedClock) -> Result<Self> {
+        disk.prepare()
+            .map_err(|cause| failure("open blobs", cause))?;
+        let _lock = disk.lock()?;
+        Self::load(disk, clock)
+    }
+
+    /// The same, while the lock is held.
+    fn load(disk: &Disk, clock: &GuardedClock) -> Result<Self> {
+        let mut staged = staged_files(disk)?;
+        let mut known = Self {
+            shelf: Shelf::default(),
+            journal: None,
+            revision: 0,
+            events: 0,
+            is_leading: false,
+            is_doubtful: false,
+        };
+        let (mut deleted, mut unplaced) = (HashSet::new(), HashMap::new());
+        let mut journal = Journal::open(disk)?;
+        let Self {
+            shelf,
+            revision,
+            events,
+            ..
+        } = &mut known;
+        journal.read_on(|frame| {
+            clock.has_shown(frame.at);
+            *revision = frame.revision;
+            for event in frame.events {
+                *events += 1;
+                match &event {
+                    Event::Put { record, file } => {
+                        deleted.remove(&record.name);
+                        if staged.remove(file.to_string().as_str()) {
+                            unplaced.insert(record.name.clone(), *file);
+                        }
+                    }
+                    Event::Changed { .. } => {}
+                    Event::Deleted { name, .. } => {
+                        unplaced.remove(name);
+                        deleted.insert(name.clone());
+                    }
+                }
+                apply(shelf, event);
+            }
+        })?;
+        let failed = |cause| failure("open blobs", cause);
+        for (name, file) in unplaced {
+            disk.put_in_place(&disk.staged(file.to_string()), &name)
+                .map_err(failed)?;
+        }
+        for name in deleted {
+            remove_deleted(disk, &name);
+        }
+        known.journal = Some(journal);
+        remove_what_nobody_writes(disk, &staged);
+        Ok(known)
+    }
+
+    /// Returns whether it is all that there is to know.
+    pub(super) fn is_fresh(&self, disk: &Disk) -> Result<bool> {
+        match &self.journal {
+            _ if self.is_leading => Ok(true),
+            Some(journal) if !self.is_doubtful => Ok(journal.has_news(disk)? == Some(false)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Learns what other processes have changed, while the lock is held.
+    ///
+    /// It is taken before what is known is locked, never the other way round: whoever leads takes both.
+    pub(super) fn catch_up(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
+        let is_same = match &self.journal {
+            Some(journal) if !self.is_doubtful => journal.has_news(disk)?.is_some(),
+            _ => false,
+        };
+        let Some(journal) = self.journal.as_mut().filter(|_| is_same) else {
+            let leading = self.is_leading;
+            *self = Self::load(disk, clock)?;
+            self.is_leading = leading;
+            return Ok(());
+        };
+        let mut frames = Vec::new();
+        journal.read_on(|frame| frames.push(frame))?;
+        for frame in frames {
+            clock.has_shown(frame.at);
+            Self::finish(disk, &frame)?;
+            self.learn(frame);
+        }
+        Ok(())
+    }
+
+    /// Ends what whoever wrote a frame may have left half done.
+    fn finish(disk: &Disk, frame: &Frame) -> Result<()> {
+        for event in &frame.events {
+            match event {
+                Event::Put { record, file } => {
+                    let staged = disk.staged(file.to_string());
+                    if staged.exists() {
+                        disk.put_in_place(&staged, &record.name)
+                            .map_err(|cause| failure("read blobs", cause))?;
+                    }
+                }
+                Event::Changed { .. } => {}
+                Event::Deleted { name, .. } => remove_deleted(disk, name),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what a frame says.
+    pub(super) fn learn(&mut self, frame: Frame) {
+        self.revision = frame.revision;
+        self.events += frame.events.len() as u64;
+        for event in frame.events {
+            apply(&mut self.shelf, event);
+        }
+    }
+
+    /// Writes a shorter journal where most of what it tells is over, while the lock is held.
+    pub(super) fn compact_if_long(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
+        let live = self.shelf.len() as u64;
+        // What waits to be done again is told by the journal as it is.
+        if self.is_doubtful || self.events < LONG || self.events < 4 * live {
+            return Ok(());
+        }
+        let records: Vec<_> = self.shelf.records().cloned().collect();
+        let mut frames: Vec<_> = records
+            .chunks(SNAPSHOT)
+            .map(|chunk| self.snapshot(clock, chunk))
+            .collect();
+        if frames.is_empty() {
+            // The time and the number of changes are not forgotten.
+            frames.push(self.snapshot(clock, &[]));
+        }
+        write_new(disk, &frames).map_err(|cause| failure("compact journal of blobs", cause))?;
+        let mut journal = Journal::open(disk)?;
+        journal.read_on(|_| {})?;
+        self.journal = Some(journal);
+        self.events = live;
+        Ok(())
+    }
+
+    fn snapshot(&self, clock: &GuardedClock, records: &[BlobRecord]) -> Frame {
+        let put = |record: &BlobRecord| Event::Put {
+            record: record.clone(),
+            file: Uuid::nil(),
+        };
+        Frame {
+            at: clock.now(),
+            revision: self.revision,
+            events: records.iter().map(put).collect(),
+        }
+    }
+}
+
+fn apply(shelf: &mut Shelf, event: Event) {
+    match event {
+        Event::Put { record, .. } | Event::Changed { record, .. } => shelf.insert(record),
+        Event::Deleted { name, .. } => drop(shelf.remove(&name)),
+    }
+}
+
+/// Returns the names of the files that bytes came or are coming in.
+fn staged_files(disk: &Disk) -> Result<HashSet<String>> {
+    let failed = |cause| failure("open blobs", cause);
+    let mut names = HashSet::new();
+    for entry in fs::read_dir(disk.incoming()).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Removes the bytes of a blob that was deleted.
+pub(super) fn remove_deleted(disk: &Disk, name: &BlobName) {
+    if let Err(cause) = remove(&disk.place(name)) {
+        tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
+    }
+}
+
+/// Removes what a crash has left: whoever still writes holds the lock of its file.
+fn remove_what_nobody_writes(disk: &Disk, staged: &HashSet<String>) {
+    for name in staged {
+        let path = disk.staged(name);
+        if let Ok(file) = fs::File::open(&path)
+            && file.try_lock().is_ok()
+        {
+            // What stays is removed by the next who opens the store.
+            let _ = remove(&path);
+        }
+    }
+}
+
+/// What changes of one batch make of blobs, before it has happened.
+#[derive(Default)]
+pub(super) struct Overlay(HashMap<BlobName, Option<BlobRecord>>);
+
+impl Overlay {
+    /// Returns a blob as it will be.
+    pub(super) fn get<'s>(&'s self, shelf: &'s Shelf, name: &BlobName) -> Option<&'s BlobRecord> {
+        match self.0.get(name) {
+            Some(changed) => changed.as_ref(),
+            None => shelf.get(name),
+        }
+    }
+
+    pub(super) fn set(&mut self, name: BlobName, record: Option<BlobRecord>) {
+        self.0.insert(name, record);
+    }
+}

@@ -1,0 +1,366 @@
+//! Blobs in a folder, with nothing installed.
+
+mod changes;
+mod disk;
+mod journal;
+mod known;
+mod layout;
+mod read;
+mod upload;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
+use tokio::task::spawn_blocking;
+
+use self::changes::{Change, Queue, Retained, change};
+use self::disk::Disk;
+use self::known::Known;
+use self::upload::Upload;
+use crate::backend::{
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob,
+    Shelf, SignedUrl,
+};
+use crate::name::{BlobName, BlobPrefix};
+use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::retention::{RetentionAct, RetentionState};
+use crate::store::{about, not_found, outside, rehydrating, taken};
+
+/// How long the blocks are, of which each has a checksum, and of which a read of one byte reads one.
+const BLOCK: usize = 1024 * 1024;
+
+/// Keeps blobs in a folder: the store with nothing installed.
+///
+/// Several processes of one machine may use one folder at the same time.
+///
+/// # What is on the disk
+///
+/// - `blobs/<name>`: the bytes of each blob, and behind them the CRC64 of each MiB.
+/// - `journal`: what is known of all blobs, their retention above all, as frames of JSON, each with its
+///   checksum. What stands in it has happened; what does not has not. It is compacted by itself.
+/// - `incoming/`: bytes on their way in. What a crash has left there is removed by the next who opens
+///   the store, that of a process which still writes is not.
+/// - `journal.lock`: an empty file by which changes wait for those of other processes, for 5 seconds at
+///   most. Leave it where it is.
+///
+/// A put is on the disk in this order: its bytes, synced; its record with its retention, synced; then
+/// the bytes move into their place. A deletion is on the disk before the bytes go. Changes that come
+/// while others wait for the disk wait for it together.
+///
+/// # What it keeps
+///
+/// It refuses what immutable storage refuses, and nothing ends by a clock that was set back, also before
+/// it was started. It does not keep the folder from whoever may write there: that is for the operating
+/// system.
+///
+/// # Limits
+///
+/// What is known of all blobs is in memory, about 1 KiB each. To bring an archived blob back takes as
+/// long as is [said](FsSettings::with_rehydration), and the bytes are at the same place all the time.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use tenantry_blob::{BlobKind, BlobStore, FsBlobs, FsSettings, PutOptions, Retention};
+/// use tenantry_core::{Service, TenantId};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let tenant = TenantId::generate();
+///
+/// let blobs = FsBlobs::open(FsSettings::new(folder.path())).await?;
+/// let blobs = BlobStore::new(Arc::new(blobs)).tenant(tenant);
+/// let name = blobs.name(&BlobKind::new("report-exports")?)?;
+/// let options = PutOptions::new(Service::Reporting, Retention::days(365));
+/// blobs.put_bytes(&name, options, "id,total\n").await?;
+///
+/// let elsewhere = FsBlobs::open(FsSettings::new(folder.path())).await?;
+/// let blobs = BlobStore::new(Arc::new(elsewhere)).tenant(tenant);
+/// assert_eq!(blobs.get(&name).await?.bytes, "id,total\n");
+/// # Ok(())
+/// # }
+/// ```
+pub struct FsBlobs {
+    inner: Arc<Inner>,
+}
+
+/// Where a store is, and by which time it goes.
+#[derive(Debug, Clone)]
+pub struct FsSettings {
+    folder: PathBuf,
+    clock: SharedClock,
+    rehydration: Duration,
+}
+
+impl FsSettings {
+    /// Keeps blobs in a folder, which is created if it is not there.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            clock: Arc::new(SystemClock),
+            rehydration: Duration::ZERO,
+        }
+    }
+
+    /// Judges retention by `clock`.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Says how long it takes to bring an archived blob back: no time if nothing is said.
+    #[must_use]
+    pub const fn with_rehydration(mut self, takes: Duration) -> Self {
+        self.rehydration = takes;
+        self
+    }
+}
+
+struct Inner {
+    disk: Disk,
+    clock: GuardedClock,
+    rehydration: Duration,
+    /// Locked for moments, and while others' changes are read; never while a batch waits for the disk.
+    known: Mutex<Known>,
+    queue: Queue,
+}
+
+impl FsBlobs {
+    /// Opens the store in a folder, and ends what a crash has left half done.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings), [`PermissionDenied`](ErrorKind::PermissionDenied),
+    ///   [`ReadOnly`](ErrorKind::ReadOnly), [`StorageFull`](ErrorKind::StorageFull): the folder cannot be
+    ///   used.
+    /// - [`Locked`](ErrorKind::Locked): another process holds the lock for more than 5 seconds.
+    /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only cut off at its end.
+    /// - [`SchemaMismatch`](ErrorKind::SchemaMismatch): a newer release has written it.
+    /// - [`Unavailable`](ErrorKind::Unavailable): the disk failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the folder is as it was, or as after a call.
+    pub async fn open(settings: FsSettings) -> Result<Self> {
+        let disk = Disk::new(settings.folder.clone());
+        Self::open_on(disk, settings).await
+    }
+
+    async fn open_on(disk: Disk, settings: FsSettings) -> Result<Self> {
+        let clock = GuardedClock::new(settings.clock);
+        let shown = settings.folder.display().to_string();
+        let open = move || {
+            let known = Known::open(&disk, &clock)?;
+            Ok(Self {
+                inner: Arc::new(Inner {
+                    disk,
+                    clock,
+                    rehydration: settings.rehydration,
+                    known: Mutex::new(known),
+                    queue: Queue::default(),
+                }),
+            })
+        };
+        let opened = spawn_blocking(open).await.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Unavailable, "open blobs")
+                .with_detail("the runtime shuts down")
+                .with_source(cause))
+        });
+        opened.map_err(|error: Error| error.with_subject(shown))
+    }
+
+    /// Looks something up, in what is known when others' changes were read.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Shelf, DateTime<Utc>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let now = self.now();
+        {
+            let known = self.inner.known.try_lock();
+            if let Some(known) = known
+                && known.is_fresh(&self.inner.disk)?
+            {
+                return look(&known.shelf, now);
+            }
+        }
+        let inner = Arc::clone(&self.inner);
+        let follow = move || {
+            {
+                let known = inner.known.lock();
+                if known.is_fresh(&inner.disk)? {
+                    return look(&known.shelf, now);
+                }
+            }
+            let _lock = inner.disk.lock()?;
+            let mut known = inner.known.lock();
+            known.catch_up(&inner.disk, &inner.clock)?;
+            look(&known.shelf, now)
+        };
+        spawn_blocking(follow).await.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Unavailable, "look up blobs")
+                .with_detail("the runtime shuts down")
+                .with_source(cause))
+        })
+    }
+
+    async fn change_one(&self, name: &BlobName, one: Change) -> Result<BlobRecord> {
+        match change(&self.inner, one).await.pop() {
+            Some(Ok(Some(record))) => Ok(record),
+            Some(Err(error)) => Err(about(error, name)),
+            _ => Err(about(
+                Error::new(ErrorKind::Unexpected, "change blob"),
+                name,
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for FsBlobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FsBlobs")
+            .field("folder", &self.inner.disk.root())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl BlobBackend for FsBlobs {
+    fn system(&self) -> &'static str {
+        "fs"
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.inner.clock.now()
+    }
+
+    fn block_length(&self, _: Option<u64>) -> usize {
+        BLOCK
+    }
+
+    async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
+        let name = blob.name.clone();
+        let is_taken = self
+            .look(move |shelf, _| Ok(shelf.get(&name).is_some()))
+            .await?;
+        if is_taken {
+            return Err(taken(&blob.name));
+        }
+        let upload = Upload::begin(Arc::clone(&self.inner), blob).await?;
+        Ok(Box::new(upload))
+    }
+
+    async fn head(&self, name: &BlobName) -> Result<BlobRecord> {
+        let name = name.clone();
+        self.look(move |shelf, now| {
+            let record = shelf.find("look up blob", &name)?;
+            Ok(record.clone().settled_at(now))
+        })
+        .await
+    }
+
+    async fn read(&self, name: &BlobName, range: Option<Range<u64>>) -> Result<BlobRead> {
+        let record = self.head(name).await?;
+        if !record.is_readable() {
+            return Err(rehydrating(&record));
+        }
+        let range = range.unwrap_or(0..record.length);
+        if range.start > range.end || range.end > record.length {
+            return Err(outside(name));
+        }
+        match read::open(&self.inner, &record, range).await {
+            Ok(bytes) => Ok(BlobRead { record, bytes }),
+            // It may have been deleted since it was looked up.
+            Err(error) if error.kind() == ErrorKind::Corrupt => match self.head(name).await {
+                Err(gone) if gone.kind() == ErrorKind::NotFound => {
+                    Err(not_found("look up blob", name))
+                }
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<BlobRecord>> {
+        let (prefix, after) = (prefix.clone(), after.map(str::to_owned));
+        self.look(move |shelf, now| shelf.list(&prefix, after.as_deref(), limit, now))
+            .await
+    }
+
+    async fn due(
+        &self,
+        at: DateTime<Utc>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<DueBlob>> {
+        let after = after.map(str::to_owned);
+        self.look(move |shelf, _| shelf.due(at, after.as_deref(), limit))
+            .await
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
+        let names: Vec<_> = deletions.iter().map(|it| it.name.clone()).collect();
+        let answers = change(&self.inner, Change::Delete(deletions.to_vec())).await;
+        let answers = answers.into_iter().zip(&names);
+        answers
+            .map(|(answer, name)| answer.map(drop).map_err(|error| about(error, name)))
+            .collect()
+    }
+
+    async fn set_retention(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &RetentionState,
+        act: &RetentionAct,
+    ) -> Result<BlobRecord> {
+        let retained = Retained {
+            name: name.clone(),
+            etag: etag.clone(),
+            next: next.clone(),
+            act: act.clone(),
+        };
+        let change = Change::Retention(Box::new(retained));
+        self.change_one(name, change).await
+    }
+
+    async fn set_tier(
+        &self,
+        name: &BlobName,
+        tier: Tier,
+        priority: RehydratePriority,
+    ) -> Result<BlobRecord> {
+        let change = Change::Tier {
+            name: name.clone(),
+            tier,
+            priority,
+        };
+        self.change_one(name, change).await
+    }
+
+    async fn signed_url(&self, name: &BlobName, _: Duration) -> Result<SignedUrl> {
+        Err(
+            about(Error::new(ErrorKind::Unsupported, "sign URL of blob"), name)
+                .with_detail("what is in a folder of this machine has no URL"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
