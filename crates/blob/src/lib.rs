@@ -11,6 +11,7 @@
 //! | how long it is kept | [`Retention`], [`RetentionClass`], [`RetentionState`], [`LegalHold`] |
 //! | why, and the proof of it | [`WhyRetained`], [`RetentionReceipt`] |
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
+//! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -58,5 +59,6 @@ pub use self::retention::{
     RetentionAudit, RetentionClass, RetentionReceipt, RetentionState, WhyRetained,
 };
 pub use self::store::{
-    BlobPage, BlobReader, BlobStore, ListOptions, PutOptions, StoredBlob, StoredBytes, TenantBlobs,
+    BlobPage, BlobReader, BlobStore, ErasedBlob, ErasureReport, ListOptions, PutOptions,
+    StoredBlob, StoredBytes, TenantBlobs,
 };

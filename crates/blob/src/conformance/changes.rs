@@ -232,3 +232,44 @@ pub(super) async fn a_stale_state_changes_nothing(scene: &Scene) {
         .await;
     assert_fails(again, ErrorKind::Conflict, "a state that has gone");
 }
+
+pub(super) async fn a_tenant_is_erased_with_a_proof(scene: &Scene) {
+    let scene = scene.anew();
+    let theirs = put(&scene.other, Retention::days(1), "theirs").await;
+    let empty = scene.one.erase("they left").await.expect("a report");
+    assert!(empty.is_complete() && empty.erased.is_empty());
+    let mut names = Vec::new();
+    for _ in 0..5 {
+        names.push(put(&scene.one, Retention::days(1), "mine").await);
+        names.push(put(&scene.one, Retention::until_event_then_days(1), "mine").await);
+    }
+    let class = RetentionClass::new("bills", Retention::days(9)).expect("a class");
+    let bill = put(&scene.one, class.with_floor_days(4).retention(), "bill").await;
+    assert_fails(
+        scene.one.erase("").await,
+        ErrorKind::InvalidInput,
+        "without a reason",
+    );
+    let report = scene.one.erase("they left").await.expect("a report");
+    names.sort();
+    let erased: Vec<_> = report.erased.iter().map(|it| it.name.clone()).collect();
+    assert_eq!(erased, names);
+    let kept: Vec<_> = report.kept.iter().map(|it| &it.name).collect();
+    assert_eq!((kept, report.is_complete()), (vec![&bill], false));
+    assert_eq!(report.failed, []);
+    let text = report.to_string();
+    assert!(
+        text.contains("10 erased, 40 bytes") && text.contains(bill.as_str()),
+        "{text}"
+    );
+    let page = scene
+        .one
+        .list(crate::store::ListOptions::new())
+        .await
+        .expect("a page");
+    assert_eq!(page.records.len(), 1);
+    assert_eq!(
+        scene.other.get(&theirs).await.expect("its bytes").bytes,
+        "theirs"
+    );
+}

@@ -176,6 +176,36 @@ pub(super) async fn a_hold_keeps_whatever_else_is_said(scene: &Scene) {
     blobs.delete(&name).await.expect("nothing keeps it");
 }
 
+pub(super) async fn what_is_locked_or_held_outlives_an_erasure(scene: &Scene) {
+    let scene = scene.anew();
+    let tag = HoldTag::new("case17").expect("a tag");
+    let locked = put(&scene.one, Retention::period(MINUTES).locked(), "sealed").await;
+    let held = put(&scene.one, Retention::days(0), "evidence").await;
+    scene
+        .one
+        .place_hold(&held, &tag, "they sue")
+        .await
+        .expect("it is held");
+    let usual = put(&scene.one, Retention::days(1), "usual").await;
+    let theirs = put(&scene.other, Retention::days(1), "theirs").await;
+    let report = scene.one.erase("they left").await.expect("a report");
+    assert_eq!(report.erased.len(), 1);
+    let mut kept: Vec<_> = report.kept.iter().map(|it| it.name.clone()).collect();
+    kept.sort();
+    let mut expected = vec![locked.clone(), held.clone()];
+    expected.sort();
+    assert_eq!(kept, expected);
+    for name in [&locked, &held] {
+        assert!(scene.one.get(name).await.is_ok());
+    }
+    assert_fails(
+        scene.one.get(&usual).await,
+        ErrorKind::NotFound,
+        "an erased blob",
+    );
+    assert!(scene.other.get(&theirs).await.is_ok());
+}
+
 pub(super) async fn a_lock_ends_exactly_at_its_end(scene: &Scene, clock: &ManualClock) {
     let name = put(&scene.one, Retention::days(7).locked(), "sealed").await;
     let record = scene.one.head(&name).await.expect("a record");

@@ -48,6 +48,7 @@ pub async fn blob_backend_conformance(backend: Arc<dyn BlobBackend>) {
     changes::an_archived_blob_is_brought_back_before_it_is_read(&scene).await;
     changes::retention_is_extended_and_shortened_and_ended_by_events(&scene).await;
     changes::a_stale_state_changes_nothing(&scene).await;
+    changes::a_tenant_is_erased_with_a_proof(&scene).await;
 }
 
 /// Holds a backend to what it says of locks and legal holds: that it keeps them.
@@ -63,6 +64,7 @@ pub async fn blob_lock_conformance(backend: Arc<dyn BlobBackend>) {
     locks::what_is_locked_is_neither_deleted_nor_shortened(&scene).await;
     locks::an_unlocked_lock_is_shortened_by_an_act_until_it_is_locked(&scene).await;
     locks::a_hold_keeps_whatever_else_is_said(&scene).await;
+    locks::what_is_locked_or_held_outlives_an_erasure(&scene).await;
 }
 
 /// Holds a backend that goes by a clock which is handed in to what it says of time.

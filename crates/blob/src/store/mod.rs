@@ -1,5 +1,6 @@
 //! What a service calls: the store of a service, and the blobs of one tenant.
 
+mod erase;
 mod list;
 mod put;
 mod read;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 
+pub use self::erase::{ErasedBlob, ErasureReport};
 pub(crate) use self::list::invalid_cursor;
 pub use self::list::{BlobPage, ListOptions};
 pub use self::put::{PutOptions, StoredBlob};

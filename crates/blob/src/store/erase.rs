@@ -1,0 +1,214 @@
+//! Erasing all that a tenant has.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use tenantry_core::{Actor, Error, ErrorKind, Result, TenantId};
+
+use super::TenantBlobs;
+use crate::backend::Deletion;
+use crate::integrity::Sha256;
+use crate::name::{BlobName, BlobPrefix};
+use crate::record::BlobRecord;
+use crate::retention::{RetentionAction, WhyRetained};
+
+const ERASE: &str = "erase blobs of tenant";
+const BATCH: usize = 500;
+/// How often what others put or changed meanwhile is gone through again.
+const PASSES: usize = 3;
+
+/// What became of the blobs of a tenant, as a proof: what was erased, and what had to stay and why.
+///
+/// As text, a report for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasureReport {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Who had it erased.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When all was read back.
+    pub verified_at: DateTime<Utc>,
+    /// What was erased, in the order of names within each pass.
+    pub erased: Vec<ErasedBlob>,
+    /// What had to stay: what is held, locked, or below the floor of its class.
+    pub kept: Vec<WhyRetained>,
+    /// What could not be erased for another reason: have it erased again.
+    pub failed: Vec<(BlobName, ErrorKind)>,
+}
+
+/// A blob that was erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasedBlob {
+    /// Its name.
+    pub name: BlobName,
+    /// How many bytes it had.
+    pub length: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+}
+
+impl ErasureReport {
+    /// Returns whether the tenant has no blob left.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.kept.is_empty() && self.failed.is_empty()
+    }
+
+    /// Returns one digest of all that was erased: of a line `<sha256> <length> <name>` for each.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        let lines: String = self
+            .erased
+            .iter()
+            .map(|it| format!("{} {} {}\n", it.sha256, it.length, it.name))
+            .collect();
+        Sha256::of(lines.as_bytes())
+    }
+}
+
+impl fmt::Display for ErasureReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: u64 = self.erased.iter().map(|it| it.length).sum();
+        writeln!(
+            f,
+            "blobs of tenant {}, erased by {} from {} on, read back at {}: {}",
+            self.tenant,
+            self.actor.as_str(),
+            self.started_at.format("%FT%TZ"),
+            self.verified_at.format("%FT%TZ"),
+            self.reason
+        )?;
+        write!(
+            f,
+            "{} erased, {bytes} bytes, digest {}; {} kept; {} failed",
+            self.erased.len(),
+            self.digest(),
+            self.kept.len(),
+            self.failed.len()
+        )?;
+        for kept in &self.kept {
+            write!(f, "\nkept {kept}")?;
+        }
+        for (name, kind) in &self.failed {
+            write!(f, "\nfailed {name}: {kind}")?;
+        }
+        Ok(())
+    }
+}
+
+impl TenantBlobs {
+    /// Erases all blobs of the tenant, whatever their classes say, and reads back what is left.
+    ///
+    /// What a legal hold, a locked lock or the floor of a class keeps stays, and stands in the report
+    /// with its reasons. Each blob is an act of its own in the audit. Stop the tenant's writers first:
+    /// what they put meanwhile may be left, and is in no report.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given.
+    /// - Those of the [audit](crate::RetentionAudit), and of [`list`](Self::list).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, some are erased; have it erased again for a report.
+    pub async fn erase(&self, reason: &str) -> Result<ErasureReport> {
+        self.observe("erase", async {
+            if reason.is_empty() {
+                return Err(Error::new(ErrorKind::InvalidInput, ERASE)
+                    .with_subject(self.tenant.to_string())
+                    .with_detail("say why it is to be erased"));
+            }
+            let now = self.backend().now();
+            let mut report = ErasureReport {
+                tenant: self.tenant,
+                actor: self.context.actor().clone(),
+                reason: reason.to_owned(),
+                started_at: now,
+                verified_at: now,
+                erased: Vec::new(),
+                kept: Vec::new(),
+                failed: Vec::new(),
+            };
+            for _ in 0..PASSES {
+                report.kept.clear();
+                report.failed.clear();
+                let is_changed = self.erase_once(&mut report).await?;
+                report.verified_at = self.backend().now();
+                if !is_changed {
+                    break;
+                }
+            }
+            Ok(report)
+        })
+        .await
+    }
+
+    /// Goes through all blobs, and returns whether any is gone or was changed by it or by others: if not,
+    /// what it has seen is what is left.
+    async fn erase_once(&self, report: &mut ErasureReport) -> Result<bool> {
+        let prefix = BlobPrefix::of(self.tenant);
+        let (mut after, mut is_changed) = (None, false);
+        loop {
+            let page = self
+                .backend()
+                .list(&prefix, after.as_deref(), BATCH)
+                .await?;
+            let (mut erasable, mut deletions) = (Vec::new(), Vec::new());
+            for record in page.items {
+                match self.erasure_of(&record, report).await? {
+                    Some(deletion) => {
+                        deletions.push(deletion);
+                        erasable.push(record);
+                    }
+                    None => continue,
+                }
+            }
+            let outcomes = self.backend().delete(&deletions).await;
+            for (record, outcome) in erasable.into_iter().zip(outcomes) {
+                match outcome.map_err(|error| error.kind()) {
+                    Ok(()) => {
+                        is_changed = true;
+                        report.erased.push(ErasedBlob {
+                            name: record.name,
+                            length: record.length,
+                            sha256: record.sha256,
+                        });
+                    }
+                    // Others were quicker: it is seen as it is in the next pass.
+                    Err(ErrorKind::NotFound | ErrorKind::Conflict) => is_changed = true,
+                    Err(kind) => report.failed.push((record.name, kind)),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(is_changed);
+            }
+        }
+    }
+
+    async fn erasure_of(
+        &self,
+        record: &BlobRecord,
+        report: &mut ErasureReport,
+    ) -> Result<Option<Deletion>> {
+        let now = self.backend().now();
+        let act = self.act(record, RetentionAction::Erased, &report.reason, Some(now))?;
+        if record.retention.check_deletion(now, Some(&act)).is_err() {
+            let name = record.name.clone();
+            report
+                .kept
+                .push(WhyRetained::new(name, &record.retention, now));
+            return Ok(None);
+        }
+        self.store.audit.record(&act).await?;
+        Ok(Some(Deletion {
+            name: record.name.clone(),
+            etag: record.etag.clone(),
+            act: Some(act),
+        }))
+    }
+}
