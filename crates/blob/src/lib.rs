@@ -12,6 +12,7 @@
 //! | why, and the proof of it | [`WhyRetained`], [`RetentionReceipt`] |
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
+//! | deletes what is over, and archives what is due | [`Sweeper`] |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -40,6 +41,7 @@ mod name;
 mod record;
 mod retention;
 mod store;
+mod sweep;
 mod telemetry;
 
 pub use self::backend::{
@@ -62,3 +64,4 @@ pub use self::store::{
     BlobPage, BlobReader, BlobStore, ErasedBlob, ErasureReport, ListOptions, PutOptions,
     StoredBlob, StoredBytes, TenantBlobs,
 };
+pub use self::sweep::{SweepFailure, SweepPolicy, SweepReport, Sweeper};

@@ -100,6 +100,10 @@ impl BlobStore {
         self
     }
 
+    pub(crate) fn shared_backend(&self) -> Arc<dyn BlobBackend> {
+        Arc::clone(&self.backend)
+    }
+
     /// Returns the blobs of a tenant, as seen by work that no one asked for.
     #[must_use]
     pub fn tenant(&self, tenant: TenantId) -> TenantBlobs {

@@ -81,6 +81,15 @@ pub const BLOB_OPERATION_DURATION_UNIT: &str = "s";
 pub const BLOB_SYSTEM: &str = "tenantry.blob.system";
 /// The attribute for the operation, such as `put` or `list`.
 pub const BLOB_OPERATION: &str = "tenantry.blob.operation";
+/// The counter of blobs that were due when a sweep came, with [`BLOB_SYSTEM`] and [`OUTCOME`]:
+/// `deleted`, `archived`, `skipped` or `failed`.
+pub const BLOB_SWEPT: &str = "tenantry.blob.swept";
+/// The gauge of blobs that are still due after a sweep, with [`BLOB_SYSTEM`].
+pub const BLOB_SWEEP_BACKLOG: &str = "tenantry.blob.sweep.backlog";
+/// The gauge of when a sweep last ended without a failure, with [`BLOB_SYSTEM`].
+pub const BLOB_SWEEP_LAST_SUCCESS: &str = "tenantry.blob.sweep.last_success";
+/// The unit of [`BLOB_SWEEP_LAST_SUCCESS`]: seconds since 1970.
+pub const BLOB_SWEEP_LAST_SUCCESS_UNIT: &str = "s";
 
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";

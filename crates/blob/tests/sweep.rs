@@ -1,0 +1,317 @@
+//! What is over goes, and nothing else.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tenantry_blob::{
+    BackendPage, BlobBackend, BlobKind, BlobName, BlobPrefix, BlobRead, BlobRecord, BlobStore,
+    BlobUpload, Deletion, DueAction, DueBlob, ETag, HoldTag, ListOptions, MemoryBlobs, NewBlob,
+    PutOptions, RehydratePriority, Retention, RetentionAct, RetentionState, SignedUrl, SweepPolicy,
+    Sweeper, TenantBlobs, Tier,
+};
+use tenantry_core::{Error, ErrorKind, ManualClock, Result, Service, TenantId};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Blobs in memory, of which some cannot be deleted or moved.
+#[derive(Debug)]
+struct Stubborn {
+    inner: MemoryBlobs,
+    names: Mutex<Vec<BlobName>>,
+}
+
+impl Stubborn {
+    fn check(&self, name: &BlobName) -> Result<()> {
+        match self.names.lock().contains(name) {
+            true => Err(Error::new(ErrorKind::Unavailable, "change blob")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl BlobBackend for Stubborn {
+    fn system(&self) -> &'static str {
+        self.inner.system()
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.inner.now()
+    }
+
+    fn block_length(&self, length: Option<u64>) -> usize {
+        self.inner.block_length(length)
+    }
+
+    async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
+        self.inner.create(blob).await
+    }
+
+    async fn head(&self, name: &BlobName) -> Result<BlobRecord> {
+        self.inner.head(name).await
+    }
+
+    async fn read(&self, name: &BlobName, range: Option<Range<u64>>) -> Result<BlobRead> {
+        self.inner.read(name, range).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<BlobRecord>> {
+        self.inner.list(prefix, after, limit).await
+    }
+
+    async fn due(
+        &self,
+        at: DateTime<Utc>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<DueBlob>> {
+        self.inner.due(at, after, limit).await
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
+        let mut answers = Vec::new();
+        for deletion in deletions {
+            answers.push(match self.check(&deletion.name) {
+                Ok(()) => self
+                    .inner
+                    .delete(std::slice::from_ref(deletion))
+                    .await
+                    .remove(0),
+                stubborn => stubborn,
+            });
+        }
+        answers
+    }
+
+    async fn set_retention(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &RetentionState,
+        act: &RetentionAct,
+    ) -> Result<BlobRecord> {
+        self.inner.set_retention(name, etag, next, act).await
+    }
+
+    async fn set_tier(
+        &self,
+        name: &BlobName,
+        tier: Tier,
+        priority: RehydratePriority,
+    ) -> Result<BlobRecord> {
+        self.check(name)?;
+        self.inner.set_tier(name, tier, priority).await
+    }
+
+    async fn signed_url(&self, name: &BlobName, valid_for: Duration) -> Result<SignedUrl> {
+        self.inner.signed_url(name, valid_for).await
+    }
+}
+
+struct Scene {
+    clock: ManualClock,
+    backend: Arc<Stubborn>,
+    store: BlobStore,
+    tenants: [TenantBlobs; 2],
+}
+
+impl Scene {
+    fn new() -> Self {
+        let clock = ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap());
+        let backend = Arc::new(Stubborn {
+            inner: MemoryBlobs::with_clock(Arc::new(clock.clone())),
+            names: Mutex::default(),
+        });
+        let store = BlobStore::new(Arc::<Stubborn>::clone(&backend));
+        let tenants = [1, 2].map(|number| store.tenant(TenantId::from_u128(number).unwrap()));
+        Self {
+            clock,
+            backend,
+            store,
+            tenants,
+        }
+    }
+
+    fn sweeper(&self, policy: SweepPolicy) -> Sweeper {
+        Sweeper::new(&self.store, policy).unwrap()
+    }
+
+    async fn put(&self, tenant: usize, retention: Retention) -> BlobName {
+        let blobs = &self.tenants[tenant];
+        let name = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+        let options = PutOptions::new(Service::Reporting, retention);
+        blobs.put_bytes(&name, options, "bytes").await.unwrap();
+        name
+    }
+
+    async fn names(&self) -> Vec<BlobName> {
+        let mut names = Vec::new();
+        for blobs in &self.tenants {
+            let page = blobs
+                .list(ListOptions::new().with_limit(5_000))
+                .await
+                .unwrap();
+            names.extend(page.records.into_iter().map(|record| record.name));
+        }
+        names
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_goes_on_time_and_what_is_kept_stays() {
+    let scene = Scene::new();
+    let sweeper = scene.sweeper(SweepPolicy::default());
+    for tenant in [0, 1] {
+        scene.put(tenant, Retention::days(1)).await;
+        scene.put(tenant, Retention::days(1).locked()).await;
+    }
+    let kept = [
+        scene.put(0, Retention::days(2)).await,
+        scene.put(0, Retention::until_event_then_days(0)).await,
+        scene.put(0, Retention::days(1)).await,
+        scene.put(1, Retention::days(3)).await,
+    ];
+    let tag = HoldTag::new("case17").unwrap();
+    scene.tenants[0]
+        .place_hold(&kept[2], &tag, "they sue")
+        .await
+        .unwrap();
+    scene.clock.advance(DAY - Duration::from_micros(1));
+    assert_eq!(sweeper.run().await.unwrap().examined, 0);
+    scene.clock.advance(Duration::from_micros(1));
+    let plan = sweeper.plan().await.unwrap();
+    assert_eq!(
+        (plan.deleted, scene.names().await.len()),
+        (4, 8),
+        "a plan changes nothing"
+    );
+    let report = sweeper.run().await.unwrap();
+    assert_eq!(
+        (report.deleted, report.deleted_bytes, report.backlog),
+        (4, 20, 0)
+    );
+    assert_eq!(
+        (report.skipped, report.failed, report.is_complete),
+        (0, 0, true)
+    );
+    assert_eq!(report.oldest_due, Some(report.at));
+    let mut kept = kept.to_vec();
+    kept.sort();
+    assert_eq!(scene.names().await, kept);
+}
+
+#[tokio::test]
+async fn what_is_due_for_the_archive_goes_there_once() {
+    let scene = Scene::new();
+    let sweeper = scene.sweeper(SweepPolicy::default());
+    let name = scene
+        .put(0, Retention::days(90).archived_after_days(1))
+        .await;
+    let other = scene.put(1, Retention::days(90)).await;
+    scene.clock.advance(DAY);
+    assert_eq!(sweeper.run().await.unwrap().archived, 1);
+    let record = scene.tenants[0].head(&name).await.unwrap();
+    assert_eq!(record.tier, Tier::Archive);
+    assert_eq!(scene.tenants[1].head(&other).await.unwrap().tier, Tier::Hot);
+    assert_eq!(sweeper.run().await.unwrap().examined, 0);
+    // What somebody brought back stays.
+    let priority = RehydratePriority::Standard;
+    scene.tenants[0]
+        .rehydrate(&name, Tier::Hot, priority)
+        .await
+        .unwrap();
+    assert_eq!(sweeper.run().await.unwrap().examined, 0);
+    scene.clock.advance(DAY * 89);
+    assert_eq!(sweeper.run().await.unwrap().deleted, 2);
+    assert!(scene.names().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_run_is_bounded_and_the_next_goes_on_past_what_failed() {
+    let scene = Scene::new();
+    let policy = SweepPolicy::default().with_batch(3).with_most(7);
+    let sweeper = scene.sweeper(policy);
+    let mut names = Vec::new();
+    for number in 0..20 {
+        names.push(scene.put(number % 2, Retention::days(1)).await);
+    }
+    let cold = scene
+        .put(0, Retention::days(90).archived_after_days(2))
+        .await;
+    names.sort();
+    scene
+        .backend
+        .names
+        .lock()
+        .extend(names[..8].iter().cloned());
+    scene.backend.names.lock().push(cold.clone());
+    scene.clock.advance(DAY * 2);
+    let first = sweeper.run().await.unwrap();
+    assert_eq!((first.examined, first.deleted, first.failed), (7, 0, 7));
+    assert_eq!((first.backlog, first.is_complete), (21, false));
+    assert_eq!(first.failures[0].kind, ErrorKind::Unavailable);
+    let second = sweeper.run().await.unwrap();
+    assert_eq!((second.examined, second.deleted, second.failed), (7, 6, 1));
+    let third = sweeper.run().await.unwrap();
+    assert_eq!((third.examined, third.deleted, third.failed), (7, 6, 1));
+    assert_eq!(third.failures[0].action, DueAction::Archive);
+    // From its beginning again, where the failures are.
+    scene.backend.names.lock().clear();
+    let rest = [sweeper.run().await.unwrap(), sweeper.run().await.unwrap()];
+    assert_eq!(rest[0].deleted + rest[1].deleted, 8);
+    assert_eq!(rest[0].archived + rest[1].archived, 1);
+    assert_eq!(scene.names().await, [cold]);
+}
+
+#[tokio::test]
+async fn two_at_once_do_nothing_twice() {
+    let scene = Scene::new();
+    for number in 0..50 {
+        scene.put(number % 2, Retention::days(1)).await;
+    }
+    scene.clock.advance(DAY);
+    let policy = SweepPolicy::default().with_batch(5);
+    let (one, two) = (scene.sweeper(policy.clone()), scene.sweeper(policy));
+    let (one, two) = futures_util::future::join(one.run(), two.run()).await;
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.deleted + two.deleted, 50);
+    assert_eq!(one.failed + two.failed, 0);
+    assert!(scene.names().await.is_empty());
+}
+
+#[tokio::test]
+async fn progress_is_told_after_each_batch() {
+    let scene = Scene::new();
+    for number in 0..10 {
+        scene.put(number % 2, Retention::days(1)).await;
+    }
+    scene.clock.advance(DAY);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let sweeper = scene
+        .sweeper(SweepPolicy::default().with_batch(4))
+        .with_progress(move |report| seen.lock().push(report.deleted));
+    sweeper.run().await.unwrap();
+    assert_eq!(*told.lock(), [4, 8, 10]);
+}
+
+#[test]
+fn a_batch_without_blobs_is_refused() {
+    let scene = Scene::new();
+    for batch in [0, 5_001] {
+        let policy = SweepPolicy::default().with_batch(batch);
+        let error = Sweeper::new(&scene.store, policy).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+    }
+}
