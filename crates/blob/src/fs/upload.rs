@@ -23,6 +23,8 @@ use crate::record::BlobRecord;
 use crate::store::about;
 
 const PUT: &str = "put blob";
+/// How much is written before it begins its way to the disk: what is there at the end waits for little.
+const FLUSH: usize = 32 * 1024 * 1024;
 
 /// The file that bytes come in; removed, unless they stay.
 pub(super) struct Staged {
@@ -66,6 +68,9 @@ pub(super) struct Upload {
     inner: Arc<Inner>,
     blob: NewBlob,
     state: State,
+    /// How much was written since a part was last sent to the disk, and what became of that.
+    unflushed: usize,
+    flushing: Option<JoinHandle<Result<()>>>,
     // Dropped behind the state, whose thread may hold the file still.
     staged: Staged,
 }
@@ -100,8 +105,35 @@ impl Upload {
             inner,
             blob,
             state: State::Here(Writing { file, checksums }),
+            unflushed: 0,
+            flushing: None,
             staged,
         })
+    }
+
+    /// Sends to the disk what was written, beside what is written next.
+    async fn flush(&mut self, file: &File) -> Result<()> {
+        let is_busy = self.flushing.as_ref().is_some_and(|it| !it.is_finished());
+        if self.unflushed < FLUSH || is_busy {
+            return Ok(());
+        }
+        self.flushed().await?;
+        self.unflushed = 0;
+        let name = self.blob.name.clone();
+        let file = file
+            .try_clone()
+            .map_err(|cause| failed(&name, PUT, cause))?;
+        let flush = move || file.sync_data().map_err(|cause| failed(&name, PUT, cause));
+        self.flushing = Some(spawn_blocking(flush));
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the disk: what failed there is told once, and to nobody else.
+    async fn flushed(&mut self) -> Result<()> {
+        match self.flushing.take() {
+            Some(flushing) => joined(flushing, &self.blob.name).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for the block that is written.
@@ -121,6 +153,8 @@ impl Upload {
 impl BlobUpload for Upload {
     async fn write(&mut self, block: Block) -> Result<()> {
         let writing = self.idle().await?;
+        self.flush(&writing.file).await?;
+        self.unflushed += block.length();
         let (inner, name) = (Arc::clone(&self.inner), self.blob.name.clone());
         let write = move || write(&inner, &name, writing, &block);
         self.state = State::InThread(spawn_blocking(write));
@@ -129,6 +163,7 @@ impl BlobUpload for Upload {
 
     async fn commit(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
         let Writing { file, checksums } = self.idle().await?;
+        self.flushed().await?;
         let Self {
             inner,
             blob,
