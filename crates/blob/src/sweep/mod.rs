@@ -33,7 +33,7 @@ pub struct SweepPolicy {
 }
 
 impl SweepPolicy {
-    /// Sets how many blobs are one batch, from 1 to 5,000: 500 if nothing is said.
+    /// Sets how many blobs are one batch, from 1 to 5,000: 2,000 if nothing is said.
     #[must_use]
     pub const fn with_batch(mut self, blobs: usize) -> Self {
         self.batch = blobs;
@@ -58,7 +58,7 @@ impl SweepPolicy {
 impl Default for SweepPolicy {
     fn default() -> Self {
         Self {
-            batch: 500,
+            batch: 2_000,
             most: 100_000,
             longest: Duration::from_secs(60),
         }
