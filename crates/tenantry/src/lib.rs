@@ -86,6 +86,7 @@
 //! | reads across tenants, for operators | `store::PlatformStore` |
 //! | the audit of a database: is every table behind the wall | `store::postgres::audit`, `store::sqlite::audit`, and the command `tenantry audit` |
 //! | secrets by reference, cached and rotated (feature `secrets`) | `secrets`, which is `tenantry_secrets` |
+//! | blobs with retention (feature `blob`) | `blob`, which is `tenantry_blob` |
 //! | a cache before repositories, rate limits, sessions (feature `cache`) | `cache`, which is `tenantry_cache` |
 //!
 //! # Two walls
@@ -107,6 +108,8 @@
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
+//! | `blob` | blobs with retention, in memory | |
+//! | `blob-fs` | the same in a folder | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |
@@ -122,6 +125,8 @@ mod settings;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod storage;
 
+#[cfg(feature = "blob")]
+pub use tenantry_blob as blob;
 #[cfg(feature = "cache")]
 pub use tenantry_cache as cache;
 pub use tenantry_core as core;
@@ -169,7 +174,8 @@ pub mod prelude {
     feature = "file-vault",
     feature = "key-vault",
     feature = "redis",
-    feature = "tower"
+    feature = "tower",
+    feature = "blob-fs"
 ))]
 mod pages {
     macro_rules! pages {
@@ -201,5 +207,6 @@ mod pages {
         secrets: "../../../docs/secrets.md";
         file_vault: "../../../docs/file-vault.md";
         key_vault: "../../../docs/key-vault.md";
+        blobs: "../../../docs/blobs.md";
     }
 }
