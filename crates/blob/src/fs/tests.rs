@@ -577,7 +577,7 @@ async fn a_journal_of_what_is_over_is_compacted_and_others_follow() {
     blobs.place_hold(&held, &tag, "they sue").await.unwrap();
     let before = blobs.head(&held).await.unwrap();
     let options = PutOptions::new(Service::Reporting, Retention::days(0));
-    let many: Vec<_> = (0..200_u128)
+    let many: Vec<_> = (0..20_u128)
         .map(|number| name(&blobs, 1_000 + number))
         .collect();
     let mut longest = 0;
