@@ -13,6 +13,7 @@
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
 //! | deletes what is over, and archives what is due | [`Sweeper`] |
+//! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository` |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -29,6 +30,8 @@
 //!
 //! See [`BlobStore`].
 
+#[cfg(feature = "artifacts")]
+mod artifact;
 mod as_text;
 mod backend;
 #[cfg(feature = "conformance")]
@@ -44,6 +47,11 @@ mod store;
 mod sweep;
 mod telemetry;
 
+#[cfg(feature = "artifacts")]
+pub use self::artifact::{
+    ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
+    ArtifactSweep, TenantArtifacts,
+};
 pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
     SignedUrl,

@@ -108,7 +108,7 @@
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
-//! | `blob` | blobs with retention, in memory | |
+//! | `blob` | blobs with retention, in memory, and artifacts | |
 //! | `blob-fs` | the same in a folder | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |

@@ -1,0 +1,301 @@
+//! Artifacts: bytes in blobs, and rows in the tenant's database that say which of them count.
+
+mod row;
+mod sweep;
+
+use std::error::Error as StdError;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::Stream;
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::{Repository as _, SqlRepository, TenantScope, UnitOfWork, Version};
+
+pub use self::row::{
+    ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
+};
+pub use self::sweep::ArtifactSweep;
+use crate::name::{BlobId, BlobKind};
+use crate::retention::HoldTag;
+use crate::store::{BlobReader, BlobStore, PutOptions, TenantBlobs};
+
+const COMMIT: &str = "commit artifact";
+const GET: &str = "get artifact";
+
+/// The artifacts of one tenant.
+///
+/// An upload writes a pending row, then the bytes; the row counts from the commit of the unit of work on
+/// that [`commit`](Self::commit) was called in, with all else that was written there. Reads serve what
+/// is committed and not over, and nothing else. What a crash leaves is found by its row, and removed by
+/// [`sweep`](Self::sweep) after a grace time.
+///
+/// The table is made by [`ARTIFACTS_POSTGRES`] or [`ARTIFACTS_SQLITE`].
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use bytes::Bytes;
+/// use futures_util::stream;
+/// use tenantry_blob::{
+///     ARTIFACTS_SQLITE, BlobKind, BlobStore, MemoryBlobs, PutOptions, Retention, TenantArtifacts,
+/// };
+/// use tenantry_core::{ErrorKind, Result, Service, TenantId};
+/// use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let settings = SqliteSettings::temporary();
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)])).await?;
+/// let store = TenantStore::sqlite(settings).await?;
+/// let blobs = BlobStore::new(Arc::new(MemoryBlobs::new()));
+///
+/// let scope = store.tenant(TenantId::generate());
+/// let artifacts = TenantArtifacts::new(&blobs, &scope);
+/// let kind = BlobKind::new("report-exports")?;
+/// let options = PutOptions::new(Service::Reporting, Retention::days(365));
+/// let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from("id,total\n"))]);
+/// let mut artifact = artifacts.upload(&kind, options, body).await?;
+/// assert_eq!(artifacts.get(artifact.id).await.unwrap_err().kind(), ErrorKind::NotFound);
+///
+/// let work = scope.begin().await?;
+/// artifacts.commit(&work, &mut artifact).await?;         // beside the row of the report's run
+/// work.commit().await?;
+/// let bytes = artifacts.open(artifact.id).await?.into_bytes().await?.bytes;
+/// assert_eq!(bytes, "id,total\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TenantArtifacts {
+    blobs: TenantBlobs,
+    rows: SqlRepository<'static, Artifact>,
+}
+
+impl TenantArtifacts {
+    /// Returns the artifacts of the tenant of a scope, for the request of the scope.
+    #[must_use]
+    pub fn new(blobs: &BlobStore, scope: &TenantScope) -> Self {
+        Self {
+            blobs: blobs
+                .tenant(scope.tenant())
+                .with_context(scope.context().clone()),
+            rows: scope.repository(),
+        }
+    }
+
+    /// Returns the blobs of the tenant.
+    #[must_use]
+    pub const fn blobs(&self) -> &TenantBlobs {
+        &self.blobs
+    }
+
+    /// Puts the bytes of a new artifact, which counts when it is [committed](Self::commit).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`put`](TenantBlobs::put), and those of a write to the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may be pending, and is removed by [`sweep`](Self::sweep).
+    pub async fn upload<S, E>(
+        &self,
+        kind: &BlobKind,
+        options: PutOptions,
+        body: S,
+    ) -> Result<Artifact>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let id = BlobId::generate();
+        let name = self.blobs.name_of(kind, id)?;
+        let mut artifact = Artifact {
+            id: ArtifactId(id.as_uuid()),
+            blob: name.to_string(),
+            state: ArtifactState::Pending,
+            content_type: String::new(),
+            length: None,
+            sha256: None,
+            policy: String::new(),
+            expires_at: None,
+            held: false,
+            created_at: self.blobs.backend().now(),
+            version: Version::NEW,
+        };
+        self.rows.insert(&mut artifact).await?;
+        match self.blobs.put(&name, options, body).await {
+            Ok(stored) => {
+                artifact.learn(&stored.record);
+                Ok(artifact)
+            }
+            Err(error) => {
+                // Where nobody knows whether the blob is there, its row is needed to find it.
+                if error.kind() != ErrorKind::CommitUnknown {
+                    let removed = self
+                        .rows
+                        .delete_by_id(&artifact.id, Some(artifact.version))
+                        .await;
+                    if let Err(left) = removed {
+                        tracing::warn!(error = %left, "a pending artifact waits to be swept");
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Says that an artifact counts, if the unit of work is committed.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is not pending, or it or the unit of work is
+    ///   another tenant's.
+    /// - [`Conflict`](ErrorKind::Conflict), [`NotFound`](ErrorKind::NotFound): its upload took longer
+    ///   than the grace time of the sweep, which has removed it.
+    /// - Those of a write to the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// As an update of the unit of work.
+    pub async fn commit(&self, work: &UnitOfWork, artifact: &mut Artifact) -> Result<()> {
+        let refused = |detail| {
+            Err(Error::new(ErrorKind::InvalidInput, COMMIT)
+                .with_subject(subject(artifact.id))
+                .with_detail(detail))
+        };
+        let tenant = self.blobs.tenant();
+        if work.tenant() != tenant || artifact.blob_name()?.tenant() != tenant {
+            return refused("it or the unit of work is another tenant's");
+        }
+        if artifact.state != ArtifactState::Pending || artifact.sha256.is_none() {
+            return refused("it is not one that was uploaded and waits to be committed");
+        }
+        let mut committed = artifact.clone();
+        committed.state = ArtifactState::Committed;
+        work.repository().update(&mut committed).await?;
+        *artifact = committed;
+        Ok(())
+    }
+
+    /// Returns an artifact that is there to be read.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](ErrorKind::NotFound): it was not committed, its time is over, or there is none.
+    /// - Those of a read of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing.
+    pub async fn get(&self, id: ArtifactId) -> Result<Artifact> {
+        let now = self.blobs.backend().now();
+        let found = self.rows.find(&id).await?;
+        found
+            .filter(|artifact| artifact.is_served_at(now))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, GET).with_subject(subject(id)))
+    }
+
+    /// Reads the bytes of an artifact.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get) and of [`stream`](TenantBlobs::stream).
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing.
+    pub async fn open(&self, id: ArtifactId) -> Result<BlobReader> {
+        let artifact = self.get(id).await?;
+        let reader = self.blobs.stream(&artifact.blob_name()?).await?;
+        if artifact.sha256 != Some(reader.record().sha256.to_string()) {
+            return Err(Error::new(ErrorKind::Corrupt, "open artifact")
+                .with_subject(subject(id))
+                .with_detail("its blob is not the one that its row was written for"));
+        }
+        Ok(reader)
+    }
+
+    /// Keeps an artifact longer: first its blob, then its row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), of [`extend_retention`](TenantBlobs::extend_retention), and of a
+    /// write to the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is done, or only its blob is kept longer; the [sweep](Self::sweep) writes that into
+    /// the row.
+    pub async fn extend(
+        &self,
+        id: ArtifactId,
+        until: DateTime<Utc>,
+        reason: &str,
+    ) -> Result<Artifact> {
+        let mut artifact = self.get(id).await?;
+        let name = artifact.blob_name()?;
+        let record = self.blobs.extend_retention(&name, until, reason).await?;
+        artifact.learn(&record);
+        self.rows.update(&mut artifact).await?;
+        Ok(artifact)
+    }
+
+    /// Places a legal hold on an artifact: first on its blob, then in its row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), of [`place_hold`](TenantBlobs::place_hold), and of a write to the
+    /// database.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`extend`](Self::extend).
+    pub async fn place_hold(
+        &self,
+        id: ArtifactId,
+        tag: &HoldTag,
+        reason: &str,
+    ) -> Result<Artifact> {
+        let mut artifact = self.get(id).await?;
+        let record = self
+            .blobs
+            .place_hold(&artifact.blob_name()?, tag, reason)
+            .await?;
+        artifact.learn(&record);
+        self.rows.update(&mut artifact).await?;
+        Ok(artifact)
+    }
+
+    /// Clears a legal hold of an artifact: first of its blob, then in its row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), of [`clear_hold`](TenantBlobs::clear_hold), and of a write to the
+    /// database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is done, or only its blob is free, and its row says that it is held.
+    pub async fn clear_hold(
+        &self,
+        id: ArtifactId,
+        tag: &HoldTag,
+        reason: &str,
+    ) -> Result<Artifact> {
+        let mut artifact = self.get(id).await?;
+        let record = self
+            .blobs
+            .clear_hold(&artifact.blob_name()?, tag, reason)
+            .await?;
+        artifact.learn(&record);
+        self.rows.update(&mut artifact).await?;
+        Ok(artifact)
+    }
+}
+
+fn subject(id: ArtifactId) -> String {
+    format!("artifacts {}", id.0)
+}

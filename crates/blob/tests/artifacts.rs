@@ -1,0 +1,282 @@
+//! Rows say which blobs count, whatever fails between the two.
+
+#![cfg(feature = "artifacts")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use futures_util::stream;
+use tenantry_blob::{
+    ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactRepository as _, ArtifactState,
+    ArtifactSweep, BlobKind, BlobStore, HoldTag, MemoryBlobs, PutOptions, Retention,
+    TenantArtifacts,
+};
+use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
+use tenantry_store::{
+    Migrations, PostgresSettings, Repository as _, SqliteSettings, TenantScope, TenantStore,
+    postgres, sqlite,
+};
+use tenantry_testkit::{PostgresServer, TestDatabase};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Two tenants over one database and one store of blobs.
+struct Scene {
+    clock: ManualClock,
+    blobs: BlobStore,
+    scopes: [TenantScope; 2],
+}
+
+impl Scene {
+    fn new(store: &TenantStore) -> Self {
+        let clock = ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap());
+        let backend = MemoryBlobs::with_clock(Arc::new(clock.clone()));
+        Self {
+            clock,
+            blobs: BlobStore::new(Arc::new(backend)),
+            scopes: [1, 2].map(|_| store.tenant(TenantId::generate())),
+        }
+    }
+
+    fn of(&self, tenant: usize) -> TenantArtifacts {
+        TenantArtifacts::new(&self.blobs, &self.scopes[tenant])
+    }
+
+    async fn upload(&self, tenant: usize, retention: Retention) -> Artifact {
+        let options = PutOptions::new(Service::Reporting, retention);
+        let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from("a report"))]);
+        let kind = BlobKind::new("reports").unwrap();
+        self.of(tenant).upload(&kind, options, body).await.unwrap()
+    }
+
+    async fn committed(&self, tenant: usize, retention: Retention) -> Artifact {
+        let mut artifact = self.upload(tenant, retention).await;
+        let work = self.scopes[tenant].begin().await.unwrap();
+        self.of(tenant).commit(&work, &mut artifact).await.unwrap();
+        work.commit().await.unwrap();
+        artifact
+    }
+
+    async fn state(&self, tenant: usize, artifact: &Artifact) -> ArtifactState {
+        let rows = self.scopes[tenant].repository::<Artifact>();
+        rows.find(&artifact.id).await.unwrap().unwrap().state
+    }
+
+    async fn has_blob(&self, tenant: usize, artifact: &Artifact) -> bool {
+        let blobs = self.of(tenant);
+        match blobs.blobs().head(&artifact.blob_name().unwrap()).await {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                false
+            }
+        }
+    }
+}
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+async fn an_artifact_counts_from_its_commit_on(scene: &Scene) {
+    let artifacts = scene.of(0);
+    let mut artifact = scene.upload(0, Retention::days(365)).await;
+    assert_eq!(
+        kind(artifacts.get(artifact.id).await),
+        Some(ErrorKind::NotFound)
+    );
+    let work = scene.scopes[0].begin().await.unwrap();
+    artifacts.commit(&work, &mut artifact).await.unwrap();
+    work.rollback().await.unwrap();
+    assert_eq!(
+        kind(artifacts.open(artifact.id).await),
+        Some(ErrorKind::NotFound)
+    );
+
+    let artifact = scene.committed(0, Retention::days(365)).await;
+    let read = artifacts.get(artifact.id).await.unwrap();
+    assert_eq!(read, artifact);
+    assert_eq!(
+        (read.length, read.policy.as_str()),
+        (Some(8), "fixed-period")
+    );
+    assert_eq!(
+        read.expires_at,
+        Some(scene.clock.now() + TimeDelta::days(365))
+    );
+    let bytes = artifacts
+        .open(artifact.id)
+        .await
+        .unwrap()
+        .into_bytes()
+        .await
+        .unwrap();
+    assert_eq!(bytes.bytes, "a report");
+    let mut again = read;
+    let work = scene.scopes[0].begin().await.unwrap();
+    let committed = artifacts.commit(&work, &mut again).await;
+    assert_eq!(
+        kind(committed),
+        Some(ErrorKind::InvalidInput),
+        "it counts already"
+    );
+}
+
+async fn what_another_tenant_has_does_not_exist(scene: &Scene) {
+    let theirs = scene.committed(0, Retention::days(365)).await;
+    let mut pending = scene.upload(0, Retention::days(365)).await;
+    let other = scene.of(1);
+    assert_eq!(kind(other.get(theirs.id).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind(other.open(theirs.id).await), Some(ErrorKind::NotFound));
+    let work = scene.scopes[1].begin().await.unwrap();
+    let committed = other.commit(&work, &mut pending).await;
+    assert_eq!(kind(committed), Some(ErrorKind::InvalidInput));
+    let committed = scene.of(0).commit(&work, &mut pending).await;
+    assert_eq!(kind(committed), Some(ErrorKind::InvalidInput));
+    work.rollback().await.unwrap();
+    scene.clock.advance(DAY * 400);
+    assert_eq!(
+        other.sweep(HOUR, 100).await.unwrap(),
+        ArtifactSweep::default()
+    );
+    assert_eq!(scene.state(0, &theirs).await, ArtifactState::Committed);
+}
+
+async fn an_upload_that_fails_leaves_nothing(scene: &Scene) {
+    let options = PutOptions::new(Service::Reporting, Retention::days(1)).with_length(9);
+    let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from("a report"))]);
+    let name = BlobKind::new("reports").unwrap();
+    let upload = scene.of(0).upload(&name, options, body).await;
+    assert_eq!(kind(upload), Some(ErrorKind::InvalidInput));
+    let rows = scene.scopes[0].repository::<Artifact>();
+    let later = scene.clock.now() + TimeDelta::days(1);
+    assert_eq!(rows.pending_since(later, 100).await.unwrap(), []);
+}
+
+async fn what_a_crash_has_left_is_gone_after_its_grace_time(scene: &Scene) {
+    // The process died between put and commit, and after the row.
+    let mut orphan = scene.upload(0, Retention::days(365)).await;
+    let locked = scene.upload(0, Retention::days(7).locked()).await;
+    let kept = scene.committed(0, Retention::days(365)).await;
+    scene.clock.advance(HOUR);
+    let swept = scene.of(0).sweep(HOUR, 100).await.unwrap();
+    assert_eq!(
+        swept,
+        ArtifactSweep::default(),
+        "it may still be on its way"
+    );
+    scene.clock.advance(Duration::from_micros(1));
+    let swept = scene.of(0).sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.orphans, swept.deleted, swept.kept), (2, 1, 1));
+    assert!(!scene.has_blob(0, &orphan).await && scene.has_blob(0, &kept).await);
+    assert_eq!(scene.state(0, &orphan).await, ArtifactState::Deleted);
+    assert_eq!(scene.state(0, &locked).await, ArtifactState::Expired);
+    // Who was slow is told so, and nothing comes back.
+    let work = scene.scopes[0].begin().await.unwrap();
+    let late = scene.of(0).commit(&work, &mut orphan).await;
+    assert_eq!(kind(late), Some(ErrorKind::Conflict));
+    work.rollback().await.unwrap();
+    scene.clock.advance(DAY * 7);
+    assert_eq!(scene.of(0).sweep(HOUR, 100).await.unwrap().deleted, 1);
+    assert!(!scene.has_blob(0, &locked).await);
+}
+
+async fn what_is_over_is_not_read_and_goes(scene: &Scene) {
+    let artifacts = scene.of(0);
+    let over = scene.committed(0, Retention::days(2)).await;
+    let longer = scene.committed(0, Retention::days(2)).await;
+    let held = scene.committed(0, Retention::days(2)).await;
+    let unknown = scene.committed(0, Retention::days(2)).await;
+    let endless = scene
+        .committed(0, Retention::until_event_then_days(1))
+        .await;
+    let tag = HoldTag::new("case17").unwrap();
+    let until = scene.clock.now() + TimeDelta::days(9);
+    artifacts
+        .extend(longer.id, until, "a request")
+        .await
+        .unwrap();
+    artifacts
+        .place_hold(held.id, &tag, "they sue")
+        .await
+        .unwrap();
+    // Extended past its row, as by a process that died in the midst.
+    let name = unknown.blob_name().unwrap();
+    artifacts
+        .blobs()
+        .extend_retention(&name, until, "a request")
+        .await
+        .unwrap();
+    scene.clock.advance(DAY * 2);
+    assert_eq!(
+        kind(artifacts.get(over.id).await),
+        Some(ErrorKind::NotFound),
+        "before any sweep"
+    );
+    for kept in [&longer, &held, &endless] {
+        assert!(artifacts.get(kept.id).await.is_ok());
+    }
+    let rows = scene.scopes[0].repository::<Artifact>();
+    let served = rows.served_at(scene.clock.now(), 100).await.unwrap();
+    assert_eq!(served.len(), 3);
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.expired, swept.deleted, swept.corrected), (1, 1, 1));
+    assert_eq!(scene.state(0, &over).await, ArtifactState::Deleted);
+    assert!(!scene.has_blob(0, &over).await);
+    assert!(
+        artifacts.get(unknown.id).await.is_ok(),
+        "its row was corrected"
+    );
+    artifacts
+        .clear_hold(held.id, &tag, "it was settled")
+        .await
+        .unwrap();
+    // The sweeper of blobs may have been quicker.
+    artifacts
+        .blobs()
+        .delete(&held.blob_name().unwrap())
+        .await
+        .unwrap();
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.expired, swept.deleted), (1, 1));
+    assert_eq!(scene.state(0, &held).await, ArtifactState::Deleted);
+}
+
+async fn every_story(store: &TenantStore) {
+    store.verify::<Artifact>().await.unwrap();
+    an_artifact_counts_from_its_commit_on(&Scene::new(store)).await;
+    what_another_tenant_has_does_not_exist(&Scene::new(store)).await;
+    an_upload_that_fails_leaves_nothing(&Scene::new(store)).await;
+    what_a_crash_has_left_is_gone_after_its_grace_time(&Scene::new(store)).await;
+    what_is_over_is_not_read_and_goes(&Scene::new(store)).await;
+}
+
+#[tokio::test]
+async fn artifacts_on_sqlite() {
+    let settings = SqliteSettings::temporary();
+    let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    every_story(&TenantStore::sqlite(settings).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn artifacts_on_postgres() {
+    let server = PostgresServer::shared().await.unwrap();
+    let database = TestDatabase::create(server).await.unwrap();
+    let owner = database.create_login("owner").await.unwrap();
+    let app = database.create_login("app").await.unwrap();
+    postgres::Bootstrap::new(database.admin_url())
+        .with_owner_role(owner.user(), None)
+        .with_app_role(app.user(), None)
+        .run()
+        .await
+        .unwrap();
+    let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_POSTGRES)]);
+    postgres::migrate(owner.url(), &migrations).await.unwrap();
+    let settings = PostgresSettings::new(app.url()).with_max_connections(3);
+    every_story(&TenantStore::postgres(settings).await.unwrap()).await;
+}
