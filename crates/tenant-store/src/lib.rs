@@ -168,6 +168,7 @@
 //! | `postgres` | the PostgreSQL backend |
 //! | `postgres-tls` | encrypted connections to it, by rustls |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it ([`guard`]) |
+//! | `own-tables` | tables that another crate of Tenantry keeps; for those crates, unstable |
 //! | `otel` | an OpenTelemetry histogram; spans come by `tracing` in any case |
 //! | `conformance` | the contract of [`Repository`] as a suite of tests, for wrappers; unstable |
 //!
@@ -210,6 +211,8 @@ pub mod conformance;
 pub mod guard;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
+#[cfg(feature = "own-tables")]
+pub mod own;
 mod platform;
 mod query;
 mod repository;

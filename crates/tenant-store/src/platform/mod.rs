@@ -241,7 +241,7 @@ impl PlatformScope {
             .observe_stream("stream", A::DESCRIPTOR.table(), None, stream)
     }
 
-    #[cfg(feature = "guard")]
+    #[cfg(any(feature = "guard", feature = "own-tables"))]
     pub(crate) fn store(&self) -> &StoreInner {
         &self.store
     }

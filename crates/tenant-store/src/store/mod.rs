@@ -164,7 +164,7 @@ impl TenantStore {
         planned.verify(&mut *session).await
     }
 
-    #[cfg(feature = "guard")]
+    #[cfg(any(feature = "guard", feature = "own-tables"))]
     pub(crate) fn inner(&self) -> &StoreInner {
         &self.inner
     }
@@ -213,6 +213,11 @@ impl StoreInner {
             verified: AtomicBool::new(false),
         });
         Arc::clone(self.plans.write().entry(key).or_insert(planned))
+    }
+
+    #[cfg(feature = "own-tables")]
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     /// Returns whether changes need to be written down at all.

@@ -53,6 +53,8 @@ use crate::scope::TenantScope;
 pub struct UnitOfWork {
     scope: TenantScope,
     state: Mutex<WorkState>,
+    #[cfg(feature = "own-tables")]
+    deferred: crate::own::Deferred,
     /// True while a stream holds the state, which only its consumer can end.
     streaming: AtomicBool,
     stream_opened: Notify,
@@ -98,6 +100,8 @@ pub struct Savepoint {
     work: u64,
     number: u32,
     rows: usize,
+    #[cfg(feature = "own-tables")]
+    deferred: usize,
 }
 
 impl UnitOfWork {
@@ -118,6 +122,8 @@ impl UnitOfWork {
                 next_savepoint: 0,
                 number: NEXT_WORK.fetch_add(1, Ordering::Relaxed),
             }),
+            #[cfg(feature = "own-tables")]
+            deferred: crate::own::Deferred::default(),
             streaming: AtomicBool::new(false),
             stream_opened: Notify::new(),
         }
@@ -164,6 +170,8 @@ impl UnitOfWork {
 
     async fn commit_in(self) -> Result<()> {
         self.write_before_commit().await?;
+        #[cfg(feature = "own-tables")]
+        self.refuse_deferred()?;
         let Self { scope, state, .. } = self;
         let mut state = state.into_inner();
         if state.is_ended() {
@@ -189,13 +197,36 @@ impl UnitOfWork {
             }
             (state.rows.clone(), state.tables.clone())
         };
-        if rows.is_empty() && tables.is_empty() {
+        if rows.is_empty() && tables.is_empty() && !self.has_deferred() {
             return Ok(());
         }
         for writer in writers.all() {
             writer.write(self, &rows, &tables).await?;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "own-tables")]
+    fn has_deferred(&self) -> bool {
+        self.deferred.len() > 0
+    }
+
+    #[cfg(not(feature = "own-tables"))]
+    #[allow(clippy::unused_self, reason = "it has none")]
+    const fn has_deferred(&self) -> bool {
+        false
+    }
+
+    /// Refuses a commit that would throw away what waits for it.
+    #[cfg(feature = "own-tables")]
+    fn refuse_deferred(&self) -> Result<()> {
+        match self.deferred.len() {
+            0 => Ok(()),
+            _ if self.state.try_lock().is_ok_and(|state| state.is_ended()) => Ok(()),
+            items => Err(Error::new(ErrorKind::Unsupported, "commit").with_detail(format!(
+                "{items} items wait to be written, and nobody who writes before the commit has taken them"
+            ))),
+        }
     }
 
     /// Commits a session that is none of a unit of work, and has changed these rows.
@@ -253,6 +284,8 @@ impl UnitOfWork {
             work: state.number,
             number,
             rows: state.rows.len(),
+            #[cfg(feature = "own-tables")]
+            deferred: self.deferred.len(),
         })
     }
 
@@ -272,6 +305,8 @@ impl UnitOfWork {
         state.interrupted = false;
         state.savepoints.truncate(place + 1);
         state.rows.truncate(savepoint.rows);
+        #[cfg(feature = "own-tables")]
+        self.deferred.truncate(savepoint.deferred);
         Ok(())
     }
 
@@ -298,6 +333,11 @@ impl UnitOfWork {
 
     pub(crate) fn scope(&self) -> &TenantScope {
         &self.scope
+    }
+
+    #[cfg(feature = "own-tables")]
+    pub(crate) const fn deferred(&self) -> &crate::own::Deferred {
+        &self.deferred
     }
 
     /// Waits for the session; refuses it if the work has ended.
@@ -405,13 +445,13 @@ impl WorkGuard<'_> {
     }
 
     /// Says that nothing is written after all.
-    #[cfg(feature = "guard")]
+    #[cfg(any(feature = "guard", feature = "own-tables"))]
     pub(crate) fn end_writing(&mut self) {
         self.writing = false;
     }
 
     /// Says that a hand-written statement was answered, and which tables it wrote to.
-    #[cfg(feature = "guard")]
+    #[cfg(any(feature = "guard", feature = "own-tables"))]
     pub(crate) fn finish_tables(mut self, tables: &[Arc<str>]) {
         self.writing = false;
         for table in tables {
