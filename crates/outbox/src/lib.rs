@@ -1,6 +1,51 @@
-//! Events that leave in the order in which they occurred, and exactly those that were committed.
+//! Events that leave in the order in which they were committed, exactly those that were, per tenant.
+//!
+//! A service appends messages to its unit of work; they are stored by its commit, or not at all. A worker
+//! hands them to a broker, each at least once and those of one key in order, and consumers make the effect
+//! of each happen once.
+//!
+//! | part | is |
+//! |---|---|
+//! | [`Outbox`], [`Event`], [`NewMessage`] | what a service appends, and where |
+//! | [`Message`], [`MessageId`], [`CloudEvent`] | what leaves, what names it, and how a broker sees it |
+//! | [`OutboxWorker`], [`WorkerSettings`] | who hands it over |
+//! | [`FailurePolicy`], [`OnDeadLetter`] | what becomes of what is not taken |
+//! | [`Publisher`], [`PublishError`], [`Stopped`] | the contract of a broker |
+//! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
+//! | [`SCHEMA_POSTGRES`], [`SCHEMA_SQLITE`] | the tables, for the migrations of the service |
+//!
+//! # What it is not
+//!
+//! - No broker: what has left is the broker's, and is not kept here.
+//! - No order across keys, and none across tenants: a slow key holds up nobody else.
+//! - Not once: a worker that dies hands over a chunk again. The identifier stays what it was.
+//!
+//! # Isolation
+//!
+//! A message bears the tenant of its unit of work. On PostgreSQL the role of the services may insert rows of
+//! its tenant and nothing else: it cannot read what has been appended, not even its own. The worker reads across tenants
+//! by a [`PlatformScope`](tenantry_store::PlatformScope), over another role.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the writer asks for it"))]
+#[cfg(feature = "conformance")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a suite of tests, in which what cannot be set up fails"
+)]
+pub mod conformance;
+mod log;
 mod message;
+mod partition;
+mod publisher;
+mod schema;
+mod worker;
+mod writer;
 
 pub use self::message::{CloudEvent, Event, JSON, Message, MessageId, NewMessage};
+pub use self::publisher::{
+    MemoryPublisher, PublishError, PublishErrorKind, Publisher, Stopped, Subscription,
+};
+pub use self::schema::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
+pub use self::worker::{FailurePolicy, OnDeadLetter, OutboxWorker, WorkerSettings};
+pub use self::writer::{Outbox, OutboxBuilder};

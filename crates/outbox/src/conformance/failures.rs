@@ -1,0 +1,175 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_core::TenantId;
+use uuid::Uuid;
+
+use super::{Answer, Broker, Ledger, Subject, quick, start, two_tenants, until};
+use crate::{FailurePolicy, Message, NewMessage, OnDeadLetter, Outbox, PublishErrorKind};
+
+/// Its key waits, in order and behind it, and all others go on: those of the other tenant under the same key as well.
+pub async fn a_refused_message_holds_up_its_key_alone(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let tenants = two_tenants(subject);
+    let accounts: Vec<_> = (0..4).map(|_| Uuid::now_v7()).collect();
+    let (held, held_of) = (accounts[0].to_string(), tenants[0].tenant());
+    let refusals = Arc::new(Mutex::new(0_u32));
+    let counted = Arc::clone(&refusals);
+    let is_held = {
+        let held = held.clone();
+        move |message: &Message| message.key() == held && message.tenant() == held_of
+    };
+    let refused = is_held.clone();
+    broker.answer(move |message| {
+        refused(message).then(|| {
+            *counted.lock() += 1;
+            Answer::No(PublishErrorKind::Refused)
+        })
+    });
+    // A budget that does not end here.
+    let waits = (Duration::from_millis(5), Duration::from_millis(20));
+    let policy = FailurePolicy::default()
+        .with_attempts(1_000_000)
+        .with_waits(waits.0, waits.1);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    for _ in 0..3 {
+        for tenant in &tenants {
+            ledger
+                .write(&outbox, tenant, &accounts, true)
+                .await
+                .unwrap();
+        }
+    }
+    until("all others have left", || {
+        broker.count() == 3 * (2 * accounts.len() - 1)
+    })
+    .await;
+    until("it was tried again", || *refusals.lock() > 3).await;
+    assert!(!broker.got().iter().any(is_held));
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    // And those that come afterwards, in their order.
+    for tenant in &tenants {
+        ledger
+            .write(&outbox, tenant, &accounts, true)
+            .await
+            .unwrap();
+    }
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
+}
+
+/// As the policy says of its type; the rest of the tenants goes on.
+pub async fn poison_blocks_its_key_or_is_passed_by(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    broker.answer(|message| {
+        (message.payload() == b"poison").then_some(Answer::No(PublishErrorKind::Poison))
+    });
+    let policy = FailurePolicy::default()
+        .with_default(OnDeadLetter::BlockKey)
+        .with_dead_letter("skip", OnDeadLetter::SkipToDeadLetter);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    let tenants = two_tenants(subject);
+    for tenant in &tenants {
+        for kind in ["skip", "block"] {
+            let work = tenant.begin().await.unwrap();
+            for payload in ["before", "poison", "behind"] {
+                let message =
+                    NewMessage::new(kind, kind).with_payload("text/plain", payload.into());
+                outbox.append_message(&work, message).unwrap();
+            }
+            work.commit().await.unwrap();
+        }
+    }
+    until("all that can have left", || broker.count() == 6).await;
+    // What comes later finds its key as it is.
+    for tenant in &tenants {
+        let work = tenant.begin().await.unwrap();
+        for kind in ["skip", "block"] {
+            let message = NewMessage::new(kind, kind).with_payload("text/plain", "later".into());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    }
+    until("all that can have left", || broker.count() == 8).await;
+    worker.stop().await.unwrap();
+    let mut got: HashMap<(TenantId, String), Vec<String>> = HashMap::new();
+    for message in broker.got() {
+        let payload = String::from_utf8(message.payload().to_vec()).unwrap();
+        got.entry((message.tenant(), message.key().to_owned()))
+            .or_default()
+            .push(payload);
+    }
+    for tenant in &tenants {
+        let of = |key: &str| got[&(tenant.tenant(), key.to_owned())].clone();
+        assert_eq!(of("skip"), ["before", "behind", "later"]);
+        assert_eq!(of("block"), ["before"]);
+    }
+}
+
+/// Nothing leaves while it lasts, no attempt is used up, and then everything does, once.
+pub async fn an_outage_is_no_failure_of_a_message(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let asked = Arc::new(Mutex::new(0_u32));
+    let counted = Arc::clone(&asked);
+    broker.answer(move |_| {
+        *counted.lock() += 1;
+        Some(Answer::No(PublishErrorKind::Unavailable))
+    });
+    // One attempt alone: a message that was blamed would block its key.
+    let waits = (Duration::from_millis(5), Duration::from_millis(20));
+    let policy = FailurePolicy::default()
+        .with_attempts(1)
+        .with_waits(waits.0, waits.1);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    let tenants = two_tenants(subject);
+    let accounts: Vec<_> = (0..20).map(|_| Uuid::now_v7()).collect();
+    for tenant in &tenants {
+        ledger
+            .write(&outbox, tenant, &accounts, true)
+            .await
+            .unwrap();
+    }
+    until("it was asked again", || *asked.lock() > 100).await;
+    // A broker that refuses all is no better than one that is not there.
+    broker.answer(|_| Some(Answer::No(PublishErrorKind::Refused)));
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
+}
+
+/// A call that takes too long counts as no answer; what the broker had got, it gets again.
+pub async fn a_broker_that_does_not_answer_is_asked_again(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    broker.answer(|_| Some(Answer::Silence));
+    let settings = quick().with_publish_timeout(Duration::from_millis(100));
+    let worker = start(subject, &broker, settings);
+    let tenants = two_tenants(subject);
+    let account = [Uuid::now_v7()];
+    for tenant in &tenants {
+        ledger.write(&outbox, tenant, &account, true).await.unwrap();
+    }
+    until("it was asked again", || broker.count() >= 3).await;
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    let count = broker.count();
+    for tenant in &tenants {
+        ledger.write(&outbox, tenant, &account, true).await.unwrap();
+    }
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    ledger.assert_whole(&broker.got());
+    assert!(broker.count() >= count + 2);
+}

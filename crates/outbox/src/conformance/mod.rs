@@ -1,0 +1,114 @@
+//! What an outbox must do on every database, as functions to call.
+//!
+//! Each function is one behaviour, with two tenants, on a database of its own whose tables are those of
+//! [`SUITE_POSTGRES`] or [`SUITE_SQLITE`] beside those of the outbox. What leaves is compared with a
+//! [`Ledger`] of what was committed. [`conformance_suite!`](crate::conformance_suite) makes a test of each.
+//!
+//! The names in here may change in any release.
+
+mod broker;
+mod failures;
+mod ledger;
+mod workers;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_core::TenantId;
+use tenantry_store::{PlatformStore, TenantScope, TenantStore};
+
+pub use broker::*;
+pub use failures::*;
+pub use ledger::*;
+pub use workers::*;
+pub use writer::*;
+
+use crate::{FailurePolicy, OutboxWorker, WorkerSettings};
+
+/// The table of the suite on PostgreSQL.
+pub const SUITE_POSTGRES: &str = "create table outbox_suite_accounts (
+    tenant_id uuid not null, id uuid not null, version bigint not null, primary key (tenant_id, id)
+);
+select tenantry.protect('outbox_suite_accounts');";
+
+/// The same on SQLite.
+pub const SUITE_SQLITE: &str = "create table outbox_suite_accounts (
+    tenant_id blob not null, id blob not null, version integer not null, primary key (tenant_id, id)
+) strict;";
+
+/// A database of a test's own.
+pub trait Subject: Send + Sync {
+    /// Returns the store of the services.
+    fn store(&self) -> &TenantStore;
+
+    /// Returns the store of the workers.
+    fn platform(&self) -> &PlatformStore;
+}
+
+/// Returns two tenants that nobody has used yet.
+fn two_tenants(subject: &dyn Subject) -> [TenantScope; 2] {
+    [TenantId::generate(), TenantId::generate()].map(|tenant| subject.store().tenant(tenant))
+}
+
+/// Returns settings under which a test need not wait for long.
+#[must_use]
+pub fn quick() -> WorkerSettings {
+    let waits = (Duration::from_millis(10), Duration::from_millis(50));
+    WorkerSettings::default()
+        .with_polls(Duration::from_millis(2), Duration::from_millis(20))
+        .with_lease(Duration::from_secs(2))
+        .with_failure_policy(FailurePolicy::default().with_waits(waits.0, waits.1))
+}
+
+fn start(subject: &dyn Subject, broker: &Broker, settings: WorkerSettings) -> OutboxWorker {
+    OutboxWorker::start(subject.platform(), Arc::new(broker.clone()), settings).unwrap()
+}
+
+/// Waits until something is so, for a minute at most.
+///
+/// # Panics
+///
+/// If it never comes to be so.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..12_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came to be so: {what}");
+}
+
+/// Makes one test of every behaviour; `$open` is an async function that returns a
+/// [`Subject`](crate::conformance::Subject), kept alive during the test.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:path) => {
+        $crate::conformance_suite! {
+            @tests $open;
+            what_was_committed_leaves_as_it_was_written,
+            what_was_not_committed_never_leaves,
+            an_id_is_taken_once_in_its_tenant,
+            many_messages_are_written_by_one_commit,
+            each_key_leaves_in_the_order_of_its_commits,
+            workers_share_the_keys_and_give_them_back,
+            a_worker_that_dies_is_taken_over,
+            a_name_is_of_one_living_worker,
+            what_was_saved_is_not_handed_over_again,
+            a_refused_message_holds_up_its_key_alone,
+            poison_blocks_its_key_or_is_passed_by,
+            an_outage_is_no_failure_of_a_message,
+            a_broker_that_does_not_answer_is_asked_again,
+        }
+    };
+    (@tests $open:path; $($case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let subject = $open().await;
+                $crate::conformance::$case(&subject).await;
+            }
+        )*
+    };
+}

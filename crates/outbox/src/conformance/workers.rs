@@ -1,0 +1,174 @@
+use std::time::Duration;
+
+use tenantry_core::ErrorKind;
+use uuid::Uuid;
+
+use super::{Broker, Ledger, Subject, quick, start, two_tenants, until};
+use crate::Outbox;
+
+/// Writers race for accounts, some give up, and workers read meanwhile.
+pub async fn each_key_leaves_in_the_order_of_its_commits(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let workers = [(); 2].map(|()| start(subject, &broker, quick().with_outbox(&outbox)));
+    let accounts: Vec<_> = (0..10).map(|_| Uuid::now_v7()).collect();
+    let mut writers = tokio::task::JoinSet::new();
+    for tenant in two_tenants(subject) {
+        for writer in 0..2_usize {
+            let (outbox, ledger, tenant) = (outbox.clone(), ledger.clone(), tenant.clone());
+            let accounts = accounts.clone();
+            writers.spawn(async move {
+                for round in 0..60 {
+                    let first = (round * 3 + writer) % accounts.len();
+                    let commits = round % 10 != 9;
+                    // Who loses the race for a row, or for its insert, tries the next one.
+                    let _ = ledger
+                        .write(&outbox, &tenant, &accounts[first..=first], commits)
+                        .await;
+                }
+            });
+        }
+    }
+    writers.join_all().await;
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    for worker in &workers {
+        worker.stop().await.unwrap();
+    }
+    let outcome = ledger.assert_whole(&broker.got());
+    assert!(outcome.committed > 100);
+    assert_eq!(outcome.duplicates, 0);
+}
+
+/// Two share them, and where one ends the other has all at once, without waiting for a claim to expire.
+pub async fn workers_share_the_keys_and_give_them_back(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let (left, right) = (Broker::default(), Broker::default());
+    let lease = Duration::from_millis(600);
+    let first = start(subject, &left, quick().with_lease(lease));
+    let second = start(subject, &right, quick().with_lease(lease));
+    let tenants = two_tenants(subject);
+    let accounts: Vec<_> = (0..40).map(|_| Uuid::now_v7()).collect();
+    let mut rounds = 0;
+    while left.count() == 0 || right.count() == 0 {
+        for tenant in &tenants {
+            ledger
+                .write(&outbox, tenant, &accounts, true)
+                .await
+                .unwrap();
+        }
+        rounds += 1;
+        assert!(
+            rounds < 2_000,
+            "one of them has nothing: {} and {}",
+            left.count(),
+            right.count()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.stop().await.unwrap();
+    for tenant in &tenants {
+        ledger
+            .write(&outbox, tenant, &accounts, true)
+            .await
+            .unwrap();
+    }
+    let all = || [left.got(), right.got()].concat();
+    until("the other has all", || ledger.is_empty_after(&all())).await;
+    second.stop().await.unwrap();
+    let outcome = ledger.compare(&all());
+    assert_eq!(
+        (outcome.lost, outcome.uncommitted, outcome.duplicates),
+        (0, 0, 0)
+    );
+}
+
+/// One dies in mid-batch: what had left may leave again, no more than that, and nothing else is different.
+pub async fn a_worker_that_dies_is_taken_over(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let tenants = two_tenants(subject);
+    let accounts: Vec<_> = (0..10).map(|_| Uuid::now_v7()).collect();
+    for _ in 0..10 {
+        for tenant in &tenants {
+            ledger
+                .write(&outbox, tenant, &accounts, true)
+                .await
+                .unwrap();
+        }
+    }
+    let broker = Broker::default();
+    let batch = 40;
+    let settings = quick()
+        .with_lease(Duration::from_millis(300))
+        .with_batch(batch);
+    // At the start of a batch, within it, and in a later one.
+    for stops_after in [0, 7, 55] {
+        let before = broker.count();
+        broker.stop_after(stops_after);
+        let worker = start(subject, &broker, settings.clone());
+        until("it stands still", || broker.count() == before + stops_after).await;
+        drop(worker);
+        broker.go_on();
+    }
+    let worker = start(subject, &broker, settings);
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    let outcome = ledger.assert_whole(&broker.got());
+    // At most what was in flight when one of them died.
+    assert!(outcome.duplicates <= 3 * batch, "{outcome:?}");
+}
+
+/// While one is alive, another of its name does not begin; afterwards it does.
+pub async fn a_name_is_of_one_living_worker(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let (left, right) = (Broker::default(), Broker::default());
+    let settings = || quick().with_name("the one");
+    let first = start(subject, &left, settings());
+    let [one, two] = two_tenants(subject);
+    ledger
+        .write(&outbox, &one, &[Uuid::now_v7()], true)
+        .await
+        .unwrap();
+    until("it works", || left.count() == 1).await;
+
+    let second = start(subject, &right, settings());
+    assert_eq!(
+        second.stop().await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    first.stop().await.unwrap();
+    // It may be called again.
+    first.stop().await.unwrap();
+
+    let third = start(subject, &right, settings());
+    ledger
+        .write(&outbox, &two, &[Uuid::now_v7()], true)
+        .await
+        .unwrap();
+    until("it works", || right.count() == 1).await;
+    third.stop().await.unwrap();
+}
+
+/// A worker that was stopped leaves nothing for the next one to repeat.
+pub async fn what_was_saved_is_not_handed_over_again(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let tenants = two_tenants(subject);
+    let accounts: Vec<_> = (0..5).map(|_| Uuid::now_v7()).collect();
+    for _ in 0..6 {
+        for tenant in &tenants {
+            ledger
+                .write(&outbox, tenant, &accounts, true)
+                .await
+                .unwrap();
+        }
+        let worker = start(subject, &broker, quick().with_batch(3));
+        until("all have left", || ledger.is_empty_after(&broker.got())).await;
+        worker.stop().await.unwrap();
+    }
+    assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
+}

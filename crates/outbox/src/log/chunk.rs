@@ -1,0 +1,137 @@
+//! Messages as they are read.
+
+use chrono::{DateTime, Utc};
+use tenantry_core::{CorrelationId, Result, TenantId};
+use tenantry_store::ValueError;
+use tenantry_store::own::{Engine, OwnStatement};
+use uuid::Uuid;
+
+use super::{Group, Log, MESSAGES};
+use crate::{Message, MessageId, NewMessage};
+
+/// Messages in the order of their positions.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) rows: Vec<Row>,
+    /// The snapshot up to which they are, where nothing was begun before.
+    pub(crate) snapshot: Option<String>,
+    /// The highest position that it shows.
+    pub(crate) highest: i64,
+}
+
+/// A message with its number.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) position: i64,
+    pub(crate) message: Message,
+}
+
+impl Log {
+    /// Reads what comes next for a group; fewer than `limit` rows are all there is up to the snapshot.
+    pub(crate) async fn read(&self, group: &Group, limit: usize) -> Result<Chunk> {
+        let position = &group.position;
+        let partitions = self.list(&group.partitions);
+        let under_way = position.under_way();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let statement = OwnStatement {
+            operation: "read messages",
+            table: &MESSAGES,
+            sql: &self.texts.read,
+            bind: &|arguments| {
+                arguments.value().text(position.after())?;
+                match position.upto() {
+                    Some(upto) => arguments.value().text(upto)?,
+                    None => arguments.value().null(tenantry_store::ColumnType::Text)?,
+                }
+                arguments.value().int64(position.cursor())?;
+                arguments.value().int64(position.floor())?;
+                arguments.value().text(&partitions)?;
+                arguments.value().int64(limit)?;
+                match self.engine {
+                    Engine::Postgres => arguments.value().text(&under_way),
+                    _ => Ok(()),
+                }
+            },
+        };
+        let mut chunk = Chunk::default();
+        let mut work = self.read_one("read messages").await?;
+        work.fetch(&statement, &mut |row| {
+            match row.text(0)? {
+                Some(snapshot) => {
+                    chunk.snapshot = Some(snapshot.to_owned());
+                    chunk.highest = row.integer(1)?.unwrap_or_default();
+                }
+                None => chunk.rows.push(Row::read(row, 1)?),
+            }
+            Ok(())
+        })
+        .await?;
+        if self.engine != Engine::Postgres {
+            let last = chunk.rows.last().map(|row| row.position);
+            chunk.highest = last.unwrap_or_else(|| position.cursor().max(position.floor()));
+            chunk.snapshot = Some("0:0:".to_owned());
+        }
+        Ok(chunk)
+    }
+
+    /// Deletes what has left, where it is not emptied by generations.
+    pub(super) async fn delete_in_tx(
+        &self,
+        work: &mut tenantry_store::own::OwnWork,
+        group: &Group,
+    ) -> Result<()> {
+        let partitions = self.list(&group.partitions);
+        let done = group.position.cursor().max(group.position.floor());
+        let statement = OwnStatement {
+            operation: "delete messages",
+            table: &MESSAGES,
+            sql: &self.texts.delete,
+            bind: &|arguments| {
+                arguments.value().int64(done)?;
+                arguments.value().text(&partitions)
+            },
+        };
+        work.execute(&statement).await.map(drop)
+    }
+}
+
+const NO_TENANT: ValueError = ValueError::new("holds no tenant");
+const IS_NULL: ValueError = ValueError::new("is NULL");
+const NO_TRACE: ValueError = ValueError::new("holds no trace");
+const NO_CORRELATION: ValueError = ValueError::new("holds no correlation id");
+
+impl Row {
+    /// Reads a message whose columns begin at one.
+    pub(super) fn read(row: &dyn tenantry_store::Row, first: usize) -> Result<Self, ValueError> {
+        let text = |column: usize| row.text(first + column);
+        let owned = |column: usize| text(column).map(|text| text.map(str::to_owned));
+        let always = |column: usize| owned(column)?.ok_or(IS_NULL);
+        let uuid = |column: usize| -> Result<Uuid, ValueError> {
+            row.uuid(first + column)?.ok_or(IS_NULL)
+        };
+        let occurred_at: DateTime<Utc> = row.timestamp(first + 5)?.ok_or(IS_NULL)?;
+        let correlation_id = owned(10)?.map(CorrelationId::new).transpose();
+        let trace = text(12)?.map(str::parse).transpose();
+        Ok(Self {
+            position: row.integer(first)?.ok_or(IS_NULL)?,
+            message: Message {
+                tenant: TenantId::new(uuid(1)?).map_err(|_| NO_TENANT)?,
+                occurred_at,
+                content: NewMessage {
+                    id: MessageId::new(uuid(2)?),
+                    event_type: always(3)?.into(),
+                    key: always(4)?,
+                    project: owned(8)?,
+                    module: owned(9)?,
+                    correlation_id: correlation_id.map_err(|_| NO_CORRELATION)?,
+                    causation_id: row.uuid(first + 11)?.map(MessageId::new),
+                    trace: trace.map_err(|_| NO_TRACE)?,
+                    trace_state: owned(13)?,
+                    occurred_at: Some(occurred_at),
+                    content_type: always(6)?.into(),
+                    payload: row.bytes(first + 7)?.ok_or(IS_NULL)?.to_owned(),
+                },
+            },
+        })
+    }
+}

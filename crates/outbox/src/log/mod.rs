@@ -1,0 +1,347 @@
+//! The tables as a worker sees them: claims, positions, messages.
+//!
+//! # How messages are read
+//!
+//! Rows are appended and never changed. What is new since a snapshot S is what S does not show: rows of
+//! transactions that had no id yet, whose positions are above every position that S shows (`floor`), and rows
+//! of the transactions that S names as under way. So two scans of an index find them, and neither widens while
+//! a transaction elsewhere stays open. What is new is read up to a second snapshot, in the order of positions,
+//! in as many chunks as it takes; then that snapshot takes the place of the first. A rollback leaves
+//! nothing to wait for.
+//!
+//! SQLite has one writer at a time: there positions alone tell what is new, and what has left is deleted.
+//!
+//! # Who reads
+//!
+//! Keys fall into 64 parts. A worker has one row in `outbox_claims`, renewed by a heartbeat, and its number is
+//! the fencing token: each part that it has claimed bears it, and every write of the worker names it. Where the row has
+//! expired, another takes it away in one transaction, together with all its parts; what the one before
+//! writes then, finds no row. Only the clock of the database counts.
+
+mod chunk;
+mod cluster;
+mod parked;
+mod position;
+mod prune;
+mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnTable, OwnWork};
+use tenantry_store::{PlatformScope, ValueError};
+
+pub(crate) use self::chunk::Row;
+pub(crate) use self::parked::{Failed, Parked, Verdict};
+pub(crate) use self::position::Position;
+pub(crate) use self::text::Texts;
+
+pub(crate) static MESSAGES: OwnTable = OwnTable::new("outbox_messages");
+pub(crate) static CLAIMS: OwnTable = OwnTable::new("outbox_claims");
+pub(crate) static PARTITIONS: OwnTable = OwnTable::new("outbox_partitions");
+pub(crate) static PARKED: OwnTable = OwnTable::new("outbox_parked");
+static CLUSTER: OwnTable = OwnTable::new("outbox_cluster");
+
+/// The tables of one database.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    scope: PlatformScope,
+    engine: Engine,
+    texts: Arc<Texts>,
+}
+
+/// The number of a claim: what its owner writes is refused once it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Token(i64);
+
+/// Parts that stand at one position.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) partitions: Vec<i16>,
+    pub(crate) position: Position,
+    /// Whether the position stands in the claim itself, and not with each part.
+    pub(crate) is_main: bool,
+}
+
+impl Log {
+    pub(crate) fn new(scope: PlatformScope) -> Self {
+        let engine = scope.engine();
+        let texts = Arc::new(Texts::new(engine, |text| scope.own_sql(text)));
+        Self {
+            scope,
+            engine,
+            texts,
+        }
+    }
+
+    pub(crate) async fn begin(&self, operation: &'static str) -> Result<OwnWork> {
+        self.scope.begin_own(operation).await
+    }
+
+    async fn read_one(&self, operation: &'static str) -> Result<OwnWork> {
+        self.scope.read_own(operation).await
+    }
+
+    /// Makes a claim that has no parts yet.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if a worker of the name is alive.
+    pub(crate) async fn claim(&self, worker: &str, lease: Duration) -> Result<Token> {
+        let mut work = self.begin("claim outbox").await?;
+        let mut token = None;
+        let statement = OwnStatement {
+            operation: "claim outbox",
+            table: &CLAIMS,
+            sql: &self.texts.claim,
+            bind: &|arguments| {
+                arguments.value().text(worker)?;
+                arguments.value().int64(milliseconds(lease))
+            },
+        };
+        let claimed = work
+            .fetch(&statement, &mut |row| {
+                token = row.integer(0)?.map(Token);
+                Ok(())
+            })
+            .await;
+        claimed.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Error::new(ErrorKind::AlreadyExists, "claim outbox")
+                .with_subject(format!("worker {worker}"))
+                .with_detail("a worker of this name is running: names are told apart by process"),
+            _ => error,
+        })?;
+        work.commit().await?;
+        token.ok_or_else(|| Error::new(ErrorKind::Unexpected, "claim outbox"))
+    }
+
+    /// Puts the end of a claim off; false if it is gone.
+    pub(crate) async fn renew(&self, token: Token, lease: Duration) -> Result<bool> {
+        let mut work = self.begin("renew claim").await?;
+        let statement = OwnStatement {
+            operation: "renew claim",
+            table: &CLAIMS,
+            sql: &self.texts.renew,
+            bind: &|arguments| {
+                arguments.value().int64(token.0)?;
+                arguments.value().int64(milliseconds(lease))
+            },
+        };
+        let renewed = work.execute(&statement).await?;
+        work.commit().await?;
+        Ok(renewed == 1)
+    }
+
+    /// Takes away the claims that have expired, and returns how many others there are.
+    pub(crate) async fn reap(&self) -> Result<usize> {
+        let mut live = 0;
+        let mut dead = Vec::new();
+        let mut work = self.begin("reap claims").await?;
+        let none = |_: &mut Arguments<'_>| Ok(());
+        work.fetch(&reaping(&self.texts.claims, &none), &mut |row| {
+            let token = row.integer(0)?;
+            match row.bool(1)? {
+                Some(true) => dead.extend(token.map(Token)),
+                _ => live += 1,
+            }
+            Ok(())
+        })
+        .await?;
+        if dead.is_empty() {
+            return Ok(live);
+        }
+        for token in dead {
+            let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.0);
+            let mut is_dead = false;
+            let lock = reaping(&self.texts.lock_dead, &bind);
+            work.fetch(&lock, &mut |_| {
+                is_dead = true;
+                Ok(())
+            })
+            .await?;
+            if is_dead {
+                work.execute(&reaping(&self.texts.free, &bind)).await?;
+                work.execute(&reaping(&self.texts.unclaim, &bind)).await?;
+            }
+        }
+        work.commit().await?;
+        Ok(live)
+    }
+
+    /// Takes parts that nobody has, `most` of them at most.
+    pub(crate) async fn take(&self, token: Token, most: usize) -> Result<Vec<(i16, Position)>> {
+        let mut taken = Vec::new();
+        let mut work = self.begin("take partitions").await?;
+        if !self.holds(&mut work, token).await? {
+            return Err(lost("take partitions"));
+        }
+        let statement = OwnStatement {
+            operation: "take partitions",
+            table: &PARTITIONS,
+            sql: &self.texts.take,
+            bind: &|arguments| {
+                arguments.value().int64(token.0)?;
+                arguments
+                    .value()
+                    .int64(i64::try_from(most).unwrap_or(i64::MAX))
+            },
+        };
+        work.fetch(&statement, &mut |row| {
+            let partition = row.integer(0)?.and_then(|it| i16::try_from(it).ok());
+            let position = row.text(1)?.unwrap_or_default().parse()?;
+            taken.push((partition.ok_or(NO_PARTITION)?, position));
+            Ok(())
+        })
+        .await?;
+        work.commit().await?;
+        Ok(taken)
+    }
+
+    /// Writes down how far a group is, and what failed on the way, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` if the claim is gone; nothing is written then.
+    pub(crate) async fn save(&self, token: Token, group: &Group, failed: &[Failed]) -> Result<()> {
+        let mut work = self.begin("save position").await?;
+        self.save_in_tx(&mut work, token, group).await?;
+        self.park_in_tx(&mut work, failed).await?;
+        if self.engine == Engine::Sqlite {
+            self.delete_in_tx(&mut work, group).await?;
+        }
+        work.commit().await
+    }
+
+    async fn save_in_tx(&self, work: &mut OwnWork, token: Token, group: &Group) -> Result<()> {
+        let position = group.position.to_string();
+        let (written, expected) = if group.is_main {
+            let statement = OwnStatement {
+                operation: "save position",
+                table: &CLAIMS,
+                sql: &self.texts.save_main,
+                bind: &|arguments| {
+                    arguments.value().int64(token.0)?;
+                    arguments.value().text(&position)
+                },
+            };
+            (work.execute(&statement).await?, 1)
+        } else {
+            let written = self.of_partitions(work, &self.texts.save_side, token, &position, group);
+            (written.await?, group.partitions.len())
+        };
+        match written == expected as u64 {
+            true => Ok(()),
+            false => Err(lost("save position")),
+        }
+    }
+
+    /// Makes a group the main one: its position is the claim's from now on.
+    pub(crate) async fn merge(&self, token: Token, group: &Group) -> Result<()> {
+        let mut work = self.begin("merge positions").await?;
+        let main = Group {
+            is_main: true,
+            ..group.clone()
+        };
+        self.save_in_tx(&mut work, token, &main).await?;
+        let merged = self.of_partitions(&mut work, &self.texts.merge, token, "", group);
+        if merged.await? != group.partitions.len() as u64 {
+            return Err(lost("merge positions"));
+        }
+        work.commit().await
+    }
+
+    /// Gives parts back, with their position.
+    pub(crate) async fn release(&self, token: Token, group: &Group) -> Result<()> {
+        let mut work = self.begin("release partitions").await?;
+        let position = group.position.to_string();
+        self.of_partitions(&mut work, &self.texts.release, token, &position, group)
+            .await?;
+        work.commit().await
+    }
+
+    /// Gives a claim up whose parts were given back.
+    pub(crate) async fn unclaim(&self, token: Token) -> Result<()> {
+        let mut work = self.begin("give claim up").await?;
+        let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.0);
+        let statement = |sql| OwnStatement {
+            operation: "give claim up",
+            table: &CLAIMS,
+            sql,
+            bind: &bind,
+        };
+        work.execute(&statement(&self.texts.free)).await?;
+        work.execute(&statement(&self.texts.unclaim)).await?;
+        work.commit().await
+    }
+
+    /// Returns whether a claim is there, and keeps it there for the transaction.
+    async fn holds(&self, work: &mut OwnWork, token: Token) -> Result<bool> {
+        let mut holds = false;
+        let statement = OwnStatement {
+            operation: "hold claim",
+            table: &CLAIMS,
+            sql: &self.texts.hold,
+            bind: &|arguments| arguments.value().int64(token.0),
+        };
+        work.fetch(&statement, &mut |_| {
+            holds = true;
+            Ok(())
+        })
+        .await?;
+        Ok(holds)
+    }
+
+    async fn of_partitions(
+        &self,
+        work: &mut OwnWork,
+        sql: &Arc<str>,
+        token: Token,
+        position: &str,
+        group: &Group,
+    ) -> Result<u64> {
+        let partitions = self.list(&group.partitions);
+        let statement = OwnStatement {
+            operation: "save position",
+            table: &PARTITIONS,
+            sql,
+            bind: &|arguments| {
+                arguments.value().int64(token.0)?;
+                arguments.value().text(position)?;
+                arguments.value().text(&partitions)
+            },
+        };
+        work.execute(&statement).await
+    }
+
+    /// Writes numbers as one argument.
+    fn list<T: ToString>(&self, numbers: &[T]) -> String {
+        let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+        match self.engine {
+            Engine::Postgres => format!("{{{}}}", numbers.join(",")),
+            _ => format!("[{}]", numbers.join(",")),
+        }
+    }
+}
+
+fn reaping<'a>(sql: &'a Arc<str>, bind: &'a BindOwn<'a>) -> OwnStatement<'a> {
+    OwnStatement {
+        operation: "reap claims",
+        table: &CLAIMS,
+        sql,
+        bind,
+    }
+}
+
+const NO_PARTITION: ValueError = ValueError::new("is no part of the keys");
+
+/// Says that what a worker has claimed is another's.
+pub(crate) fn lost(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Conflict, operation)
+        .with_subject("claim")
+        .with_detail("the claim has expired and was taken away")
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,190 @@
+//! Messages of keys that stand still.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tenantry_core::{Result, TenantId};
+use tenantry_store::ValueError;
+use tenantry_store::own::{OwnStatement, OwnWork};
+
+use super::{Log, MESSAGES, PARKED, Row, Token, lost, milliseconds};
+
+/// What becomes of a message that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) state: Parked,
+    /// After what time it is tried again.
+    pub(crate) wait: Duration,
+    /// The kind of the failure.
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
+}
+
+/// How a message is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// It is tried again, and its key waits.
+    Waiting,
+    /// Its key waits until somebody replays or discards it.
+    Blocked,
+    /// Its key has passed it by.
+    Dead,
+}
+
+impl Parked {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Messages that go from the log into the side table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// Their positions, in order.
+    pub(crate) positions: Vec<i64>,
+    /// What became of the first; none where it only stands behind another.
+    pub(crate) first: Option<Verdict>,
+}
+
+/// A message of the side table.
+#[derive(Debug)]
+pub(crate) struct ParkedRow {
+    pub(crate) row: Row,
+    pub(crate) is_blocked: bool,
+    pub(crate) attempts: u32,
+}
+
+impl Log {
+    /// Copies messages into the side table, and writes down what became of them.
+    pub(super) async fn park_in_tx(&self, work: &mut OwnWork, failed: &[Failed]) -> Result<()> {
+        let positions: Vec<_> = failed
+            .iter()
+            .flat_map(|it| it.positions.iter().copied())
+            .collect();
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let positions = self.list(&positions);
+        let statement = OwnStatement {
+            operation: "park messages",
+            table: &MESSAGES,
+            sql: &self.texts.park,
+            bind: &|arguments| arguments.value().text(&positions),
+        };
+        work.execute(&statement).await?;
+        for failed in failed {
+            if let (Some(position), Some(verdict)) = (failed.positions.first(), &failed.first) {
+                self.fail_in_tx(work, *position, verdict).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fail_in_tx(&self, work: &mut OwnWork, position: i64, verdict: &Verdict) -> Result<()> {
+        let statement = OwnStatement {
+            operation: "park message",
+            table: &PARKED,
+            sql: &self.texts.fail,
+            bind: &|arguments| {
+                arguments.value().int64(position)?;
+                arguments.value().text(verdict.state.as_str())?;
+                arguments.value().int64(milliseconds(verdict.wait))?;
+                arguments.value().text(verdict.reason)?;
+                arguments.value().text(&verdict.detail)
+            },
+        };
+        work.execute(&statement).await.map(drop)
+    }
+
+    /// Returns the keys that stand still.
+    pub(crate) async fn parked_keys(
+        &self,
+        partitions: &[i16],
+    ) -> Result<HashSet<(TenantId, String)>> {
+        let mut keys = HashSet::new();
+        let partitions = self.list(partitions);
+        let statement = OwnStatement {
+            operation: "read parked keys",
+            table: &PARKED,
+            sql: &self.texts.parked_keys,
+            bind: &|arguments| arguments.value().text(&partitions),
+        };
+        let mut work = self.read_one("read parked keys").await?;
+        work.fetch(&statement, &mut |row| {
+            if let (Some(tenant), Some(key)) = (row.uuid(0)?, row.text(1)?) {
+                keys.extend(
+                    TenantId::new(tenant)
+                        .ok()
+                        .map(|tenant| (tenant, key.to_owned())),
+                );
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(keys)
+    }
+
+    /// Reads the messages of keys whose turn it is, by keys and in order.
+    pub(crate) async fn parked_due(&self, partitions: &[i16]) -> Result<Vec<ParkedRow>> {
+        const STATE: usize = 14;
+        let mut due = Vec::new();
+        let partitions = self.list(partitions);
+        let statement = OwnStatement {
+            operation: "read parked messages",
+            table: &PARKED,
+            sql: &self.texts.parked_due,
+            bind: &|arguments| arguments.value().text(&partitions),
+        };
+        let mut work = self.read_one("read parked messages").await?;
+        work.fetch(&statement, &mut |row| {
+            let attempts = row
+                .integer(STATE + 1)?
+                .and_then(|it| u32::try_from(it).ok());
+            due.push(ParkedRow {
+                row: Row::read(row, 0)?,
+                is_blocked: row.text(STATE)? == Some(Parked::Blocked.as_str()),
+                attempts: attempts.ok_or(NO_COUNT)?,
+            });
+            Ok(())
+        })
+        .await?;
+        Ok(due)
+    }
+
+    /// Removes messages of the side table that have left, and writes down what became of others.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` if the claim is gone; nothing is written then.
+    pub(crate) async fn settle_parked(
+        &self,
+        token: Token,
+        left: &[i64],
+        failed: &[(i64, Verdict)],
+    ) -> Result<()> {
+        let mut work = self.begin("settle parked messages").await?;
+        if !self.holds(&mut work, token).await? {
+            return Err(lost("settle parked messages"));
+        }
+        if !left.is_empty() {
+            let left = self.list(left);
+            let statement = OwnStatement {
+                operation: "unpark messages",
+                table: &PARKED,
+                sql: &self.texts.unpark,
+                bind: &|arguments| arguments.value().text(&left),
+            };
+            work.execute(&statement).await?;
+        }
+        for (position, verdict) in failed {
+            self.fail_in_tx(&mut work, *position, verdict).await?;
+        }
+        work.commit().await
+    }
+}
+
+const NO_COUNT: ValueError = ValueError::new("holds no count of attempts");

@@ -1,0 +1,153 @@
+//! How far a worker is, as it is stored.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tenantry_store::ValueError;
+
+/// Up to where messages have left, and what is being read.
+///
+/// Stored as text, `after|upto|cursor|floor`: the snapshot that shows all that has left, the one up to which
+/// is read if that is begun, the last position read of it, and the highest position that the first shows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Position {
+    after: String,
+    upto: Option<String>,
+    cursor: i64,
+    floor: i64,
+}
+
+/// A snapshot that shows nothing.
+const NOTHING: &str = "1:1:";
+
+impl Default for Position {
+    fn default() -> Self {
+        Self {
+            after: NOTHING.to_owned(),
+            upto: None,
+            cursor: 0,
+            floor: 0,
+        }
+    }
+}
+
+impl Position {
+    pub(crate) fn after(&self) -> &str {
+        &self.after
+    }
+
+    pub(crate) fn upto(&self) -> Option<&str> {
+        self.upto.as_deref()
+    }
+
+    pub(crate) const fn cursor(&self) -> i64 {
+        self.cursor
+    }
+
+    pub(crate) const fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// Returns whether nothing has been begun that is not done.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.upto.is_none()
+    }
+
+    /// Returns whether both are done up to the same snapshot, so that what is new to one is to the other.
+    pub(crate) fn is_aligned(&self, other: &Self) -> bool {
+        self == other || (self.is_closed() && other.is_closed() && self.after == other.after)
+    }
+
+    /// Begins to read up to a snapshot.
+    pub(crate) fn open(&mut self, upto: &str) {
+        if self.upto.is_none() {
+            self.upto = Some(upto.to_owned());
+            self.cursor = 0;
+        }
+    }
+
+    /// Takes note that all has left up to a position.
+    pub(crate) const fn advance(&mut self, position: i64) {
+        self.cursor = position;
+    }
+
+    /// Takes note that all has left up to the snapshot, which shows no position above `highest`.
+    pub(crate) fn close(&mut self, highest: i64) {
+        if let Some(upto) = self.upto.take() {
+            self.after = upto;
+            self.floor = self.floor.max(highest).max(self.cursor);
+            self.cursor = 0;
+        }
+    }
+
+    /// Returns the transactions that the snapshot before names as under way, as one argument.
+    pub(crate) fn under_way(&self) -> String {
+        format!("{{{}}}", under_way(&self.after))
+    }
+}
+
+/// Returns the transactions that a snapshot names as under way, with commas between them.
+pub(super) fn under_way(snapshot: &str) -> &str {
+    snapshot.splitn(3, ':').nth(2).unwrap_or_default()
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upto = self.upto.as_deref().unwrap_or_default();
+        write!(f, "{}|{upto}|{}|{}", self.after, self.cursor, self.floor)
+    }
+}
+
+const NO_POSITION: ValueError = ValueError::new("is no position of this release");
+
+impl FromStr for Position {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let parts: Vec<_> = text.split('|').collect();
+        let [after, upto, cursor, floor] = parts[..] else {
+            return Err(NO_POSITION);
+        };
+        let is_snapshot = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ":,".contains(c));
+        if !is_snapshot(after) || !is_snapshot(upto) {
+            return Err(NO_POSITION);
+        }
+        let number = |text: &str| text.parse().map_err(|_| NO_POSITION);
+        Ok(Self {
+            after: after.to_owned(),
+            upto: Some(upto)
+                .filter(|upto| !upto.is_empty())
+                .map(str::to_owned),
+            cursor: number(cursor)?,
+            floor: number(floor)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_written_as_it_was_and_read_again() {
+        let mut position = Position::default();
+        assert_eq!(position.to_string(), "1:1:||0|0");
+        position.open("740:748:741,745");
+        position.advance(17);
+        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0");
+        // What is begun goes on up to where it was to go.
+        position.open("900:900:");
+        assert_eq!(position.to_string().parse(), Ok(position.clone()));
+        position.close(20);
+        assert_eq!(position.to_string(), "740:748:741,745||0|20");
+        assert_eq!(position.under_way(), "{741,745}");
+        assert!(position.is_closed());
+        assert_eq!("".parse(), Ok(Position::default()));
+        for wrong in ["x", "1:1:||0", "1:1:||a|0", "1;1||0|0", "1:1:||0|0|0"] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
+    }
+}

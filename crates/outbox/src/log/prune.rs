@@ -1,0 +1,131 @@
+//! Emptying generations of which all has left.
+
+use tenantry_core::{ErrorKind, Result};
+use tenantry_store::own::{Arguments, Engine, OwnStatement, OwnWork};
+
+use super::position::under_way;
+use super::{Log, MESSAGES, PARTITIONS, Position};
+
+impl Log {
+    /// Empties the generations that nothing is written to and of which all has left; returns how many.
+    ///
+    /// What is in one is looked at first without a lock. Then the lock is taken, which waits for nobody for long,
+    /// and once it is there nobody writes: what came meanwhile is found by its transaction.
+    pub(crate) async fn prune(&self) -> Result<usize> {
+        if self.engine != Engine::Postgres {
+            // What has left is deleted with the position.
+            return Ok(0);
+        }
+        let (positions, current) = self.standing().await?;
+        let mut emptied = 0;
+        for generation in (0..3).filter(|it| *it != current) {
+            if let Some(seen) = self.all_has_left(generation, &positions).await? {
+                match self.empty(generation, &seen).await {
+                    Ok(is_empty) => emptied += usize::from(is_empty),
+                    // Somebody reads or writes: another time.
+                    Err(error) if error.kind() == ErrorKind::Locked => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(emptied)
+    }
+
+    /// Returns the snapshots up to which everything has left, as one argument, and the generation that is
+    /// written to.
+    async fn standing(&self) -> Result<(String, i64)> {
+        let mut snapshots = Vec::new();
+        let mut current = 0;
+        let mut work = self.begin("read positions").await?;
+        let nothing = |_: &mut Arguments<'_>| Ok(());
+        let positions = OwnStatement {
+            operation: "read positions",
+            table: &PARTITIONS,
+            sql: &self.texts.positions,
+            bind: &nothing,
+        };
+        work.fetch(&positions, &mut |row| {
+            let position: Position = row.text(0)?.unwrap_or_default().parse()?;
+            snapshots.push(format!("\"{}\"", position.after()));
+            Ok(())
+        })
+        .await?;
+        let generation = OwnStatement {
+            operation: "read generation",
+            table: &MESSAGES,
+            sql: &self.texts.current_generation,
+            bind: &nothing,
+        };
+        work.fetch(&generation, &mut |row| {
+            current = row.integer(0)?.unwrap_or_default();
+            Ok(())
+        })
+        .await?;
+        Ok((format!("{{{}}}", snapshots.join(",")), current))
+    }
+
+    /// Returns the snapshot in which a generation had rows, and all of them had left.
+    async fn all_has_left(&self, generation: i64, done: &str) -> Result<Option<String>> {
+        let mut seen = None;
+        let statement = OwnStatement {
+            operation: "look through generation",
+            table: &MESSAGES,
+            sql: &self.texts.prunable,
+            bind: &|arguments| {
+                arguments.value().int64(generation)?;
+                arguments.value().text(done)
+            },
+        };
+        let mut work = self.read_one("look through generation").await?;
+        work.fetch(&statement, &mut |row| {
+            seen = row.text(1)?.map(str::to_owned);
+            Ok(())
+        })
+        .await?;
+        Ok(seen)
+    }
+
+    async fn empty(&self, generation: i64, seen: &str) -> Result<bool> {
+        let Some(index) = usize::try_from(generation).ok().filter(|it| *it < 3) else {
+            return Ok(false);
+        };
+        let mut work = self.begin("empty generation").await?;
+        self.run(&mut work, &self.texts.wait_little).await?;
+        self.run(&mut work, &self.texts.lock_generation[index])
+            .await?;
+        let under_way = format!("{{{}}}", under_way(seen));
+        let mut has_newer = true;
+        let statement = OwnStatement {
+            operation: "empty generation",
+            table: &MESSAGES,
+            sql: &self.texts.newer,
+            bind: &|arguments| {
+                arguments.value().int64(generation)?;
+                arguments.value().text(seen)?;
+                arguments.value().text(&under_way)
+            },
+        };
+        work.fetch(&statement, &mut |row| {
+            has_newer = row.bool(0)?.unwrap_or(true);
+            Ok(())
+        })
+        .await?;
+        if has_newer {
+            return Ok(false);
+        }
+        self.run(&mut work, &self.texts.truncate[index]).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
+    async fn run(&self, work: &mut OwnWork, sql: &std::sync::Arc<str>) -> Result<()> {
+        let nothing = |_: &mut Arguments<'_>| Ok(());
+        let statement = OwnStatement {
+            operation: "empty generation",
+            table: &MESSAGES,
+            sql,
+            bind: &nothing,
+        };
+        work.execute(&statement).await.map(drop)
+    }
+}

@@ -1,0 +1,303 @@
+//! The statements, as texts.
+//!
+//! Most are the same on both databases: `$1` is written `?1` for SQLite, `{now}` is the database's clock in
+//! milliseconds, `{lock}` locks the rows where there is more than one writer, and `{among $1}` looks in a list
+//! of numbers.
+
+use std::sync::Arc;
+
+use tenantry_store::own::Engine;
+
+/// The columns of a message, in the order in which rows are read.
+const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_key, occurred_at, content_type, \
+    payload, project, module, correlation_id, causation_id, trace, trace_state";
+
+/// What is new, up to a snapshot: the first row tells that snapshot and the highest position it shows.
+///
+/// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
+/// that was read, $4 the highest position that $1 shows, $5 the parts, $6 how many rows, $7 the transactions
+/// that $1 names. The first branch is a scan of the index of positions, the second one of that of
+/// transactions; a row is in one of them alone.
+const READ_POSTGRES: &str = "with now as materialized (\
+        select pg_current_snapshot()::text as snapshot, coalesce((\
+            select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
+    ) \
+    select snapshot, highest, null::uuid, null::uuid, null, null, null::timestamptz, null, null::bytea, \
+        null, null, null, null::uuid, null, null from now \
+    union all \
+    select null, {columns} from (\
+        (select {columns} from {schema}outbox_messages \
+            where position > greatest($3::bigint, $4::bigint) \
+                and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
+                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and partition_id = any($5::text::smallint[]) \
+            order by position limit $6::bigint) \
+        union all \
+        (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
+            select {columns} from {schema}outbox_messages \
+            where xid = straggler and position > $3::bigint and position <= $4::bigint \
+                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and partition_id = any($5::text::smallint[]) \
+            order by position limit $6::bigint) late order by position limit $6::bigint) \
+        order by position limit $6::bigint\
+    ) new";
+
+const READ_SQLITE: &str = "select null, {columns} from outbox_messages \
+    where position > max(?3, ?4) and partition_id in (select value from json_each(?5)) \
+    order by position limit ?6";
+
+/// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
+/// generation, $2 those snapshots. Answers the highest position, if there are rows and all have left.
+const PRUNABLE: &str = "select max(position), pg_current_snapshot()::text \
+    from {schema}outbox_messages m \
+    where generation = $1 \
+    having count(*) > 0 and not exists (\
+        select from {schema}outbox_messages m, unnest($2::text::pg_snapshot[]) done \
+        where generation = $1 and xid >= pg_snapshot_xmin(done)::text::xid8 \
+            and not pg_visible_in_snapshot(xid, done))";
+
+/// Whether rows have come to a generation since a snapshot: $1 the generation, $2 the snapshot, $3 the
+/// transactions that it names.
+const NEWER: &str = "select exists (\
+    select from {schema}outbox_messages \
+    where generation = $1 and (xid >= pg_snapshot_xmax($2::text::pg_snapshot) \
+        or xid = any($3::text::xid8[])))";
+
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(super) claim: Arc<str>,
+    pub(super) renew: Arc<str>,
+    pub(super) claims: Arc<str>,
+    pub(super) lock_dead: Arc<str>,
+    pub(super) free: Arc<str>,
+    pub(super) unclaim: Arc<str>,
+    pub(super) take: Arc<str>,
+    pub(super) hold: Arc<str>,
+    pub(super) save_main: Arc<str>,
+    pub(super) save_side: Arc<str>,
+    pub(super) merge: Arc<str>,
+    pub(super) release: Arc<str>,
+    pub(super) read: Arc<str>,
+    pub(super) delete: Arc<str>,
+    pub(super) park: Arc<str>,
+    pub(super) fail: Arc<str>,
+    pub(super) parked_keys: Arc<str>,
+    pub(super) parked_due: Arc<str>,
+    pub(super) unpark: Arc<str>,
+    pub(super) positions: Arc<str>,
+    pub(super) current_generation: Arc<str>,
+    pub(super) prunable: Arc<str>,
+    pub(super) newer: Arc<str>,
+    pub(super) wait_little: Arc<str>,
+    pub(super) truncate: [Arc<str>; 3],
+    pub(super) lock_generation: [Arc<str>; 3],
+    pub(super) first_cluster: Arc<str>,
+    pub(super) is_in_cluster: Arc<str>,
+    pub(super) all_positions: Arc<str>,
+    pub(super) delete_left: Arc<str>,
+    pub(super) adopt: Arc<str>,
+    pub(super) forget_positions: Arc<str>,
+    pub(super) forget_claims: Arc<str>,
+    pub(super) enter_cluster: Arc<str>,
+}
+
+impl Texts {
+    pub(super) fn new(engine: Engine, place: impl Fn(&str) -> Arc<str>) -> Self {
+        let text = |text: &str| place(&written(engine, text));
+        let on_each = |postgres: &str, sqlite: &str| match engine {
+            Engine::Postgres => text(postgres),
+            _ => text(sqlite),
+        };
+        let of_generation = |text: &str| {
+            [0, 1, 2]
+                .map(|generation| place(&format!("{text} {{schema}}outbox_messages_{generation}")))
+        };
+        Self {
+            claim: text(
+                "insert into {schema}outbox_claims (worker, expires_at) values ($1, {now} + $2) \
+                 returning token",
+            ),
+            renew: text(
+                "update {schema}outbox_claims set expires_at = {now} + $2 where token = $1",
+            ),
+            claims: text("select token, expires_at < {now} from {schema}outbox_claims"),
+            lock_dead: text(
+                "select token from {schema}outbox_claims \
+                 where token = $1 and expires_at < {now} {lock}",
+            ),
+            free: text(
+                "update {schema}outbox_partitions set token = null, position = coalesce(position, \
+                     (select c.position from {schema}outbox_claims c where c.token = $1)) \
+                 where token = $1",
+            ),
+            unclaim: text("delete from {schema}outbox_claims where token = $1"),
+            take: text(
+                "with free as materialized (\
+                     select partition_id from {schema}outbox_partitions where token is null \
+                     order by partition_id limit $2 {lock}) \
+                 update {schema}outbox_partitions \
+                 set token = $1, position = coalesce(position, '') \
+                 where partition_id in (select partition_id from free) \
+                 returning partition_id, position",
+            ),
+            hold: text("select token from {schema}outbox_claims where token = $1 {keep}"),
+            save_main: text("update {schema}outbox_claims set position = $2 where token = $1"),
+            save_side: text(
+                "update {schema}outbox_partitions set position = $2 \
+                 where token = $1 and partition_id {among_parts $3}",
+            ),
+            merge: text(
+                "update {schema}outbox_partitions set position = nullif($2, '') \
+                 where token = $1 and partition_id {among_parts $3}",
+            ),
+            release: text(
+                "update {schema}outbox_partitions set token = null, position = $2 \
+                 where token = $1 and partition_id {among_parts $3}",
+            ),
+            read: on_each(READ_POSTGRES, READ_SQLITE),
+            delete: text(
+                "delete from {schema}outbox_messages \
+                 where position <= $1 and partition_id {among_parts $2}",
+            ),
+            park: text(
+                "insert into {schema}outbox_parked ({columns}, partition_id, state) \
+                 select {columns}, partition_id, 'waiting' from {schema}outbox_messages \
+                 where position {among $1} \
+                 on conflict (tenant_id, id) do nothing",
+            ),
+            fail: text(
+                "update {schema}outbox_parked set state = $2, attempts = attempts + 1, \
+                     next_at = {now} + $3, failed_at = {now}, reason = $4, detail = $5 \
+                 where position = $1",
+            ),
+            parked_keys: text(
+                "select distinct tenant_id, ordering_key from {schema}outbox_parked \
+                 where state <> 'dead' and partition_id {among_parts $1}",
+            ),
+            parked_due: text(
+                "with head as materialized (\
+                     select tenant_id, ordering_key, min(position) as position \
+                     from {schema}outbox_parked \
+                     where state <> 'dead' and partition_id {among_parts $1} \
+                     group by tenant_id, ordering_key), \
+                 due as materialized (\
+                     select p.tenant_id, p.ordering_key from head \
+                     join {schema}outbox_parked p on p.position = head.position \
+                     where p.state = 'waiting' and p.next_at <= {now} \
+                     order by p.next_at, p.position limit 100) \
+                 select {p.columns}, p.state, p.attempts \
+                 from due join {schema}outbox_parked p \
+                     on p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
+                 where p.state <> 'dead' and p.partition_id {among_parts $1} \
+                 order by p.tenant_id, p.ordering_key, p.position limit 2000",
+            ),
+            unpark: text("delete from {schema}outbox_parked where position {among $1}"),
+            positions: text(
+                "select p.position from {schema}outbox_partitions p where p.position is not null \
+                 union select c.position from {schema}outbox_claims c \
+                 where c.token in (select token from {schema}outbox_partitions where position is null)",
+            ),
+            current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),
+            prunable: text(PRUNABLE),
+            newer: text(NEWER),
+            wait_little: text("set local lock_timeout = 20"),
+            truncate: of_generation("truncate table only"),
+            lock_generation: of_generation("lock table only"),
+            first_cluster: text(
+                "insert into {schema}outbox_cluster (cluster) \
+                 select system_identifier from pg_control_system() on conflict do nothing",
+            ),
+            is_in_cluster: text(
+                "select cluster = (select system_identifier::text from pg_control_system()) \
+                 from {schema}outbox_cluster for update",
+            ),
+            all_positions: text(
+                "select p.partition_id, coalesce(p.position, c.position, '') \
+                 from {schema}outbox_partitions p \
+                 left join {schema}outbox_claims c on c.token = p.token",
+            ),
+            delete_left: text(
+                "delete from {schema}outbox_messages where partition_id {among_parts $5} and (\
+                     position <= $4 and pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
+                     or position <= $3 and pg_visible_in_snapshot(xid, $2::text::pg_snapshot))",
+            ),
+            adopt: text("update {schema}outbox_messages set xid = pg_current_xact_id()"),
+            forget_positions: text(
+                "update {schema}outbox_partitions set token = null, position = ''",
+            ),
+            forget_claims: text("delete from {schema}outbox_claims"),
+            enter_cluster: text(
+                "update {schema}outbox_cluster \
+                 set cluster = (select system_identifier::text from pg_control_system())",
+            ),
+        }
+    }
+}
+
+/// Writes a text as the database takes it.
+fn written(engine: Engine, text: &str) -> String {
+    let p_columns: Vec<_> = COLUMNS
+        .split(", ")
+        .map(|column| format!("p.{column}"))
+        .collect();
+    let text = text
+        .replace("{columns}", COLUMNS)
+        .replace("{p.columns}", &p_columns.join(", "));
+    match engine {
+        Engine::Postgres => {
+            let text = text
+                .replace(
+                    "{now}",
+                    "(extract(epoch from clock_timestamp()) * 1000)::bigint",
+                )
+                .replace("{lock}", "for update skip locked")
+                .replace("{keep}", "for update");
+            let text = among(&text, "{among_parts ", |list| {
+                format!("= any({list}::text::smallint[])")
+            });
+            among(&text, "{among ", |list| {
+                format!("= any({list}::text::bigint[])")
+            })
+        }
+        _ => {
+            let text = text
+                .replace("{now}", "cast(unixepoch('subsec') * 1000 as integer)")
+                .replace("{lock}", "")
+                .replace("{keep}", "")
+                .replace('$', "?");
+            let listed = |list: &str| format!("in (select value from json_each({list}))");
+            among(&among(&text, "{among_parts ", listed), "{among ", listed)
+        }
+    }
+}
+
+fn among(text: &str, token: &str, list: impl Fn(&str) -> String) -> String {
+    let mut parts = text.split(token);
+    let mut written = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (argument, rest) = part.split_once('}').unwrap_or((part, ""));
+        written.push_str(&list(argument));
+        written.push_str(rest);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_written_for_each_database() {
+        let text = "update t set a = {now} + $1 where p {among_parts $2} and n {among $3} {keep}";
+        assert_eq!(
+            written(Engine::Postgres, text),
+            "update t set a = (extract(epoch from clock_timestamp()) * 1000)::bigint + $1 \
+             where p = any($2::text::smallint[]) and n = any($3::text::bigint[]) for update"
+        );
+        assert_eq!(
+            written(Engine::Sqlite, text),
+            "update t set a = cast(unixepoch('subsec') * 1000 as integer) + ?1 \
+             where p in (select value from json_each(?2)) and n in (select value from json_each(?3)) "
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Where messages go: the contract of a publisher, and the one in this process.
+
+mod memory;
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use async_trait::async_trait;
+
+pub use self::memory::{MemoryPublisher, Subscription};
+
+use crate::Message;
+
+/// Hands messages to a broker.
+///
+/// # Contract
+///
+/// An implementer owes:
+///
+/// - A message counts as handed over when the broker has said that it has it, as safely as it keeps
+///   anything: a publish acknowledgement of JetStream, a confirm of RabbitMQ without the message coming back, an entry
+///   number of a Redis stream. Settings under which a broker says so and may lose it are refused when the
+///   publisher is made.
+/// - The messages of one call are of one tenant and key, and are handed over in their order: none is on
+///   its way while one before it may still fail. The number of those that were acknowledged
+///   is told, and the rest was not sent, or was not taken.
+/// - The identifier of the message is what the broker tells duplicates by, where it does.
+/// - A future that is dropped has handed over some of its messages, from the first on.
+///
+/// Callers may rely on that, call it for several keys at once, and hand over a message again.
+#[async_trait]
+pub trait Publisher: fmt::Debug + Send + Sync {
+    /// Hands over messages of one key, and returns when all were acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The first message that was not acknowledged, how many before it were, and why.
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped>;
+
+    /// Returns what spans and metrics call the broker, such as `rabbitmq`: `messaging.system`.
+    fn system(&self) -> &'static str;
+}
+
+/// Why a publisher has stopped at a message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// How many messages before it were acknowledged.
+    pub acknowledged: usize,
+    /// Why it was not.
+    pub error: PublishError,
+}
+
+impl Stopped {
+    /// Says that the message behind those that were acknowledged was not.
+    #[must_use]
+    pub const fn new(acknowledged: usize, error: PublishError) -> Self {
+        Self {
+            acknowledged,
+            error,
+        }
+    }
+}
+
+/// What a failure says of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// The broker takes nothing, or does not answer: no message is to blame, and all wait.
+    Unavailable,
+    /// The broker takes other messages and not this one, and may later: its key waits.
+    Refused,
+    /// No broker will ever take it: it is too large, cannot be written, has nowhere to go.
+    Poison,
+}
+
+impl PublishErrorKind {
+    /// Returns the name, as it stands in metrics and in the table of dead letters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+            Self::Poison => "poison",
+        }
+    }
+}
+
+/// A message that was not handed over.
+pub struct PublishError {
+    kind: PublishErrorKind,
+    detail: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl PublishError {
+    /// Returns an error; the detail says what happened, and holds no payload and no secret.
+    #[must_use]
+    pub fn new(kind: PublishErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            source: None,
+        }
+    }
+
+    /// Sets the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns what the failure says of the message.
+    #[must_use]
+    pub const fn kind(&self) -> PublishErrorKind {
+        self.kind
+    }
+
+    /// Returns what happened.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "publish: {}: {}", self.kind.as_str(), self.detail)
+    }
+}
+
+impl fmt::Debug for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishError")
+            .field("kind", &self.kind)
+            .field("detail", &self.detail)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl StdError for PublishError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

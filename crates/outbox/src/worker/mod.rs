@@ -1,0 +1,164 @@
+//! The side that hands over: claims parts of the keys, reads what is new, publishes it in order.
+//!
+//! ```text
+//!          claim ──▶ take parts ──▶ read a chunk ──▶ publish its keys side by side ──▶ save position
+//!            ▲                          ▲                        │                           │
+//!            │                          └────────────────────────┴── more, a wake, a poll ◀──┘
+//!            └── the claim was lost: forget everything
+//! ```
+//!
+//! A heartbeat runs in a task of its own, so that no publisher starves it. What is in flight when a worker dies
+//! is handed over again by whoever takes its parts: one chunk of each position at most.
+
+mod claim;
+mod drain;
+mod policy;
+mod run;
+mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tenantry_core::{Error, ErrorKind, RequestContext, Result};
+use tenantry_store::PlatformStore;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+pub use self::policy::{FailurePolicy, OnDeadLetter};
+pub use self::settings::WorkerSettings;
+
+use self::drain::Drain;
+use crate::log::Log;
+use crate::{Outbox, Publisher};
+
+/// Hands over the messages of a database until it is stopped.
+///
+/// As many may run as one likes, in one process or in several: they share the keys between them. Each message is handed over
+/// at least once, those of one tenant and key in the order of their commits.
+///
+/// That holds where the unit of work has locked the aggregate of the key, or has compared its version, as
+/// [`Repository::update`](tenantry_store::Repository::update) does. Two units of work that append under one key and
+/// share no row have no order to keep.
+///
+/// Dropped, it ends at once, and its parts are taken over when its claim has expired.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use tenantry_core::TenantId;
+/// use tenantry_outbox::{MemoryPublisher, NewMessage, Outbox, OutboxWorker, SCHEMA_SQLITE, WorkerSettings};
+/// use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
+///
+/// # #[tokio::main]
+/// # async fn main() -> tenantry_core::Result<()> {
+/// let settings = SqliteSettings::temporary();
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+/// let store = TenantStore::sqlite(settings.clone()).await?;
+/// let platform = PlatformStore::sqlite(settings).await?;
+/// let outbox = Outbox::new(&store);
+///
+/// let broker = MemoryPublisher::new();
+/// let mut subscription = broker.subscribe("billing.", 100);
+/// let worker = OutboxWorker::start(
+///     &platform,
+///     Arc::new(broker),
+///     WorkerSettings::default().with_outbox(&outbox),
+/// )?;
+///
+/// let work = store.tenant(TenantId::generate()).begin().await?;
+/// let id = outbox.append_message(&work, NewMessage::new("billing.invoice.paid", "7"))?;
+/// work.commit().await?;
+///
+/// assert_eq!(subscription.next().await.map(|message| message.id()), Some(id));
+/// worker.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct OutboxWorker {
+    name: Arc<str>,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<Result<()>>>>,
+    abort: tokio::task::AbortHandle,
+}
+
+impl OutboxWorker {
+    /// Starts a worker over a database, in the runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for settings that do not fit each other, `Unsupported` outside a runtime of Tokio.
+    pub fn start(
+        platform: &PlatformStore,
+        publisher: Arc<dyn Publisher>,
+        settings: WorkerSettings,
+    ) -> Result<Self> {
+        settings.check()?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
+            Error::new(ErrorKind::Unsupported, "start outbox worker")
+                .with_detail("start it inside a runtime of Tokio, in which it goes on")
+        })?;
+        let scope = platform
+            .scope("outbox worker", RequestContext::system())?
+            .for_background();
+        let name: Arc<str> = settings.name.clone().into();
+        let (stop, stopped) = watch::channel(false);
+        let drain = Drain::new(Log::new(scope), publisher, settings, stopped);
+        let task = runtime.spawn(drain.go_on());
+        Ok(Self {
+            name,
+            stop,
+            abort: task.abort_handle(),
+            task: Mutex::new(Some(task)),
+        })
+    }
+
+    /// Returns the name that no other living worker has.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Lets the worker end what it has begun and give its parts back, and waits for that. It may be called again.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if another worker of its name was alive all the time; that of the last step, if the
+    /// database would not take it: the parts are taken over when the claim has expired.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the worker ends all the same.
+    pub async fn stop(&self) -> Result<()> {
+        // It has ended already, if nobody listens.
+        let _ = self.stop.send(true);
+        let mut task = self.task.lock().await;
+        let Some(running) = &mut *task else {
+            return Ok(());
+        };
+        let outcome = running.await;
+        *task = None;
+        outcome.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "stop outbox worker")
+                .with_subject(self.name.to_string())
+                .with_detail("its task has panicked")
+                .with_source(error)
+        })?
+    }
+}
+
+impl Drop for OutboxWorker {
+    fn drop(&mut self) {
+        if !*self.stop.borrow() {
+            self.abort.abort();
+        }
+    }
+}
+
+impl fmt::Debug for OutboxWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxWorker")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! The messages of one key in a chunk, and what becomes of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tenantry_core::TenantId;
+
+use crate::log::{Failed, Parked, Row};
+use crate::{Message, PublishError, PublishErrorKind, Publisher, Stopped};
+
+use super::FailurePolicy;
+
+/// Messages of one tenant and key, in order.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) positions: Vec<i64>,
+    pub(super) messages: Vec<Message>,
+    /// How many of them need nothing more.
+    pub(super) done: usize,
+    pub(super) failed: Vec<Failed>,
+    /// What stopped the last call, where no verdict is given yet.
+    pub(super) stopped: Option<PublishError>,
+}
+
+impl Run {
+    const fn new() -> Self {
+        Self {
+            positions: Vec::new(),
+            messages: Vec::new(),
+            done: 0,
+            failed: Vec::new(),
+            stopped: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, row: Row) {
+        self.positions.push(row.position);
+        self.messages.push(row.message);
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done == self.messages.len()
+    }
+
+    /// Puts all that is left into the side table, behind what stands there.
+    pub(super) fn park(&mut self) {
+        let positions = self.positions[self.done..].to_vec();
+        self.done = self.messages.len();
+        if !positions.is_empty() {
+            self.failed.push(Failed {
+                positions,
+                first: None,
+            });
+        }
+    }
+
+    /// Judges the message that was not taken; true if those behind it go on.
+    pub(super) fn judge(&mut self, policy: &FailurePolicy) -> bool {
+        let Some(error) = self.stopped.take() else {
+            return !self.is_done();
+        };
+        let verdict = policy.judge(self.messages[self.done].event_type(), 1, &error);
+        let is_passed_by = verdict.state == Parked::Dead;
+        let end = match is_passed_by {
+            true => self.done + 1,
+            false => self.messages.len(),
+        };
+        self.failed.push(Failed {
+            positions: self.positions[self.done..end].to_vec(),
+            first: Some(verdict),
+        });
+        self.done = end;
+        !self.is_done()
+    }
+}
+
+/// Sorts rows into the keys they are of, in the order in which those come up.
+pub(super) fn by_key(rows: Vec<Row>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut places: HashMap<(TenantId, String), usize> = HashMap::new();
+    for row in rows {
+        let message = &row.message;
+        let key = (message.tenant(), message.key().to_owned());
+        let place = *places.entry(key).or_insert_with(|| {
+            runs.push(Run::new());
+            runs.len() - 1
+        });
+        runs[place].push(row);
+    }
+    runs
+}
+
+/// Publishes what is left of runs, as many at a time as `keys`.
+pub(super) async fn publish(
+    publisher: &dyn Publisher,
+    runs: &mut [Run],
+    keys: usize,
+    timeout: Duration,
+) {
+    let left = runs.iter_mut().filter(|run| !run.is_done());
+    stream::iter(left)
+        .for_each_concurrent(keys, |run| async move {
+            let calling = publisher.publish(&run.messages[run.done..]);
+            let outcome = tokio::time::timeout(timeout, calling).await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                let error = PublishError::new(
+                    PublishErrorKind::Unavailable,
+                    format!("no answer within {} ms", timeout.as_millis()),
+                );
+                Err(Stopped::new(0, error))
+            });
+            match outcome {
+                Ok(()) => run.done = run.messages.len(),
+                Err(stopped) => {
+                    // Not all of it, or it would not have stopped.
+                    let left = run.messages.len() - run.done;
+                    run.done += stopped.acknowledged.min(left.saturating_sub(1));
+                    run.stopped = Some(stopped.error);
+                }
+            }
+        })
+        .await;
+}

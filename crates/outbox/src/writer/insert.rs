@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::own::{Arguments, Engine, OwnStatement};
+use tenantry_store::{ColumnType, TenantStore, UnitOfWork, ValueError, ValueSink};
+
+use crate::NewMessage;
+use crate::log::MESSAGES;
+use crate::partition::partition_of;
+
+/// Writes one message; on SQLite, where a statement costs no round trip, one after the other.
+const ONE: &str = "insert into {schema}outbox_messages (tenant_id, id, partition_id, event_type, \
+    ordering_key, occurred_at, content_type, payload, project, module, correlation_id, causation_id, \
+    trace, trace_state) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
+/// The same on PostgreSQL.
+const ONE_POSTGRES: &str = "insert into {schema}outbox_messages (tenant_id, id, partition_id, \
+    event_type, ordering_key, occurred_at, content_type, payload, project, module, correlation_id, \
+    causation_id, trace, trace_state) \
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+
+/// Writes several at once, in their order.
+const MANY: &str = "insert into {schema}outbox_messages (tenant_id, id, partition_id, event_type, \
+    ordering_key, occurred_at, content_type, payload, project, module, correlation_id, causation_id, \
+    trace, trace_state) \
+    select $1, m.* from unnest($2::uuid[], $3::smallint[], $4::text[], $5::text[], \
+    $6::timestamptz[], $7::text[], $8::bytea[], $9::text[], $10::text[], $11::text[], $12::uuid[], \
+    $13::text[], $14::text[]) as m";
+
+/// How many messages one statement takes.
+const MOST_ROWS: usize = 10_000;
+
+/// The columns behind the tenant, in the order of the arguments.
+const COLUMNS: [ColumnType; 13] = [
+    ColumnType::Uuid,
+    ColumnType::Int16,
+    ColumnType::Text,
+    ColumnType::Text,
+    ColumnType::Timestamp,
+    ColumnType::Text,
+    ColumnType::Bytes,
+    ColumnType::Text,
+    ColumnType::Text,
+    ColumnType::Text,
+    ColumnType::Uuid,
+    ColumnType::Text,
+    ColumnType::Text,
+];
+
+/// The statements that write messages.
+#[derive(Debug)]
+pub(super) struct Insert {
+    engine: Engine,
+    one: Arc<str>,
+    many: Arc<str>,
+}
+
+impl Insert {
+    pub(super) fn new(store: &TenantStore) -> Self {
+        let engine = store.engine();
+        let one = match engine {
+            Engine::Postgres => ONE_POSTGRES,
+            _ => ONE,
+        };
+        Self {
+            engine,
+            one: store.own_sql(one),
+            many: store.own_sql(MANY),
+        }
+    }
+
+    /// Writes messages into the transaction of a unit of work, in their order.
+    pub(super) async fn run(&self, work: &UnitOfWork, messages: &[NewMessage]) -> Result<()> {
+        let rows = match self.engine {
+            Engine::Postgres => MOST_ROWS,
+            _ => 1,
+        };
+        for rows in messages.chunks(rows) {
+            let written = match rows {
+                [message] => {
+                    let partition = partition_of(work.tenant(), message.key());
+                    let bind = |arguments: &mut Arguments<'_>| {
+                        (0..COLUMNS.len()).try_for_each(|column| {
+                            cell(message, partition, column, arguments.value())
+                        })
+                    };
+                    work.execute_own(&statement(&self.one, &bind)).await
+                }
+                rows => {
+                    let partitions: Vec<_> = rows
+                        .iter()
+                        .map(|message| partition_of(work.tenant(), message.key()))
+                        .collect();
+                    let bind = |arguments: &mut Arguments<'_>| {
+                        COLUMNS
+                            .iter()
+                            .enumerate()
+                            .try_for_each(|(column, column_type)| {
+                                arguments.array(*column_type, rows.len(), &|row, sink| {
+                                    cell(&rows[row], partitions[row], column, sink)
+                                })
+                            })
+                    };
+                    work.execute_own(&statement(&self.many, &bind)).await
+                }
+            };
+            let written = written.map_err(|error| refused(rows, error))?;
+            if written != rows.len() as u64 {
+                return Err(Error::new(ErrorKind::Unexpected, "append messages")
+                    .with_subject(MESSAGES.name())
+                    .with_detail("a trigger or rule of the table has kept a message out"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn statement<'a>(
+    sql: &'a Arc<str>,
+    bind: &'a tenantry_store::own::BindOwn<'a>,
+) -> OwnStatement<'a> {
+    OwnStatement {
+        operation: "append messages",
+        table: &MESSAGES,
+        sql,
+        bind,
+    }
+}
+
+fn cell(
+    message: &NewMessage,
+    partition: i16,
+    column: usize,
+    sink: &mut dyn ValueSink,
+) -> Result<(), ValueError> {
+    let text = |sink: &mut dyn ValueSink, text: Option<&str>| match text {
+        Some(text) => sink.text(text),
+        None => sink.null(ColumnType::Text),
+    };
+    match column {
+        0 => sink.uuid(message.id.as_uuid()),
+        1 => sink.int16(partition),
+        2 => sink.text(&message.event_type),
+        3 => sink.text(&message.key),
+        4 => sink.timestamp(message.occurred_at.unwrap_or_default()),
+        5 => sink.text(&message.content_type),
+        6 => sink.bytes(&message.payload),
+        7 => text(sink, message.project.as_deref()),
+        8 => text(sink, message.module.as_deref()),
+        9 => text(sink, message.correlation_id.as_ref().map(|id| id.as_str())),
+        10 => match message.causation_id {
+            Some(id) => sink.uuid(id.as_uuid()),
+            None => sink.null(ColumnType::Uuid),
+        },
+        11 => match message.trace {
+            Some(trace) => sink.text(&trace.to_string()),
+            None => sink.null(ColumnType::Text),
+        },
+        _ => text(sink, message.trace_state.as_deref()),
+    }
+}
+
+/// Names what was to be appended, and says which mistake it is.
+fn refused(rows: &[NewMessage], error: Error) -> Error {
+    let subject = match rows {
+        [message] => message.id.to_string(),
+        rows => format!("{} messages", rows.len()),
+    };
+    match error.kind() {
+        ErrorKind::AlreadyExists => Error::new(ErrorKind::AlreadyExists, "append messages")
+            .with_subject(subject)
+            .with_detail("a message of the tenant has this id, and may have left already"),
+        ErrorKind::UnknownTable => Error::new(ErrorKind::UnknownTable, "append messages")
+            .with_subject(MESSAGES.name())
+            .with_detail(
+                "run the migration of the outbox, `tenantry_outbox::SCHEMA_…`, as the owner role",
+            )
+            .with_source(error),
+        _ => error,
+    }
+}
