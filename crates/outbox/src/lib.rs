@@ -12,6 +12,9 @@
 //! | [`FailurePolicy`], [`OnDeadLetter`] | what becomes of what is not taken |
 //! | [`Publisher`], [`PublishError`], [`Stopped`] | the contract of a broker |
 //! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
+//! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
+//! | [`OutboxStatus`] | how it is doing |
+//! | [`Inbox`] | tells a consumer whether it handles a message for the first time |
 //! | [`SCHEMA_POSTGRES`], [`SCHEMA_SQLITE`] | the tables, for the migrations of the service |
 //!
 //! # What it is not
@@ -34,14 +37,20 @@
     reason = "a suite of tests, in which what cannot be set up fails"
 )]
 pub mod conformance;
+mod dead_letters;
+mod inbox;
 mod log;
 mod message;
 mod partition;
 mod publisher;
 mod schema;
+mod telemetry;
 mod worker;
 mod writer;
 
+pub use self::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
+pub use self::inbox::Inbox;
+pub use self::log::OutboxStatus;
 pub use self::message::{CloudEvent, Event, JSON, Message, MessageId, NewMessage};
 pub use self::publisher::{
     MemoryPublisher, PublishError, PublishErrorKind, Publisher, Stopped, Subscription,

@@ -91,6 +91,33 @@ pub const BLOB_SWEEP_LAST_SUCCESS: &str = "tenantry.blob.sweep.last_success";
 /// The unit of [`BLOB_SWEEP_LAST_SUCCESS`]: seconds since 1970.
 pub const BLOB_SWEEP_LAST_SUCCESS_UNIT: &str = "s";
 
+/// The histogram of the durations of calls of publishers.
+pub const MESSAGING_CLIENT_OPERATION_DURATION: &str = "messaging.client.operation.duration";
+/// The unit of [`MESSAGING_CLIENT_OPERATION_DURATION`]: seconds.
+pub const MESSAGING_CLIENT_OPERATION_DURATION_UNIT: &str = "s";
+/// The counter of messages that brokers have acknowledged.
+pub const MESSAGING_CLIENT_SENT_MESSAGES: &str = "messaging.client.sent.messages";
+/// The attribute for the broker, such as `rabbitmq`.
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// The attribute for what is done to messages: `send`.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// The gauge of how long ago the first message of an outbox occurred that has not left.
+pub const OUTBOX_OLDEST_UNSENT_AGE: &str = "tenantry.outbox.oldest_unsent.age";
+/// The unit of [`OUTBOX_OLDEST_UNSENT_AGE`]: seconds.
+pub const OUTBOX_OLDEST_UNSENT_AGE_UNIT: &str = "s";
+/// The gauge of messages that have not left.
+pub const OUTBOX_BACKLOG: &str = "tenantry.outbox.backlog";
+/// The gauge of messages that wait behind a failure.
+pub const OUTBOX_PARKED: &str = "tenantry.outbox.parked";
+/// The gauge of messages that were given up and block their key.
+pub const OUTBOX_BLOCKED: &str = "tenantry.outbox.blocked";
+/// The gauge of messages that were given up and passed by.
+pub const OUTBOX_DEAD: &str = "tenantry.outbox.dead";
+/// The gauge of rows of messages that the database has to clean up.
+pub const OUTBOX_DEAD_TUPLES: &str = "tenantry.outbox.dead_tuples";
+/// The gauge of workers that are alive.
+pub const OUTBOX_WORKERS: &str = "tenantry.outbox.workers";
+
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";
 /// The attribute for how the operation ended, such as `ok`, `error`, `hit` or `miss`.

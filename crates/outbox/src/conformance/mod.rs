@@ -8,7 +8,9 @@
 
 mod broker;
 mod failures;
+mod inbox;
 mod ledger;
+mod letters;
 mod workers;
 mod writer;
 
@@ -20,7 +22,9 @@ use tenantry_store::{PlatformStore, TenantScope, TenantStore};
 
 pub use broker::*;
 pub use failures::*;
+pub use inbox::*;
 pub use ledger::*;
+pub use letters::*;
 pub use workers::*;
 pub use writer::*;
 
@@ -100,6 +104,11 @@ macro_rules! conformance_suite {
             poison_blocks_its_key_or_is_passed_by,
             an_outage_is_no_failure_of_a_message,
             a_broker_that_does_not_answer_is_asked_again,
+            dead_letters_are_listed_replayed_and_discarded,
+            a_message_is_handled_once_for_each_consumer_and_tenant,
+            a_message_that_was_handled_by_nobody_in_the_end_is_handled_again,
+            one_of_two_consumers_that_race_is_the_first,
+            what_the_inbox_cannot_tell_it_refuses,
         }
     };
     (@tests $open:path; $($case:ident,)*) => {

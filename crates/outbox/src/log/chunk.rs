@@ -47,9 +47,14 @@ impl Log {
                 arguments.value().int64(position.floor())?;
                 arguments.value().text(&partitions)?;
                 arguments.value().int64(limit)?;
-                match self.engine {
-                    Engine::Postgres => arguments.value().text(&under_way),
-                    _ => Ok(()),
+                if self.engine != Engine::Postgres {
+                    return Ok(());
+                }
+                arguments.value().text(&under_way)?;
+                arguments.value().text(position.first_unknown())?;
+                match position.horizon() {
+                    Some(horizon) => arguments.value().text(horizon),
+                    None => arguments.value().null(tenantry_store::ColumnType::Text),
                 }
             },
         };
@@ -102,7 +107,7 @@ const NO_CORRELATION: ValueError = ValueError::new("holds no correlation id");
 
 impl Row {
     /// Reads a message whose columns begin at one.
-    pub(super) fn read(row: &dyn tenantry_store::Row, first: usize) -> Result<Self, ValueError> {
+    pub(crate) fn read(row: &dyn tenantry_store::Row, first: usize) -> Result<Self, ValueError> {
         let text = |column: usize| row.text(first + column);
         let owned = |column: usize| text(column).map(|text| text.map(str::to_owned));
         let always = |column: usize| owned(column)?.ok_or(IS_NULL);

@@ -4,8 +4,8 @@
 //!
 //! Rows are appended and never changed. What is new since a snapshot S is what S does not show: rows of
 //! transactions that had no id yet, whose positions are above every position that S shows (`floor`), and rows
-//! of the transactions that S names as under way. So two scans of an index find them, and neither widens while
-//! a transaction elsewhere stays open. What is new is read up to a second snapshot, in the order of positions,
+//! of transactions that were under way: those that S names, and those behind the last one that had ended, which it does not. So
+//! scans of two indices find them, and none widens while a transaction elsewhere stays open. What is new is read up to a second snapshot, in the order of positions,
 //! in as many chunks as it takes; then that snapshot takes the place of the first. A rollback leaves
 //! nothing to wait for.
 //!
@@ -23,6 +23,7 @@ mod cluster;
 mod parked;
 mod position;
 mod prune;
+mod status;
 mod text;
 
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use tenantry_store::{PlatformScope, ValueError};
 pub(crate) use self::chunk::Row;
 pub(crate) use self::parked::{Failed, Parked, Verdict};
 pub(crate) use self::position::Position;
-pub(crate) use self::text::Texts;
+pub use self::status::OutboxStatus;
+pub(crate) use self::text::{COLUMNS, Texts};
 
 pub(crate) static MESSAGES: OwnTable = OwnTable::new("outbox_messages");
 pub(crate) static CLAIMS: OwnTable = OwnTable::new("outbox_claims");
@@ -198,57 +200,79 @@ impl Log {
         Ok(taken)
     }
 
-    /// Writes down how far a group is, and what failed on the way, in one transaction.
+    /// Writes down how far a group is, and what failed on the way, in one transaction; returns the position as
+    /// it was written.
     ///
     /// # Errors
     ///
     /// `Conflict` if the claim is gone; nothing is written then.
-    pub(crate) async fn save(&self, token: Token, group: &Group, failed: &[Failed]) -> Result<()> {
+    pub(crate) async fn save(
+        &self,
+        token: Token,
+        group: &Group,
+        failed: &[Failed],
+    ) -> Result<Position> {
         let mut work = self.begin("save position").await?;
-        self.save_in_tx(&mut work, token, group).await?;
+        let position = self.save_in_tx(&mut work, token, group).await?;
         self.park_in_tx(&mut work, failed).await?;
         if self.engine == Engine::Sqlite {
             self.delete_in_tx(&mut work, group).await?;
         }
-        work.commit().await
+        work.commit().await?;
+        Ok(position)
     }
 
-    async fn save_in_tx(&self, work: &mut OwnWork, token: Token, group: &Group) -> Result<()> {
+    async fn save_in_tx(
+        &self,
+        work: &mut OwnWork,
+        token: Token,
+        group: &Group,
+    ) -> Result<Position> {
         let position = group.position.to_string();
-        let (written, expected) = if group.is_main {
-            let statement = OwnStatement {
-                operation: "save position",
-                table: &CLAIMS,
-                sql: &self.texts.save_main,
-                bind: &|arguments| {
-                    arguments.value().int64(token.0)?;
-                    arguments.value().text(&position)
-                },
-            };
-            (work.execute(&statement).await?, 1)
-        } else {
-            let written = self.of_partitions(work, &self.texts.save_side, token, &position, group);
-            (written.await?, group.partitions.len())
+        let partitions = self.list(&group.partitions);
+        let (sql, table, expected) = match group.is_main {
+            true => (&self.texts.save_main, &CLAIMS, 1),
+            false => (&self.texts.save_side, &PARTITIONS, group.partitions.len()),
         };
-        match written == expected as u64 {
-            true => Ok(()),
-            false => Err(lost("save position")),
+        let mut written = Vec::new();
+        let statement = OwnStatement {
+            operation: "save position",
+            table,
+            sql,
+            bind: &|arguments| {
+                arguments.value().int64(token.0)?;
+                arguments.value().text(&position)?;
+                match group.is_main {
+                    true => Ok(()),
+                    false => arguments.value().text(&partitions),
+                }
+            },
+        };
+        work.fetch(&statement, &mut |row| {
+            written.push(row.text(0)?.unwrap_or_default().parse()?);
+            Ok(())
+        })
+        .await?;
+        match written.pop() {
+            Some(position) if written.len() + 1 == expected => Ok(position),
+            _ => Err(lost("save position")),
         }
     }
 
-    /// Makes a group the main one: its position is the claim's from now on.
-    pub(crate) async fn merge(&self, token: Token, group: &Group) -> Result<()> {
+    /// Makes a group the main one: its position is the claim's from now on, and is returned as it was written.
+    pub(crate) async fn merge(&self, token: Token, group: &Group) -> Result<Position> {
         let mut work = self.begin("merge positions").await?;
         let main = Group {
             is_main: true,
             ..group.clone()
         };
-        self.save_in_tx(&mut work, token, &main).await?;
+        let position = self.save_in_tx(&mut work, token, &main).await?;
         let merged = self.of_partitions(&mut work, &self.texts.merge, token, "", group);
         if merged.await? != group.partitions.len() as u64 {
             return Err(lost("merge positions"));
         }
-        work.commit().await
+        work.commit().await?;
+        Ok(position)
     }
 
     /// Gives parts back, with their position.

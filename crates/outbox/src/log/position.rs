@@ -7,15 +7,21 @@ use tenantry_store::ValueError;
 
 /// Up to where messages have left, and what is being read.
 ///
-/// Stored as text, `after|upto|cursor|floor`: the snapshot that shows all that has left, the one up to which
-/// is read if that is begun, the last position read of it, and the highest position that the first shows.
+/// Stored as text, `after|upto|cursor|floor|horizon`: the snapshot that shows all that has left, the one up to
+/// which is read if that is begun, the last position read of it, the highest position that the first shows, and
+/// a transaction that began after it. The last bounds those that the first does not tell of: a
+/// snapshot ends at the last transaction that had ended, and others behind it may have been under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Position {
     after: String,
     upto: Option<String>,
     cursor: i64,
     floor: i64,
+    horizon: Option<String>,
 }
+
+/// The first transaction of a cluster.
+const FIRST: &str = "1";
 
 /// A snapshot that shows nothing.
 const NOTHING: &str = "1:1:";
@@ -27,6 +33,7 @@ impl Default for Position {
             upto: None,
             cursor: 0,
             floor: 0,
+            horizon: None,
         }
     }
 }
@@ -46,6 +53,11 @@ impl Position {
 
     pub(crate) const fn floor(&self) -> i64 {
         self.floor
+    }
+
+    /// Returns the highest position up to which most has left.
+    pub(crate) fn done(&self) -> i64 {
+        self.cursor.max(self.floor)
     }
 
     /// Returns whether nothing has been begun that is not done.
@@ -75,9 +87,20 @@ impl Position {
     pub(crate) fn close(&mut self, highest: i64) {
         if let Some(upto) = self.upto.take() {
             self.after = upto;
+            self.horizon = None;
             self.floor = self.floor.max(highest).max(self.cursor);
             self.cursor = 0;
         }
+    }
+
+    /// Returns the first transaction of which the snapshot before does not tell whether it had begun.
+    pub(crate) fn first_unknown(&self) -> &str {
+        self.after.split(':').nth(1).unwrap_or(FIRST)
+    }
+
+    /// Returns a transaction that began after the snapshot before.
+    pub(crate) fn horizon(&self) -> Option<&str> {
+        self.horizon.as_deref()
     }
 
     /// Returns the transactions that the snapshot before names as under way, as one argument.
@@ -94,7 +117,12 @@ pub(super) fn under_way(snapshot: &str) -> &str {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upto = self.upto.as_deref().unwrap_or_default();
-        write!(f, "{}|{upto}|{}|{}", self.after, self.cursor, self.floor)
+        let horizon = self.horizon.as_deref().unwrap_or_default();
+        write!(
+            f,
+            "{}|{upto}|{}|{}|{horizon}",
+            self.after, self.cursor, self.floor
+        )
     }
 }
 
@@ -108,11 +136,12 @@ impl FromStr for Position {
             return Ok(Self::default());
         }
         let parts: Vec<_> = text.split('|').collect();
-        let [after, upto, cursor, floor] = parts[..] else {
+        let [after, upto, cursor, floor, horizon] = parts[..] else {
             return Err(NO_POSITION);
         };
         let is_snapshot = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ":,".contains(c));
-        if !is_snapshot(after) || !is_snapshot(upto) {
+        let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+        if !is_snapshot(after) || !is_snapshot(upto) || !is_number(horizon) {
             return Err(NO_POSITION);
         }
         let number = |text: &str| text.parse().map_err(|_| NO_POSITION);
@@ -123,6 +152,7 @@ impl FromStr for Position {
                 .map(str::to_owned),
             cursor: number(cursor)?,
             floor: number(floor)?,
+            horizon: Some(horizon).filter(|it| !it.is_empty()).map(str::to_owned),
         })
     }
 }
@@ -134,19 +164,33 @@ mod tests {
     #[test]
     fn a_position_is_written_as_it_was_and_read_again() {
         let mut position = Position::default();
-        assert_eq!(position.to_string(), "1:1:||0|0");
+        assert_eq!(position.to_string(), "1:1:||0|0|");
         position.open("740:748:741,745");
         position.advance(17);
-        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0");
+        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0|");
         // What is begun goes on up to where it was to go.
         position.open("900:900:");
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
         position.close(20);
-        assert_eq!(position.to_string(), "740:748:741,745||0|20");
+        assert_eq!(position.to_string(), "740:748:741,745||0|20|");
+        let saved: Position = "740:748:741,745||0|20|751".parse().unwrap();
+        assert_eq!(
+            (saved.first_unknown(), saved.horizon()),
+            ("748", Some("751"))
+        );
+        assert!(saved.is_aligned(&position));
+        assert_eq!(saved.to_string(), "740:748:741,745||0|20|751");
         assert_eq!(position.under_way(), "{741,745}");
         assert!(position.is_closed());
         assert_eq!("".parse(), Ok(Position::default()));
-        for wrong in ["x", "1:1:||0", "1:1:||a|0", "1;1||0|0", "1:1:||0|0|0"] {
+        for wrong in [
+            "x",
+            "1:1:||0|0",
+            "1:1:||a|0|",
+            "1;1||0|0|",
+            "1:1:||0|0|x",
+            "1:1:||0|0|0|0",
+        ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }
     }

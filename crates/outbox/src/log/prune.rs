@@ -1,10 +1,11 @@
 //! Emptying generations of which all has left.
 
 use tenantry_core::{ErrorKind, Result};
-use tenantry_store::own::{Arguments, Engine, OwnStatement, OwnWork};
+use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::position::under_way;
 use super::{Log, MESSAGES, PARTITIONS, Position};
+use crate::inbox::{INBOX, generation_to_empty};
 
 impl Log {
     /// Empties the generations that nothing is written to and of which all has left; returns how many.
@@ -12,6 +13,7 @@ impl Log {
     /// What is in one is looked at first without a lock. Then the lock is taken, which waits for nobody for long,
     /// and once it is there nobody writes: what came meanwhile is found by its transaction.
     pub(crate) async fn prune(&self) -> Result<usize> {
+        self.prune_inbox().await?;
         if self.engine != Engine::Postgres {
             // What has left is deleted with the position.
             return Ok(0);
@@ -29,6 +31,42 @@ impl Log {
             }
         }
         Ok(emptied)
+    }
+
+    /// Empties the generation of the inbox that is remembered no longer.
+    async fn prune_inbox(&self) -> Result<()> {
+        let mut now = 0;
+        let mut work = self.read_one("empty inbox").await?;
+        let nothing = |_: &mut Arguments<'_>| Ok(());
+        work.fetch(&emptying(&self.texts.clock, &nothing), &mut |row| {
+            now = row.integer(0)?.unwrap_or_default();
+            Ok(())
+        })
+        .await?;
+        drop(work);
+        let generation = generation_to_empty(now);
+        let mut has_rows = false;
+        let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(generation);
+        let mut work = self.begin("empty inbox").await?;
+        work.fetch(&emptying(&self.texts.inbox_to_empty, &bind), &mut |_| {
+            has_rows = true;
+            Ok(())
+        })
+        .await?;
+        if !has_rows {
+            return Ok(());
+        }
+        if self.engine == Engine::Postgres {
+            self.run(&mut work, &self.texts.wait_little).await?;
+        }
+        // A number of ours, at the end of a text.
+        let forget = format!("{}{generation}", self.texts.forget_inbox).into();
+        match work.execute(&emptying(&forget, &nothing)).await {
+            Ok(_) => work.commit().await,
+            // Somebody reads: another time.
+            Err(error) if error.kind() == ErrorKind::Locked => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the snapshots up to which everything has left, as one argument, and the generation that is
@@ -127,5 +165,14 @@ impl Log {
             bind: &nothing,
         };
         work.execute(&statement).await.map(drop)
+    }
+}
+
+fn emptying<'a>(sql: &'a std::sync::Arc<str>, bind: &'a BindOwn<'a>) -> OwnStatement<'a> {
+    OwnStatement {
+        operation: "empty inbox",
+        table: &INBOX,
+        sql,
+        bind,
     }
 }

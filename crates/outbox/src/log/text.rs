@@ -9,15 +9,19 @@ use std::sync::Arc;
 use tenantry_store::own::Engine;
 
 /// The columns of a message, in the order in which rows are read.
-const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_key, occurred_at, content_type, \
+pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_key, occurred_at, content_type, \
     payload, project, module, correlation_id, causation_id, trace, trace_state";
 
 /// What is new, up to a snapshot: the first row tells that snapshot and the highest position it shows.
 ///
 /// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
 /// that was read, $4 the highest position that $1 shows, $5 the parts, $6 how many rows, $7 the transactions
-/// that $1 names. The first branch is a scan of the index of positions, the second one of that of
-/// transactions; a row is in one of them alone.
+/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known.
+///
+/// The first branch is a scan of the index of positions. Rows below come of transactions that were under way
+/// already: those that $1 names, and those that it does not name since none behind them had ended, which
+/// lie between $8 and $9. All of them come before the first branch, so that the others are looked at only at the beginning.
+/// No index of positions serves there (`+ 0`): it would lead over all that has left.
 const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
@@ -38,7 +42,16 @@ const READ_POSTGRES: &str = "with now as materialized (\
             where xid = straggler and position > $3::bigint and position <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
                 and partition_id = any($5::text::smallint[]) \
-            order by position limit $6::bigint) late order by position limit $6::bigint) \
+            order by position limit $6::bigint) late \
+            where $3::bigint < $4::bigint order by position limit $6::bigint) \
+        union all \
+        (select {columns} from {schema}outbox_messages \
+            where $3::bigint < $4::bigint \
+                and xid >= $8::text::xid8 and ($9::text is null or xid < $9::text::xid8) \
+                and position + 0 > $3::bigint and position + 0 <= $4::bigint \
+                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and partition_id = any($5::text::smallint[]) \
+            order by position limit $6::bigint) \
         order by position limit $6::bigint\
     ) new";
 
@@ -85,7 +98,12 @@ pub(crate) struct Texts {
     pub(super) parked_due: Arc<str>,
     pub(super) unpark: Arc<str>,
     pub(super) positions: Arc<str>,
+    pub(super) unsent: Arc<str>,
+    pub(super) parked_counts: Arc<str>,
     pub(super) current_generation: Arc<str>,
+    pub(super) inbox_to_empty: Arc<str>,
+    pub(super) forget_inbox: Arc<str>,
+    pub(super) clock: Arc<str>,
     pub(super) prunable: Arc<str>,
     pub(super) newer: Arc<str>,
     pub(super) wait_little: Arc<str>,
@@ -141,10 +159,13 @@ impl Texts {
                  returning partition_id, position",
             ),
             hold: text("select token from {schema}outbox_claims where token = $1 {keep}"),
-            save_main: text("update {schema}outbox_claims set position = $2 where token = $1"),
+            save_main: text(
+                "update {schema}outbox_claims set position = {with_horizon $2} where token = $1 \
+                 returning position",
+            ),
             save_side: text(
-                "update {schema}outbox_partitions set position = $2 \
-                 where token = $1 and partition_id {among_parts $3}",
+                "update {schema}outbox_partitions set position = {with_horizon $2} \
+                 where token = $1 and partition_id {among_parts $3} returning position",
             ),
             merge: text(
                 "update {schema}outbox_partitions set position = nullif($2, '') \
@@ -197,7 +218,29 @@ impl Texts {
                  union select c.position from {schema}outbox_claims c \
                  where c.token in (select token from {schema}outbox_partitions where position is null)",
             ),
+            unsent: on_each(
+                "select (select occurred_at from {schema}outbox_messages \
+                     where position > $1 and not pg_visible_in_snapshot(xid, $2::text::pg_snapshot) \
+                     order by position limit 1), \
+                 coalesce((select position from {schema}outbox_messages \
+                     order by position desc limit 1), 0) - $1, \
+                 (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_all_tables \
+                     where relid in (select relid from pg_partition_tree('{schema}outbox_messages'))), \
+                 (select count(*) from {schema}outbox_claims where expires_at >= {now})",
+                "select (select occurred_at from outbox_messages order by position limit 1), \
+                 (select count(*) from outbox_messages), 0, \
+                 (select count(*) from outbox_claims where expires_at >= {now})",
+            ),
+            parked_counts: text("select state, count(*) from {schema}outbox_parked group by state"),
             current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),
+            inbox_to_empty: text(
+                "select 1 from {schema}outbox_inbox where generation = $1 limit 1",
+            ),
+            forget_inbox: match engine {
+                Engine::Postgres => place("truncate table only {schema}outbox_inbox_"),
+                _ => text("delete from {schema}outbox_inbox where generation = "),
+            },
+            clock: text("select {now}"),
             prunable: text(PRUNABLE),
             newer: text(NEWER),
             wait_little: text("set local lock_timeout = 20"),
@@ -252,6 +295,13 @@ fn written(engine: Engine, text: &str) -> String {
                 )
                 .replace("{lock}", "for update skip locked")
                 .replace("{keep}", "for update");
+            // A number that no transaction had when the snapshot of the position was taken.
+            let horizon = |text: &str| {
+                format!(
+                    "{text} || case right({text}, 1) when '|' then pg_current_xact_id()::text else '' end"
+                )
+            };
+            let text = among(&text, "{with_horizon ", horizon);
             let text = among(&text, "{among_parts ", |list| {
                 format!("= any({list}::text::smallint[])")
             });
@@ -265,6 +315,7 @@ fn written(engine: Engine, text: &str) -> String {
                 .replace("{lock}", "")
                 .replace("{keep}", "")
                 .replace('$', "?");
+            let text = among(&text, "{with_horizon ", str::to_owned);
             let listed = |list: &str| format!("in (select value from json_each({list}))");
             among(&among(&text, "{among_parts ", listed), "{among ", listed)
         }

@@ -11,6 +11,7 @@ use super::WorkerSettings;
 use super::claim::Claim;
 use super::run::{Run, by_key, publish};
 use crate::log::{Group, Log, Position, Row, lost};
+use crate::telemetry::Metrics;
 use crate::{PublishErrorKind, Publisher};
 
 /// For how long after the last message is looked for the next one at the shortest distance.
@@ -34,6 +35,7 @@ const MANY_KEYS: usize = 16;
 pub(super) struct Drain {
     log: Log,
     publisher: Arc<dyn Publisher>,
+    metrics: Metrics,
     settings: WorkerSettings,
     stopped: watch::Receiver<bool>,
     groups: Vec<Group>,
@@ -54,6 +56,7 @@ impl Drain {
         let now = Instant::now();
         Self {
             log,
+            metrics: Metrics::new(publisher.system()),
             publisher,
             settings,
             stopped,
@@ -159,8 +162,8 @@ impl Drain {
         }
         self.merge(claim).await?;
         if self.saved_at.elapsed() > BETWEEN_SAVES {
-            for group in &self.groups {
-                self.log.save(claim.token, group, &[]).await?;
+            for group in &mut self.groups {
+                group.position = self.log.save(claim.token, group, &[]).await?;
             }
             self.saved_at = Instant::now();
         }
@@ -205,7 +208,7 @@ impl Drain {
             }
             if last.is_some() {
                 any = true;
-                self.save(claim, &next, &failed).await?;
+                next.position = self.save(claim, &next, &failed).await?;
             }
             self.groups[index] = next;
             if is_all || self.is_stopped() {
@@ -235,6 +238,7 @@ impl Drain {
             let asked = runs.iter().filter(|run| !run.is_done()).count();
             let publishing = publish(
                 &*self.publisher,
+                &self.metrics,
                 &mut runs,
                 self.settings.keys_in_flight,
                 self.settings.publish_timeout,
@@ -296,14 +300,14 @@ impl Drain {
         claim: &Claim,
         group: &Group,
         failed: &[crate::log::Failed],
-    ) -> Result<()> {
+    ) -> Result<Position> {
         let mut attempts = 0;
         loop {
             claim.check()?;
             match self.log.save(claim.token, group, failed).await {
-                Ok(()) => {
+                Ok(position) => {
                     self.saved_at = Instant::now();
-                    return Ok(());
+                    return Ok(position);
                 }
                 Err(error) if is_lost(&error) => return Err(error),
                 Err(error) => {
@@ -347,6 +351,7 @@ impl Drain {
             let mut runs = by_key(rows);
             let publishing = publish(
                 &*self.publisher,
+                &self.metrics,
                 &mut runs,
                 self.settings.keys_in_flight,
                 self.settings.publish_timeout,
@@ -446,22 +451,29 @@ impl Drain {
         let Some(position) = positions.min_by_key(|position| position.floor()).cloned() else {
             return Ok(());
         };
-        let merged = Group {
+        let mut merged = Group {
             partitions: self.partitions(),
             position,
             is_main: true,
         };
-        self.log.merge(claim.token, &merged).await?;
+        merged.position = self.log.merge(claim.token, &merged).await?;
         self.groups = vec![merged];
         Ok(())
     }
 
     async fn prune(&mut self) {
-        let is_due = self.pruned_at.elapsed() > BETWEEN_PRUNES;
-        if !is_due || !self.partitions().contains(&0) {
+        if self.pruned_at.elapsed() < BETWEEN_PRUNES {
             return;
         }
         self.pruned_at = Instant::now();
+        if !self.partitions().contains(&0) {
+            self.metrics.stands(None);
+            return;
+        }
+        if Metrics::IS_ON {
+            let status = self.log.status().await;
+            self.metrics.stands(status.ok());
+        }
         match self.log.prune().await {
             Ok(0) => {}
             Ok(emptied) => {

@@ -1,15 +1,17 @@
 //! The messages of one key in a chunk, and what becomes of them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::TenantId;
+use tracing::Instrument as _;
 
 use crate::log::{Failed, Parked, Row};
 use crate::{Message, PublishError, PublishErrorKind, Publisher, Stopped};
 
 use super::FailurePolicy;
+use crate::telemetry::{Metrics, sending};
 
 /// Messages of one tenant and key, in order.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ pub(super) fn by_key(rows: Vec<Row>) -> Vec<Run> {
 /// Publishes what is left of runs, as many at a time as `keys`.
 pub(super) async fn publish(
     publisher: &dyn Publisher,
+    metrics: &Metrics,
     runs: &mut [Run],
     keys: usize,
     timeout: Duration,
@@ -101,7 +104,10 @@ pub(super) async fn publish(
     let left = runs.iter_mut().filter(|run| !run.is_done());
     stream::iter(left)
         .for_each_concurrent(keys, |run| async move {
-            let calling = publisher.publish(&run.messages[run.done..]);
+            let messages = &run.messages[run.done..];
+            let span = sending(publisher.system(), messages);
+            let begun = Instant::now();
+            let calling = publisher.publish(messages).instrument(span.clone());
             let outcome = tokio::time::timeout(timeout, calling).await;
             let outcome = outcome.unwrap_or_else(|_| {
                 let error = PublishError::new(
@@ -110,6 +116,16 @@ pub(super) async fn publish(
                 );
                 Err(Stopped::new(0, error))
             });
+            let failure = outcome
+                .as_ref()
+                .err()
+                .map(|stopped| stopped.error.kind().as_str());
+            span.record("tenantry.outcome", failure.unwrap_or("ok"));
+            let sent = outcome
+                .as_ref()
+                .err()
+                .map_or(messages.len(), |stopped| stopped.acknowledged);
+            metrics.sent(begun.elapsed(), sent.min(messages.len()), failure);
             match outcome {
                 Ok(()) => run.done = run.messages.len(),
                 Err(stopped) => {

@@ -63,8 +63,8 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// let store = TenantStore::sqlite(settings).await?;
 /// let outbox = Outbox::new(&store);                                           // once, for the service
 ///
-/// let mut work = store.tenant(TenantId::generate()).begin().await?;
-/// outbox.append(&mut work, &InvoicePaid { invoice: "7".to_owned() })?;
+/// let work = store.tenant(TenantId::generate()).begin().await?;
+/// outbox.append(&work, &InvoicePaid { invoice: "7".to_owned() })?;
 /// work.commit().await?;                                                       // now it will leave
 /// # Ok(())
 /// # }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod fences;
+mod processes;
 mod restored;
 mod stragglers;
 mod walls;

@@ -39,7 +39,7 @@ async fn what_had_not_left_leaves_from_another_cluster_and_the_rest_does_not() {
         "update outbox_messages set xid = (xid::text::bigint + 4000000000)::text::xid8",
         "update outbox_partitions set position = \
              (split_part(position, ':', 1)::bigint + 4000000000) || ':' || \
-             (split_part(position, ':', 2)::bigint + 4000000000) || ':||0|' || split_part(position, '|', 4)",
+             (split_part(position, ':', 2)::bigint + 4000000000) || ':||0|' || split_part(position, '|', 4) || '|'",
         "update outbox_cluster set cluster = 'another'",
     ] {
         admin.execute(statement).await.unwrap();

@@ -1,0 +1,48 @@
+//! What an operator sees: a span for each call of a publisher, and with the feature `otel` metrics.
+
+#[cfg(not(feature = "otel"))]
+mod disabled;
+#[cfg(feature = "otel")]
+mod otel;
+
+#[cfg(not(feature = "otel"))]
+pub(crate) use disabled::Metrics;
+#[cfg(feature = "otel")]
+pub(crate) use otel::Metrics;
+
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use crate::Message;
+
+/// Returns the span of a call of a publisher: the root of a trace, for a message that waited long
+/// would stretch the one of its request. That one stands in a field, to link to.
+pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
+    let span = tracing::info_span!(
+        target: "tenantry::outbox",
+        parent: None,
+        "tenantry.outbox.send",
+        messaging.system = system,
+        messaging.operation.name = "send",
+        messaging.operation.r#type = "send",
+        messaging.batch.message_count = messages.len(),
+        messaging.destination.name = Empty,
+        messaging.message.id = Empty,
+        tenant.id = Empty,
+        tenantry.creation.traceparent = Empty,
+        tenantry.outcome = Empty,
+    );
+    if !span.is_disabled()
+        && let [first, ..] = messages
+    {
+        span.record("messaging.destination.name", first.event_type());
+        span.record("tenant.id", display(first.tenant()));
+        if messages.len() == 1 {
+            span.record("messaging.message.id", display(first.id()));
+        }
+        if let Some(trace) = first.trace() {
+            span.record("tenantry.creation.traceparent", display(trace));
+        }
+    }
+    span
+}
