@@ -14,6 +14,7 @@
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`guard`](suites::guard) | hand-written SQL through the guard | the same with the predicate by hand |
+//! | [`outbox`](suites::outbox) | a backlog that leaves in order; a unit of work with a message | `DELETE … SKIP LOCKED … RETURNING`; the same without |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
 //! | [`hit`](suites::hit) | a value that is kept in this process | raw `moka`; `cached`; multi-tier-cache |
 //! | [`shared`](suites::shared) | a value that is kept in Redis; a load, and its store | `GET`, `SET` by hand; `cached`; multi-tier-cache |
@@ -93,6 +94,9 @@ async fn measure(options: &Options) -> Result<Report> {
             Suite::Bulk => suites::bulk::run(servers.store(options, report).await?, report).await?,
             Suite::Guard => {
                 suites::guard::run(servers.store(options, report).await?, report).await?
+            }
+            Suite::Outbox => {
+                suites::outbox::run(servers.store(options, report).await?, report).await?
             }
             Suite::Scale => {
                 suites::scale::run(servers.store(options, report).await?, report).await?

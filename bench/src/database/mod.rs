@@ -123,6 +123,72 @@ impl Database {
         self.peer.url()
     }
 
+    /// Returns the URL of the role that works across tenants.
+    pub(crate) fn platform_url(&self) -> &str {
+        self.platform.url()
+    }
+
+    /// Runs a migration in the schema of a fixture.
+    pub(crate) async fn migrate(&self, schema: &str, sql: &str) -> Result<()> {
+        let path = format!("set search_path to {schema}");
+        run(self.owner.url(), &[&path, sql]).await
+    }
+
+    /// Creates a table like that of the messages for the peer, with the one index that it needs.
+    pub(crate) async fn create_queue(&self, schema: &str, twin: &str) -> Result<()> {
+        let peer = self.peer.user();
+        let sql = format!(
+            "create schema {twin} authorization {peer};
+             create table {twin}.queue (like {schema}.outbox_messages);
+             alter table {twin}.queue add primary key (position);
+             alter table {twin}.queue owner to {peer};"
+        );
+        Ok(self.database.execute(&sql).await?)
+    }
+
+    /// Appends messages of two tenants under a thousand keys, each in a statement of its own for a
+    /// thousand rows.
+    pub(crate) async fn fill_outbox(
+        &self,
+        schema: &str,
+        [one, two]: [TenantId; 2],
+        rows: usize,
+    ) -> Result<()> {
+        let sql = format!(
+            "insert into {schema}.outbox_messages (tenant_id, id, partition_id, event_type, \
+                 ordering_key, occurred_at, content_type, payload, trace)
+             select case n % 2 when 0 then '{one}'::uuid else '{two}'::uuid end, gen_random_uuid(),
+                 n % 64, 'orders.changed', 'order ' || n % 1000, now(), 'application/json',
+                 convert_to(repeat('x', 400), 'UTF8'),
+                 '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+             from generate_series(1, {rows}) n"
+        );
+        let vacuum = format!("vacuum (analyze) {schema}.outbox_messages");
+        for sql in [sql, vacuum, "checkpoint".to_owned()] {
+            self.database.execute(&sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the peer the rows that stand in the outbox; half of them are of the round before it.
+    pub(crate) async fn fill_queue(&self, schema: &str, twin: &str) -> Result<()> {
+        let sql = format!(
+            "insert into {twin}.queue select * from {schema}.outbox_messages
+             where position > (select max(position) - count(*) / 2 from {schema}.outbox_messages)"
+        );
+        let vacuum = format!("vacuum (analyze) {twin}.queue");
+        for sql in [sql, vacuum, "checkpoint".to_owned()] {
+            self.database.execute(&sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties both.
+    pub(crate) async fn empty_outbox(&self, schema: &str, twin: &str) -> Result<()> {
+        let sql = format!("truncate {schema}.outbox_messages, {twin}.queue");
+        Ok(self.database.execute(&sql).await?)
+    }
+
     /// Creates the tables of a fixture and fills them.
     pub(crate) async fn load(&self, fixture: &Fixture) -> Result<()> {
         let Fixture { schema, .. } = fixture;

@@ -7,6 +7,7 @@ pub(crate) mod hit;
 pub(crate) mod lease;
 pub(crate) mod limit;
 pub(crate) mod list;
+pub(crate) mod outbox;
 pub(crate) mod read;
 pub(crate) mod repository;
 pub(crate) mod scale;
