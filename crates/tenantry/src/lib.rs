@@ -88,6 +88,7 @@
 //! | secrets by reference, cached and rotated (feature `secrets`) | `secrets`, which is `tenantry_secrets` |
 //! | blobs with retention (feature `blob`) | `blob`, which is `tenantry_blob` |
 //! | a cache before repositories, rate limits, sessions (feature `cache`) | `cache`, which is `tenantry_cache` |
+//! | events that leave in order, exactly those that were committed (feature `outbox`) | `outbox`, which is `tenantry_outbox` |
 //!
 //! # Two walls
 //!
@@ -116,6 +117,7 @@
 //! | `message-pack`, `zstd` | how values are written there | |
 //! | `tower` | rate limits as a layer before a service that speaks HTTP | |
 //! | `tower-sessions` | sessions for the middleware of that name | |
+//! | `outbox` | messages of units of work, the worker that hands them over, the inbox | |
 //! | `secrets` | secrets by reference, cached and rotated | |
 //! | `file-vault` | secrets in one encrypted file | |
 //! | `key-vault` | secrets of Azure Key Vault | |
@@ -130,6 +132,8 @@ pub use tenantry_blob as blob;
 #[cfg(feature = "cache")]
 pub use tenantry_cache as cache;
 pub use tenantry_core as core;
+#[cfg(feature = "outbox")]
+pub use tenantry_outbox as outbox;
 #[cfg(feature = "secrets")]
 pub use tenantry_secrets as secrets;
 pub use tenantry_store as store;
@@ -173,6 +177,7 @@ pub mod prelude {
     feature = "guard",
     feature = "file-vault",
     feature = "key-vault",
+    feature = "outbox",
     feature = "redis",
     feature = "tower",
     feature = "blob-fs"
@@ -204,6 +209,7 @@ mod pages {
         cache: "../../../docs/cache.md";
         rate_limits: "../../../docs/rate-limits.md";
         sessions: "../../../docs/sessions.md";
+        outbox: "../../../docs/outbox.md";
         secrets: "../../../docs/secrets.md";
         file_vault: "../../../docs/file-vault.md";
         key_vault: "../../../docs/key-vault.md";
