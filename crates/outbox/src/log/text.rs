@@ -172,7 +172,7 @@ impl Texts {
                  where token = $1 and partition_id {among_parts $3}",
             ),
             release: text(
-                "update {schema}outbox_partitions set token = null, position = $2 \
+                "update {schema}outbox_partitions set token = null, position = {with_horizon $2} \
                  where token = $1 and partition_id {among_parts $3}",
             ),
             read: on_each(READ_POSTGRES, READ_SQLITE),
