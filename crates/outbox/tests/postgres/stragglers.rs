@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tenantry_core::TenantId;
-use tenantry_outbox::conformance::{Broker, Ledger, Subject, quick, until};
-use tenantry_outbox::{Outbox, OutboxWorker};
+use tenantry_outbox::conformance::{Answer, Broker, Ledger, Subject, quick, until};
+use tenantry_outbox::{Outbox, OutboxWorker, PublishErrorKind};
 use uuid::Uuid;
 
 use crate::OnPostgres;
@@ -102,9 +102,20 @@ async fn a_transaction_that_the_snapshot_does_not_name_is_not_lost() {
                 .bind(Uuid::now_v7());
             insert.execute(&mut **tx).await.unwrap();
         }
+        // It ends after the worker has taken its snapshot, and before it takes the next one.
+        let was_asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let asked = std::sync::Arc::clone(&was_asked);
+        broker.answer(move |_| {
+            asked.store(true, std::sync::atomic::Ordering::Relaxed);
+            Some(Answer::No(PublishErrorKind::Unavailable))
+        });
         older.commit().await.unwrap();
-        until("the older one has left", || broker.count() == 2 * round - 1).await;
+        until("the older one is read", || {
+            was_asked.load(std::sync::atomic::Ordering::Relaxed)
+        })
+        .await;
         younger.commit().await.unwrap();
+        broker.take_all();
         until("the younger one has left", || broker.count() == 2 * round).await;
     }
     worker.stop().await.unwrap();
