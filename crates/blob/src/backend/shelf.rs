@@ -34,6 +34,7 @@ impl Shelf {
         self.get(name).ok_or_else(|| not_found(operation, name))
     }
 
+    #[cfg(feature = "fs")]
     pub(crate) fn records(&self) -> impl Iterator<Item = &BlobRecord> {
         self.by_name.values()
     }
