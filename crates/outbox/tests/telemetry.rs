@@ -19,6 +19,10 @@ fn told(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
     let mut told = BTreeMap::new();
     for resource in exporter.get_finished_metrics().unwrap() {
         for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
+            // Those of the store are there where another crate of the build asks for them.
+            if metric.name().starts_with("db.client.") {
+                continue;
+            }
             let mut tell = |all: &mut dyn Iterator<Item = &opentelemetry::KeyValue>, value| {
                 let mut shown: Vec<_> = all.map(|it| format!(" {}={}", it.key, it.value)).collect();
                 shown.sort();
