@@ -4,6 +4,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use tenantry_core::TenantId;
 use tenantry_outbox::{NewMessage, Outbox};
 use tenantry_store::postgres::{Role, audit};
+use tenantry_testkit::wall_two_alone;
 
 use crate::OnPostgres;
 
@@ -31,7 +32,8 @@ async fn a_service_inserts_for_its_tenant_and_reads_nothing() {
             .unwrap();
         work.commit().await.unwrap();
     }
-    let mut service = PgConnection::connect(subject.app.url()).await.unwrap();
+    let url = wall_two_alone(subject.app.url()).unwrap();
+    let mut service = PgConnection::connect(&url).await.unwrap();
     for statement in [
         "select * from outbox_messages",
         "select payload from outbox_messages_0",
