@@ -236,17 +236,7 @@ impl Drain {
         while runs.iter().any(|run| !run.is_done()) {
             claim.check()?;
             let asked = runs.iter().filter(|run| !run.is_done()).count();
-            let publishing = publish(
-                &*self.publisher,
-                &self.metrics,
-                &mut runs,
-                self.settings.keys_in_flight,
-                self.settings.publish_timeout,
-            );
-            tokio::select! {
-                () = publishing => {}
-                () = claim.is_lost() => return Err(lost("publish messages")),
-            }
+            self.publish(claim, "publish messages", &mut runs).await?;
             let kind = |run: &Run| run.stopped.as_ref().map(crate::PublishError::kind);
             let count = |wanted| runs.iter().filter(|run| kind(run) == Some(wanted)).count();
             let refused = count(PublishErrorKind::Refused);
@@ -323,6 +313,26 @@ impl Drain {
         }
     }
 
+    /// Hands runs to the broker, for as long as the claim is held.
+    async fn publish(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+        runs: &mut [Run],
+    ) -> Result<()> {
+        let publishing = publish(
+            &*self.publisher,
+            &self.metrics,
+            runs,
+            self.settings.keys_in_flight,
+            self.settings.publish_timeout,
+        );
+        tokio::select! {
+            () = publishing => Ok(()),
+            () = claim.is_lost() => Err(lost(operation)),
+        }
+    }
+
     /// Publishes parked messages whose turn it is; returns whether any has left.
     async fn parked_pass(&mut self, claim: &Claim) -> Result<bool> {
         if Instant::now() < self.parked_at || self.groups.is_empty() {
@@ -349,17 +359,8 @@ impl Drain {
                 rows.push(parked.row);
             }
             let mut runs = by_key(rows);
-            let publishing = publish(
-                &*self.publisher,
-                &self.metrics,
-                &mut runs,
-                self.settings.keys_in_flight,
-                self.settings.publish_timeout,
-            );
-            tokio::select! {
-                () = publishing => {}
-                () = claim.is_lost() => return Err(lost("publish parked messages")),
-            }
+            self.publish(claim, "publish parked messages", &mut runs)
+                .await?;
             for run in &runs {
                 left.extend_from_slice(&run.positions[..run.done]);
                 if let Some(error) = &run.stopped
