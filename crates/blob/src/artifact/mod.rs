@@ -16,6 +16,7 @@ pub use self::row::{
 };
 pub use self::sweep::ArtifactSweep;
 use crate::name::{BlobId, BlobKind};
+use crate::record::BlobRecord;
 use crate::retention::HoldTag;
 use crate::store::{BlobReader, BlobStore, PutOptions, TenantBlobs};
 
@@ -235,12 +236,10 @@ impl TenantArtifacts {
         until: DateTime<Utc>,
         reason: &str,
     ) -> Result<Artifact> {
-        let mut artifact = self.get(id).await?;
+        let artifact = self.get(id).await?;
         let name = artifact.blob_name()?;
         let record = self.blobs.extend_retention(&name, until, reason).await?;
-        artifact.learn(&record);
-        self.rows.update(&mut artifact).await?;
-        Ok(artifact)
+        self.learn(artifact, &record).await
     }
 
     /// Places a legal hold on an artifact: first on its blob, then in its row.
@@ -259,14 +258,12 @@ impl TenantArtifacts {
         tag: &HoldTag,
         reason: &str,
     ) -> Result<Artifact> {
-        let mut artifact = self.get(id).await?;
+        let artifact = self.get(id).await?;
         let record = self
             .blobs
             .place_hold(&artifact.blob_name()?, tag, reason)
             .await?;
-        artifact.learn(&record);
-        self.rows.update(&mut artifact).await?;
-        Ok(artifact)
+        self.learn(artifact, &record).await
     }
 
     /// Clears a legal hold of an artifact: first of its blob, then in its row.
@@ -285,12 +282,17 @@ impl TenantArtifacts {
         tag: &HoldTag,
         reason: &str,
     ) -> Result<Artifact> {
-        let mut artifact = self.get(id).await?;
+        let artifact = self.get(id).await?;
         let record = self
             .blobs
             .clear_hold(&artifact.blob_name()?, tag, reason)
             .await?;
-        artifact.learn(&record);
+        self.learn(artifact, &record).await
+    }
+
+    /// Writes into the row what has become of the blob.
+    async fn learn(&self, mut artifact: Artifact, record: &BlobRecord) -> Result<Artifact> {
+        artifact.learn(record);
         self.rows.update(&mut artifact).await?;
         Ok(artifact)
     }
