@@ -99,7 +99,7 @@ pub struct RateLimiter {
     /// Counts the shares of this process where the other cannot count.
     shares: Arc<MemoryLimits>,
     decisions: Decisions,
-    outage: Arc<Outage>,
+    interruption: Arc<Interruption>,
 }
 
 /// Limits what one tenant does.
@@ -108,15 +108,15 @@ pub struct TenantLimiter {
     limits: Arc<dyn RateLimits>,
     shares: Arc<MemoryLimits>,
     decisions: Decisions,
-    outage: Arc<Outage>,
+    interruption: Arc<Interruption>,
     tenant: TenantId,
 }
 
 /// Whether nothing can be counted at the moment, of which is told once.
 #[derive(Debug, Default)]
-struct Outage(AtomicBool);
+struct Interruption(AtomicBool);
 
-impl Outage {
+impl Interruption {
     fn counted(&self) {
         // Nobody writes what all of them read.
         if self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed) {
@@ -143,7 +143,7 @@ impl RateLimiter {
             limits,
             shares: Arc::default(),
             decisions: Decisions::new(TenantLabel::none()),
-            outage: Arc::default(),
+            interruption: Arc::default(),
         }
     }
 
@@ -161,7 +161,7 @@ impl RateLimiter {
             limits: Arc::clone(&self.limits),
             shares: Arc::clone(&self.shares),
             decisions: self.decisions.clone(),
-            outage: Arc::clone(&self.outage),
+            interruption: Arc::clone(&self.interruption),
             tenant,
         }
     }
@@ -208,11 +208,11 @@ impl TenantLimiter {
                     false => "refused",
                 };
                 self.decisions.decided(self.tenant, outcome);
-                self.outage.counted();
+                self.interruption.counted();
                 Ok(taken)
             }
             Err(error) => {
-                self.outage.failed(&error);
+                self.interruption.failed(&error);
                 let is_admitted = self.take_share(limits, cost).await;
                 let outcome = match is_admitted {
                     true => "admitted_uncounted",
