@@ -8,6 +8,7 @@
 
 mod broker;
 mod failures;
+mod fairness;
 mod inbox;
 mod ledger;
 mod letters;
@@ -22,6 +23,7 @@ use tenantry_store::{PlatformStore, TenantScope, TenantStore};
 
 pub use broker::*;
 pub use failures::*;
+pub use fairness::*;
 pub use inbox::*;
 pub use ledger::*;
 pub use letters::*;
@@ -100,6 +102,8 @@ macro_rules! conformance_suite {
             a_worker_that_dies_is_taken_over,
             a_name_is_of_one_living_worker,
             what_was_saved_is_not_handed_over_again,
+            a_backlog_of_one_tenant_holds_up_no_other,
+            backlogs_are_handed_over_by_weight,
             a_refused_message_holds_up_its_key_alone,
             poison_blocks_its_key_or_is_passed_by,
             an_outage_is_no_failure_of_a_message,

@@ -6,7 +6,7 @@ use tenantry_store::ValueError;
 use tenantry_store::own::{Engine, OwnStatement};
 use uuid::Uuid;
 
-use super::{Group, Log, MESSAGES};
+use super::{Group, Log, MESSAGES, Position, Share};
 use crate::{Message, MessageId, NewMessage};
 
 /// Messages in the order of their positions.
@@ -27,10 +27,17 @@ pub(crate) struct Row {
 }
 
 impl Log {
-    /// Reads what comes next for a group; fewer than `limit` rows are all there is up to the snapshot.
-    pub(crate) async fn read(&self, group: &Group, limit: usize) -> Result<Chunk> {
-        let position = &group.position;
-        let partitions = self.list(&group.partitions);
+    /// Reads what comes next in parts for a share of the tenants, of the positions up to `end`; fewer than `limit`
+    /// rows are all there is of those up to the snapshot.
+    pub(crate) async fn read(
+        &self,
+        partitions: &[i16],
+        (share, position): (&Share, &Position),
+        end: i64,
+        limit: usize,
+    ) -> Result<Chunk> {
+        let partitions = self.list(partitions);
+        let tenants = self.tenants(share);
         let under_way = position.under_way();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let statement = OwnStatement {
@@ -48,14 +55,18 @@ impl Log {
                 arguments.value().text(&partitions)?;
                 arguments.value().int64(limit)?;
                 if self.engine != Engine::Postgres {
-                    return Ok(());
+                    arguments.value().text(&tenants)?;
+                    return arguments.value().bool(share.is_theirs);
                 }
                 arguments.value().text(&under_way)?;
                 arguments.value().text(position.first_unknown())?;
                 match position.horizon() {
-                    Some(horizon) => arguments.value().text(horizon),
-                    None => arguments.value().null(tenantry_store::ColumnType::Text),
+                    Some(horizon) => arguments.value().text(horizon)?,
+                    None => arguments.value().null(tenantry_store::ColumnType::Text)?,
                 }
+                arguments.value().text(&tenants)?;
+                arguments.value().bool(share.is_theirs)?;
+                arguments.value().int64(end)
             },
         };
         let mut chunk = Chunk::default();
@@ -72,8 +83,7 @@ impl Log {
         })
         .await?;
         if self.engine != Engine::Postgres {
-            let last = chunk.rows.last().map(|row| row.position);
-            chunk.highest = last.unwrap_or_else(|| position.cursor().max(position.floor()));
+            // No snapshot has a row that is behind those that were read: the last of them tells how far it is.
             chunk.snapshot = Some("0:0:".to_owned());
         }
         Ok(chunk)
@@ -86,17 +96,22 @@ impl Log {
         group: &Group,
     ) -> Result<()> {
         let partitions = self.list(&group.partitions);
-        let done = group.position.cursor().max(group.position.floor());
-        let statement = OwnStatement {
-            operation: "delete messages",
-            table: &MESSAGES,
-            sql: &self.texts.delete,
-            bind: &|arguments| {
-                arguments.value().int64(done)?;
-                arguments.value().text(&partitions)
-            },
-        };
-        work.execute(&statement).await.map(drop)
+        for (share, position) in group.progress.parts() {
+            let tenants = self.tenants(&share);
+            let statement = OwnStatement {
+                operation: "delete messages",
+                table: &MESSAGES,
+                sql: &self.texts.delete,
+                bind: &|arguments| {
+                    arguments.value().int64(position.done())?;
+                    arguments.value().text(&partitions)?;
+                    arguments.value().text(&tenants)?;
+                    arguments.value().bool(share.is_theirs)
+                },
+            };
+            work.execute(&statement).await?;
+        }
+        Ok(())
     }
 }
 

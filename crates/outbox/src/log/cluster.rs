@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenantry_core::Result;
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
-use super::{CLUSTER, Log, Position};
+use super::{CLUSTER, Log, Progress};
 
 impl Log {
     /// Makes the positions good for the cluster that the database is in; true if it was in another.
@@ -40,7 +40,7 @@ impl Log {
 
     async fn begin_anew(&self, work: &mut OwnWork) -> Result<()> {
         let nothing = |_: &mut Arguments<'_>| Ok(());
-        let mut positions: Vec<(i16, Position)> = Vec::new();
+        let mut positions: Vec<(i16, Progress)> = Vec::new();
         work.fetch(&settling(&self.texts.all_positions, &nothing), &mut |row| {
             let partition = row.integer(0)?.and_then(|it| i16::try_from(it).ok());
             let position = row.text(1)?.unwrap_or_default().parse()?;
@@ -48,24 +48,29 @@ impl Log {
             Ok(())
         })
         .await?;
-        while let Some((_, position)) = positions.first().cloned() {
+        while let Some((_, progress)) = positions.first().cloned() {
             let (alike, others): (Vec<_>, Vec<_>) = positions
                 .into_iter()
-                .partition(|(_, other)| *other == position);
+                .partition(|(_, other)| *other == progress);
             positions = others;
             let partitions: Vec<_> = alike.into_iter().map(|(partition, _)| partition).collect();
             let partitions = self.list(&partitions);
-            let bind = |arguments: &mut Arguments<'_>| {
-                arguments.value().text(position.after())?;
-                arguments
-                    .value()
-                    .text(position.upto().unwrap_or(position.after()))?;
-                arguments.value().int64(position.cursor())?;
-                arguments.value().int64(position.floor())?;
-                arguments.value().text(&partitions)
-            };
-            work.execute(&settling(&self.texts.delete_left, &bind))
-                .await?;
+            for (share, position) in progress.parts() {
+                let tenants = self.tenants(&share);
+                let bind = |arguments: &mut Arguments<'_>| {
+                    arguments.value().text(position.after())?;
+                    arguments
+                        .value()
+                        .text(position.upto().unwrap_or(position.after()))?;
+                    arguments.value().int64(position.cursor())?;
+                    arguments.value().int64(position.floor())?;
+                    arguments.value().text(&partitions)?;
+                    arguments.value().text(&tenants)?;
+                    arguments.value().bool(share.is_theirs)
+                };
+                work.execute(&settling(&self.texts.delete_left, &bind))
+                    .await?;
+            }
         }
         for sql in [
             &self.texts.adopt,

@@ -17,11 +17,20 @@
 //! the fencing token: each part that it has claimed bears it, and every write of the worker names it. Where the row has
 //! expired, another takes it away in one transaction, together with all its parts; what the one before
 //! writes then, finds no row. Only the clock of the database counts.
+//!
+//! # For whom
+//!
+//! What is read in the order of positions makes all wait for whoever has much. So a tenant that has a good part of
+//! a full chunk gets a lane: a position of its own, which is where that of the others was. The others are read past its
+//! rows, through a bounded window at a time, and are asked for between two parts of the lane. A lane ends when it
+//! is abreast of the others. All positions of a worker stand in one text, so that they are saved, taken over and given back
+//! together.
 
 mod chunk;
 mod cluster;
 mod parked;
 mod position;
+mod progress;
 mod prune;
 mod status;
 mod text;
@@ -36,6 +45,7 @@ use tenantry_store::{PlatformScope, ValueError};
 pub(crate) use self::chunk::Row;
 pub(crate) use self::parked::{Failed, Parked, Verdict};
 pub(crate) use self::position::Position;
+pub(crate) use self::progress::{Lane, Progress, Share};
 pub use self::status::OutboxStatus;
 pub(crate) use self::text::{COLUMNS, Texts};
 
@@ -57,12 +67,12 @@ pub(crate) struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Token(i64);
 
-/// Parts that stand at one position.
+/// Parts that are equally far.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     pub(crate) partitions: Vec<i16>,
-    pub(crate) position: Position,
-    /// Whether the position stands in the claim itself, and not with each part.
+    pub(crate) progress: Progress,
+    /// Whether that stands in the claim itself, and not with each part.
     pub(crate) is_main: bool,
 }
 
@@ -172,7 +182,7 @@ impl Log {
     }
 
     /// Takes parts that nobody has, `most` of them at most.
-    pub(crate) async fn take(&self, token: Token, most: usize) -> Result<Vec<(i16, Position)>> {
+    pub(crate) async fn take(&self, token: Token, most: usize) -> Result<Vec<(i16, Progress)>> {
         let mut taken = Vec::new();
         let mut work = self.begin("take partitions").await?;
         if !self.holds(&mut work, token).await? {
@@ -211,7 +221,7 @@ impl Log {
         token: Token,
         group: &Group,
         failed: &[Failed],
-    ) -> Result<Position> {
+    ) -> Result<Progress> {
         let mut work = self.begin("save position").await?;
         let position = self.save_in_tx(&mut work, token, group).await?;
         self.park_in_tx(&mut work, failed).await?;
@@ -227,8 +237,8 @@ impl Log {
         work: &mut OwnWork,
         token: Token,
         group: &Group,
-    ) -> Result<Position> {
-        let position = group.position.to_string();
+    ) -> Result<Progress> {
+        let position = group.progress.to_string();
         let partitions = self.list(&group.partitions);
         let (sql, table, expected) = match group.is_main {
             true => (&self.texts.save_main, &CLAIMS, 1),
@@ -260,7 +270,7 @@ impl Log {
     }
 
     /// Makes a group the main one: its position is the claim's from now on, and is returned as it was written.
-    pub(crate) async fn merge(&self, token: Token, group: &Group) -> Result<Position> {
+    pub(crate) async fn merge(&self, token: Token, group: &Group) -> Result<Progress> {
         let mut work = self.begin("merge positions").await?;
         let main = Group {
             is_main: true,
@@ -278,7 +288,7 @@ impl Log {
     /// Gives parts back, with their position.
     pub(crate) async fn release(&self, token: Token, group: &Group) -> Result<()> {
         let mut work = self.begin("release partitions").await?;
-        let position = group.position.to_string();
+        let position = group.progress.to_string();
         self.of_partitions(&mut work, &self.texts.release, token, &position, group)
             .await?;
         work.commit().await
@@ -336,6 +346,22 @@ impl Log {
             },
         };
         work.execute(&statement).await
+    }
+
+    /// Writes the tenants of a share as one argument.
+    fn tenants(&self, share: &Share) -> String {
+        let tenants = share.tenants.iter().map(|tenant| tenant.as_uuid());
+        match self.engine {
+            Engine::Postgres => {
+                let tenants: Vec<_> = tenants.map(|it| it.to_string()).collect();
+                format!("{{{}}}", tenants.join(","))
+            }
+            // As `hex` writes the bytes that are stored.
+            _ => {
+                let tenants: Vec<_> = tenants.map(|it| format!("\"{:X}\"", it.simple())).collect();
+                format!("[{}]", tenants.join(","))
+            }
+        }
     }
 
     /// Writes numbers as one argument.

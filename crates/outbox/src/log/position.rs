@@ -9,7 +9,7 @@ use tenantry_store::ValueError;
 ///
 /// Stored as text, `after|upto|cursor|floor|horizon`: the snapshot that shows all that has left, the one up to
 /// which is read if that is begun, the last position read of it, the highest position that the first shows, and
-/// a transaction that began after it. The last bounds those that the first does not tell of: a
+/// a transaction that began after it, which whoever stores it writes for a `?`. The last bounds those that the first does not tell of: a
 /// snapshot ends at the last transaction that had ended, and others behind it may have been under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Position {
@@ -117,7 +117,7 @@ pub(super) fn under_way(snapshot: &str) -> &str {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upto = self.upto.as_deref().unwrap_or_default();
-        let horizon = self.horizon.as_deref().unwrap_or_default();
+        let horizon = self.horizon.as_deref().unwrap_or(UNKNOWN);
         write!(
             f,
             "{}|{upto}|{}|{}|{horizon}",
@@ -125,6 +125,9 @@ impl fmt::Display for Position {
         )
     }
 }
+
+/// In the place of a horizon that the database is to write.
+const UNKNOWN: &str = "?";
 
 const NO_POSITION: ValueError = ValueError::new("is no position of this release");
 
@@ -140,8 +143,9 @@ impl FromStr for Position {
             return Err(NO_POSITION);
         };
         let is_snapshot = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ":,".contains(c));
-        let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-        if !is_snapshot(after) || !is_snapshot(upto) || !is_number(horizon) {
+        let horizon = Some(horizon).filter(|it| *it != UNKNOWN);
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        if !is_snapshot(after) || !is_snapshot(upto) || !horizon.is_none_or(is_number) {
             return Err(NO_POSITION);
         }
         let number = |text: &str| text.parse().map_err(|_| NO_POSITION);
@@ -152,7 +156,7 @@ impl FromStr for Position {
                 .map(str::to_owned),
             cursor: number(cursor)?,
             floor: number(floor)?,
-            horizon: Some(horizon).filter(|it| !it.is_empty()).map(str::to_owned),
+            horizon: horizon.map(str::to_owned),
         })
     }
 }
@@ -164,15 +168,15 @@ mod tests {
     #[test]
     fn a_position_is_written_as_it_was_and_read_again() {
         let mut position = Position::default();
-        assert_eq!(position.to_string(), "1:1:||0|0|");
+        assert_eq!(position.to_string(), "1:1:||0|0|?");
         position.open("740:748:741,745");
         position.advance(17);
-        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0|");
+        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0|?");
         // What is begun goes on up to where it was to go.
         position.open("900:900:");
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
         position.close(20);
-        assert_eq!(position.to_string(), "740:748:741,745||0|20|");
+        assert_eq!(position.to_string(), "740:748:741,745||0|20|?");
         let saved: Position = "740:748:741,745||0|20|751".parse().unwrap();
         assert_eq!(
             (saved.first_unknown(), saved.horizon()),
@@ -186,10 +190,11 @@ mod tests {
         for wrong in [
             "x",
             "1:1:||0|0",
-            "1:1:||a|0|",
-            "1;1||0|0|",
+            "1:1:||a|0|?",
+            "1;1||0|0|?",
+            "1:1:||0|0|",
             "1:1:||0|0|x",
-            "1:1:||0|0|0|0",
+            "1:1:||0|0|?|0",
         ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }

@@ -4,7 +4,7 @@ use tenantry_core::{ErrorKind, Result};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::position::under_way;
-use super::{Log, MESSAGES, PARTITIONS, Position};
+use super::{Log, MESSAGES, PARTITIONS, Progress};
 use crate::inbox::{INBOX, generation_to_empty};
 
 impl Log {
@@ -83,8 +83,9 @@ impl Log {
             bind: &nothing,
         };
         work.fetch(&positions, &mut |row| {
-            let position: Position = row.text(0)?.unwrap_or_default().parse()?;
-            snapshots.push(format!("\"{}\"", position.after()));
+            let progress: Progress = row.text(0)?.unwrap_or_default().parse()?;
+            let after = progress.parts().map(|(_, position)| position.after());
+            snapshots.extend(after.map(|after| format!("\"{after}\"")));
             Ok(())
         })
         .await?;

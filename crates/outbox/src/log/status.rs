@@ -7,7 +7,7 @@ use tenantry_core::{RequestContext, Result};
 use tenantry_store::PlatformStore;
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement};
 
-use super::{Log, MESSAGES, Position};
+use super::{Log, MESSAGES, Position, Progress};
 
 /// How an outbox is doing.
 ///
@@ -61,13 +61,13 @@ impl Log {
         let nothing = |_: &mut Arguments<'_>| Ok(());
         let mut least: Option<Position> = None;
         work.fetch(&reading(&self.texts.positions, &nothing), &mut |row| {
-            let position: Position = row.text(0)?.unwrap_or_default().parse()?;
-            if least
-                .as_ref()
-                .is_none_or(|least| position.done() < least.done())
-            {
-                least = Some(position);
-            }
+            let progress: Progress = row.text(0)?.unwrap_or_default().parse()?;
+            let positions = progress.parts().map(|(_, position)| position.clone());
+            least = least
+                .take()
+                .into_iter()
+                .chain(positions)
+                .min_by_key(Position::done);
             Ok(())
         })
         .await?;

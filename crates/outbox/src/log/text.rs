@@ -1,8 +1,8 @@
 //! The statements, as texts.
 //!
 //! Most are the same on both databases: `$1` is written `?1` for SQLite, `{now}` is the database's clock in
-//! milliseconds, `{lock}` locks the rows where there is more than one writer, and `{among $1}` looks in a list
-//! of numbers.
+//! milliseconds, `{lock}` locks the rows where there is more than one writer, `{among $1}` looks in a list
+//! of numbers, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_
 ///
 /// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
 /// that was read, $4 the highest position that $1 shows, $5 the parts, $6 how many rows, $7 the transactions
-/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known.
+/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known,
+/// $10 and $11 whose rows, $12 the highest position that is looked at.
 ///
 /// The first branch is a scan of the index of positions. Rows below come of transactions that were under way
 /// already: those that $1 names, and those that it does not name since none behind them had ended, which
@@ -31,17 +32,17 @@ const READ_POSTGRES: &str = "with now as materialized (\
     union all \
     select null, {columns} from (\
         (select {columns} from {schema}outbox_messages \
-            where position > greatest($3::bigint, $4::bigint) \
+            where position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
                 and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) \
+                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
             order by position limit $6::bigint) \
         union all \
         (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
             select {columns} from {schema}outbox_messages \
             where xid = straggler and position > $3::bigint and position <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) \
+                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
             order by position limit $6::bigint) late \
             where $3::bigint < $4::bigint order by position limit $6::bigint) \
         union all \
@@ -50,13 +51,14 @@ const READ_POSTGRES: &str = "with now as materialized (\
                 and xid >= $8::text::xid8 and ($9::text is null or xid < $9::text::xid8) \
                 and position + 0 > $3::bigint and position + 0 <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) \
+                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
             order by position limit $6::bigint) \
         order by position limit $6::bigint\
     ) new";
 
 const READ_SQLITE: &str = "select null, {columns} from outbox_messages \
     where position > max(?3, ?4) and partition_id in (select value from json_each(?5)) \
+        and {of_share $7 $8} \
     order by position limit ?6";
 
 /// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
@@ -178,7 +180,7 @@ impl Texts {
             read: on_each(READ_POSTGRES, READ_SQLITE),
             delete: text(
                 "delete from {schema}outbox_messages \
-                 where position <= $1 and partition_id {among_parts $2}",
+                 where position <= $1 and partition_id {among_parts $2} and {of_share $3 $4}",
             ),
             park: text(
                 "insert into {schema}outbox_parked ({columns}, partition_id, state) \
@@ -260,7 +262,8 @@ impl Texts {
                  left join {schema}outbox_claims c on c.token = p.token",
             ),
             delete_left: text(
-                "delete from {schema}outbox_messages where partition_id {among_parts $5} and (\
+                "delete from {schema}outbox_messages where partition_id {among_parts $5} \
+                     and {of_share $6 $7} and (\
                      position <= $4 and pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
                      or position <= $3 and pg_visible_in_snapshot(xid, $2::text::pg_snapshot))",
             ),
@@ -296,12 +299,12 @@ fn written(engine: Engine, text: &str) -> String {
                 .replace("{lock}", "for update skip locked")
                 .replace("{keep}", "for update");
             // A number that no transaction had when the snapshot of the position was taken.
-            let horizon = |text: &str| {
-                format!(
-                    "{text} || case right({text}, 1) when '|' then pg_current_xact_id()::text else '' end"
-                )
-            };
+            let horizon = |text: &str| format!("replace({text}, '?', pg_current_xact_id()::text)");
             let text = among(&text, "{with_horizon ", horizon);
+            let text = among(&text, "{of_share ", |arguments| {
+                let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
+                format!("(tenant_id = any({tenants}::text::uuid[])) = {theirs}::boolean")
+            });
             let text = among(&text, "{among_parts ", |list| {
                 format!("= any({list}::text::smallint[])")
             });
@@ -316,6 +319,10 @@ fn written(engine: Engine, text: &str) -> String {
                 .replace("{keep}", "")
                 .replace('$', "?");
             let text = among(&text, "{with_horizon ", str::to_owned);
+            let text = among(&text, "{of_share ", |arguments| {
+                let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
+                format!("(hex(tenant_id) in (select value from json_each({tenants}))) = {theirs}")
+            });
             let listed = |list: &str| format!("in (select value from json_each({list}))");
             among(&among(&text, "{among_parts ", listed), "{among ", listed)
         }

@@ -1,8 +1,9 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -32,6 +33,7 @@ pub struct WorkerSettings {
     pub(super) longest_poll: Duration,
     pub(super) policy: FailurePolicy,
     pub(super) committed: Option<Arc<Notify>>,
+    weights: HashMap<TenantId, u32>,
 }
 
 impl Default for WorkerSettings {
@@ -47,6 +49,7 @@ impl Default for WorkerSettings {
             longest_poll: Duration::from_secs(1),
             policy: FailurePolicy::default(),
             committed: None,
+            weights: HashMap::new(),
         }
     }
 }
@@ -104,6 +107,20 @@ impl WorkerSettings {
         self
     }
 
+    /// Sets the weight of a tenant, from 1 to 1,000; 1 without it.
+    ///
+    /// Tenants that have a backlog have parts of each round by their weights, those of one weight in the order of
+    /// their commits. The others do not wait for them.
+    #[must_use]
+    pub fn with_weight(mut self, tenant: TenantId, weight: u32) -> Self {
+        self.weights.insert(tenant, weight);
+        self
+    }
+
+    pub(super) fn weight(&self, tenant: TenantId) -> u32 {
+        self.weights.get(&tenant).copied().unwrap_or(1)
+    }
+
     /// Lets the worker hear of the commits of an outbox of this process, without a poll.
     #[must_use]
     pub fn with_outbox(mut self, outbox: &Outbox) -> Self {
@@ -121,6 +138,8 @@ impl WorkerSettings {
             "a batch has 1 to 10,000 messages"
         } else if self.keys_in_flight == 0 {
             "at least one key is in flight"
+        } else if !self.weights.values().all(|it| (1..=1_000).contains(it)) {
+            "the weight of a tenant is from 1 to 1,000"
         } else if self.shortest_poll.is_zero() || self.longest_poll < self.shortest_poll {
             "polls are some time apart, and the longest not less than the shortest"
         } else {
@@ -141,6 +160,7 @@ impl fmt::Debug for WorkerSettings {
             .field("shortest_poll", &self.shortest_poll)
             .field("longest_poll", &self.longest_poll)
             .field("policy", &self.policy)
+            .field("weights", &self.weights)
             .finish_non_exhaustive()
     }
 }

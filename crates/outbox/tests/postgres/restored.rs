@@ -33,17 +33,23 @@ async fn what_had_not_left_leaves_from_another_cluster_and_the_rest_does_not() {
     worker.stop().await.unwrap();
     write().await;
 
-    // A dump keeps the ids of rows and positions, and here they are far ahead.
+    // A dump keeps the ids of rows and positions, and here they are far ahead. One tenant has a lane.
     let mut admin = subject.admin().await;
-    for statement in [
-        "update outbox_messages set xid = (xid::text::bigint + 4000000000)::text::xid8",
-        "update outbox_partitions set position = \
-             (split_part(position, ':', 1)::bigint + 4000000000) || ':' || \
-             (split_part(position, ':', 2)::bigint + 4000000000) || ':||0|' || split_part(position, '|', 4) || '|'",
-        "update outbox_cluster set cluster = 'another'",
-    ] {
-        admin.execute(statement).await.unwrap();
-    }
+    let ahead = "(split_part(position, ':', 1)::bigint + 4000000000) || ':' || \
+        (split_part(position, ':', 2)::bigint + 4000000000) || ':||0|' || split_part(position, '|', 4) || '|?'";
+    let positions = format!(
+        "update outbox_partitions set position = {ahead} || '~{}=' || {ahead}",
+        tenants[1].tenant()
+    );
+    admin
+        .execute("update outbox_messages set xid = (xid::text::bigint + 4000000000)::text::xid8")
+        .await
+        .unwrap();
+    admin.execute(sqlx::AssertSqlSafe(positions)).await.unwrap();
+    admin
+        .execute("update outbox_cluster set cluster = 'another'")
+        .await
+        .unwrap();
     // What comes before a worker looks, has ids that the positions say have left.
     write().await;
     let worker = start();

@@ -1,0 +1,167 @@
+//! What becomes of messages that were read.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
+
+use super::Drain;
+use crate::log::{Failed, Parked, Row, lost};
+use crate::worker::claim::Claim;
+use crate::worker::run::{Run, by_key, publish};
+use crate::{PublishError, PublishErrorKind};
+
+/// How often is looked for parked messages that somebody else has put back.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// Where so many keys are refused in one chunk, and no other is taken, the broker is to blame.
+const MANY_KEYS: usize = 16;
+
+impl Drain {
+    /// Publishes the messages of a chunk; returns what goes into the side table.
+    pub(super) async fn hand_over(&mut self, claim: &Claim, rows: Vec<Row>) -> Result<Vec<Failed>> {
+        let mut runs = by_key(rows);
+        if !self.parked.is_empty() {
+            for run in &mut runs {
+                if self.parked.contains(&key_of(run)) {
+                    run.park();
+                }
+            }
+        }
+        let mut outages = 0;
+        while runs.iter().any(|run| !run.is_done()) {
+            claim.check()?;
+            let asked = runs.iter().filter(|run| !run.is_done()).count();
+            self.publish(claim, "publish messages", &mut runs).await?;
+            let kind = |run: &Run| run.stopped.as_ref().map(PublishError::kind);
+            let count = |wanted| runs.iter().filter(|run| kind(run) == Some(wanted)).count();
+            let refused = count(PublishErrorKind::Refused);
+            let is_outage = refused == asked && asked >= MANY_KEYS;
+            let mut waits = is_outage;
+            for run in &mut runs {
+                match kind(run) {
+                    None => {}
+                    Some(PublishErrorKind::Unavailable) => waits = true,
+                    Some(PublishErrorKind::Refused) if is_outage => {}
+                    Some(_) => {
+                        let goes_on = run.judge(&self.settings.policy);
+                        if !goes_on && run.failed.last().is_some_and(stands_still) {
+                            self.parked.insert(key_of(run));
+                            self.parked_at = Instant::now();
+                        }
+                    }
+                }
+            }
+            if waits {
+                outages += 1;
+                let error = runs.iter_mut().find_map(|run| run.stopped.take());
+                if let (1, Some(error)) = (outages, error) {
+                    tracing::warn!(
+                        target: "tenantry::outbox",
+                        worker = self.settings.name,
+                        %error,
+                        "the broker takes nothing: messages wait"
+                    );
+                }
+                for run in &mut runs {
+                    run.stopped = None;
+                }
+                let wait = self.settings.policy.wait(outages, rand::random());
+                tokio::select! {
+                    () = self.rest(wait) => {}
+                    () = claim.is_lost() => return Err(lost("publish messages")),
+                }
+                if self.is_stopped() {
+                    return Err(Error::new(ErrorKind::Unavailable, "publish messages")
+                        .with_detail("stopped while the broker took nothing"));
+                }
+            }
+        }
+        Ok(runs.into_iter().flat_map(|run| run.failed).collect())
+    }
+
+    /// Hands runs to the broker, for as long as the claim is held.
+    async fn publish(
+        &self,
+        claim: &Claim,
+        operation: &'static str,
+        runs: &mut [Run],
+    ) -> Result<()> {
+        let publishing = publish(
+            &*self.publisher,
+            &self.metrics,
+            runs,
+            self.settings.keys_in_flight,
+            self.settings.publish_timeout,
+        );
+        tokio::select! {
+            () = publishing => Ok(()),
+            () = claim.is_lost() => Err(lost(operation)),
+        }
+    }
+
+    /// Publishes parked messages whose turn it is; returns whether any has left.
+    pub(super) async fn parked_pass(&mut self, claim: &Claim) -> Result<bool> {
+        if Instant::now() < self.parked_at || self.groups.is_empty() {
+            return Ok(false);
+        }
+        claim.check()?;
+        let partitions = self.partitions();
+        let due = self.log.parked_due(&partitions).await?;
+        let mut left = Vec::new();
+        let mut failed = Vec::new();
+        if !due.is_empty() {
+            let mut attempts = HashMap::new();
+            let mut blocked = HashSet::new();
+            let mut rows = Vec::new();
+            for parked in due {
+                let message = &parked.row.message;
+                let key = (message.tenant(), message.key().to_owned());
+                // What stands behind one that is blocked, waits with it.
+                if parked.is_blocked || blocked.contains(&key) {
+                    blocked.insert(key);
+                    continue;
+                }
+                attempts.insert(parked.row.position, parked.attempts);
+                rows.push(parked.row);
+            }
+            let mut runs = by_key(rows);
+            self.publish(claim, "publish parked messages", &mut runs)
+                .await?;
+            for run in &runs {
+                left.extend_from_slice(&run.positions[..run.done]);
+                if let Some(error) = &run.stopped
+                    && error.kind() != PublishErrorKind::Unavailable
+                {
+                    let position = run.positions[run.done];
+                    let before = attempts.get(&position).copied().unwrap_or_default();
+                    let event_type = run.messages[run.done].event_type();
+                    let verdict = self.settings.policy.judge(event_type, before + 1, error);
+                    failed.push((position, verdict));
+                }
+            }
+            self.log.settle_parked(claim.token, &left, &failed).await?;
+        }
+        self.parked = self.log.parked_keys(&partitions).await?;
+        let any = !left.is_empty() || !failed.is_empty();
+        self.parked_at = Instant::now()
+            + match (self.parked.is_empty(), any) {
+                (true, _) => BETWEEN_LOOKS,
+                (false, true) => Duration::ZERO,
+                (false, false) => Duration::from_millis(100),
+            };
+        Ok(!left.is_empty())
+    }
+}
+
+fn key_of(run: &Run) -> (TenantId, String) {
+    let message = &run.messages[0];
+    (message.tenant(), message.key().to_owned())
+}
+
+fn stands_still(failed: &Failed) -> bool {
+    failed
+        .first
+        .as_ref()
+        .is_none_or(|verdict| verdict.state != Parked::Dead)
+}

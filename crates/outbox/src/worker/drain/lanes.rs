@@ -1,0 +1,342 @@
+//! How far a worker reads at a time, and for whom.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use tenantry_core::{Result, TenantId};
+
+use super::{Drain, is_lost};
+use crate::log::{Failed, Group, Lane, Position, Progress, Row, Share, lost};
+use crate::worker::claim::Claim;
+
+/// A tenant gets a lane where it has this part of a full chunk, one sixteenth.
+const HEAVY: usize = 16;
+
+/// How many tenants have lanes at most.
+const IN_LANES: usize = 256;
+
+/// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes.
+const WINDOW: i64 = 10;
+
+/// For how long after a message of the others lanes have a part of each round only, an eighth.
+const BUSY: Duration = Duration::from_millis(100);
+const BESIDE_OTHERS: usize = 8;
+
+/// What was read and handed over of one share.
+struct Step {
+    /// Whether anything was there.
+    is_any: bool,
+    /// Whether all is done up to the snapshot.
+    is_all: bool,
+    failed: Vec<Failed>,
+}
+
+impl Drain {
+    /// Hands over what is new to a group, up to the snapshot `upto` or one that is taken now, and a part of what its
+    /// lanes have; returns whether there may be more.
+    pub(super) async fn finish(
+        &mut self,
+        claim: &Claim,
+        index: usize,
+        upto: &mut Option<(String, i64)>,
+    ) -> Result<bool> {
+        let mut any = false;
+        loop {
+            let Step { is_any, is_all, .. } = self.step_of_rest(claim, index, upto).await?;
+            any |= is_any;
+            any |= self.serve_lanes(claim, index).await?;
+            if is_all || self.is_stopped() {
+                return Ok(any);
+            }
+            any |= self.parked_pass(claim).await?;
+        }
+    }
+
+    /// Hands over a chunk of the tenants that have no lane.
+    async fn step_of_rest(
+        &mut self,
+        claim: &Claim,
+        index: usize,
+        upto: &mut Option<(String, i64)>,
+    ) -> Result<Step> {
+        let mut next = self.groups[index].clone();
+        let share = next.progress.share_of_rest();
+        if let Some((snapshot, _)) = upto
+            && next.progress.rest.is_closed()
+        {
+            next.progress.rest.open(snapshot);
+        }
+        let position = &mut next.progress.rest;
+        let batch = self.settings.batch;
+        let end = end_of(position, &share, batch);
+        let chunk = self
+            .log
+            .read(&next.partitions, (&share, position), end, batch)
+            .await?;
+        if position.is_closed()
+            && let Some(snapshot) = &chunk.snapshot
+        {
+            position.open(snapshot);
+            *upto = Some((snapshot.clone(), chunk.highest));
+        }
+        let is_full = chunk.rows.len() >= batch;
+        let heavy = match is_full {
+            true => heavy_of(&chunk.rows, batch / HEAVY),
+            false => Vec::new(),
+        };
+        // Of a snapshot that another worker has taken nothing more is known.
+        let highest = upto.as_ref().map(|(_, highest)| *highest);
+        let reached = Reached {
+            end,
+            is_full,
+            is_over: end >= chunk.highest,
+            highest,
+        };
+        let mut step = self.pass(claim, chunk.rows, position, &reached).await?;
+        if !step.is_all {
+            self.give_lanes(&mut next.progress, heavy);
+        }
+        if step.is_any {
+            self.rest_came_at = Some(Instant::now());
+            let failed = std::mem::take(&mut step.failed);
+            next.progress = self.save(claim, &next, &failed).await?;
+        }
+        self.groups[index] = next;
+        Ok(step)
+    }
+
+    /// Hands over a part of what each lane has; returns whether there may be more.
+    async fn serve_lanes(&mut self, claim: &Claim, index: usize) -> Result<bool> {
+        if self.groups[index].progress.lanes.is_empty() {
+            return Ok(false);
+        }
+        let mut next = self.groups[index].clone();
+        let is_busy = self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
+        let rows = match is_busy {
+            true => self.settings.batch / BESIDE_OTHERS,
+            false => self.settings.batch,
+        };
+        let parts = parts_of(
+            rows,
+            next.progress.lanes.iter().map(|lane| self.weight_of(lane)),
+        );
+        let Progress { rest, lanes } = &mut next.progress;
+        let mut any = false;
+        let mut failed = Vec::new();
+        let mut split = Vec::new();
+        for (lane, limit) in lanes.iter_mut().zip(parts) {
+            let share = Share {
+                tenants: lane.tenants.clone(),
+                is_theirs: true,
+            };
+            // It follows the others, so that it is abreast of them when it is done.
+            lane.position.open(rest.upto().unwrap_or(rest.after()));
+            let highest = (lane.position.upto() == Some(rest.after())).then(|| rest.floor());
+            let end = end_of(&lane.position, &share, limit);
+            let chunk = self
+                .log
+                .read(&next.partitions, (&share, &lane.position), end, limit)
+                .await?;
+            let is_full = chunk.rows.len() >= limit;
+            if is_full && lane.tenants.len() > 1 {
+                split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
+            }
+            let reached = Reached {
+                end,
+                is_full,
+                is_over: end >= chunk.highest,
+                highest,
+            };
+            let step = self
+                .pass(claim, chunk.rows, &mut lane.position, &reached)
+                .await?;
+            any |= step.is_any || !step.is_all;
+            failed.extend(step.failed);
+        }
+        for tenant in split {
+            split_off(lanes, tenant);
+        }
+        if any {
+            next.progress = self.save(claim, &next, &failed).await?;
+        }
+        if next.progress.join_lanes() {
+            // What a lane has done is saved while it is one.
+            next.progress = self.save(claim, &next, &[]).await?;
+        }
+        self.groups[index] = next;
+        Ok(any)
+    }
+
+    /// Hands over rows, and moves the position over them.
+    async fn pass(
+        &mut self,
+        claim: &Claim,
+        rows: Vec<Row>,
+        position: &mut Position,
+        reached: &Reached,
+    ) -> Result<Step> {
+        let last = rows.last().map(|row| row.position);
+        let is_all = !reached.is_full && reached.is_over;
+        let mut failed = Vec::new();
+        if let Some(last) = last {
+            failed = self.hand_over(claim, rows).await?;
+            position.advance(last);
+        }
+        if is_all {
+            let cursor = position.cursor();
+            position.close(reached.highest.unwrap_or(cursor));
+        } else if !reached.is_full {
+            position.advance(reached.end);
+        }
+        Ok(Step {
+            is_any: last.is_some(),
+            is_all,
+            failed,
+        })
+    }
+
+    /// Gives tenants lanes, those of one weight together.
+    fn give_lanes(&self, progress: &mut Progress, tenants: Vec<TenantId>) {
+        let have: usize = progress.lanes.iter().map(|lane| lane.tenants.len()).sum();
+        if tenants.is_empty() || have + tenants.len() > IN_LANES {
+            return;
+        }
+        let mut by_weight: BTreeMap<u32, Vec<TenantId>> = BTreeMap::new();
+        for tenant in tenants {
+            let weight = self.settings.weight(tenant);
+            by_weight.entry(weight).or_default().push(tenant);
+        }
+        let position = &progress.rest;
+        progress
+            .lanes
+            .extend(by_weight.into_values().map(|tenants| Lane {
+                tenants,
+                position: position.clone(),
+            }));
+    }
+
+    fn weight_of(&self, lane: &Lane) -> u64 {
+        let weights = lane
+            .tenants
+            .iter()
+            .map(|tenant| self.settings.weight(*tenant));
+        weights.map(u64::from).sum()
+    }
+
+    /// Saves how far a group is; what was published is published, so that this is tried until the claim is lost.
+    pub(super) async fn save(
+        &mut self,
+        claim: &Claim,
+        group: &Group,
+        failed: &[Failed],
+    ) -> Result<Progress> {
+        let mut attempts = 0;
+        loop {
+            claim.check()?;
+            match self.log.save(claim.token, group, failed).await {
+                Ok(progress) => {
+                    self.saved_at = Instant::now();
+                    return Ok(progress);
+                }
+                Err(error) if is_lost(&error) => return Err(error),
+                Err(error) => {
+                    attempts += 1;
+                    tracing::debug!(target: "tenantry::outbox", %error, "a position is not saved yet");
+                    let wait = Duration::from_millis(20) * (1 << attempts.min(6));
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = claim.is_lost() => return Err(lost("save position")),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How far was read.
+struct Reached {
+    /// The highest position that was looked at.
+    end: i64,
+    /// Whether there may be more up to there.
+    is_full: bool,
+    /// Whether nothing is behind.
+    is_over: bool,
+    /// The highest position of the snapshot up to which is read, if it is known.
+    highest: Option<i64>,
+}
+
+/// Returns up to where is looked for rows of a share: all the way, where nearly all are its own.
+fn end_of(position: &Position, share: &Share, rows: usize) -> i64 {
+    if share.tenants.is_empty() {
+        return i64::MAX;
+    }
+    let window = i64::try_from(rows.max(200)).unwrap_or(i64::MAX);
+    let window = window.saturating_mul(WINDOW);
+    position
+        .cursor()
+        .max(position.floor())
+        .saturating_add(window)
+}
+
+/// Returns the tenants that have at least so many of the rows.
+fn heavy_of(rows: &[Row], least: usize) -> Vec<TenantId> {
+    let mut counts: HashMap<TenantId, usize> = HashMap::new();
+    for row in rows {
+        *counts.entry(row.message.tenant()).or_default() += 1;
+    }
+    let heavy = counts
+        .into_iter()
+        .filter(|(_, count)| *count >= least.max(1));
+    let mut tenants: Vec<_> = heavy.map(|(tenant, _)| tenant).collect();
+    tenants.sort_unstable();
+    tenants
+}
+
+/// Gives a tenant of a lane one of its own.
+fn split_off(lanes: &mut Vec<Lane>, tenant: TenantId) {
+    let of_tenant = |lane: &&mut Lane| lane.tenants.len() > 1 && lane.tenants.contains(&tenant);
+    let Some(lane) = lanes.iter_mut().find(of_tenant) else {
+        return;
+    };
+    lane.tenants.retain(|it| *it != tenant);
+    let own = Lane {
+        tenants: vec![tenant],
+        position: lane.position.clone(),
+    };
+    lanes.push(own);
+}
+
+/// Divides rows by weight, one at least for each.
+fn parts_of(rows: usize, weights: impl Iterator<Item = u64> + Clone) -> Vec<usize> {
+    let total: u64 = weights.clone().sum::<u64>().max(1);
+    let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+    let part = |weight: u64| usize::try_from(rows.saturating_mul(weight) / total).unwrap_or(1);
+    weights.map(|weight| part(weight).max(1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_divided_by_weight_and_nobody_gets_none() {
+        let parts = |rows, weights: &[u64]| parts_of(rows, weights.iter().copied());
+        assert_eq!(parts(100, &[4, 1]), [80, 20]);
+        assert_eq!(parts(100, &[1_000, 1, 1]), [99, 1, 1]);
+        assert_eq!(parts(0, &[1, 1]), [1, 1]);
+    }
+
+    #[test]
+    fn a_tenant_is_split_off_a_lane_that_it_is_not_alone_in() {
+        let tenant = |id| TenantId::from_u128(id).unwrap();
+        let mut lanes = vec![Lane {
+            tenants: vec![tenant(1), tenant(2), tenant(3)],
+            position: "740:748:||0|20|751".parse().unwrap(),
+        }];
+        split_off(&mut lanes, tenant(2));
+        split_off(&mut lanes, tenant(2));
+        let tenants: Vec<_> = lanes.iter().map(|lane| &lane.tenants[..]).collect();
+        assert_eq!(tenants, [&[tenant(1), tenant(3)][..], &[tenant(2)]]);
+        assert_eq!(lanes[0].position, lanes[1].position);
+    }
+}

@@ -1,0 +1,233 @@
+//! The loop of a worker.
+
+mod hand_over;
+mod lanes;
+mod parts;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
+use tokio::sync::watch;
+
+use super::WorkerSettings;
+use super::claim::Claim;
+use crate::Publisher;
+use crate::log::{Group, Log};
+use crate::telemetry::Metrics;
+
+/// For how long after the last message is looked for the next one at the shortest distance.
+const STAYS_AWAKE: Duration = Duration::from_secs(2);
+
+/// How often generations are emptied.
+const BETWEEN_PRUNES: Duration = Duration::from_secs(10);
+
+/// After what time a position is saved though nothing has left.
+const BETWEEN_SAVES: Duration = Duration::from_secs(60);
+
+pub(super) struct Drain {
+    log: Log,
+    publisher: Arc<dyn Publisher>,
+    metrics: Metrics,
+    settings: WorkerSettings,
+    stopped: watch::Receiver<bool>,
+    groups: Vec<Group>,
+    parked: HashSet<(TenantId, String)>,
+    parked_at: Instant,
+    taken_at: Option<Instant>,
+    pruned_at: Instant,
+    saved_at: Instant,
+    /// When a tenant without a lane last had a message.
+    rest_came_at: Option<Instant>,
+}
+
+impl Drain {
+    pub(super) fn new(
+        log: Log,
+        publisher: Arc<dyn Publisher>,
+        settings: WorkerSettings,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            log,
+            metrics: Metrics::new(publisher.system()),
+            publisher,
+            settings,
+            stopped,
+            groups: Vec::new(),
+            parked: HashSet::new(),
+            parked_at: now,
+            taken_at: None,
+            pruned_at: now,
+            saved_at: now,
+            rest_came_at: None,
+        }
+    }
+
+    /// Works until it is stopped: makes a claim, and another one where that is lost.
+    pub(super) async fn go_on(mut self) -> Result<()> {
+        let mut failures = 0;
+        loop {
+            let outcome = self.serve().await;
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(error) if self.is_stopped() => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(
+                        target: "tenantry::outbox",
+                        worker = self.settings.name,
+                        %error,
+                        "the worker begins anew"
+                    );
+                }
+            }
+            self.rest(self.settings.policy.wait(failures.min(4), 0.5))
+                .await;
+            if self.is_stopped() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Serves one claim: `Ok` once it was stopped and has given everything back.
+    async fn serve(&mut self) -> Result<()> {
+        self.groups.clear();
+        self.parked.clear();
+        self.taken_at = None;
+        self.log.settle_in_cluster().await?;
+        let claim = Claim::make(&self.log, &self.settings.name, self.settings.lease).await?;
+        let mut delay = self.settings.shortest_poll;
+        let mut last_rows = Instant::now();
+        let mut failures = 0;
+        while !self.is_stopped() {
+            match self.round(&claim).await {
+                Ok(true) => {
+                    failures = 0;
+                    last_rows = Instant::now();
+                    delay = self.settings.shortest_poll;
+                }
+                Ok(false) => {
+                    failures = 0;
+                    if last_rows.elapsed() > STAYS_AWAKE {
+                        delay = (delay * 2).min(self.settings.longest_poll);
+                    }
+                    self.wait(&claim, delay).await;
+                }
+                Err(error) if is_lost(&error) => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(
+                            target: "tenantry::outbox",
+                            worker = self.settings.name,
+                            %error,
+                            "messages cannot be handed over, and are as soon as they can"
+                        );
+                    }
+                    let wait = Duration::from_millis(50) * (1 << failures.min(5));
+                    self.wait(&claim, wait).await;
+                }
+            }
+            claim.check()?;
+        }
+        for group in &self.groups {
+            self.log.release(claim.token, group).await?;
+        }
+        self.log.unclaim(claim.token).await
+    }
+
+    /// Hands over all that is new; returns whether there was anything.
+    async fn round(&mut self, claim: &Claim) -> Result<bool> {
+        claim.check()?;
+        self.balance(claim).await?;
+        let mut any = self.parked_pass(claim).await?;
+        for index in 0..self.groups.len() {
+            if !self.groups[index].progress.rest.is_closed() {
+                any |= self.finish(claim, index, &mut None).await?;
+            }
+        }
+        // All groups up to one snapshot, and they are one.
+        let mut upto = None;
+        for index in 0..self.groups.len() {
+            if self.is_stopped() {
+                return Ok(any);
+            }
+            any |= self.finish(claim, index, &mut upto).await?;
+        }
+        self.merge(claim).await?;
+        if self.saved_at.elapsed() > BETWEEN_SAVES {
+            for group in &mut self.groups {
+                group.progress = self.log.save(claim.token, group, &[]).await?;
+            }
+            self.saved_at = Instant::now();
+        }
+        self.prune().await;
+        Ok(any)
+    }
+
+    async fn prune(&mut self) {
+        if self.pruned_at.elapsed() < BETWEEN_PRUNES {
+            return;
+        }
+        self.pruned_at = Instant::now();
+        if !self.partitions().contains(&0) {
+            self.metrics.stands(None);
+            return;
+        }
+        if Metrics::IS_ON {
+            let status = self.log.status().await;
+            self.metrics.stands(status.ok());
+        }
+        match self.log.prune().await {
+            Ok(0) => {}
+            Ok(emptied) => {
+                tracing::debug!(target: "tenantry::outbox", emptied, "generations emptied")
+            }
+            Err(error) => tracing::warn!(
+                target: "tenantry::outbox",
+                %error,
+                "what has left cannot be removed, and is as soon as it can"
+            ),
+        }
+    }
+
+    fn partitions(&self) -> Vec<i16> {
+        let partitions = self.groups.iter().flat_map(|group| group.partitions.iter());
+        partitions.copied().collect()
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.borrow() || self.stopped.has_changed().is_err()
+    }
+
+    /// Waits for messages, for a time at most.
+    async fn wait(&self, claim: &Claim, time: Duration) {
+        let committed = async {
+            match &self.settings.committed {
+                Some(committed) => committed.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = committed => {}
+            () = self.rest(time) => {}
+            () = claim.is_lost() => {}
+        }
+    }
+
+    /// Waits for a time, or until it is stopped.
+    async fn rest(&self, time: Duration) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+        }
+    }
+}
+
+fn is_lost(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict
+}
