@@ -9,6 +9,7 @@
 mod broker;
 mod failures;
 mod fairness;
+mod idle;
 mod inbox;
 mod ledger;
 mod letters;
@@ -24,6 +25,7 @@ use tenantry_store::{PlatformStore, TenantScope, TenantStore};
 pub use broker::*;
 pub use failures::*;
 pub use fairness::*;
+pub use idle::*;
 pub use inbox::*;
 pub use ledger::*;
 pub use letters::*;
@@ -104,6 +106,8 @@ macro_rules! conformance_suite {
             what_was_saved_is_not_handed_over_again,
             a_backlog_of_one_tenant_holds_up_no_other,
             backlogs_are_handed_over_by_weight,
+            an_idle_worker_holds_nothing_and_wakes,
+            an_idle_worker_sees_what_is_replayed,
             a_refused_message_holds_up_its_key_alone,
             poison_blocks_its_key_or_is_passed_by,
             an_outage_is_no_failure_of_a_message,

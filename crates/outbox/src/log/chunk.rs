@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tenantry_core::{CorrelationId, Result, TenantId};
 use tenantry_store::ValueError;
-use tenantry_store::own::{Engine, OwnStatement};
+use tenantry_store::own::{Arguments, Engine, OwnStatement};
 use uuid::Uuid;
 
 use super::{Group, Log, MESSAGES, Position, Share};
@@ -36,38 +36,12 @@ impl Log {
         end: i64,
         limit: usize,
     ) -> Result<Chunk> {
-        let partitions = self.list(partitions);
-        let tenants = self.tenants(share);
-        let under_way = position.under_way();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let bind = self.bind_new(partitions, share, position, end, limit);
         let statement = OwnStatement {
             operation: "read messages",
             table: &MESSAGES,
             sql: &self.texts.read,
-            bind: &|arguments| {
-                arguments.value().text(position.after())?;
-                match position.upto() {
-                    Some(upto) => arguments.value().text(upto)?,
-                    None => arguments.value().null(tenantry_store::ColumnType::Text)?,
-                }
-                arguments.value().int64(position.cursor())?;
-                arguments.value().int64(position.floor())?;
-                arguments.value().text(&partitions)?;
-                arguments.value().int64(limit)?;
-                if self.engine != Engine::Postgres {
-                    arguments.value().text(&tenants)?;
-                    return arguments.value().bool(share.is_theirs);
-                }
-                arguments.value().text(&under_way)?;
-                arguments.value().text(position.first_unknown())?;
-                match position.horizon() {
-                    Some(horizon) => arguments.value().text(horizon)?,
-                    None => arguments.value().null(tenantry_store::ColumnType::Text)?,
-                }
-                arguments.value().text(&tenants)?;
-                arguments.value().bool(share.is_theirs)?;
-                arguments.value().int64(end)
-            },
+            bind: &bind,
         };
         let mut chunk = Chunk::default();
         let mut work = self.read_one("read messages").await?;
@@ -87,6 +61,64 @@ impl Log {
             chunk.snapshot = Some("0:0:".to_owned());
         }
         Ok(chunk)
+    }
+
+    /// Returns whether something is to be done for parts: new messages, or parked ones whose turn it is or will be.
+    pub(crate) async fn is_awaited(&self, group: &Group) -> Result<bool> {
+        let share = group.progress.share_of_rest();
+        let bind = self.bind_new(&group.partitions, &share, &group.progress.rest, i64::MAX, 1);
+        let statement = OwnStatement {
+            operation: "look for messages",
+            table: &MESSAGES,
+            sql: &self.texts.awaited,
+            bind: &bind,
+        };
+        let mut is_awaited = !group.progress.lanes.is_empty();
+        let mut work = self.read_one("look for messages").await?;
+        work.fetch(&statement, &mut |row| {
+            is_awaited |= row.bool(0)?.unwrap_or(true);
+            Ok(())
+        })
+        .await?;
+        Ok(is_awaited)
+    }
+
+    fn bind_new<'a>(
+        &'a self,
+        partitions: &[i16],
+        share: &'a Share,
+        position: &'a Position,
+        end: i64,
+        limit: usize,
+    ) -> impl Fn(&mut Arguments<'_>) -> Result<(), ValueError> + Send + Sync + 'a {
+        let partitions = self.list(partitions);
+        let tenants = self.tenants(share);
+        let under_way = position.under_way();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        move |arguments| {
+            arguments.value().text(position.after())?;
+            match position.upto() {
+                Some(upto) => arguments.value().text(upto)?,
+                None => arguments.value().null(tenantry_store::ColumnType::Text)?,
+            }
+            arguments.value().int64(position.cursor())?;
+            arguments.value().int64(position.floor())?;
+            arguments.value().text(&partitions)?;
+            arguments.value().int64(limit)?;
+            if self.engine != Engine::Postgres {
+                arguments.value().text(&tenants)?;
+                return arguments.value().bool(share.is_theirs);
+            }
+            arguments.value().text(&under_way)?;
+            arguments.value().text(position.first_unknown())?;
+            match position.horizon() {
+                Some(horizon) => arguments.value().text(horizon)?,
+                None => arguments.value().null(tenantry_store::ColumnType::Text)?,
+            }
+            arguments.value().text(&tenants)?;
+            arguments.value().bool(share.is_theirs)?;
+            arguments.value().int64(end)
+        }
     }
 
     /// Deletes what has left, where it is not emptied by generations.

@@ -23,6 +23,8 @@ pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_
 /// already: those that $1 names, and those that it does not name since none behind them had ended, which
 /// lie between $8 and $9. All of them come before the first branch, so that the others are looked at only at the beginning.
 /// No index of positions serves there (`+ 0`): it would lead over all that has left.
+///
+/// `{new}` is [`NEW_POSTGRES`].
 const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
@@ -30,8 +32,10 @@ const READ_POSTGRES: &str = "with now as materialized (\
     select snapshot, highest, null::uuid, null::uuid, null, null, null::timestamptz, null, null::bytea, \
         null, null, null, null::uuid, null, null from now \
     union all \
-    select null, {columns} from (\
-        (select {columns} from {schema}outbox_messages \
+    select null, {columns} from ({new}) new";
+
+/// What is new, by the arguments of [`READ_POSTGRES`].
+const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
             where position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
                 and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
@@ -53,13 +57,21 @@ const READ_POSTGRES: &str = "with now as materialized (\
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
                 and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
             order by position limit $6::bigint) \
-        order by position limit $6::bigint\
-    ) new";
+        order by position limit $6::bigint";
 
-const READ_SQLITE: &str = "select null, {columns} from outbox_messages \
+const NEW_SQLITE: &str = "select {columns} from outbox_messages \
     where position > max(?3, ?4) and partition_id in (select value from json_each(?5)) \
         and {of_share $7 $8} \
     order by position limit ?6";
+
+/// Whether there is something to do: new messages, or parked ones that stand behind none that is blocked. The arguments
+/// are those of [`READ_POSTGRES`].
+const AWAITED: &str = "select exists (select 1 from ({new}) new) or exists (\
+    select 1 from {schema}outbox_parked p \
+    where p.state = 'waiting' and p.partition_id {among_parts $5} and not exists (\
+        select 1 from {schema}outbox_parked b \
+        where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
+            and b.ordering_key = p.ordering_key and b.position < p.position and b.state = 'blocked'))";
 
 /// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
 /// generation, $2 those snapshots. Answers the highest position, if there are rows and all have left.
@@ -93,6 +105,7 @@ pub(crate) struct Texts {
     pub(super) merge: Arc<str>,
     pub(super) release: Arc<str>,
     pub(super) read: Arc<str>,
+    pub(super) awaited: Arc<str>,
     pub(super) delete: Arc<str>,
     pub(super) park: Arc<str>,
     pub(super) fail: Arc<str>,
@@ -127,6 +140,10 @@ impl Texts {
         let on_each = |postgres: &str, sqlite: &str| match engine {
             Engine::Postgres => text(postgres),
             _ => text(sqlite),
+        };
+        let new = match engine {
+            Engine::Postgres => NEW_POSTGRES,
+            _ => NEW_SQLITE,
         };
         let of_generation = |text: &str| {
             [0, 1, 2]
@@ -177,7 +194,13 @@ impl Texts {
                 "update {schema}outbox_partitions set token = null, position = {with_horizon $2} \
                  where token = $1 and partition_id {among_parts $3}",
             ),
-            read: on_each(READ_POSTGRES, READ_SQLITE),
+            read: on_each(
+                &READ_POSTGRES.replace("{new}", new),
+                "select null, {columns} from ({new}) new"
+                    .replace("{new}", new)
+                    .as_str(),
+            ),
+            awaited: text(&AWAITED.replace("{new}", new)),
             delete: text(
                 "delete from {schema}outbox_messages \
                  where position <= $1 and partition_id {among_parts $2} and {of_share $3 $4}",

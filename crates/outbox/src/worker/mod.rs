@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result};
 use tenantry_store::PlatformStore;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 pub use self::policy::{FailurePolicy, OnDeadLetter};
 pub use self::settings::WorkerSettings;
@@ -31,7 +31,7 @@ use self::drain::Drain;
 use crate::log::Log;
 use crate::{Outbox, Publisher};
 
-/// Hands over the messages of a database until it is stopped.
+/// Hands over the messages of a database, or of several, until it is stopped.
 ///
 /// As many may run as one likes, in one process or in several: they share the keys between them. Each message is handed over
 /// at least once, those of one tenant and key in the order of their commits.
@@ -39,6 +39,9 @@ use crate::{Outbox, Publisher};
 /// That holds where the unit of work has locked the aggregate of the key, or has compared its version, as
 /// [`Repository::update`](tenantry_store::Repository::update) does. Two units of work that append under one key and
 /// share no row have no order to keep.
+///
+/// Where nothing comes for long it gives its parts back and looks by one query every few seconds
+/// ([`with_idle`](WorkerSettings::with_idle)), so that a worker may have many databases of which most are idle.
 ///
 /// Dropped, it ends at once, and its parts are taken over when its claim has expired.
 ///
@@ -76,10 +79,11 @@ use crate::{Outbox, Publisher};
 /// # }
 /// ```
 pub struct OutboxWorker {
-    name: Arc<str>,
+    publisher: Arc<dyn Publisher>,
+    settings: WorkerSettings,
     stop: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<Result<()>>>>,
-    abort: tokio::task::AbortHandle,
+    /// One for each database.
+    tasks: Mutex<JoinSet<Result<()>>>,
 }
 
 impl OutboxWorker {
@@ -94,63 +98,100 @@ impl OutboxWorker {
         settings: WorkerSettings,
     ) -> Result<Self> {
         settings.check()?;
+        let mut worker = Self {
+            publisher,
+            settings,
+            stop: watch::channel(false).0,
+            tasks: Mutex::default(),
+        };
+        let drain = worker.drain(platform, worker.settings.clone())?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
-            Error::new(ErrorKind::Unsupported, "start outbox worker")
+            Error::new(ErrorKind::Unsupported, START)
                 .with_detail("start it inside a runtime of Tokio, in which it goes on")
         })?;
+        worker.tasks.get_mut().spawn_on(drain.go_on(), &runtime);
+        Ok(worker)
+    }
+
+    /// Lets the worker hand over the messages of another database as well, and hear of the commits of its outbox, if
+    /// that is in this process.
+    ///
+    /// Each database has a claim, positions and a task of its own, so that one that cannot be reached holds up no other.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` if the worker was stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is as if it had not been called.
+    pub async fn drain_also(
+        &self,
+        platform: &PlatformStore,
+        outbox: Option<&Outbox>,
+    ) -> Result<()> {
+        let mut tasks = self.tasks.lock().await;
+        if *self.stop.borrow() {
+            return Err(Error::new(ErrorKind::Conflict, START)
+                .with_subject(self.settings.name.clone())
+                .with_detail("it was stopped: start another"));
+        }
+        let mut settings = self.settings.clone();
+        settings.committed = outbox.map(Outbox::committed);
+        tasks.spawn(self.drain(platform, settings)?.go_on());
+        Ok(())
+    }
+
+    fn drain(&self, platform: &PlatformStore, settings: WorkerSettings) -> Result<Drain> {
         let scope = platform
             .scope("outbox worker", RequestContext::system())?
             .for_background();
-        let name: Arc<str> = settings.name.clone().into();
-        let (stop, stopped) = watch::channel(false);
-        let drain = Drain::new(Log::new(scope), publisher, settings, stopped);
-        let task = runtime.spawn(drain.go_on());
-        Ok(Self {
-            name,
-            stop,
-            abort: task.abort_handle(),
-            task: Mutex::new(Some(task)),
-        })
+        let publisher = Arc::clone(&self.publisher);
+        let stopped = self.stop.subscribe();
+        Ok(Drain::new(Log::new(scope), publisher, settings, stopped))
     }
 
-    /// Returns the name that no other living worker has.
+    /// Returns the name that no other living worker of its databases has.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
 
     /// Lets the worker end what it has begun and give its parts back, and waits for that. It may be called again.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` if another worker of its name was alive all the time; that of the last step, if the
-    /// database would not take it: the parts are taken over when the claim has expired.
+    /// `AlreadyExists` if another worker of its name was alive all the time; that of the last step, if a
+    /// database would not take it: the parts are taken over when the claim has expired. Where several fail, it is that of
+    /// the first.
     ///
     /// # Cancel safety
     ///
     /// Dropped, the worker ends all the same.
     pub async fn stop(&self) -> Result<()> {
-        // It has ended already, if nobody listens.
-        let _ = self.stop.send(true);
-        let mut task = self.task.lock().await;
-        let Some(running) = &mut *task else {
-            return Ok(());
-        };
-        let outcome = running.await;
-        *task = None;
-        outcome.map_err(|error| {
-            Error::new(ErrorKind::Unexpected, "stop outbox worker")
-                .with_subject(self.name.to_string())
-                .with_detail("its task has panicked")
-                .with_source(error)
-        })?
+        self.stop.send_replace(true);
+        let mut tasks = self.tasks.lock().await;
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| {
+                Err(Error::new(ErrorKind::Unexpected, "stop outbox worker")
+                    .with_subject(self.settings.name.clone())
+                    .with_detail("its task has panicked")
+                    .with_source(error))
+            });
+            outcome = outcome.and(ended);
+        }
+        outcome
     }
 }
 
+const START: &str = "start outbox worker";
+
 impl Drop for OutboxWorker {
     fn drop(&mut self) {
-        if !*self.stop.borrow() {
-            self.abort.abort();
+        if *self.stop.borrow() {
+            // They end in order.
+            self.tasks.get_mut().detach_all();
         }
     }
 }
@@ -158,7 +199,7 @@ impl Drop for OutboxWorker {
 impl fmt::Debug for OutboxWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboxWorker")
-            .field("name", &self.name)
+            .field("name", &self.settings.name)
             .finish_non_exhaustive()
     }
 }

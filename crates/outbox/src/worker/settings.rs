@@ -31,6 +31,8 @@ pub struct WorkerSettings {
     pub(super) publish_timeout: Duration,
     pub(super) shortest_poll: Duration,
     pub(super) longest_poll: Duration,
+    pub(super) idle_after: Duration,
+    pub(super) idle_poll: Duration,
     pub(super) policy: FailurePolicy,
     pub(super) committed: Option<Arc<Notify>>,
     weights: HashMap<TenantId, u32>,
@@ -47,6 +49,8 @@ impl Default for WorkerSettings {
             publish_timeout: Duration::from_secs(30),
             shortest_poll: Duration::from_millis(5),
             longest_poll: Duration::from_secs(1),
+            idle_after: Duration::from_secs(90),
+            idle_poll: Duration::from_secs(5),
             policy: FailurePolicy::default(),
             committed: None,
             weights: HashMap::new(),
@@ -100,6 +104,15 @@ impl WorkerSettings {
         self
     }
 
+    /// Sets after what time without a message the worker gives its parts back, and how often it looks then, by one
+    /// query, for messages of other processes: 90 s and 5 s without it. A commit of its own process wakes it at once.
+    #[must_use]
+    pub const fn with_idle(mut self, after: Duration, poll: Duration) -> Self {
+        self.idle_after = after;
+        self.idle_poll = poll;
+        self
+    }
+
     /// Sets what becomes of messages that are not taken.
     #[must_use]
     pub fn with_failure_policy(mut self, policy: FailurePolicy) -> Self {
@@ -142,6 +155,8 @@ impl WorkerSettings {
             "the weight of a tenant is from 1 to 1,000"
         } else if self.shortest_poll.is_zero() || self.longest_poll < self.shortest_poll {
             "polls are some time apart, and the longest not less than the shortest"
+        } else if self.idle_poll.is_zero() {
+            "looks of an idle worker are some time apart"
         } else {
             return Ok(());
         };
@@ -159,6 +174,8 @@ impl fmt::Debug for WorkerSettings {
             .field("publish_timeout", &self.publish_timeout)
             .field("shortest_poll", &self.shortest_poll)
             .field("longest_poll", &self.longest_poll)
+            .field("idle_after", &self.idle_after)
+            .field("idle_poll", &self.idle_poll)
             .field("policy", &self.policy)
             .field("weights", &self.weights)
             .finish_non_exhaustive()

@@ -5,6 +5,7 @@
 mod fences;
 mod processes;
 mod restored;
+mod several;
 mod stragglers;
 mod walls;
 

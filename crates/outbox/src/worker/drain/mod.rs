@@ -23,6 +23,12 @@ const STAYS_AWAKE: Duration = Duration::from_secs(2);
 /// How often generations are emptied.
 const BETWEEN_PRUNES: Duration = Duration::from_secs(10);
 
+/// For how long an idle worker leaves generations to themselves.
+const LONGEST_IDLE: Duration = Duration::from_secs(3_600);
+
+/// Once a claim was served for so long, what failed before counts no longer.
+const IS_WELL: Duration = Duration::from_secs(60);
+
 /// After what time a position is saved though nothing has left.
 const BETWEEN_SAVES: Duration = Duration::from_secs(60);
 
@@ -40,6 +46,15 @@ pub(super) struct Drain {
     saved_at: Instant,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
+    /// When there was last something to do.
+    awaited_at: Instant,
+}
+
+/// Why a claim was given up.
+#[derive(PartialEq, Eq)]
+enum End {
+    Stopped,
+    Idle,
 }
 
 impl Drain {
@@ -63,19 +78,32 @@ impl Drain {
             pruned_at: now,
             saved_at: now,
             rest_came_at: None,
+            awaited_at: now,
         }
     }
 
-    /// Works until it is stopped: makes a claim, and another one where that is lost.
+    /// Works until it is stopped: makes a claim, and another one where that is lost or was given up.
     pub(super) async fn go_on(mut self) -> Result<()> {
         let mut failures = 0;
         loop {
-            let outcome = self.serve().await;
+            let begun = Instant::now();
+            let outcome = match self.serve().await {
+                Ok(End::Stopped) => return Ok(()),
+                Ok(End::Idle) => self.doze().await,
+                Err(error) => Err(error),
+            };
             match outcome {
-                Ok(()) => return Ok(()),
+                Ok(()) if self.is_stopped() => return Ok(()),
+                Ok(()) => {
+                    failures = 0;
+                    continue;
+                }
                 Err(error) if self.is_stopped() => return Err(error),
                 Err(error) => {
-                    failures += 1;
+                    failures = match begun.elapsed() < IS_WELL {
+                        true => failures + 1,
+                        false => 1,
+                    };
                     tracing::warn!(
                         target: "tenantry::outbox",
                         worker = self.settings.name,
@@ -92,26 +120,31 @@ impl Drain {
         }
     }
 
-    /// Serves one claim: `Ok` once it was stopped and has given everything back.
-    async fn serve(&mut self) -> Result<()> {
+    /// Serves one claim: `Ok` once it has given everything back.
+    async fn serve(&mut self) -> Result<End> {
         self.groups.clear();
         self.parked.clear();
         self.taken_at = None;
         self.log.settle_in_cluster().await?;
         let claim = Claim::make(&self.log, &self.settings.name, self.settings.lease).await?;
         let mut delay = self.settings.shortest_poll;
-        let mut last_rows = Instant::now();
         let mut failures = 0;
+        let mut end = End::Stopped;
         while !self.is_stopped() {
             match self.round(&claim).await {
                 Ok(true) => {
                     failures = 0;
-                    last_rows = Instant::now();
+                    self.awaited_at = Instant::now();
                     delay = self.settings.shortest_poll;
                 }
                 Ok(false) => {
                     failures = 0;
-                    if last_rows.elapsed() > STAYS_AWAKE {
+                    // What the database does not tell now, the next round does.
+                    if self.is_idle().await.unwrap_or(false) {
+                        end = End::Idle;
+                        break;
+                    }
+                    if self.awaited_at.elapsed() > STAYS_AWAKE {
                         delay = (delay * 2).min(self.settings.longest_poll);
                     }
                     self.wait(&claim, delay).await;
@@ -136,7 +169,46 @@ impl Drain {
         for group in &self.groups {
             self.log.release(claim.token, group).await?;
         }
-        self.log.unclaim(claim.token).await
+        self.log.unclaim(claim.token).await?;
+        Ok(end)
+    }
+
+    /// Returns whether there was nothing to do for long, and is not now.
+    async fn is_idle(&mut self) -> Result<bool> {
+        let [group] = &self.groups[..] else {
+            return Ok(false);
+        };
+        if self.awaited_at.elapsed() < self.settings.idle_after {
+            return Ok(false);
+        }
+        let is_awaited = self.log.is_awaited(group).await?;
+        if is_awaited {
+            self.awaited_at = Instant::now();
+        }
+        Ok(!is_awaited)
+    }
+
+    /// Holds nothing until there is something to do, or generations are to be looked after.
+    async fn doze(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        // It had one when it became idle.
+        while let Some(group) = self.groups.first()
+            && begun.elapsed() < LONGEST_IDLE
+            && !self.is_stopped()
+        {
+            tokio::select! {
+                () = self.committed() => {
+                    self.awaited_at = Instant::now();
+                    break;
+                }
+                () = self.rest(self.settings.idle_poll) => {}
+            }
+            if !self.is_stopped() && self.log.is_awaited(group).await? {
+                self.awaited_at = Instant::now();
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Hands over all that is new; returns whether there was anything.
@@ -205,16 +277,18 @@ impl Drain {
 
     /// Waits for messages, for a time at most.
     async fn wait(&self, claim: &Claim, time: Duration) {
-        let committed = async {
-            match &self.settings.committed {
-                Some(committed) => committed.notified().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = committed => {}
+            () = self.committed() => {}
             () = self.rest(time) => {}
             () = claim.is_lost() => {}
+        }
+    }
+
+    /// Waits for a commit of the outbox in this process, if there is one.
+    async fn committed(&self) {
+        match &self.settings.committed {
+            Some(committed) => committed.notified().await,
+            None => std::future::pending().await,
         }
     }
 
