@@ -173,3 +173,42 @@ pub async fn a_broker_that_does_not_answer_is_asked_again(subject: &dyn Subject)
     ledger.assert_whole(&broker.got());
     assert!(broker.count() >= count + 2);
 }
+
+/// The others go on, and it is tried again without an attempt being used up.
+pub async fn a_key_that_is_not_answered_holds_up_itself_alone(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let [slow, quick_one] = two_tenants(subject);
+    let silent = slow.tenant();
+    broker.answer(move |it| (it.tenant() == silent).then_some(Answer::Silence));
+    // One attempt alone: a message that was blamed would block its key.
+    let waits = (Duration::from_millis(5), Duration::from_millis(50));
+    let policy = FailurePolicy::default()
+        .with_attempts(1)
+        .with_waits(waits.0, waits.1);
+    let settings = quick()
+        .with_failure_policy(policy)
+        .with_publish_timeout(Duration::from_secs(3_600))
+        .with_patience(Duration::from_millis(50));
+    let account = [Uuid::now_v7()];
+    for _ in 0..3 {
+        for tenant in [&slow, &quick_one] {
+            ledger.write(&outbox, tenant, &account, true).await.unwrap();
+        }
+    }
+    let worker = start(subject, &broker, settings);
+    let of = |tenant| move |it: &&Message| it.tenant() == tenant;
+    let count = |tenant| broker.got().iter().filter(of(tenant)).count();
+    until("the other has left", || count(quick_one.tenant()) == 3).await;
+    until("it was tried again", || count(silent) >= 3).await;
+    for tenant in [&slow, &quick_one] {
+        ledger.write(&outbox, tenant, &account, true).await.unwrap();
+    }
+    until("the other goes on", || count(quick_one.tenant()) == 4).await;
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    ledger.assert_whole(&broker.got());
+    assert_eq!(count(quick_one.tenant()), 4);
+}

@@ -112,6 +112,7 @@ macro_rules! conformance_suite {
             poison_blocks_its_key_or_is_passed_by,
             an_outage_is_no_failure_of_a_message,
             a_broker_that_does_not_answer_is_asked_again,
+            a_key_that_is_not_answered_holds_up_itself_alone,
             dead_letters_are_listed_replayed_and_discarded,
             a_message_is_handled_once_for_each_consumer_and_tenant,
             a_message_that_was_handled_by_nobody_in_the_end_is_handled_again,

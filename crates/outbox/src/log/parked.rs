@@ -15,6 +15,8 @@ pub(crate) struct Verdict {
     pub(crate) state: Parked,
     /// After what time it is tried again.
     pub(crate) wait: Duration,
+    /// Whether an attempt is used up.
+    pub(crate) counts: bool,
     /// The kind of the failure.
     pub(crate) reason: &'static str,
     pub(crate) detail: String,
@@ -94,7 +96,8 @@ impl Log {
                 arguments.value().text(verdict.state.as_str())?;
                 arguments.value().int64(milliseconds(verdict.wait))?;
                 arguments.value().text(verdict.reason)?;
-                arguments.value().text(&verdict.detail)
+                arguments.value().text(&verdict.detail)?;
+                arguments.value().int64(verdict.counts.into())
             },
         };
         work.execute(&statement).await.map(drop)

@@ -212,7 +212,7 @@ impl Texts {
                  on conflict (tenant_id, id) do nothing",
             ),
             fail: text(
-                "update {schema}outbox_parked set state = $2, attempts = attempts + 1, \
+                "update {schema}outbox_parked set state = $2, attempts = attempts + $6, \
                      next_at = {now} + $3, failed_at = {now}, reason = $4, detail = $5 \
                  where position = $1",
             ),

@@ -103,13 +103,20 @@ impl FailurePolicy {
         Verdict {
             state,
             wait,
+            counts: true,
             reason: error.kind().as_str(),
-            detail: error
-                .detail()
-                .chars()
-                .filter(|c| *c != '\0')
-                .take(2_000)
-                .collect(),
+            detail: shortened(error),
+        }
+    }
+
+    /// Returns what becomes of a message that is not answered while others are.
+    pub(super) fn set_aside(&self, error: &PublishError) -> Verdict {
+        Verdict {
+            state: Parked::Waiting,
+            wait: self.wait(ASIDE, rand::random()),
+            counts: false,
+            reason: error.kind().as_str(),
+            detail: shortened(error),
         }
     }
 
@@ -122,6 +129,14 @@ impl FailurePolicy {
             .min(self.longest_wait);
         full.mul_f64(0.5 + chance / 2.0)
     }
+}
+
+/// As after how many failures is waited where there is no answer.
+const ASIDE: u32 = 5;
+
+fn shortened(error: &PublishError) -> String {
+    let plain = error.detail().chars().filter(|c| *c != '\0');
+    plain.take(2_000).collect()
 }
 
 #[cfg(test)]

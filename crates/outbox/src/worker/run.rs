@@ -1,7 +1,8 @@
 //! The messages of one key in a chunk, and what becomes of them.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::TenantId;
@@ -10,7 +11,7 @@ use tracing::Instrument as _;
 use crate::log::{Failed, Parked, Row};
 use crate::{Message, PublishError, PublishErrorKind, Publisher, Stopped};
 
-use super::FailurePolicy;
+use super::{FailurePolicy, WorkerSettings};
 use crate::telemetry::{Metrics, sending};
 
 /// Messages of one tenant and key, in order.
@@ -23,6 +24,8 @@ pub(super) struct Run {
     pub(super) failed: Vec<Failed>,
     /// What stopped the last call, where no verdict is given yet.
     pub(super) stopped: Option<PublishError>,
+    /// Whether others were answered in that call, and this one was not.
+    pub(super) is_silent: bool,
 }
 
 impl Run {
@@ -33,6 +36,7 @@ impl Run {
             done: 0,
             failed: Vec::new(),
             stopped: None,
+            is_silent: false,
         }
     }
 
@@ -62,7 +66,10 @@ impl Run {
         let Some(error) = self.stopped.take() else {
             return !self.is_done();
         };
-        let verdict = policy.judge(self.messages[self.done].event_type(), 1, &error);
+        let verdict = match self.is_silent {
+            true => policy.set_aside(&error),
+            false => policy.judge(self.messages[self.done].event_type(), 1, &error),
+        };
         let is_passed_by = verdict.state == Parked::Dead;
         let end = match is_passed_by {
             true => self.done + 1,
@@ -93,29 +100,28 @@ pub(super) fn by_key(rows: Vec<Row>) -> Vec<Run> {
     runs
 }
 
-/// Publishes what is left of runs, as many at a time as `keys`.
+/// Publishes what is left of runs, as many at a time as the settings say; what is not answered is waited for less long where
+/// others are taken, or `is_aside`, for then others wait.
 pub(super) async fn publish(
     publisher: &dyn Publisher,
     metrics: &Metrics,
     runs: &mut [Run],
-    keys: usize,
-    timeout: Duration,
+    settings: &WorkerSettings,
+    is_aside: bool,
 ) {
     let left = runs.iter_mut().filter(|run| !run.is_done());
+    let others_are_taken = &AtomicBool::new(is_aside);
     stream::iter(left)
-        .for_each_concurrent(keys, |run| async move {
+        .for_each_concurrent(settings.keys_in_flight, |run| async move {
             let messages = &run.messages[run.done..];
             let span = sending(publisher.system(), messages);
             let begun = Instant::now();
             let calling = publisher.publish(messages).instrument(span.clone());
-            let outcome = tokio::time::timeout(timeout, calling).await;
-            let outcome = outcome.unwrap_or_else(|_| {
-                let error = PublishError::new(
-                    PublishErrorKind::Unavailable,
-                    format!("no answer within {} ms", timeout.as_millis()),
-                );
-                Err(Stopped::new(0, error))
-            });
+            let (outcome, is_silent) = answer(calling, settings, others_are_taken).await;
+            run.is_silent = is_silent;
+            if outcome.is_ok() {
+                others_are_taken.store(true, Ordering::Relaxed);
+            }
             let failure = outcome
                 .as_ref()
                 .err()
@@ -137,4 +143,28 @@ pub(super) async fn publish(
             }
         })
         .await;
+}
+
+/// Waits for an answer, and no longer than is patient where others are taken; tells whether that is why there is none.
+async fn answer(
+    calling: impl Future<Output = Result<(), Stopped>>,
+    settings: &WorkerSettings,
+    others_are_taken: &AtomicBool,
+) -> (Result<(), Stopped>, bool) {
+    let begun = Instant::now();
+    let mut calling = std::pin::pin!(calling);
+    loop {
+        let left = settings.publish_timeout.saturating_sub(begun.elapsed());
+        let outcome = tokio::time::timeout(left.min(settings.patience), &mut calling).await;
+        if let Ok(outcome) = outcome {
+            return (outcome, false);
+        }
+        let waited = begun.elapsed();
+        let is_silent = others_are_taken.load(Ordering::Relaxed);
+        if is_silent || waited >= settings.publish_timeout {
+            let detail = format!("no answer within {} ms", waited.as_millis());
+            let error = PublishError::new(PublishErrorKind::Unavailable, detail);
+            return (Err(Stopped::new(0, error)), is_silent);
+        }
+    }
 }

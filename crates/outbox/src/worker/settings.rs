@@ -29,6 +29,7 @@ pub struct WorkerSettings {
     pub(super) batch: usize,
     pub(super) keys_in_flight: usize,
     pub(super) publish_timeout: Duration,
+    pub(super) patience: Duration,
     pub(super) shortest_poll: Duration,
     pub(super) longest_poll: Duration,
     pub(super) idle_after: Duration,
@@ -47,6 +48,7 @@ impl Default for WorkerSettings {
             batch: 2_000,
             keys_in_flight: 256,
             publish_timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(1),
             shortest_poll: Duration::from_millis(5),
             longest_poll: Duration::from_secs(1),
             idle_after: Duration::from_secs(90),
@@ -92,6 +94,14 @@ impl WorkerSettings {
     #[must_use]
     pub const fn with_publish_timeout(mut self, timeout: Duration) -> Self {
         self.publish_timeout = timeout;
+        self
+    }
+
+    /// Sets for how long a key that is not answered is waited for while others are: then it is parked without an attempt
+    /// being used up, and tried again later, and the others go on; 1 s without it.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -172,6 +182,7 @@ impl fmt::Debug for WorkerSettings {
             .field("batch", &self.batch)
             .field("keys_in_flight", &self.keys_in_flight)
             .field("publish_timeout", &self.publish_timeout)
+            .field("patience", &self.patience)
             .field("shortest_poll", &self.shortest_poll)
             .field("longest_poll", &self.longest_poll)
             .field("idle_after", &self.idle_after)

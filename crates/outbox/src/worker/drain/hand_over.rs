@@ -32,7 +32,7 @@ impl Drain {
         while runs.iter().any(|run| !run.is_done()) {
             claim.check()?;
             let asked = runs.iter().filter(|run| !run.is_done()).count();
-            self.publish(claim, "publish messages", &mut runs).await?;
+            self.publish(claim, &mut runs, false).await?;
             let kind = |run: &Run| run.stopped.as_ref().map(PublishError::kind);
             let count = |wanted| runs.iter().filter(|run| kind(run) == Some(wanted)).count();
             let refused = count(PublishErrorKind::Refused);
@@ -41,7 +41,7 @@ impl Drain {
             for run in &mut runs {
                 match kind(run) {
                     None => {}
-                    Some(PublishErrorKind::Unavailable) => waits = true,
+                    Some(PublishErrorKind::Unavailable) if !run.is_silent => waits = true,
                     Some(PublishErrorKind::Refused) if is_outage => {}
                     Some(_) => {
                         let goes_on = run.judge(&self.settings.policy);
@@ -81,22 +81,17 @@ impl Drain {
     }
 
     /// Hands runs to the broker, for as long as the claim is held.
-    async fn publish(
-        &self,
-        claim: &Claim,
-        operation: &'static str,
-        runs: &mut [Run],
-    ) -> Result<()> {
+    async fn publish(&self, claim: &Claim, runs: &mut [Run], is_aside: bool) -> Result<()> {
         let publishing = publish(
             &*self.publisher,
             &self.metrics,
             runs,
-            self.settings.keys_in_flight,
-            self.settings.publish_timeout,
+            &self.settings,
+            is_aside,
         );
         tokio::select! {
             () = publishing => Ok(()),
-            () = claim.is_lost() => Err(lost(operation)),
+            () = claim.is_lost() => Err(lost("publish messages")),
         }
     }
 
@@ -126,18 +121,18 @@ impl Drain {
                 rows.push(parked.row);
             }
             let mut runs = by_key(rows);
-            self.publish(claim, "publish parked messages", &mut runs)
-                .await?;
+            self.publish(claim, &mut runs, true).await?;
             for run in &runs {
                 left.extend_from_slice(&run.positions[..run.done]);
-                if let Some(error) = &run.stopped
-                    && error.kind() != PublishErrorKind::Unavailable
-                {
-                    let position = run.positions[run.done];
-                    let before = attempts.get(&position).copied().unwrap_or_default();
-                    let event_type = run.messages[run.done].event_type();
-                    let verdict = self.settings.policy.judge(event_type, before + 1, error);
-                    failed.push((position, verdict));
+                let Some(error) = &run.stopped else { continue };
+                let position = run.positions[run.done];
+                let before = attempts.get(&position).copied().unwrap_or_default();
+                let event_type = run.messages[run.done].event_type();
+                let policy = &self.settings.policy;
+                match error.kind() {
+                    _ if run.is_silent => failed.push((position, policy.set_aside(error))),
+                    PublishErrorKind::Unavailable => {}
+                    _ => failed.push((position, policy.judge(event_type, before + 1, error))),
                 }
             }
             self.log.settle_parked(claim.token, &left, &failed).await?;
