@@ -3,7 +3,9 @@
 //! It exits with 0 if all is well, with 1 if something was found, and with 2 if it could not look.
 
 mod audit;
+mod database;
 mod environment;
+mod outbox;
 mod output;
 
 use std::error::Error as _;
@@ -25,14 +27,32 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Options),
+    Outbox(outbox::Options),
+}
+
+/// Whether anything was found that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    Found,
+}
+
+impl Verdict {
+    const fn of(is_found: bool) -> Self {
+        if is_found { Self::Found } else { Self::Clean }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Command::Audit(options) = Cli::parse().command;
-    match audit::run(&options, &mut io::stdout().lock()).await {
-        Ok(audit::Verdict::Clean) => ExitCode::SUCCESS,
-        Ok(audit::Verdict::Found) => ExitCode::FAILURE,
+    let out = &mut io::stdout().lock();
+    let verdict = match Cli::parse().command {
+        Command::Audit(options) => audit::run(&options, out).await,
+        Command::Outbox(options) => outbox::run(&options, out).await,
+    };
+    match verdict {
+        Ok(Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(Verdict::Found) => ExitCode::FAILURE,
         Err(error) => {
             tell(&error);
             ExitCode::from(COULD_NOT_LOOK)

@@ -5,11 +5,14 @@ use std::io::Write;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tenantry_core::{Error, ErrorKind, Result};
-use tenantry_store::postgres::{self, Pooler, PostgresSettings};
+use tenantry_store::postgres;
 use tenantry_store::{AuditReport, Finding, Severity};
 
-use crate::environment::Environment;
+use crate::Verdict;
+use crate::database::{Database, Place};
 use crate::output::{self, Roles};
+
+const AUDIT: &str = "audit database";
 
 /// Lists every way in which tenants of a database could reach each other, and what closes it.
 ///
@@ -21,18 +24,11 @@ use crate::output::{self, Roles};
 /// be audited.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// `postgres://role@host:port/database` or `sqlite:path`
-    #[arg(long)]
-    url: Option<String>,
+    #[command(flatten)]
+    database: Database,
     /// What the role is for; PostgreSQL only
     #[arg(long, value_enum, default_value_t = Role::App)]
     role: Role,
-    /// The schema of the services' tables; PostgreSQL only
-    #[arg(long, default_value = "public")]
-    schema: String,
-    /// What stands between the services and the server, if they are told of it
-    #[arg(long, value_enum)]
-    pooler: Option<Mode>,
     /// Writes one JSON object, with facts and findings
     #[arg(long)]
     json: bool,
@@ -52,23 +48,10 @@ enum Role {
     Platform,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
-    /// A pooler in transaction mode, such as PgBouncer
-    Transaction,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Deny {
     /// Whatever is found
     Warnings,
-}
-
-/// Whether anything was found that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Clean,
-    Found,
 }
 
 /// Audits the database of the options, and writes what was found.
@@ -78,25 +61,10 @@ pub(crate) enum Verdict {
 /// The kinds of `audit` of either backend; `InvalidSettings` if there is no URL, or none that is
 /// known; `Unavailable` if nobody takes what is written.
 pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdict> {
-    let environment = Environment::from_env()?;
-    let Some(url) = options.url.clone().or(environment.url) else {
-        return Err(invalid(
-            "say where the database is: --url or TENANTRY_DATABASE_URL",
-        ));
+    let settings = match options.database.place(AUDIT)? {
+        Place::Server(settings) => *settings,
+        Place::File(path) => return on_sqlite(options, &path, out).await,
     };
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return on_sqlite(options, path, out).await;
-    }
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(invalid("the URL must begin with postgres:// or sqlite:"));
-    }
-    let mut settings = PostgresSettings::new(url).with_schema(&options.schema);
-    if let Some(password) = environment.password {
-        settings = settings.with_password(password);
-    }
-    if let Some(Mode::Transaction) = options.pooler {
-        settings = settings.with_pooler(Pooler::TransactionMode);
-    }
     let role = match options.role {
         Role::App => postgres::Role::App,
         Role::Platform => postgres::Role::Platform,
@@ -109,7 +77,6 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
 async fn on_sqlite(options: &Options, path: &str, out: &mut impl Write) -> Result<Verdict> {
     use tenantry_store::{SqliteSettings, sqlite};
 
-    let path = path.strip_prefix("//").unwrap_or(path);
     let report = sqlite::audit(&SqliteSettings::file(path)).await?;
     conclude(options, Roles::None, &report, out)
 }
@@ -117,8 +84,7 @@ async fn on_sqlite(options: &Options, path: &str, out: &mut impl Write) -> Resul
 #[cfg(not(feature = "sqlite"))]
 #[allow(clippy::unused_async, reason = "with the feature it waits")]
 async fn on_sqlite(_options: &Options, _path: &str, _out: &mut impl Write) -> Result<Verdict> {
-    Err(Error::new(ErrorKind::Unsupported, "audit database")
-        .with_detail("this command was built without the feature `sqlite`"))
+    Err(crate::database::without_sqlite(AUDIT))
 }
 
 fn conclude<F: Serialize>(
@@ -143,11 +109,9 @@ fn conclude<F: Serialize>(
         .map_err(|cause| Error::new(ErrorKind::Unavailable, "write findings").with_source(cause))?;
     let denies_warnings = options.deny == Some(Deny::Warnings);
     let counts = |finding: &&Finding| denies_warnings || finding.severity == Severity::Error;
-    Ok(if findings.into_iter().any(|finding| counts(&finding)) {
-        Verdict::Found
-    } else {
-        Verdict::Clean
-    })
+    Ok(Verdict::of(
+        findings.into_iter().any(|finding| counts(&finding)),
+    ))
 }
 
 /// Refuses to leave out what is no code, and what lets tenants reach each other.
@@ -173,5 +137,5 @@ fn is_allowed(options: &Options, finding: &Finding) -> bool {
 }
 
 fn invalid(detail: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidSettings, "audit database").with_detail(detail)
+    Error::new(ErrorKind::InvalidSettings, AUDIT).with_detail(detail)
 }

@@ -1,0 +1,175 @@
+//! `tenantry outbox`: how an outbox is doing, and what becomes of what was given up.
+
+mod written;
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use tenantry_core::{Actor, Error, ErrorKind, RequestContext, Result, TenantId};
+use tenantry_outbox::{DeadLetterFilter, DeadLetters, MessageId, OutboxStatus};
+
+use crate::Verdict;
+use crate::database::Database;
+
+/// Tells how an outbox is doing, and lists, replays and discards what could not be handed over.
+///
+/// Connect as the role for work across tenants. The URL is taken from TENANTRY_DATABASE_URL where there
+/// is no --url, and the password from TENANTRY_DATABASE_PASSWORD.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells how the outbox is doing; exits with 1 if messages were given up, or wait and no worker is alive
+    Status {
+        #[command(flatten)]
+        database: Database,
+        /// Writes one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists what was given up, with its reason; exits with 1 if there is anything
+    Dead {
+        #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
+        which: Which,
+        /// The tenant, if not all
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// Counts those that were given up alike
+        #[arg(long)]
+        grouped: bool,
+        /// How many are listed at most
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Writes one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has messages of a tenant handed over again, with all their attempts
+    Replay(Change),
+    /// Removes messages of a tenant for good; what stands behind them leaves
+    Discard(Change),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Those of this type alone
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// The one message
+    #[arg(long)]
+    id: Option<MessageId>,
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    which: Which,
+    /// The tenant
+    #[arg(long)]
+    tenant: TenantId,
+    /// Why, for the trace of the database's operators
+    #[arg(long)]
+    reason: String,
+    /// Who does it, for the same
+    #[arg(long, default_value = "operator")]
+    actor: String,
+    /// Writes one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Which {
+    fn filter(&self) -> DeadLetterFilter {
+        let mut filter = DeadLetterFilter::default();
+        if let Some(event_type) = &self.event_type {
+            filter = filter.with_event_type(event_type);
+        }
+        if let Some(id) = self.id {
+            filter = filter.with_id(id);
+        }
+        filter
+    }
+}
+
+/// Does what the options say, and writes what it found.
+///
+/// # Errors
+///
+/// Those of the outbox; `InvalidSettings` if there is no URL, or none that is known; `Unavailable` if nobody
+/// takes what is written.
+pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdict> {
+    match &options.command {
+        Command::Status { database, json } => {
+            let platform = database.platform("read status of outbox").await?;
+            let status = OutboxStatus::read(&platform).await?;
+            told(written::status(&status, *json, out))?;
+            let is_stuck = status.workers == 0 && status.backlog + status.waiting > 0;
+            Ok(Verdict::of(status.blocked + status.dead > 0 || is_stuck))
+        }
+        Command::Dead {
+            database,
+            which,
+            tenant,
+            grouped,
+            limit,
+            json,
+        } => {
+            let platform = database.platform("list dead letters").await?;
+            let context = RequestContext::system();
+            let letters = DeadLetters::open(&platform, "list of dead letters", context)?;
+            let mut filter = which.filter();
+            if let Some(tenant) = tenant {
+                filter = filter.with_tenant(*tenant);
+            }
+            if *grouped {
+                let groups = letters.groups(&filter).await?;
+                told(written::groups(&groups, *json, out))?;
+                return Ok(Verdict::of(!groups.is_empty()));
+            }
+            let listed = letters.list(&filter, *limit).await?;
+            told(written::letters(&listed, *json, out))?;
+            Ok(Verdict::of(!listed.is_empty()))
+        }
+        Command::Replay(change) => {
+            let letters = change.letters("replay dead letters").await?;
+            let changed = letters
+                .replay(change.tenant, &change.which.filter())
+                .await?;
+            told(written::changed("replayed", changed, change.json, out))?;
+            Ok(Verdict::Clean)
+        }
+        Command::Discard(change) => {
+            let letters = change.letters("discard dead letters").await?;
+            let changed = letters
+                .discard(change.tenant, &change.which.filter())
+                .await?;
+            told(written::changed("discarded", changed, change.json, out))?;
+            Ok(Verdict::Clean)
+        }
+    }
+}
+
+impl Change {
+    async fn letters(&self, operation: &'static str) -> Result<DeadLetters> {
+        if self.reason.trim().is_empty() {
+            return Err(
+                Error::new(ErrorKind::InvalidInput, operation).with_detail("say why: --reason")
+            );
+        }
+        let context = RequestContext::new(Actor::new(self.actor.clone())?);
+        let platform = self.database.platform(operation).await?;
+        DeadLetters::open(&platform, self.reason.clone(), context)
+    }
+}
+
+fn told(written: io::Result<()>) -> Result<()> {
+    written.map_err(|cause| Error::new(ErrorKind::Unavailable, "write answer").with_source(cause))
+}

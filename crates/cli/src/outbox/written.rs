@@ -1,0 +1,139 @@
+//! What is written: lines for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use tenantry_outbox::{DeadLetter, DeadLetterGroup, OutboxStatus};
+
+use crate::output::one_line;
+
+pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) -> io::Result<()> {
+    let oldest = status.oldest_unsent.map(shown);
+    if json {
+        let status = json!({
+            "workers": status.workers,
+            "backlog": status.backlog,
+            "oldest_unsent": oldest,
+            "waiting": status.waiting,
+            "blocked": status.blocked,
+            "dead": status.dead,
+            "dead_tuples": status.dead_tuples,
+        });
+        return object(&status, out);
+    }
+    for (name, value) in [
+        ("workers", status.workers.to_string()),
+        ("not sent", status.backlog.to_string()),
+        ("oldest of them", oldest.unwrap_or_else(|| "-".to_owned())),
+        ("parked, tried again", status.waiting.to_string()),
+        ("given up, key blocked", status.blocked.to_string()),
+        ("given up, passed by", status.dead.to_string()),
+        ("dead rows", status.dead_tuples.to_string()),
+    ] {
+        writeln!(out, "{name:22} {value}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn letters(letters: &[DeadLetter], json: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        let letters = letters.iter().map(|letter| {
+            let message = &letter.message;
+            json!({
+                "id": message.id().to_string(),
+                "tenant": message.tenant().to_string(),
+                "type": message.event_type(),
+                "key": message.key(),
+                "occurred_at": shown(message.occurred_at()),
+                "failed_at": shown(letter.failed_at),
+                "attempts": letter.attempts,
+                "is_blocking": letter.is_blocking,
+                "reason": letter.reason,
+                "detail": letter.detail,
+                "bytes": message.payload().len(),
+            })
+        });
+        return object(&Value::Array(letters.collect()), out);
+    }
+    for letter in letters {
+        let message = &letter.message;
+        writeln!(
+            out,
+            "{}  {}  {}  key {}  tenant {}",
+            shown(letter.failed_at),
+            message.id(),
+            one_line(message.event_type()),
+            one_line(message.key()),
+            message.tenant(),
+        )?;
+        let then = if letter.is_blocking {
+            "blocks its key"
+        } else {
+            "was passed by"
+        };
+        writeln!(
+            out,
+            "{:22}{then} after {} attempts, {}: {}",
+            "",
+            letter.attempts,
+            one_line(&letter.reason),
+            one_line(&letter.detail)
+        )?;
+    }
+    writeln!(out, "{} given up", letters.len())
+}
+
+pub(super) fn groups(
+    groups: &[DeadLetterGroup],
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if json {
+        let groups = groups.iter().map(|group| {
+            json!({
+                "type": group.event_type,
+                "reason": group.reason,
+                "is_blocking": group.is_blocking,
+                "count": group.count,
+                "tenants": group.tenants,
+                "oldest": shown(group.oldest),
+            })
+        });
+        return object(&Value::Array(groups.collect()), out);
+    }
+    for group in groups {
+        let then = if group.is_blocking {
+            "block their keys"
+        } else {
+            "passed by"
+        };
+        writeln!(
+            out,
+            "{:>8}  {}  {}, {then}, of {} tenants, since {}",
+            group.count,
+            one_line(&group.event_type),
+            one_line(&group.reason),
+            group.tenants,
+            shown(group.oldest)
+        )?;
+    }
+    let count: u64 = groups.iter().map(|group| group.count).sum();
+    writeln!(out, "{count} given up")
+}
+
+pub(super) fn changed(what: &str, count: u64, json: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        return object(&json!({ what: count }), out);
+    }
+    writeln!(out, "{count} {what}")
+}
+
+fn object(value: &Value, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+fn shown(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

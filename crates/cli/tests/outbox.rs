@@ -1,0 +1,211 @@
+//! `tenantry outbox`, run as operators run it.
+
+#![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tenantry_core::TenantId;
+use tenantry_outbox::{
+    Message, NewMessage, Outbox, OutboxWorker, PublishError, PublishErrorKind, Publisher,
+    SCHEMA_POSTGRES, SCHEMA_SQLITE, Stopped, WorkerSettings,
+};
+use tenantry_store::postgres::{Bootstrap, migrate};
+use tenantry_store::{
+    Migrations, PlatformStore, PostgresSettings, SqliteSettings, TenantStore, async_trait, sqlite,
+};
+use tenantry_testkit::{PostgresServer, TestDatabase};
+use tokio::process::Command;
+
+/// Takes nothing, for ever, and says so with what a terminal must not obey.
+#[derive(Debug)]
+struct Refuses;
+
+#[async_trait]
+impl Publisher for Refuses {
+    async fn publish(&self, _messages: &[Message]) -> Result<(), Stopped> {
+        let error = PublishError::new(PublishErrorKind::Poison, "too\u{1b}[2J large");
+        Err(Stopped::new(0, error))
+    }
+
+    fn system(&self) -> &'static str {
+        "refuses"
+    }
+}
+
+/// Where the command is to look.
+struct Place {
+    environment: Vec<(&'static str, String)>,
+    secret: Option<String>,
+}
+
+impl Place {
+    /// Runs `tenantry outbox` and returns its exit code and what it wrote.
+    async fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_tenantry"))
+            .arg("outbox")
+            .args(arguments)
+            .env_remove("TENANTRY_DATABASE_URL")
+            .env_remove("TENANTRY_DATABASE_PASSWORD")
+            .envs(self.environment.iter().cloned())
+            .output()
+            .await
+            .unwrap();
+        let written = [output.stdout, output.stderr].concat();
+        let written = String::from_utf8(written).unwrap();
+        if let Some(secret) = &self.secret {
+            assert!(!written.contains(secret), "{written}");
+        }
+        assert!(!written.contains('\u{1b}'), "{written}");
+        (output.status.code().unwrap(), written)
+    }
+
+    async fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let (code, written) = self.run(&[arguments, &["--json"]].concat()).await;
+        let value = serde_json::from_str(&written);
+        (code, value.unwrap_or_else(|_| panic!("{written}")))
+    }
+}
+
+#[tokio::test]
+async fn what_was_given_up_on_postgres_is_listed_replayed_and_discarded() {
+    let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
+        .await
+        .unwrap();
+    let owner = database.create_login("owner").await.unwrap();
+    let app = database.create_login("app").await.unwrap();
+    let platform = database.create_login("platform").await.unwrap();
+    Bootstrap::new(database.admin_url())
+        .with_owner_role(owner.user(), None)
+        .with_app_role(app.user(), None)
+        .with_platform_role(platform.user(), None)
+        .run()
+        .await
+        .unwrap();
+    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES)]);
+    migrate(owner.url(), &migrations).await.unwrap();
+    let store = TenantStore::postgres(PostgresSettings::new(app.url()))
+        .await
+        .unwrap();
+    let url = platform.url();
+    let workers = PlatformStore::postgres(PostgresSettings::new(url))
+        .await
+        .unwrap();
+    let password = platform.password().to_owned();
+    let place = Place {
+        environment: vec![
+            (
+                "TENANTRY_DATABASE_URL",
+                url.replace(&format!(":{password}@"), "@"),
+            ),
+            ("TENANTRY_DATABASE_PASSWORD", password.clone()),
+        ],
+        secret: Some(password),
+    };
+    story(&store, &workers, &place).await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_on_sqlite_is_listed_replayed_and_discarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("billing.db");
+    let settings = SqliteSettings::file(&file);
+    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings.clone()).await.unwrap();
+    let platform = PlatformStore::sqlite(settings).await.unwrap();
+    let place = Place {
+        environment: vec![(
+            "TENANTRY_DATABASE_URL",
+            format!("sqlite:{}", file.display()),
+        )],
+        secret: None,
+    };
+    story(&store, &platform, &place).await;
+
+    let nowhere = Place {
+        environment: vec![("TENANTRY_DATABASE_URL", "sqlite:/nowhere.db".to_owned())],
+        secret: None,
+    };
+    let (code, written) = nowhere.run(&["status"]).await;
+    assert_eq!(code, 2, "{written}");
+    assert!(written.contains("there is no such file"), "{written}");
+}
+
+async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
+    let [one, other] = [TenantId::generate(), TenantId::generate()];
+    let (code, status) = place.json(&["status"]).await;
+    assert_eq!((code, &status["backlog"]), (0, &0.into()));
+    assert_eq!(place.run(&["dead"]).await, (0, "0 given up\n".to_owned()));
+
+    let outbox = Outbox::new(store);
+    for tenant in [one, other] {
+        let work = store.tenant(tenant).begin().await.unwrap();
+        let message = NewMessage::new("billing.invoice.paid", "invoice-7");
+        outbox.append_message(&work, message).unwrap();
+        work.commit().await.unwrap();
+    }
+    let (code, status) = place.json(&["status"]).await;
+    assert_eq!(
+        (code, &status["backlog"], &status["workers"]),
+        (1, &2.into(), &0.into()),
+        "messages wait and no worker is there"
+    );
+    let worker =
+        OutboxWorker::start(platform, Arc::new(Refuses), WorkerSettings::default()).unwrap();
+    while place.json(&["status"]).await.1["blocked"] != 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    worker.stop().await.unwrap();
+
+    let (code, dead) = place.json(&["dead"]).await;
+    assert_eq!((code, dead.as_array().unwrap().len()), (1, 2));
+    let of_one = ["dead", "--tenant", &one.to_string()];
+    let (_, dead) = place.json(&of_one).await;
+    assert_eq!(dead.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&dead[0]["tenant"], &dead[0]["reason"], &dead[0]["key"]),
+        (
+            &one.to_string().into(),
+            &"poison".into(),
+            &"invoice-7".into()
+        )
+    );
+    let (_, lines) = place.run(&of_one).await;
+    assert!(
+        lines.contains("blocks its key after 1 attempts, poison: too\\u{1b}[2J large"),
+        "{lines}"
+    );
+    let (code, groups) = place.json(&["dead", "--grouped"]).await;
+    assert_eq!(code, 1);
+    assert_eq!(
+        (&groups[0]["count"], &groups[0]["tenants"]),
+        (&2.into(), &2.into())
+    );
+
+    let tenant = one.to_string();
+    let (code, written) = place.run(&["replay", "--tenant", &tenant]).await;
+    assert_eq!(code, 2, "no reason is given: {written}");
+    let because = ["--reason", "ticket 4711", "--actor", "user:ada"];
+    let replay = ["replay", "--tenant", &tenant];
+    let wrong = [&replay[..], &["--type", "billing.invoice.sent"], &because].concat();
+    assert_eq!(
+        place.json(&wrong).await,
+        (0, serde_json::json!({"replayed": 0}))
+    );
+    let right = [&replay[..], &because].concat();
+    assert_eq!(
+        place.json(&right).await,
+        (0, serde_json::json!({"replayed": 1}))
+    );
+    let tenant = other.to_string();
+    let id = place.json(&["dead"]).await.1[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let discard = [&["discard", "--tenant", &tenant, "--id", &id][..], &because].concat();
+    assert_eq!(place.run(&discard).await, (0, "1 discarded\n".to_owned()));
+    assert_eq!(place.run(&["dead"]).await.0, 0);
+    assert_eq!(place.json(&["status"]).await.1["waiting"], 1, "that of one");
+}
