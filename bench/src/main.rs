@@ -14,7 +14,8 @@
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`guard`](suites::guard) | hand-written SQL through the guard | the same with the predicate by hand |
-//! | [`outbox`](suites::outbox) | a backlog that leaves in order; a unit of work with a message | `DELETE … SKIP LOCKED … RETURNING`; the same without |
+//! | [`outbox`](suites::outbox) | a backlog that leaves in order, also beside others; a unit of work with a message | `DELETE … SKIP LOCKED … RETURNING`; the same without |
+//! | [`backlog`](suites::backlog) | ten million messages that wait; a transaction that stays open for ten minutes | ten thousand; none |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
 //! | [`hit`](suites::hit) | a value that is kept in this process | raw `moka`; `cached`; multi-tier-cache |
 //! | [`shared`](suites::shared) | a value that is kept in Redis; a load, and its store | `GET`, `SET` by hand; `cached`; multi-tier-cache |
@@ -97,6 +98,9 @@ async fn measure(options: &Options) -> Result<Report> {
             }
             Suite::Outbox => {
                 suites::outbox::run(servers.store(options, report).await?, report).await?
+            }
+            Suite::Backlog => {
+                suites::backlog::run(servers.store(options, report).await?, report).await?
             }
             Suite::Scale => {
                 suites::scale::run(servers.store(options, report).await?, report).await?

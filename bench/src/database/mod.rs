@@ -70,6 +70,15 @@ impl Fixture {
     }
 }
 
+/// Messages that wait in an outbox.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flood {
+    pub(crate) tenants: [TenantId; 2],
+    pub(crate) rows: usize,
+    /// Of each payload.
+    pub(crate) bytes: usize,
+}
+
 impl Database {
     pub(crate) async fn create(admin_url: Option<&str>) -> Result<Self> {
         let server = match admin_url {
@@ -148,18 +157,18 @@ impl Database {
 
     /// Appends messages of two tenants under a thousand keys, each in a statement of its own for a
     /// thousand rows.
-    pub(crate) async fn fill_outbox(
-        &self,
-        schema: &str,
-        [one, two]: [TenantId; 2],
-        rows: usize,
-    ) -> Result<()> {
+    pub(crate) async fn fill_outbox(&self, schema: &str, flood: Flood) -> Result<()> {
+        let Flood {
+            tenants: [one, two],
+            rows,
+            bytes,
+        } = flood;
         let sql = format!(
             "insert into {schema}.outbox_messages (tenant_id, id, partition_id, event_type, \
                  ordering_key, occurred_at, content_type, payload, trace)
              select case n % 2 when 0 then '{one}'::uuid else '{two}'::uuid end, gen_random_uuid(),
                  n % 64, 'orders.changed', 'order ' || n % 1000, now(), 'application/json',
-                 convert_to(repeat('x', 400), 'UTF8'),
+                 convert_to(repeat('x', {bytes}), 'UTF8'),
                  '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
              from generate_series(1, {rows}) n"
         );
@@ -181,6 +190,12 @@ impl Database {
             self.database.execute(&sql).await?;
         }
         Ok(())
+    }
+
+    /// Empties the outbox.
+    pub(crate) async fn empty_messages(&self, schema: &str) -> Result<()> {
+        let sql = format!("truncate {schema}.outbox_messages");
+        Ok(self.database.execute(&sql).await?)
     }
 
     /// Empties both.

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     only: Vec<Suite>,
 
-    /// Runs the suite `scale` as well: minutes, and gigabytes of disk
+    /// Runs the suites `scale` and `backlog` as well: minutes, and gigabytes of disk
     #[arg(long)]
     scale: bool,
 
@@ -53,6 +53,7 @@ pub(crate) enum Suite {
     Guard,
     Outbox,
     Scale,
+    Backlog,
     Hit,
     Shared,
     Flush,
@@ -64,8 +65,8 @@ pub(crate) enum Suite {
 impl Options {
     pub(crate) fn suites(&self) -> Vec<Suite> {
         let chosen = |suite: &Suite| match self.only.as_slice() {
-            [] => *suite != Suite::Scale || self.scale,
-            only => only.contains(suite) || *suite == Suite::Scale && self.scale,
+            [] => !suite.is_long() || self.scale,
+            only => only.contains(suite) || suite.is_long() && self.scale,
         };
         Suite::value_variants()
             .iter()
@@ -95,6 +96,10 @@ impl Options {
 }
 
 impl Suite {
+    const fn is_long(self) -> bool {
+        matches!(self, Self::Scale | Self::Backlog)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stream => "stream",
@@ -105,6 +110,7 @@ impl Suite {
             Self::Guard => "guard",
             Self::Outbox => "outbox",
             Self::Scale => "scale",
+            Self::Backlog => "backlog",
             Self::Hit => "hit",
             Self::Shared => "shared",
             Self::Flush => "flush",

@@ -1,5 +1,6 @@
 //! What is compared with what.
 
+pub(crate) mod backlog;
 pub(crate) mod bulk;
 pub(crate) mod flush;
 pub(crate) mod guard;

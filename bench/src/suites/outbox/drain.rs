@@ -9,7 +9,7 @@ use tenantry_outbox::{OutboxWorker, WorkerSettings};
 
 use super::broker::Broker;
 use super::{Bench, platform};
-use crate::database::Fixture;
+use crate::database::{Fixture, Flood};
 use crate::error::Result;
 use crate::model::Key;
 use crate::network::Link;
@@ -39,10 +39,12 @@ pub(super) async fn run(
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (place, batch) in [BATCH, 2_000].into_iter().enumerate() {
-            bench
-                .database
-                .fill_outbox(&fixture.schema, tenants, rows)
-                .await?;
+            let flood = Flood {
+                tenants,
+                rows,
+                bytes: 400,
+            };
+            bench.database.fill_outbox(&fixture.schema, flood).await?;
             settle().await;
             let broker = Broker::new();
             let settings = WorkerSettings::default().with_batch(batch);

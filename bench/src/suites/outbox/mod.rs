@@ -2,6 +2,7 @@
 
 mod broker;
 mod drain;
+mod fair;
 mod soon;
 mod writer;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use tenantry_outbox::SCHEMA_POSTGRES;
 use tenantry_store::{PlatformStore, PostgresSettings};
 
+pub(super) use self::broker::Broker;
 use super::{Bench, CONNECTIONS};
 use crate::database::{Fixture, Tenants, Twin};
 use crate::error::Result;
@@ -27,11 +29,12 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let keys: Arc<[Key]> = bench.database.keys(&fixture, 20_000).await?.into();
     drain::run(bench, report, &fixture, &keys).await?;
     soon::run(bench, report, &fixture, &keys).await?;
+    fair::run(bench, report, &fixture).await?;
     writer::run(bench, report, &fixture, &keys).await
 }
 
 /// Opens the store of the workers.
-async fn platform(bench: &Bench, fixture: &Fixture) -> Result<PlatformStore> {
+pub(super) async fn platform(bench: &Bench, fixture: &Fixture) -> Result<PlatformStore> {
     let url = bench
         .network
         .url(Link::Loopback, bench.database.platform_url())?;
