@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tenantry_core::{Result, TenantId};
+use tenantry_core::{ErrorKind, Result, TenantId};
 use tenantry_store::{Aggregate, Repository as _, TenantScope, UnitOfWork, Version};
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub struct Ledger {
 struct Entries {
     committed: HashMap<MessageId, (TenantId, String, i64)>,
     given_up: HashSet<MessageId>,
+    /// Those of commits whose answer was lost: they leave in their order, or never.
+    unknown: HashMap<MessageId, (TenantId, String, i64)>,
 }
 
 /// What became of the messages of a ledger.
@@ -93,20 +96,64 @@ impl Ledger {
         commits: bool,
     ) -> Result<()> {
         let work = tenant.begin().await?;
-        let mut written = Vec::new();
-        for account in accounts {
-            written.push(self.append(outbox, &work, *account).await?);
-        }
+        let written = self.append_each(outbox, &work, accounts).await?;
         if !commits {
             let ids = written.into_iter().map(|(id, ..)| id);
             self.inner.lock().given_up.extend(ids);
             return work.rollback().await;
         }
-        work.commit().await?;
-        for (id, key, number) in written {
-            self.commits(tenant.tenant(), id, key, number);
+        self.end(tenant.tenant(), written, work.commit().await)
+    }
+
+    /// Commits one message of each account in a unit of work that stays open for a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn write_slowly(
+        &self,
+        outbox: &Outbox,
+        tenant: &TenantScope,
+        accounts: &[Uuid],
+        time: Duration,
+    ) -> Result<()> {
+        let work = tenant.begin().await?;
+        let written = self.append_each(outbox, &work, accounts).await?;
+        tokio::time::sleep(time).await;
+        self.end(tenant.tenant(), written, work.commit().await)
+    }
+
+    async fn append_each(
+        &self,
+        outbox: &Outbox,
+        work: &UnitOfWork,
+        accounts: &[Uuid],
+    ) -> Result<Vec<(MessageId, String, i64)>> {
+        let mut written = Vec::new();
+        for account in accounts {
+            written.push(self.append(outbox, work, *account).await?);
         }
-        Ok(())
+        Ok(written)
+    }
+
+    /// Takes note of how a commit has ended.
+    fn end(
+        &self,
+        tenant: TenantId,
+        written: Vec<(MessageId, String, i64)>,
+        outcome: Result<()>,
+    ) -> Result<()> {
+        let kind = outcome.as_ref().err().map(tenantry_core::Error::kind);
+        let mut entries = self.inner.lock();
+        let of_tenant = |(id, key, number)| (id, (tenant, key, number));
+        match kind {
+            None => entries.committed.extend(written.into_iter().map(of_tenant)),
+            Some(ErrorKind::CommitUnknown) => {
+                entries.unknown.extend(written.into_iter().map(of_tenant))
+            }
+            Some(_) => {}
+        }
+        outcome
     }
 
     /// Takes note of a message that was committed.
@@ -132,17 +179,24 @@ impl Ledger {
             ..Outcome::default()
         };
         let mut seen = HashSet::new();
+        let mut unknown_seen = HashSet::new();
         let mut latest: BTreeMap<(TenantId, &str), i64> = BTreeMap::new();
         for message in got {
-            let Some((tenant, key, number)) = entries.committed.get(&message.id()) else {
+            let id = message.id();
+            let committed = entries.committed.get(&id);
+            let Some((tenant, key, number)) = committed.or_else(|| entries.unknown.get(&id)) else {
                 outcome.uncommitted += 1;
                 continue;
+            };
+            let seen = match committed {
+                Some(_) => &mut seen,
+                None => &mut unknown_seen,
             };
             if (*tenant, &**key) != (message.tenant(), message.key()) {
                 outcome.uncommitted += 1;
                 continue;
             }
-            if !seen.insert(message.id()) {
+            if !seen.insert(id) {
                 outcome.duplicates += 1;
                 continue;
             }

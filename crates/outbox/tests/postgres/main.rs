@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod fences;
+mod outages;
 mod processes;
 mod restored;
 mod several;
@@ -26,9 +27,11 @@ struct OnPostgres {
 
 impl OnPostgres {
     async fn open() -> Self {
-        let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
-            .await
-            .unwrap();
+        Self::open_on(PostgresServer::shared().await.unwrap()).await
+    }
+
+    async fn open_on(server: &PostgresServer) -> Self {
+        let database = TestDatabase::create(server).await.unwrap();
         let owner = database.create_login("owner").await.unwrap();
         let app = database.create_login("app").await.unwrap();
         let platform_login = database.create_login("platform").await.unwrap();

@@ -28,7 +28,7 @@ const ORDER: &str = "TENANTRY_TEST_OUTBOX";
 
 const WORKERS: usize = 3;
 
-const BATCH: usize = 50;
+pub(crate) const BATCH: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_are_killed_and_stopped_lose_nothing_and_reorder_nothing() {
@@ -94,7 +94,7 @@ impl Publisher for ToFile {
     }
 }
 
-fn got(path: &Path) -> Vec<Message> {
+pub(crate) fn got(path: &Path) -> Vec<Message> {
     let text = std::fs::read_to_string(path).unwrap();
     let line = |line: &str| {
         let parts: Vec<_> = line.split(' ').collect();
@@ -191,7 +191,7 @@ async fn storm(time: Duration) -> usize {
     outcome.committed
 }
 
-const TENANTS: [TenantId; 2] = [tenant(1), tenant(2)];
+pub(crate) const TENANTS: [TenantId; 2] = [tenant(1), tenant(2)];
 
 const fn tenant(number: u128) -> TenantId {
     match TenantId::from_u128(number) {
@@ -200,7 +200,7 @@ const fn tenant(number: u128) -> TenantId {
     }
 }
 
-fn spawn(url: &str, file: &Path) -> Child {
+pub(crate) fn spawn(url: &str, file: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::work_and_die", "--ignored"])
         .env(ORDER, format!("{url}\n{}", file.display()))
@@ -211,7 +211,7 @@ fn spawn(url: &str, file: &Path) -> Child {
         .unwrap()
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     if let Some(pid) = child.id() {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &pid.to_string()])
