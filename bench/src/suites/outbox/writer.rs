@@ -20,46 +20,40 @@ pub(super) async fn run(
     fixture: &Fixture,
     keys: &Arc<[Key]>,
 ) -> Result<()> {
-    let store = bench.store(Link::Loopback, fixture).await?;
-    let with = Work {
-        outbox: Some(Outbox::new(&store)),
-        store,
-        keys: Arc::clone(keys),
-    };
-    let without = Work {
-        outbox: None,
-        store: bench.store(Link::Loopback, fixture).await?,
-        keys: Arc::clone(keys),
-    };
-    let sides = [
-        Side::new("with-message", with),
-        Side::new("without-message", without),
-    ];
-    settle().await;
-    let measurements = bench.runner.latencies(&sides).await?;
-    report.add_latencies(
-        "outbox-writer",
-        Link::Loopback,
-        &measurements,
-        &[Target::None],
-    );
-    let rates = bench.runner.throughput(&sides, TASKS).await?;
-    let names = ["with-message", "without-message"];
-    let targets = [Target::TimesAtLeast(0.85)];
-    report.add_throughput(
-        "outbox-writer",
-        Link::Loopback,
-        &names,
-        &rates,
-        TASKS,
-        &targets,
-    );
+    // By a statement of its own before the commit, and along with the last write.
+    for (suite, rides) in [("outbox-writer", false), ("outbox-rider", true)] {
+        let store = bench.store(Link::Loopback, fixture).await?;
+        let with = Work {
+            outbox: Some(Outbox::new(&store)),
+            rides,
+            store,
+            keys: Arc::clone(keys),
+        };
+        let without = Work {
+            outbox: None,
+            rides,
+            store: bench.store(Link::Loopback, fixture).await?,
+            keys: Arc::clone(keys),
+        };
+        let sides = [
+            Side::new("with-message", with),
+            Side::new("without-message", without),
+        ];
+        settle().await;
+        let measurements = bench.runner.latencies(&sides).await?;
+        report.add_latencies(suite, Link::Loopback, &measurements, &[Target::None]);
+        let rates = bench.runner.throughput(&sides, TASKS).await?;
+        let names = ["with-message", "without-message"];
+        let targets = [Target::TimesAtLeast(0.85)];
+        report.add_throughput(suite, Link::Loopback, &names, &rates, TASKS, &targets);
+    }
     Ok(())
 }
 
 /// One row read, changed and stored, one stored beside it, and what tells of it.
 struct Work {
     outbox: Option<Outbox>,
+    rides: bool,
     store: TenantStore,
     keys: Arc<[Key]>,
 }
@@ -77,12 +71,17 @@ impl Operation for Work {
         let mut order = orders.get(key.id).await?;
         order.total_cents += 1;
         orders.update(&mut order).await?;
-        orders.insert(&mut fresh).await?;
+        if !self.rides {
+            orders.insert(&mut fresh).await?;
+        }
         if let Some(outbox) = &self.outbox {
             let message = NewMessage::new("orders.changed", key.id.to_string());
             outbox.append_message(&work, message.with_payload("text/plain", vec![b'x'; 400]))?;
         }
-        work.commit().await?;
+        match self.rides {
+            true => work.commit_with_insert(&mut fresh).await?,
+            false => work.commit().await?,
+        }
         Ok(())
     }
 }

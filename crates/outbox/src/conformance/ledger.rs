@@ -50,6 +50,19 @@ pub struct Outcome {
     pub duplicates: usize,
 }
 
+/// Appends what says that an account has a version.
+fn said(
+    outbox: &Outbox,
+    work: &UnitOfWork,
+    account: Uuid,
+    number: i64,
+) -> Result<(MessageId, String, i64)> {
+    let key = account.to_string();
+    let message = NewMessage::new("suite.account.changed", key.clone())
+        .with_payload("text/plain", number.to_string().into_bytes());
+    Ok((outbox.append_message(work, message)?, key, number))
+}
+
 impl Ledger {
     /// Changes an account in a unit of work and appends what says so; the order of the messages is that of
     /// the versions.
@@ -76,11 +89,7 @@ impl Ledger {
         } else {
             accounts.update(&mut row).await?;
         }
-        let number = row.version.get();
-        let key = account.to_string();
-        let message = NewMessage::new("suite.account.changed", key.clone())
-            .with_payload("text/plain", number.to_string().into_bytes());
-        Ok((outbox.append_message(work, message)?, key, number))
+        said(outbox, work, account, row.version.get())
     }
 
     /// Commits one message of each account in a unit of work, or gives it up.
@@ -103,6 +112,38 @@ impl Ledger {
             return work.rollback().await;
         }
         self.end(tenant.tenant(), written, work.commit().await)
+    }
+
+    /// Commits one message of each account in a unit of work, all of them along with its last write.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; nothing is committed then.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no account.
+    pub async fn write_riding(
+        &self,
+        outbox: &Outbox,
+        tenant: &TenantScope,
+        accounts: &[Uuid],
+    ) -> Result<()> {
+        let (last, others) = accounts.split_last().expect("an account");
+        let work = tenant.begin().await?;
+        let mut written = self.append_each(outbox, &work, others).await?;
+        let found = work.repository::<Account>().find(last).await?;
+        let is_new = found.is_none();
+        let mut row = found.unwrap_or(Account {
+            id: *last,
+            version: Version::NEW,
+        });
+        written.push(said(outbox, &work, *last, row.version.get() + 1)?);
+        let outcome = match is_new {
+            true => work.commit_with_insert(&mut row).await,
+            false => work.commit_with_update(&mut row).await,
+        };
+        self.end(tenant.tenant(), written, outcome)
     }
 
     /// Commits one message of each account in a unit of work that stays open for a time.

@@ -99,6 +99,7 @@ macro_rules! conformance_suite {
             what_was_not_committed_never_leaves,
             an_id_is_taken_once_in_its_tenant,
             many_messages_are_written_by_one_commit,
+            messages_go_along_with_the_last_write_or_not_at_all,
             each_key_leaves_in_the_order_of_its_commits,
             workers_share_the_keys_and_give_them_back,
             a_worker_that_dies_is_taken_over,

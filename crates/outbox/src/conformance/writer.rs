@@ -152,3 +152,65 @@ pub async fn many_messages_are_written_by_one_commit(subject: &dyn Subject) {
     }
     assert_eq!(next.len(), 2);
 }
+
+/// They are there with the write, and where that finds another version, or is refused, neither is.
+pub async fn messages_go_along_with_the_last_write_or_not_at_all(subject: &dyn Subject) {
+    use tenantry_store::{Repository as _, RepositoryExt as _, Version};
+
+    use super::Account;
+
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    let tenants = two_tenants(subject);
+    let id = Uuid::now_v7();
+    let account = || Account {
+        id,
+        version: Version::NEW,
+    };
+    let said = |text: &str| NewMessage::new("suite.account.changed", text);
+    for tenant in &tenants {
+        let rows = tenant.repository::<Account>();
+        // One message with an insert, several with an update; both tenants have the same key.
+        let work = tenant.begin().await.unwrap();
+        let first = outbox.append_message(&work, said("inserted")).unwrap();
+        let mut row = account();
+        work.commit_with_insert(&mut row).await.unwrap();
+        let mut stale = row.clone();
+        let work = tenant.begin().await.unwrap();
+        for text in ["updated", "updated as well"] {
+            outbox.append_message(&work, said(text)).unwrap();
+        }
+        work.commit_with_update(&mut row).await.unwrap();
+        assert_eq!(rows.get(id).await.unwrap(), row);
+
+        // Another version, a row that is there, and a message that is there.
+        let work = tenant.begin().await.unwrap();
+        outbox.append_message(&work, said("never")).unwrap();
+        let refused = work.commit_with_update(&mut stale).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        let work = tenant.begin().await.unwrap();
+        outbox.append_message(&work, said("never")).unwrap();
+        let refused = work.commit_with_insert(&mut account()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(refused.operation(), "insert");
+        let work = tenant.begin().await.unwrap();
+        let again = said("never").with_id(first);
+        outbox.append_message(&work, again).unwrap();
+        let refused = work.commit_with_update(&mut row.clone()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(refused.operation(), "append messages");
+        assert_eq!(rows.get(id).await.unwrap(), row);
+
+        // Without messages it is a write and a commit.
+        let work = tenant.begin().await.unwrap();
+        work.commit_with_update(&mut row).await.unwrap();
+        assert_eq!(rows.get(id).await.unwrap(), row);
+    }
+    let worker = start(subject, &broker, quick().with_outbox(&outbox));
+    until("all have left", || broker.count() == 6).await;
+    worker.stop().await.unwrap();
+    let mut keys: Vec<_> = broker.got().iter().map(|it| it.key().to_owned()).collect();
+    keys.sort_unstable();
+    let [i, u, v] = ["inserted", "updated", "updated as well"];
+    assert_eq!(keys, [i, i, u, u, v, v]);
+}

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tenantry_core::{Error, ErrorKind, Result};
-use tenantry_store::own::{Arguments, Engine, OwnStatement};
+use tenantry_store::own::{Arguments, Engine, OwnStatement, Rider};
 use tenantry_store::{ColumnType, TenantStore, UnitOfWork, ValueError, ValueSink};
 
 use crate::NewMessage;
@@ -27,6 +27,16 @@ const MANY: &str = "insert into {schema}outbox_messages (tenant_id, id, partitio
     select $1, m.* from unnest($2::uuid[], $3::smallint[], $4::text[], $5::text[], \
     $6::timestamptz[], $7::text[], $8::bytea[], $9::text[], $10::text[], $11::text[], $12::uuid[], \
     $13::text[], $14::text[]) as m";
+
+/// What joins a write of another table: see [`Rider`].
+const WHERE_WRITTEN: &str = " where (select count(*) from written) > 0";
+
+/// One message that goes along with a write.
+const ONE_RIDING: &str = "insert into {schema}outbox_messages (tenant_id, id, partition_id, event_type, \
+    ordering_key, occurred_at, content_type, payload, project, module, correlation_id, causation_id, \
+    trace, trace_state) \
+    select $1::uuid, $2::uuid, $3::smallint, $4::text, $5::text, $6::timestamptz, $7::text, $8::bytea, \
+    $9::text, $10::text, $11::text, $12::uuid, $13::text, $14::text";
 
 /// How many messages one statement takes.
 const MOST_ROWS: usize = 10_000;
@@ -54,6 +64,8 @@ pub(super) struct Insert {
     engine: Engine,
     one: Arc<str>,
     many: Arc<str>,
+    one_riding: Arc<str>,
+    many_riding: Arc<str>,
 }
 
 impl Insert {
@@ -67,6 +79,8 @@ impl Insert {
             engine,
             one: store.own_sql(one),
             many: store.own_sql(MANY),
+            one_riding: store.own_sql(&format!("{ONE_RIDING}{WHERE_WRITTEN}")),
+            many_riding: store.own_sql(&format!("{MANY}{WHERE_WRITTEN}")),
         }
     }
 
@@ -80,28 +94,14 @@ impl Insert {
             let written = match rows {
                 [message] => {
                     let partition = partition_of(work.tenant(), message.key());
-                    let bind = |arguments: &mut Arguments<'_>| {
-                        (0..COLUMNS.len()).try_for_each(|column| {
-                            cell(message, partition, column, arguments.value())
-                        })
-                    };
+                    let bind =
+                        |arguments: &mut Arguments<'_>| bind_one(message, partition, arguments);
                     work.execute_own(&statement(&self.one, &bind)).await
                 }
                 rows => {
-                    let partitions: Vec<_> = rows
-                        .iter()
-                        .map(|message| partition_of(work.tenant(), message.key()))
-                        .collect();
-                    let bind = |arguments: &mut Arguments<'_>| {
-                        COLUMNS
-                            .iter()
-                            .enumerate()
-                            .try_for_each(|(column, column_type)| {
-                                arguments.array(*column_type, rows.len(), &|row, sink| {
-                                    cell(&rows[row], partitions[row], column, sink)
-                                })
-                            })
-                    };
+                    let partitions = partitions_of(work, rows);
+                    let bind =
+                        |arguments: &mut Arguments<'_>| bind_many(rows, &partitions, arguments);
                     work.execute_own(&statement(&self.many, &bind)).await
                 }
             };
@@ -115,6 +115,81 @@ impl Insert {
         Ok(())
     }
 }
+
+impl Insert {
+    /// Returns messages as a statement that goes along with the last write, if they are few enough for one.
+    pub(super) fn rider(&self, work: &UnitOfWork) -> Option<Rider> {
+        if self.engine != Engine::Postgres {
+            return None;
+        }
+        let messages = work.take_deferred::<NewMessage>();
+        let partitions = partitions_of(work, &messages);
+        let rows = messages.len() as u64;
+        let rider = match messages.len() {
+            0 => return None,
+            1 => Rider::new(
+                &MESSAGES,
+                &self.one_riding,
+                rows,
+                Box::new(move |arguments| bind_one(&messages[0], partitions[0], arguments)),
+            ),
+            2..=MOST_ROWS => Rider::new(
+                &MESSAGES,
+                &self.many_riding,
+                rows,
+                Box::new(move |arguments| bind_many(&messages, &partitions, arguments)),
+            ),
+            _ => {
+                for message in messages {
+                    work.defer(message);
+                }
+                return None;
+            }
+        };
+        Some(rider.with_refusal(refused_riding))
+    }
+}
+
+fn partitions_of(work: &UnitOfWork, messages: &[NewMessage]) -> Vec<i16> {
+    let partition = |message: &NewMessage| partition_of(work.tenant(), message.key());
+    messages.iter().map(partition).collect()
+}
+
+fn bind_one(
+    message: &NewMessage,
+    partition: i16,
+    arguments: &mut Arguments<'_>,
+) -> Result<(), ValueError> {
+    (0..COLUMNS.len()).try_for_each(|column| cell(message, partition, column, arguments.value()))
+}
+
+fn bind_many(
+    messages: &[NewMessage],
+    partitions: &[i16],
+    arguments: &mut Arguments<'_>,
+) -> Result<(), ValueError> {
+    let mut columns = COLUMNS.iter().enumerate();
+    columns.try_for_each(|(column, column_type)| {
+        arguments.array(*column_type, messages.len(), &|row, sink| {
+            cell(&messages[row], partitions[row], column, sink)
+        })
+    })
+}
+
+/// Explains an error of messages that went along with a write, if it is theirs.
+fn refused_riding(error: Error) -> Error {
+    let is_theirs = |constraint: &str| constraint.starts_with(MESSAGES.name());
+    match error.constraint() {
+        Some(constraint) if is_theirs(constraint) => {
+            Error::new(ErrorKind::AlreadyExists, "append messages")
+                .with_subject(MESSAGES.name())
+                .with_detail(TAKEN)
+        }
+        _ => error,
+    }
+}
+
+const TAKEN: &str = "a message of the tenant has this id, and may have left already";
 
 fn statement<'a>(
     sql: &'a Arc<str>,
@@ -170,7 +245,7 @@ fn refused(rows: &[NewMessage], error: Error) -> Error {
     match error.kind() {
         ErrorKind::AlreadyExists => Error::new(ErrorKind::AlreadyExists, "append messages")
             .with_subject(subject)
-            .with_detail("a message of the tenant has this id, and may have left already"),
+            .with_detail(TAKEN),
         ErrorKind::UnknownTable => Error::new(ErrorKind::UnknownTable, "append messages")
             .with_subject(MESSAGES.name())
             .with_detail(

@@ -5,6 +5,9 @@
 //! changed, or has compared its version, so that of two messages with one key the one that was committed
 //! first has the lower number.
 //!
+//! Where the last write is known to be the last ([`UnitOfWork::commit_with_update`], `commit_with_insert`), the
+//! messages go along with it in one statement, behind it, and cost no round trip.
+//!
 //! The statement is a text of this module, run by [`UnitOfWork::execute_own`]: a repository would write one
 //! too, and asks for a table that tenants may read. Through the guard each text would be parsed and rewritten
 //! to the same one, and this crate would know drivers.
@@ -16,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
+use tenantry_store::own::Rider;
 use tenantry_store::{
     BeforeCommit, ChangedRow, CommitListener, CommittedChanges, TenantStore, UnitOfWork,
 };
@@ -243,6 +247,10 @@ impl BeforeCommit for Writer {
             true => Ok(()),
             false => self.insert.run(work, &messages).await,
         }
+    }
+
+    fn rider(&self, work: &UnitOfWork) -> Option<Rider> {
+        self.insert.rider(work)
     }
 }
 

@@ -71,6 +71,7 @@ async fn storm(time: Duration, most: usize) -> usize {
                             .write_slowly(&outbox, &tenant, accounts, straggles())
                             .await
                     }
+                    1..60 => ledger.write_riding(&outbox, &tenant, accounts).await,
                     _ => ledger.write(&outbox, &tenant, accounts, commits).await,
                 };
                 if written.is_err() {

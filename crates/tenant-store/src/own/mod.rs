@@ -9,6 +9,7 @@
 
 mod deferred;
 mod platform;
+mod rider;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use tenantry_core::Result;
 
 pub(crate) use deferred::Deferred;
 pub use platform::OwnWork;
+pub(crate) use rider::JoinedTexts;
+pub use rider::Rider;
 
 use crate::aggregate::AggregateDescriptor;
 use crate::backend::{ArgumentSink, Dialect, Statement};

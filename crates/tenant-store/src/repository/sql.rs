@@ -20,7 +20,7 @@ use crate::scope::TenantScope;
 use crate::statement::{BulkUpdate, DynamicStatement, ListRequest, Plan, Reading};
 use crate::store::PlannedAggregate;
 use crate::value::{ColumnValue as _, Row, Value, ValueError};
-use crate::work::{ChangeKind, ChangedRow, UnitOfWork, WorkGuard};
+use crate::work::{ChangeKind, ChangedRow, Rider, UnitOfWork, WorkGuard};
 
 /// The repository of an aggregate in a SQL database, in a scope or inside a unit of work.
 ///
@@ -269,15 +269,60 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         })
     }
 
+    /// Runs a write, and what goes along with it.
+    async fn execute(
+        &self,
+        session: &mut dyn Session,
+        statement: &Statement<'_>,
+        rider: Option<&Rider>,
+    ) -> Result<u64> {
+        match rider {
+            None => session.execute(statement).await,
+            #[cfg(feature = "own-tables")]
+            Some(rider) => {
+                let texts = &self.scope().store().joined;
+                rider.execute(texts, session, statement).await
+            }
+            #[cfg(not(feature = "own-tables"))]
+            Some(never) => match *never {},
+        }
+    }
+
+    /// Inserts, and writes what goes along with it.
+    pub(crate) async fn insert_with(&self, aggregate: &mut A, rider: Option<&Rider>) -> Result<()> {
+        self.observe("insert", async {
+            let mut opened = self.open("insert", Access::Write).await?;
+            let result = self.insert_in(opened.session(), aggregate, rider).await;
+            opened.close(result).await?;
+            aggregate.set_version(Version::NEW.next());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Updates, and writes what goes along with it.
+    pub(crate) async fn update_with(&self, aggregate: &mut A, rider: Option<&Rider>) -> Result<()> {
+        self.observe("update", async {
+            let mut opened = self.open("update", Access::Write).await?;
+            let result = self.update_in(opened.session(), "update", aggregate, rider);
+            let result = result.await;
+            let version = opened.close(result).await?;
+            aggregate.set_version(version);
+            Ok(())
+        })
+        .await
+    }
+
     async fn insert_in(
         &self,
         session: &mut dyn Session,
         aggregate: &A,
+        rider: Option<&Rider>,
     ) -> Result<((), Vec<ChangedRow>)> {
         let bind = self.bind_new(aggregate);
         let sql = &self.plan().insert;
         let statement = Self::statement("insert", Some(aggregate.id()), sql, &bind);
-        if session.execute(&statement).await? != 1 {
+        if self.execute(session, &statement, rider).await? != 1 {
             return Err(suppressed(&statement));
         }
         let first = Version::NEW.next();
@@ -354,6 +399,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         session: &mut dyn Session,
         operation: &'static str,
         aggregate: &A,
+        rider: Option<&Rider>,
     ) -> Result<(Version, Vec<ChangedRow>)> {
         let tenant = self.tenant();
         let stamp = self.stamp();
@@ -377,7 +423,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         };
         let sql = &self.plan().update;
         let statement = Self::statement(operation, Some(aggregate.id()), sql, &bind);
-        if session.execute(&statement).await? == 0 {
+        if self.execute(session, &statement, rider).await? == 0 {
             let expected = Some(aggregate.version());
             return Err(self
                 .why_nothing_changed(session, operation, aggregate.id(), expected)
@@ -397,7 +443,7 @@ impl<'w, A: Aggregate> SqlRepository<'w, A> {
         aggregate: &A,
     ) -> Result<(Version, Vec<ChangedRow>)> {
         if A::DESCRIPTOR.version().is_some() && !aggregate.version().is_new() {
-            return self.update_in(session, "upsert", aggregate).await;
+            return self.update_in(session, "upsert", aggregate, None).await;
         }
         let bind = self.bind_new(aggregate);
         let sql = &self.plan().upsert;
@@ -714,14 +760,7 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
     }
 
     async fn insert(&self, aggregate: &mut A) -> Result<()> {
-        self.observe("insert", async {
-            let mut opened = self.open("insert", Access::Write).await?;
-            let result = self.insert_in(opened.session(), aggregate).await;
-            opened.close(result).await?;
-            aggregate.set_version(Version::NEW.next());
-            Ok(())
-        })
-        .await
+        self.insert_with(aggregate, None).await
     }
 
     async fn insert_many(&self, aggregates: &mut [A]) -> Result<()> {
@@ -741,14 +780,7 @@ impl<A: Aggregate> Repository<A> for SqlRepository<'_, A> {
     }
 
     async fn update(&self, aggregate: &mut A) -> Result<()> {
-        self.observe("update", async {
-            let mut opened = self.open("update", Access::Write).await?;
-            let result = self.update_in(opened.session(), "update", aggregate).await;
-            let version = opened.close(result).await?;
-            aggregate.set_version(version);
-            Ok(())
-        })
-        .await
+        self.update_with(aggregate, None).await
     }
 
     async fn delete_by_id(&self, id: &A::Id, expected: Option<Version>) -> Result<()> {

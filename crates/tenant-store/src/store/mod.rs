@@ -68,6 +68,8 @@ pub(crate) struct StoreInner {
     schema: Option<String>,
     statement_timeout: Option<Duration>,
     plans: RwLock<HashMap<TypeId, Arc<PlannedAggregate>>>,
+    #[cfg(feature = "own-tables")]
+    pub(crate) joined: crate::own::JoinedTexts,
     #[cfg(feature = "guard")]
     pub(crate) guard: LiveGuard,
 }
@@ -104,6 +106,8 @@ impl TenantStore {
                 schema: settings.schema,
                 statement_timeout: settings.statement_timeout,
                 plans: RwLock::default(),
+                #[cfg(feature = "own-tables")]
+                joined: crate::own::JoinedTexts::default(),
                 #[cfg(feature = "guard")]
                 guard: LiveGuard::new(settings.declared),
             }),

@@ -179,6 +179,16 @@ pub trait BeforeCommit: fmt::Debug + Send + Sync {
         rows: &[ChangedRow],
         tables: &[Arc<str>],
     ) -> Result<()>;
+
+    /// Returns what it would write by now as a statement that goes along with the last write, if it is of that
+    /// kind; it must not write that again.
+    ///
+    /// It is asked by [`UnitOfWork::commit_with_insert`] and [`UnitOfWork::commit_with_update`], before that write.
+    #[cfg(feature = "own-tables")]
+    fn rider(&self, work: &UnitOfWork) -> Option<crate::own::Rider> {
+        let _ = work;
+        None
+    }
 }
 
 /// Who writes into the transactions of a store.

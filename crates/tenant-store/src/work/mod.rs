@@ -10,7 +10,13 @@ pub use changes::{
 pub use retry::{RetryPolicy, Retryable};
 pub use unit::{Savepoint, UnitOfWork};
 
+#[cfg(feature = "own-tables")]
+pub(crate) use crate::own::Rider;
 pub(crate) use changes::{Listeners, Writers};
+
+/// What goes along with a write: nothing without the feature `own-tables`.
+#[cfg(not(feature = "own-tables"))]
+pub(crate) enum Rider {}
 pub(crate) use unit::WorkGuard;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-use super::{ChangedRow, CommitOutcome, CommittedChanges};
+use super::{ChangedRow, CommitOutcome, CommittedChanges, Rider};
 use crate::aggregate::Aggregate;
 use crate::backend::{SavepointAction, Session};
 use crate::repository::SqlRepository;
@@ -166,6 +166,90 @@ impl UnitOfWork {
         telemetry
             .observe("commit", "", Some(tenant), self.commit_in())
             .await
+    }
+
+    /// Updates an aggregate as the last write, and commits.
+    ///
+    /// What others write [before the commit](super::BeforeCommit) goes along with that write where it can, as
+    /// messages of an outbox do on PostgreSQL: it costs no round trip then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::update`](crate::Repository::update) and of [`commit`](Self::commit). After any, `NotFound` and
+    /// `Conflict` as well, all is rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`commit`](Self::commit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    #[doc = include_str!("../examples/open.md")]
+    /// let mut ada = invoice("Ada", 12_000);
+    /// tenant.repository().insert(&mut ada).await?;
+    ///
+    /// let work = tenant.begin().await?;
+    /// ada.total_cents += 500;
+    /// work.commit_with_update(&mut ada).await?;
+    /// assert_eq!(tenant.repository::<Invoice>().get(ada.id).await?, ada);
+    #[doc = include_str!("../examples/close.md")]
+    /// ```
+    pub async fn commit_with_update<A: Aggregate>(self, aggregate: &mut A) -> Result<()> {
+        let rider = self.rider();
+        let repository = self.repository::<A>();
+        repository.update_with(aggregate, rider.as_ref()).await?;
+        self.note(rider).await?;
+        self.commit().await
+    }
+
+    /// Inserts an aggregate as the last write, and commits: as [`commit_with_update`](Self::commit_with_update).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::insert`](crate::Repository::insert) and of [`commit`](Self::commit). After any, all is rolled
+    /// back.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`commit`](Self::commit).
+    pub async fn commit_with_insert<A: Aggregate>(self, aggregate: &mut A) -> Result<()> {
+        let rider = self.rider();
+        let repository = self.repository::<A>();
+        repository.insert_with(aggregate, rider.as_ref()).await?;
+        self.note(rider).await?;
+        self.commit().await
+    }
+
+    /// Asks who writes before the commit for one statement that goes along with the last write.
+    #[cfg(feature = "own-tables")]
+    fn rider(&self) -> Option<Rider> {
+        let writers = &self.scope.store().writers;
+        if !writers.any() {
+            return None;
+        }
+        writers.all().iter().find_map(|writer| writer.rider(self))
+    }
+
+    #[cfg(not(feature = "own-tables"))]
+    #[allow(clippy::unused_self, reason = "there is none")]
+    const fn rider(&self) -> Option<Rider> {
+        None
+    }
+
+    /// Takes note of the table that was written to along with the last write.
+    #[cfg(feature = "own-tables")]
+    async fn note(&self, rider: Option<Rider>) -> Result<()> {
+        if let Some(rider) = rider {
+            self.lock("commit").await?.finish_tables(&[rider.table()]);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "own-tables"))]
+    #[allow(clippy::unused_async, clippy::unused_self, reason = "there is none")]
+    async fn note(&self, _: Option<Rider>) -> Result<()> {
+        Ok(())
     }
 
     async fn commit_in(self) -> Result<()> {
