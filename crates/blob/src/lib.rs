@@ -14,6 +14,8 @@
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
 //! | deletes what is over, and archives what is due | [`Sweeper`] |
 //! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository` |
+//! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
+//! | what such rules would do, tried before | `LifecycleSimulator`, `LifecycleChange` |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -39,6 +41,8 @@ pub mod conformance;
 #[cfg(feature = "fs")]
 mod fs;
 mod integrity;
+#[cfg(feature = "lifecycle")]
+mod lifecycle;
 mod memory;
 mod name;
 mod record;
@@ -59,6 +63,14 @@ pub use self::backend::{
 #[cfg(feature = "fs")]
 pub use self::fs::{FsBlobs, FsSettings};
 pub use self::integrity::{Block, Crc64, Sha256};
+#[cfg(feature = "lifecycle")]
+pub use self::lifecycle::{
+    AgeBasis, BlobChange, BlobForecast, BlobPart, CLASS_TAG, ChangeEffect, ClassLifecycle,
+    KIND_TAG, LifecycleActions, LifecycleAge, LifecycleBlob, LifecycleChange,
+    LifecycleChangeReport, LifecycleDiff, LifecycleFault, LifecycleFaults, LifecycleFilter,
+    LifecycleLayout, LifecyclePlan, LifecyclePolicy, LifecycleProblem, LifecycleRule,
+    LifecycleSimulator, LifecycleStep, PolicyRule, RuleChange, StepAction, Withheld,
+};
 pub use self::memory::MemoryBlobs;
 pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};
 pub use self::record::{

@@ -111,6 +111,7 @@
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
 //! | `blob` | blobs with retention, in memory, and artifacts | |
 //! | `blob-fs` | the same in a folder | |
+//! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |
@@ -180,7 +181,8 @@ pub mod prelude {
     feature = "outbox",
     feature = "redis",
     feature = "tower",
-    feature = "blob-fs"
+    feature = "blob-fs",
+    feature = "blob-lifecycle"
 ))]
 mod pages {
     macro_rules! pages {
@@ -214,5 +216,6 @@ mod pages {
         file_vault: "../../../docs/file-vault.md";
         key_vault: "../../../docs/key-vault.md";
         blobs: "../../../docs/blobs.md";
+        lifecycle: "../../../docs/lifecycle.md";
     }
 }

@@ -290,6 +290,32 @@ impl RetentionClass {
     }
 }
 
+#[cfg(feature = "lifecycle")]
+impl RetentionClass {
+    /// Returns how long a blob of the class is kept at most by anything but the storage service itself,
+    /// counted from its creation; `None` where no age tells.
+    ///
+    /// A locked blob that is kept longer, by its tenant or by an extension, is kept so by its lock.
+    pub(crate) const fn longest(&self) -> Option<Duration> {
+        let Retention {
+            keep,
+            lock,
+            ceiling,
+            ..
+        } = &self.retention;
+        match (keep, lock) {
+            (Keep::UntilEventThen(_), _) => None,
+            (Keep::For(period), Some(LockMode::Locked)) => Some(*period),
+            _ => *ceiling,
+        }
+    }
+
+    /// Returns after how long a blob of the class is archived.
+    pub(crate) const fn archived_after(&self) -> Option<Duration> {
+        self.retention.archive_after
+    }
+}
+
 const fn length_of(days: u32) -> Duration {
     DAY.saturating_mul(days)
 }

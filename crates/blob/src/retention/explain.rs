@@ -129,7 +129,7 @@ impl fmt::Display for WhyRetained {
     }
 }
 
-pub(super) fn reasons(state: &RetentionState, now: DateTime<Utc>) -> Vec<RetainedBy> {
+pub(crate) fn reasons(state: &RetentionState, now: DateTime<Utc>) -> Vec<RetainedBy> {
     let mut reasons: Vec<_> = state.holds.iter().cloned().map(RetainedBy::Hold).collect();
     match (state.until, state.lock) {
         (None, _) => reasons.push(RetainedBy::Event {

@@ -11,6 +11,8 @@ pub(crate) use self::act::TracedAudit;
 pub use self::act::{RetentionAct, RetentionAction, RetentionAudit};
 pub(crate) use self::class::later;
 pub use self::class::{Retention, RetentionClass};
+#[cfg(feature = "lifecycle")]
+pub(crate) use self::explain::reasons;
 pub use self::explain::{RetainedBy, WhyRetained};
 pub use self::hold::{HoldTag, LegalHold};
 pub use self::state::{LockMode, RetentionReceipt, RetentionState};
