@@ -10,11 +10,13 @@
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
 //! | [`RedisServer`] | a Redis server: one that is there already, a container, or a program in a temporary folder, with replicas |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
+//! | `arm::ArmServer` | what storage accounts are managed by, on the loopback, breaking on purpose (feature `arm`) |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
 //! Nothing is ever skipped: where no server can be found, the [`Error`] tells what to install.
 //!
-//! This crate holds no fixtures, and one fake: of Key Vault, which nobody can install. The in-memory
+//! This crate holds no fixtures, and two fakes: of Key Vault and of Azure Resource Manager, which nobody
+//! can install. The in-memory
 //! and embedded backends of Tenantry are full implementations, and live with the trait they
 //! implement.
 //!
@@ -39,6 +41,8 @@
 mod error;
 mod settings;
 
+#[cfg(feature = "arm")]
+pub mod arm;
 mod isolation;
 #[cfg(feature = "key-vault")]
 pub mod key_vault;

@@ -1,4 +1,4 @@
-//! A certificate authority that vouches for vaults and nothing else.
+//! A certificate authority that vouches for one domain and nothing else.
 
 use std::sync::Arc;
 
@@ -14,18 +14,24 @@ use super::names::DOMAIN;
 use crate::{Error, Result};
 
 /// What a server shows its clients, and what these have to trust.
-pub(super) struct Certificates {
-    pub(super) server: Arc<ServerConfig>,
-    pub(super) authority_pem: String,
+pub(crate) struct Certificates {
+    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) authority_pem: String,
 }
 
 impl Certificates {
     /// Makes an authority of its own and lets it sign for `*.vault.azure.net`.
     pub(super) fn generate() -> Result<Self> {
-        let (authority_pem, issuer) =
-            authority().map_err(|error| Error::because("cannot make a test authority", error))?;
-        let failed = "cannot make a certificate for vaults";
-        let (certificate, key) = vaults(&issuer).map_err(|error| Error::because(failed, error))?;
+        Self::generate_for(&format!("*.{DOMAIN}"), DOMAIN)
+    }
+
+    /// Makes an authority for a domain and lets it sign for a name in it.
+    pub(crate) fn generate_for(name: &str, domain: &str) -> Result<Self> {
+        let (authority_pem, issuer) = authority(domain)
+            .map_err(|error| Error::because("cannot make a test authority", error))?;
+        let failed = "cannot make a certificate of a test authority";
+        let (certificate, key) =
+            signed(&issuer, name).map_err(|error| Error::because(failed, error))?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let server = config(vec![certificate.der().clone()], key)
             .map_err(|error| Error::because(failed, error))?;
@@ -36,16 +42,16 @@ impl Certificates {
     }
 }
 
-fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
+fn authority(domain: &str) -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params
         .distinguished_name
-        .push(DnType::CommonName, "Tenantry test vaults");
+        .push(DnType::CommonName, format!("Tenantry tests of {domain}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // Whoever puts it among what a machine trusts lets nobody else be impersonated.
     params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: vec![GeneralSubtree::DnsName(DOMAIN.to_owned())],
+        permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
         excluded_subtrees: Vec::new(),
     });
     let key = KeyPair::generate()?;
@@ -53,11 +59,12 @@ fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
     Ok((pem, Issuer::new(params, key)))
 }
 
-fn vaults(issuer: &Issuer<'_, KeyPair>) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
-    let mut params = CertificateParams::new(vec![format!("*.{DOMAIN}")])?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("*.{DOMAIN}"));
+fn signed(
+    issuer: &Issuer<'_, KeyPair>,
+    name: &str,
+) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;

@@ -56,12 +56,13 @@ pub use secret::NewSecret;
 pub use tokens::VaultToken;
 pub use vault::TestVault;
 
+pub(crate) use certificate::Certificates;
+pub(crate) use tokens::Tokens;
+
 use crate::{Error, Result};
-use certificate::Certificates;
 use fault::{FaultScript, Meeting};
 use ledger::Ledger;
 use store::{Retention, Store};
-use tokens::Tokens;
 
 /// How long a token is good unless a test says otherwise, as one of the service.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);

@@ -39,27 +39,27 @@ impl fmt::Debug for VaultToken {
 
 /// When each token expires that was given out and not revoked.
 #[derive(Default)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     expiries: HashMap<String, DateTime<Utc>>,
 }
 
 impl Tokens {
-    pub(super) fn issue(&mut self, expires_at: DateTime<Utc>) -> VaultToken {
+    pub(crate) fn issue(&mut self, expires_at: DateTime<Utc>) -> VaultToken {
         let text = format!("test-token-{}", Uuid::new_v4().simple());
         self.expiries.insert(text.clone(), expires_at);
         VaultToken { text, expires_at }
     }
 
-    pub(super) fn revoke(&mut self, token: &str) {
+    pub(crate) fn revoke(&mut self, token: &str) {
         self.expiries.remove(token);
     }
 
-    pub(super) fn revoke_all(&mut self) {
+    pub(crate) fn revoke_all(&mut self) {
         self.expiries.clear();
     }
 
     /// Returns whether the value of the header `Authorization` is good at that time.
-    pub(super) fn accept(&self, authorization: &str, now: DateTime<Utc>) -> bool {
+    pub(crate) fn accept(&self, authorization: &str, now: DateTime<Utc>) -> bool {
         authorization
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
