@@ -16,6 +16,7 @@
 //! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository` |
 //! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
 //! | what such rules would do, tried before | `LifecycleSimulator`, `LifecycleChange` |
+//! | what is set on an account and its containers, with the feature `azure-management` | `StorageManagement` |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -43,6 +44,8 @@ mod fs;
 mod integrity;
 #[cfg(feature = "lifecycle")]
 mod lifecycle;
+#[cfg(feature = "azure-management")]
+mod management;
 mod memory;
 mod name;
 mod record;
@@ -70,6 +73,14 @@ pub use self::lifecycle::{
     LifecycleChangeReport, LifecycleDiff, LifecycleFault, LifecycleFaults, LifecycleFilter,
     LifecycleLayout, LifecyclePlan, LifecyclePolicy, LifecycleProblem, LifecycleRule,
     LifecycleSimulator, LifecycleStep, PolicyRule, RuleChange, StepAction, Withheld,
+};
+#[cfg(feature = "azure-management")]
+pub use self::management::{
+    AccountState, BlobServiceChange, BlobServiceState, ContainerName, ContainerState,
+    EncryptionScope, ImmutabilityPolicy, ManagementAct, ManagementAction, ManagementAudit,
+    ManagementConnection, ManagementCredential, ManagementFinding, ManagementOrder,
+    ManagementReport, ManagementSeverity, NewContainer, ProtectedAppends, ScopeKey, ScopeName,
+    StorageAccount, StorageManagement,
 };
 pub use self::memory::MemoryBlobs;
 pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};

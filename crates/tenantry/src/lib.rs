@@ -112,6 +112,7 @@
 //! | `blob` | blobs with retention, in memory, and artifacts | |
 //! | `blob-fs` | the same in a folder | |
 //! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |
+//! | `blob-azure-management` | what is set on a storage account: immutability, legal holds, rules, scopes of encryption | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |
@@ -182,7 +183,7 @@ pub mod prelude {
     feature = "redis",
     feature = "tower",
     feature = "blob-fs",
-    feature = "blob-lifecycle"
+    feature = "blob-azure-management"
 ))]
 mod pages {
     macro_rules! pages {

@@ -97,6 +97,13 @@ impl LifecyclePolicy {
         self.rules.is_empty()
     }
 
+    /// Returns whether two policies say the same, in whatever order: none of the rules comes first.
+    #[cfg(feature = "azure-management")]
+    pub(crate) fn says_what(&self, other: &Self) -> bool {
+        let is_in = |rule: &PolicyRule| other.rule(&rule.name).is_some_and(|it| rule.says_what(it));
+        self.rules.len() == other.rules.len() && self.rules.iter().all(is_in)
+    }
+
     /// Returns the rule of a name, that of its owner with it.
     #[must_use]
     pub fn rule(&self, name: &str) -> Option<&PolicyRule> {

@@ -16,7 +16,7 @@ fn theirs(name: &str, days: u32) -> Value {
 }
 
 fn live(rules: Vec<Value>) -> LifecyclePolicy {
-    LifecyclePolicy::from_json(&json!({ "rules": rules })).unwrap()
+    LifecyclePolicy::from_json(&json!({ "rules": Value::Array(rules) })).unwrap()
 }
 
 fn exports() -> RetentionClass {
