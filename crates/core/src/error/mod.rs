@@ -112,6 +112,8 @@ pub enum ErrorKind {
     RetentionNotEnforced,
     /// The blob rests in the archive tier, and has to be brought back before it can be read.
     Rehydrating,
+    /// The key that a blob is encrypted with is gone, switched off, or not given to this process.
+    KeyUnavailable,
     /// The server takes no more calls for a while.
     Throttled,
     /// This backend cannot do what was asked.
@@ -178,6 +180,7 @@ impl ErrorKind {
             Self::Retained => "retained",
             Self::RetentionNotEnforced => "retention_not_enforced",
             Self::Rehydrating => "rehydrating",
+            Self::KeyUnavailable => "key_unavailable",
             Self::Throttled => "throttled",
             Self::Unsupported => "unsupported",
             Self::Unexpected => "unexpected",
