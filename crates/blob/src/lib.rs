@@ -85,7 +85,8 @@ pub use self::management::{
 pub use self::memory::MemoryBlobs;
 pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};
 pub use self::record::{
-    BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Rehydration, Tags, Tier,
+    BlobEncryption, BlobRecord, ContentType, ETag, KeyState, Metadata, RehydratePriority,
+    Rehydration, Tags, Tier,
 };
 pub use self::retention::{
     HoldTag, LegalHold, LockMode, RetainedBy, Retention, RetentionAct, RetentionAction,
@@ -93,6 +94,6 @@ pub use self::retention::{
 };
 pub use self::store::{
     BlobPage, BlobReader, BlobStore, ErasedBlob, ErasureReport, ListOptions, PutOptions,
-    StoredBlob, StoredBytes, TenantBlobs,
+    ShreddedBlob, StoredBlob, StoredBytes, TenantBlobs,
 };
 pub use self::sweep::{SweepFailure, SweepPolicy, SweepReport, Sweeper};

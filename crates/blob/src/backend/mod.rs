@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
-use tenantry_core::{Result, Secret, Service, TraceParent};
+use tenantry_core::{Error, ErrorKind, Result, Secret, Service, TraceParent};
 
 pub(crate) use self::guarded_clock::GuardedClock;
 pub(crate) use self::shelf::Shelf;
 use crate::integrity::{Block, Sha256};
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::{BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Tags, Tier};
+use crate::record::{
+    BlobEncryption, BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Tags, Tier,
+};
 use crate::retention::{RetentionAct, RetentionState};
 
 /// Keeps blobs.
@@ -158,6 +160,31 @@ pub trait BlobBackend: Send + Sync + Debug {
         priority: RehydratePriority,
     ) -> Result<BlobRecord>;
 
+    /// Says otherwise how a blob is encrypted: its key under another one, and the same bytes.
+    ///
+    /// A lock or a hold forbids it, for immutable storage lets nobody change what is kept beside the
+    /// bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](tenantry_core::ErrorKind::NotFound).
+    /// - [`Conflict`](tenantry_core::ErrorKind::Conflict): it has another [`ETag`].
+    /// - [`Retained`](tenantry_core::ErrorKind::Retained): a lock or a hold keeps it as it is.
+    /// - [`Unsupported`](tenantry_core::ErrorKind::Unsupported): the backend cannot, as one that does
+    ///   not implement it.
+    async fn set_encryption(
+        &self,
+        name: &BlobName,
+        _etag: &ETag,
+        _next: &BlobEncryption,
+    ) -> Result<BlobRecord> {
+        Err(
+            Error::new(ErrorKind::Unsupported, "change encryption of blob")
+                .with_subject(name.to_string())
+                .with_detail("this backend cannot: copy the blob, whose copy has the newest key"),
+        )
+    }
+
     /// Returns a URL by which whoever has it reads this one blob, for a time.
     ///
     /// # Errors
@@ -218,6 +245,8 @@ pub struct NewBlob {
     pub tier: Tier,
     /// What keeps it.
     pub retention: RetentionState,
+    /// How its bytes are encrypted, where they are: kept with it, and told in its record.
+    pub encryption: Option<BlobEncryption>,
 }
 
 impl NewBlob {
@@ -238,6 +267,7 @@ impl NewBlob {
             tier_changed_at: None,
             rehydration: None,
             retention: self.retention,
+            encryption: self.encryption,
             etag,
         }
     }
@@ -318,7 +348,7 @@ impl DueBlob {
             etag: record.etag.clone(),
             action,
             since,
-            length: record.length,
+            length: record.length_as_put(),
         })
     }
 }

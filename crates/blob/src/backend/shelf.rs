@@ -9,13 +9,14 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 use super::{BackendPage, Deletion, DueBlob, GuardedClock, due_times};
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::{BlobRecord, ETag, RehydratePriority, Rehydration, Tier};
+use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Rehydration, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, invalid_cursor, not_found};
 
 pub(crate) const DELETE: &str = "delete blob";
 pub(crate) const TIER: &str = "move blob to a tier";
 pub(crate) const RETENTION: &str = "change retention";
+pub(crate) const ENCRYPTION: &str = "change encryption of blob";
 
 /// The records of all blobs.
 #[derive(Debug, Default)]
@@ -201,6 +202,28 @@ pub(crate) fn with_tier(
         ready_at: before.and_then(|before| before.ready_at).or(ready_at),
     });
     Ok(record.settled_at(now))
+}
+
+/// Returns the record of a blob that is said to be encrypted otherwise.
+pub(crate) fn with_encryption(
+    record: &BlobRecord,
+    etag: &ETag,
+    next: &BlobEncryption,
+    clock: &GuardedClock,
+) -> Result<BlobRecord> {
+    check_state(ENCRYPTION, record, etag)?;
+    let retention = &record.retention;
+    if retention.is_held() || retention.is_locked_at(clock.now()) {
+        return Err(
+            about(Error::new(ErrorKind::Retained, ENCRYPTION), &record.name).with_detail(
+                "a lock or a hold keeps all of it as it is: keep the key that it has until then",
+            ),
+        );
+    }
+    Ok(BlobRecord {
+        encryption: Some(next.clone()),
+        ..record.clone()
+    })
 }
 
 fn check_state(operation: &'static str, record: &BlobRecord, etag: &ETag) -> Result<()> {

@@ -182,6 +182,7 @@ pub(super) async fn a_block_that_was_altered_on_its_way_is_refused(scene: &Scene
         created_at: now,
         tier: Tier::Hot,
         retention: Retention::days(1).resolve(now).expect("a retention"),
+        encryption: None,
     };
     let mut upload = scene.backend.create(blob).await.expect("an upload");
     let mut outcome = upload.write(Block::altered(b"four")).await;

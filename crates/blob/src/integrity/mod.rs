@@ -74,13 +74,7 @@ impl Sha256 {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            for digit in [byte >> 4, byte & 0x0f] {
-                text.extend(char::from_digit(digit.into(), 16));
-            }
-        }
-        f.pad(&text)
+        f.pad(&to_hex(&self.0))
     }
 }
 
@@ -103,18 +97,7 @@ impl FromStr for Sha256 {
             Error::new(ErrorKind::InvalidInput, "parse SHA-256")
                 .with_detail("expected 64 hexadecimal digits in lower case")
         };
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return Err(refused());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = digit(pair[0])
-                .zip(digit(pair[1]))
-                .map(|(high, low)| high << 4 | low)
-                .ok_or_else(refused)?;
-        }
-        Ok(Self(bytes))
+        from_hex(text).map(Self).ok_or_else(refused)
     }
 }
 
@@ -129,6 +112,30 @@ impl<'de> Deserialize<'de> for Sha256 {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+/// Returns bytes as hexadecimal digits in lower case.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.extend(char::from_digit(digit.into(), 16));
+        }
+    }
+    text
+}
+
+/// Reads what [`to_hex`] wrote of so many bytes, and nothing else.
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 const fn digit(byte: u8) -> Option<u8> {

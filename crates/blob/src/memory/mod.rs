@@ -18,7 +18,7 @@ use crate::backend::{
 };
 use crate::integrity::Block;
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, not_found, outside, rehydrating, taken};
 
@@ -244,6 +244,18 @@ impl BlobBackend for MemoryBlobs {
         let mut kept = self.inner.kept.lock();
         let record = kept.shelf.find(shelf::TIER, name)?;
         let record = shelf::with_tier(record, tier, priority, time)?;
+        Ok(kept.replace(record))
+    }
+
+    async fn set_encryption(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &BlobEncryption,
+    ) -> Result<BlobRecord> {
+        let mut kept = self.inner.kept.lock();
+        let record = kept.shelf.find(shelf::ENCRYPTION, name)?;
+        let record = shelf::with_encryption(record, etag, next, &self.inner.clock)?;
         Ok(kept.replace(record))
     }
 

@@ -1,6 +1,7 @@
 //! What is known of a blob beside its bytes.
 
 mod attributes;
+mod encryption;
 mod tier;
 
 use std::fmt;
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use tenantry_core::{Service, TraceParent};
 
 pub use self::attributes::{ContentType, Metadata, Tags};
+#[cfg(feature = "encryption")]
+pub(crate) use self::encryption::opened_length;
+pub use self::encryption::{BlobEncryption, KeyState};
 pub use self::tier::{RehydratePriority, Rehydration, Tier};
 use crate::integrity::Sha256;
 use crate::name::BlobName;
@@ -79,6 +83,16 @@ pub struct BlobRecord {
     pub rehydration: Option<Rehydration>,
     /// What keeps it.
     pub retention: RetentionState,
+    /// How its bytes are encrypted by the process that puts them, where they are.
+    ///
+    /// Length and digest are those of the bytes before that, as far as the key is
+    /// [at hand](BlobEncryption::state).
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::as_text::optional"
+    )]
+    pub encryption: Option<BlobEncryption>,
     /// Its state.
     pub etag: ETag,
 }
@@ -88,6 +102,12 @@ impl BlobRecord {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.tier != Tier::Archive
+    }
+
+    /// Returns how many bytes were put: of encrypted ones there are more, and they tell how many.
+    pub(crate) fn length_as_put(&self) -> u64 {
+        let opened = self.encryption.as_ref().map(|it| it.length_of(self.length));
+        opened.unwrap_or(self.length)
     }
 
     /// Returns what it is at a time at which an archived blob may have come back.

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use tenantry_core::{Actor, Error, ErrorKind, Result, TenantId};
+use tenantry_core::{Actor, Error, ErrorKind, Result, SecretReference, TenantId};
 
 use super::TenantBlobs;
 use crate::backend::Deletion;
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::BlobRecord;
+use crate::record::{BlobRecord, KeyState};
 use crate::retention::{RetentionAction, WhyRetained};
 
 const ERASE: &str = "erase blobs of tenant";
@@ -38,6 +38,23 @@ pub struct ErasureReport {
     pub kept: Vec<WhyRetained>,
     /// What could not be erased for another reason: have it erased again.
     pub failed: Vec<(BlobName, ErrorKind)>,
+    /// What is still there, and nobody can read: it is encrypted, and its key is gone.
+    ///
+    /// It stands among what was kept or has failed as well.
+    pub shredded: Vec<ShreddedBlob>,
+}
+
+/// A blob whose bytes are still there and can be read by nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShreddedBlob {
+    /// Its name.
+    pub name: BlobName,
+    /// The secret that opened it.
+    pub key: SecretReference,
+    /// What the vault answers for that: `NotFound`, `SecretDeleted` or `SecretDisabled`. Until a vault
+    /// has purged a deleted secret, and as long as one is only switched off, its operator can bring it
+    /// back.
+    pub cause: ErrorKind,
 }
 
 /// A blob that was erased.
@@ -56,6 +73,14 @@ impl ErasureReport {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.kept.is_empty() && self.failed.is_empty()
+    }
+
+    /// Returns whether nobody can read a blob of the tenant: each is erased, or its key is gone.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        let left = self.kept.iter().map(|kept| &kept.name);
+        let mut left = left.chain(self.failed.iter().map(|(name, _)| name));
+        left.all(|name| self.shredded.iter().any(|it| it.name == *name))
     }
 
     /// Returns one digest of all that was erased: of a line `<sha256> <length> <name>` for each.
@@ -96,6 +121,9 @@ impl fmt::Display for ErasureReport {
         for (name, kind) in &self.failed {
             write!(f, "\nfailed {name}: {kind}")?;
         }
+        for it in &self.shredded {
+            write!(f, "\nunreadable {}: key {}: {}", it.name, it.key, it.cause)?;
+        }
         Ok(())
     }
 }
@@ -132,10 +160,12 @@ impl TenantBlobs {
                 erased: Vec::new(),
                 kept: Vec::new(),
                 failed: Vec::new(),
+                shredded: Vec::new(),
             };
             for _ in 0..PASSES {
                 report.kept.clear();
                 report.failed.clear();
+                report.shredded.clear();
                 let is_changed = self.erase_once(&mut report).await?;
                 report.verified_at = self.backend().now();
                 if !is_changed {
@@ -180,7 +210,10 @@ impl TenantBlobs {
                     }
                     // Others were quicker: it is seen as it is in the next pass.
                     Err(ErrorKind::NotFound | ErrorKind::Conflict) => is_changed = true,
-                    Err(kind) => report.failed.push((record.name, kind)),
+                    Err(kind) => {
+                        report.shredded.extend(shredded(&record));
+                        report.failed.push((record.name, kind));
+                    }
                 }
             }
             after = page.next;
@@ -199,6 +232,7 @@ impl TenantBlobs {
         let act = self.act(record, RetentionAction::Erased, &report.reason, Some(now))?;
         if record.retention.check_deletion(now, Some(&act)).is_err() {
             let name = record.name.clone();
+            report.shredded.extend(shredded(record));
             report
                 .kept
                 .push(WhyRetained::new(name, &record.retention, now));
@@ -210,5 +244,18 @@ impl TenantBlobs {
             etag: record.etag.clone(),
             act: Some(act),
         }))
+    }
+}
+
+/// Returns a blob that stays, if its key is gone.
+fn shredded(record: &BlobRecord) -> Option<ShreddedBlob> {
+    let encryption = record.encryption.as_ref()?;
+    match encryption.state() {
+        state @ KeyState::Lost(cause) if state.is_gone() => Some(ShreddedBlob {
+            name: record.name.clone(),
+            key: encryption.key().clone(),
+            cause,
+        }),
+        _ => None,
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 
-pub use self::erase::{ErasedBlob, ErasureReport};
+pub use self::erase::{ErasedBlob, ErasureReport, ShreddedBlob};
 pub(crate) use self::list::invalid_cursor;
 pub use self::list::{BlobPage, ListOptions};
 pub use self::put::{PutOptions, StoredBlob};
@@ -347,6 +347,7 @@ impl TenantBlobs {
                     .with_detail("expected a time from one second to one hour"));
             }
             let record = self.record(name).await?;
+            read::check_opened(&record)?;
             if !record.is_readable() {
                 return Err(rehydrating(&record));
             }

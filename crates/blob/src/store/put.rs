@@ -230,6 +230,7 @@ impl TenantBlobs {
             created_at: now,
             tier: options.tier,
             retention,
+            encryption: None,
         };
         let blocks = Blocks::new(body, self.backend().block_length(options.length));
         let mut upload = self.backend().create(blob).await?;

@@ -14,7 +14,7 @@ use super::{TenantBlobs, about};
 use crate::backend::BlobRead;
 use crate::integrity::Hashing;
 use crate::name::BlobName;
-use crate::record::BlobRecord;
+use crate::record::{BlobEncryption, BlobRecord, KeyState};
 
 const READ: &str = "read blob";
 /// How much room is made before the bytes come that are told of.
@@ -81,6 +81,7 @@ impl TenantBlobs {
     pub(super) async fn reader(&self, name: &BlobName) -> Result<BlobReader> {
         self.check_owned("look up blob", name)?;
         let BlobRead { record, bytes } = self.backend().read(name, None).await?;
+        check_opened(&record)?;
         Ok(BlobReader {
             bytes: checked(record.clone(), bytes),
             record,
@@ -93,7 +94,8 @@ impl TenantBlobs {
             return Err(outside(name));
         }
         let expected = range.end - range.start;
-        let BlobRead { mut bytes, .. } = self.backend().read(name, Some(range)).await?;
+        let BlobRead { record, mut bytes } = self.backend().read(name, Some(range)).await?;
+        check_opened(&record)?;
         let (mut pieces, mut length) = (Vec::new(), 0);
         while let Some(piece) = bytes.try_next().await? {
             length += length_of(&piece);
@@ -104,6 +106,18 @@ impl TenantBlobs {
         }
         Ok(joined(pieces))
     }
+}
+
+/// What nobody has decrypted is not given out as what was put.
+pub(super) fn check_opened(record: &BlobRecord) -> Result<()> {
+    let is_opened = |encryption: &BlobEncryption| encryption.state() != KeyState::NotAsked;
+    if record.encryption.as_ref().is_none_or(is_opened) {
+        return Ok(());
+    }
+    Err(
+        about(Error::new(ErrorKind::Unsupported, READ), &record.name)
+            .with_detail("it is encrypted: read it through `EncryptedBlobs` around this backend"),
+    )
 }
 
 /// Returns the refusal of a range that does not lie within a blob.
