@@ -18,7 +18,7 @@ use super::known::{Known, Overlay};
 use super::upload::Staged;
 use crate::backend::{Deletion, NewBlob, Seal, shelf};
 use crate::name::BlobName;
-use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, not_found, taken};
 
@@ -58,6 +58,11 @@ pub(super) enum Change {
         name: BlobName,
         tier: Tier,
         priority: RehydratePriority,
+    },
+    Encryption {
+        name: BlobName,
+        etag: ETag,
+        next: Box<BlobEncryption>,
     },
     Delete(Vec<Deletion>),
 }
@@ -287,6 +292,11 @@ fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> A
             let time = (inner.clock.now(), inner.rehydration);
             let changed = found(batch, shelf::TIER, &name)
                 .and_then(|record| shelf::with_tier(&record, tier, priority, time));
+            vec![changed.map(|record| Some(batch.changed(record, None)))]
+        }
+        Change::Encryption { name, etag, next } => {
+            let changed = found(batch, shelf::ENCRYPTION, &name)
+                .and_then(|record| shelf::with_encryption(&record, &etag, &next, &inner.clock));
             vec![changed.map(|record| Some(batch.changed(record, None)))]
         }
         Change::Delete(deletions) => {

@@ -29,7 +29,7 @@ use crate::backend::{
     Shelf, SignedUrl,
 };
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, not_found, outside, rehydrating, taken};
 
@@ -350,6 +350,20 @@ impl BlobBackend for FsBlobs {
             name: name.clone(),
             tier,
             priority,
+        };
+        self.change_one(name, change).await
+    }
+
+    async fn set_encryption(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &BlobEncryption,
+    ) -> Result<BlobRecord> {
+        let change = Change::Encryption {
+            name: name.clone(),
+            etag: etag.clone(),
+            next: Box::new(next.clone()),
         };
         self.change_one(name, change).await
     }
