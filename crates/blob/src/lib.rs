@@ -12,6 +12,7 @@
 //! | why, and the proof of it | [`WhyRetained`], [`RetentionReceipt`] |
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
+//! | encrypts each tenant's blobs by its own key, with the feature `encryption` | `EncryptedBlobs`, `BlobKeys`, [`BlobEncryption`] |
 //! | deletes what is over, and archives what is due | [`Sweeper`] |
 //! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository` |
 //! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
@@ -39,6 +40,8 @@ mod as_text;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "encryption")]
+mod encryption;
 #[cfg(feature = "fs")]
 mod fs;
 mod integrity;
@@ -63,6 +66,8 @@ pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
     SignedUrl,
 };
+#[cfg(feature = "encryption")]
+pub use self::encryption::{BlobKeys, EncryptedBlobs, VaultKeys};
 #[cfg(feature = "fs")]
 pub use self::fs::{FsBlobs, FsSettings};
 pub use self::integrity::{Block, Crc64, Sha256};

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+#[cfg(feature = "encryption")]
+mod support;
+
 use std::sync::Arc;
 
 use tenantry_blob::MemoryBlobs;
@@ -17,7 +20,7 @@ mod fs {
 
     use super::*;
 
-    async fn open(folder: &TempDir, clock: &ManualClock) -> Arc<FsBlobs> {
+    pub(super) async fn open(folder: &TempDir, clock: &ManualClock) -> Arc<FsBlobs> {
         let settings = FsSettings::new(folder.path()).with_clock(Arc::new(clock.clone()));
         Arc::new(FsBlobs::open(settings).await.unwrap())
     }
@@ -39,6 +42,58 @@ mod fs {
         let folder = tempfile::tempdir().unwrap();
         let clock = clock();
         blob_clock_conformance(open(&folder, &clock).await, &clock).await;
+    }
+}
+
+#[cfg(feature = "encryption")]
+mod encrypted {
+    use tenantry_blob::{BlobBackend, EncryptedBlobs};
+
+    use super::support::tenant_keys;
+    use super::*;
+
+    fn encrypted(inner: Arc<dyn BlobBackend>) -> Arc<EncryptedBlobs> {
+        let (keys, secrets) = tenant_keys();
+        Arc::new(EncryptedBlobs::new(inner, keys, secrets))
+    }
+
+    #[tokio::test]
+    async fn encrypted_memory_conforms() {
+        blob_backend_conformance(encrypted(Arc::new(MemoryBlobs::new()))).await;
+    }
+
+    #[tokio::test]
+    async fn encrypted_memory_keeps_locks() {
+        blob_lock_conformance(encrypted(Arc::new(MemoryBlobs::new()))).await;
+    }
+
+    #[tokio::test]
+    async fn encrypted_memory_goes_by_its_clock() {
+        let clock = clock();
+        let backend = MemoryBlobs::with_clock(Arc::new(clock.clone()));
+        blob_clock_conformance(encrypted(Arc::new(backend)), &clock).await;
+    }
+
+    #[cfg(feature = "fs")]
+    #[tokio::test]
+    async fn encrypted_fs_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        blob_backend_conformance(encrypted(fs::open(&folder, &clock()).await)).await;
+    }
+
+    #[cfg(feature = "fs")]
+    #[tokio::test]
+    async fn encrypted_fs_keeps_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        blob_lock_conformance(encrypted(fs::open(&folder, &clock()).await)).await;
+    }
+
+    #[cfg(feature = "fs")]
+    #[tokio::test]
+    async fn encrypted_fs_goes_by_its_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = clock();
+        blob_clock_conformance(encrypted(fs::open(&folder, &clock).await), &clock).await;
     }
 }
 

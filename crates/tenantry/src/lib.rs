@@ -113,6 +113,7 @@
 //! | `blob-fs` | the same in a folder | |
 //! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |
 //! | `blob-azure-management` | what is set on a storage account: immutability, legal holds, rules, scopes of encryption | |
+//! | `blob-encryption` | each tenant's blobs encrypted by a key of its own | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |
@@ -183,7 +184,8 @@ pub mod prelude {
     feature = "redis",
     feature = "tower",
     feature = "blob-fs",
-    feature = "blob-azure-management"
+    feature = "blob-azure-management",
+    feature = "blob-encryption"
 ))]
 mod pages {
     macro_rules! pages {
@@ -218,5 +220,6 @@ mod pages {
         key_vault: "../../../docs/key-vault.md";
         blobs: "../../../docs/blobs.md";
         lifecycle: "../../../docs/lifecycle.md";
+        blob_encryption: "../../../docs/blob-encryption.md";
     }
 }

@@ -58,6 +58,16 @@ impl Block {
         }
     }
 
+    /// Returns a block of these bytes.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self {
+            length: bytes.len(),
+            crc64: Crc64::of(&bytes),
+            chunks: vec![bytes],
+        }
+    }
+
     /// Returns a block that was altered on its way.
     #[cfg(feature = "conformance")]
     pub(crate) fn altered(bytes: &'static [u8]) -> Self {
