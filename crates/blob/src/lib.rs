@@ -18,6 +18,7 @@
 //! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
 //! | what such rules would do, tried before | `LifecycleSimulator`, `LifecycleChange` |
 //! | what is set on an account and its containers, with the feature `azure-management` | `StorageManagement` |
+//! | the blobs of a tenant as an `ObjectStore`, with the feature `object-store` | `TenantObjectStore` |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
 //! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
 //!
@@ -51,6 +52,8 @@ mod lifecycle;
 mod management;
 mod memory;
 mod name;
+#[cfg(feature = "object-store")]
+mod object_store;
 mod record;
 mod retention;
 mod store;
@@ -89,6 +92,8 @@ pub use self::management::{
 };
 pub use self::memory::MemoryBlobs;
 pub use self::name::{BlobId, BlobKind, BlobName, BlobPrefix};
+#[cfg(feature = "object-store")]
+pub use self::object_store::TenantObjectStore;
 pub use self::record::{
     BlobEncryption, BlobRecord, ContentType, ETag, KeyState, Metadata, RehydratePriority,
     Rehydration, Tags, Tier,

@@ -114,6 +114,7 @@
 //! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |
 //! | `blob-azure-management` | what is set on a storage account: immutability, legal holds, rules, scopes of encryption | |
 //! | `blob-encryption` | each tenant's blobs encrypted by a key of its own | |
+//! | `blob-object-store` | the blobs of a tenant as an `ObjectStore` | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |
@@ -185,7 +186,8 @@ pub mod prelude {
     feature = "tower",
     feature = "blob-fs",
     feature = "blob-azure-management",
-    feature = "blob-encryption"
+    feature = "blob-encryption",
+    feature = "blob-object-store"
 ))]
 mod pages {
     macro_rules! pages {
@@ -221,5 +223,6 @@ mod pages {
         blobs: "../../../docs/blobs.md";
         lifecycle: "../../../docs/lifecycle.md";
         blob_encryption: "../../../docs/blob-encryption.md";
+        object_store: "../../../docs/object-store.md";
     }
 }

@@ -21,6 +21,10 @@ async fn every_operation(blobs: &TenantBlobs, name: &BlobName) -> Vec<(&'static 
         ("stream", blobs.stream(name).await.map(drop)),
         ("range", blobs.range(name, 0..1).await.map(drop)),
         (
+            "stream_range",
+            blobs.stream_range(name, 0..1).await.map(drop),
+        ),
+        (
             "copy",
             blobs.copy(name, &copy, Retention::days(1)).await.map(drop),
         ),

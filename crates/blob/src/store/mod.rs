@@ -209,7 +209,28 @@ impl TenantBlobs {
     ///
     /// It changes nothing.
     pub async fn range(&self, name: &BlobName, range: Range<u64>) -> Result<Bytes> {
-        self.observe("range", self.read_range(name, range)).await
+        self.observe("range", async {
+            let reader = self.range_reader(name, range).await?;
+            Ok(reader.into_bytes().await?.bytes)
+        })
+        .await
+    }
+
+    /// Reads some bytes of a blob as a stream, each piece checked by the CRC64 of the blocks it is in.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](ErrorKind::NotFound), [`Rehydrating`](ErrorKind::Rehydrating).
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): the range does not lie within the blob.
+    ///
+    /// In the stream, [`Corrupt`](ErrorKind::Corrupt): it is truncated or altered.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing.
+    pub async fn stream_range(&self, name: &BlobName, range: Range<u64>) -> Result<BlobReader> {
+        self.observe("stream_range", self.range_reader(name, range))
+            .await
     }
 
     /// Deletes a blob whose time has come.
@@ -363,6 +384,15 @@ impl TenantBlobs {
             self.backend().signed_url(name, valid_for).await
         })
         .await
+    }
+
+    /// Checks whether a blob may be deleted now.
+    #[cfg(feature = "object-store")]
+    pub(crate) async fn check_deletable(&self, name: &BlobName) -> Result<()> {
+        let record = self.record(name).await?;
+        let now = self.backend().now();
+        let check = record.retention.check_deletion(now, None);
+        check.map_err(|error| about(error, name))
     }
 
     pub(crate) fn backend(&self) -> &dyn BlobBackend {

@@ -90,6 +90,28 @@ impl PutOptions {
     }
 }
 
+#[cfg(feature = "object-store")]
+impl PutOptions {
+    pub(crate) const fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    pub(crate) const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    pub(crate) const fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// Leaves out what is true of some bytes alone.
+    pub(crate) const fn of_any_bytes(mut self) -> Self {
+        self.length = None;
+        self.sha256 = None;
+        self
+    }
+}
+
 /// A blob that was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBlob {

@@ -29,7 +29,7 @@ pub struct StoredBytes {
     pub bytes: Bytes,
 }
 
-/// A whole blob as a stream of its bytes.
+/// A blob, or a range of it, as a stream of its bytes.
 ///
 /// What was read is right when the stream has ended without an error.
 pub struct BlobReader {
@@ -88,24 +88,47 @@ impl TenantBlobs {
         })
     }
 
-    pub(super) async fn read_range(&self, name: &BlobName, range: Range<u64>) -> Result<Bytes> {
+    pub(super) async fn range_reader(
+        &self,
+        name: &BlobName,
+        range: Range<u64>,
+    ) -> Result<BlobReader> {
         self.check_owned("look up blob", name)?;
         if range.start > range.end {
             return Err(outside(name));
         }
         let expected = range.end - range.start;
-        let BlobRead { record, mut bytes } = self.backend().read(name, Some(range)).await?;
+        let BlobRead { record, bytes } = self.backend().read(name, Some(range)).await?;
         check_opened(&record)?;
-        let (mut pieces, mut length) = (Vec::new(), 0);
-        while let Some(piece) = bytes.try_next().await? {
-            length += length_of(&piece);
-            pieces.push(piece);
-        }
-        if length != expected {
-            return Err(truncated(name));
-        }
-        Ok(joined(pieces))
+        Ok(BlobReader {
+            bytes: counted(record.name.clone(), expected, bytes),
+            record,
+        })
     }
+}
+
+/// Returns the bytes of a range with an error at their end if there are fewer or more of them.
+fn counted(
+    name: BlobName,
+    expected: u64,
+    bytes: BoxStream<'static, Result<Bytes>>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let counted = stream::try_unfold((bytes, expected), move |(mut bytes, missing)| {
+        let name = name.clone();
+        async move {
+            let Some(piece) = bytes.try_next().await? else {
+                return match missing {
+                    0 => Ok(None),
+                    _ => Err(truncated(&name)),
+                };
+            };
+            match missing.checked_sub(length_of(&piece)) {
+                Some(missing) => Ok(Some((piece, (bytes, missing)))),
+                None => Err(truncated(&name)),
+            }
+        }
+    });
+    counted.boxed()
 }
 
 /// What nobody has decrypted is not given out as what was put.
