@@ -31,6 +31,9 @@ use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{about, not_found, outside, rehydrating};
 
 const REWRAP: &str = "rewrap key of blob";
+/// Up to this length bytes are encrypted and opened on the spot: that takes some 20 µs, and to have a
+/// thread do it costs more.
+const SHORT: usize = 128 * 1024;
 /// How often a rewrap begins anew because another was quicker.
 const TRIES: usize = 4;
 
@@ -313,6 +316,10 @@ impl BlobBackend for EncryptedBlobs {
             .block_length(length.map(|it| layout.sealed_length(it)));
         // So that what came as a block goes on as one, where whole segments are one.
         (block / layout.segment()).max(1) * layout.content()
+    }
+
+    fn keeps_deleted_for(&self) -> Option<Duration> {
+        self.inner.keeps_deleted_for()
     }
 
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {

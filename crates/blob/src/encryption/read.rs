@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::spawn_blocking;
 
+use super::SHORT;
 use super::cipher::SegmentCipher;
 use super::layout::Layout;
 use crate::integrity::{Block, Blocks};
@@ -65,6 +66,9 @@ pub(super) fn open(
         let opening = opening.clone();
         async move {
             let (first, block) = group?;
+            if block.length() <= SHORT {
+                return opening.open(first, block);
+            }
             let thread = spawn_blocking(move || opening.open(first, block));
             thread.await.unwrap_or_else(|cause| {
                 Err(Error::new(ErrorKind::Unavailable, READ)

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::cipher::{DataKey, SegmentCipher};
 use super::layout::Layout;
-use super::opened;
+use super::{SHORT, opened};
 use crate::backend::{BlobUpload, Seal};
 use crate::integrity::{Block, Sha256};
 use crate::name::BlobName;
@@ -84,11 +84,15 @@ impl BlobUpload for Upload {
     async fn write(&mut self, block: Block) -> Result<()> {
         let mut sealing = self.idle().await?;
         let ready = mem::take(&mut sealing.ready);
+        let is_short = block.length() <= SHORT;
         let seal = move || {
             sealing.take(&block)?;
             Ok(sealing)
         };
-        self.state = State::InThread(spawn_blocking(seal));
+        self.state = match is_short {
+            true => State::Here(seal().map_err(|error| about(error, &self.name))?),
+            false => State::InThread(spawn_blocking(seal)),
+        };
         for block in ready {
             self.inner.write(block).await?;
         }
@@ -96,10 +100,9 @@ impl BlobUpload for Upload {
     }
 
     async fn commit(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
-        let sealing = self.idle().await?;
-        let finish = move || sealing.finish();
-        self.state = State::InThread(spawn_blocking(finish));
-        let sealing = self.idle().await?;
+        // One segment is left, or none.
+        let sealing = self.idle().await?.finish();
+        let sealing = sealing.map_err(|error| about(error, &self.name))?;
         let length = sealing.length;
         for block in sealing.ready {
             self.inner.write(block).await?;
