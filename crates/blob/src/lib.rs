@@ -14,7 +14,7 @@
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
 //! | encrypts each tenant's blobs by its own key, with the feature `encryption` | `EncryptedBlobs`, `BlobKeys`, [`BlobEncryption`] |
 //! | deletes what is over, and archives what is due | [`Sweeper`] |
-//! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository` |
+//! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository`, `ArtifactErasure` |
 //! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
 //! | what such rules would do, tried before | `LifecycleSimulator`, `LifecycleChange` |
 //! | what is set on an account and its containers, with the feature `azure-management` | `StorageManagement` |
@@ -62,8 +62,8 @@ mod telemetry;
 
 #[cfg(feature = "artifacts")]
 pub use self::artifact::{
-    ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
-    ArtifactSweep, TenantArtifacts,
+    ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactErasure, ArtifactId,
+    ArtifactRepository, ArtifactState, ArtifactSweep, TenantArtifacts,
 };
 pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,

@@ -82,6 +82,31 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
+async fn a_tenant_is_erased_with_its_rows(scene: &Scene) {
+    let artifacts = scene.of(0);
+    let pending = scene.upload(0, Retention::days(1)).await;
+    let gone = scene.committed(0, Retention::days(365)).await;
+    let locked = scene.committed(0, Retention::days(365).locked()).await;
+    let theirs = scene.committed(1, Retention::days(365)).await;
+    let report = artifacts.erase("they left").await.unwrap();
+    assert_eq!((report.blobs.erased.len(), report.erased_rows), (2, 2));
+    assert_eq!(report.kept_rows, [locked.id]);
+    assert!(!report.is_complete() && report.to_string().contains("rows of artifacts: 2 erased"));
+    let rows = scene.scopes[0].repository::<Artifact>();
+    for id in [pending.id, gone.id] {
+        assert_eq!(rows.find(&id).await.unwrap(), None);
+    }
+    // What has to stay is still found, and goes when it may.
+    assert_eq!(artifacts.get(locked.id).await.unwrap(), locked);
+    scene.clock.advance(366 * DAY);
+    let report = artifacts.erase("they left").await.unwrap();
+    assert!(report.is_complete() && report.erased_rows == 1, "{report}");
+    let again = artifacts.erase("they left").await.unwrap();
+    assert!(again.is_complete() && again.erased_rows == 0);
+    assert!(scene.has_blob(1, &theirs).await);
+    assert_eq!(scene.state(1, &theirs).await, ArtifactState::Committed);
+}
+
 async fn an_artifact_counts_from_its_commit_on(scene: &Scene) {
     let artifacts = scene.of(0);
     let mut artifact = scene.upload(0, Retention::days(365)).await;
@@ -253,6 +278,7 @@ async fn every_story(store: &TenantStore) {
     an_upload_that_fails_leaves_nothing(&Scene::new(store)).await;
     what_a_crash_has_left_is_gone_after_its_grace_time(&Scene::new(store)).await;
     what_is_over_is_not_read_and_goes(&Scene::new(store)).await;
+    a_tenant_is_erased_with_its_rows(&Scene::new(store)).await;
 }
 
 #[tokio::test]
@@ -261,6 +287,67 @@ async fn artifacts_on_sqlite() {
     let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     every_story(&TenantStore::sqlite(settings).await.unwrap()).await;
+}
+
+/// What is done to an artifact while its key is switched off leaves the digest in its row as it was.
+#[cfg(feature = "encryption")]
+#[tokio::test]
+async fn a_lost_key_leaves_the_row_right() {
+    use tenantry_blob::{BlobBackend, EncryptedBlobs, VaultKeys};
+    use tenantry_core::{Secret, SecretReference};
+    use tenantry_secrets::{MemoryVault, Secrets, Vault as _};
+
+    let settings = SqliteSettings::temporary();
+    let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let (vault, memory) = (Arc::new(MemoryVault::new()), Arc::new(MemoryBlobs::new()));
+    // As a process that has just started, which has no key in its cache.
+    let scene = || {
+        let secrets = Secrets::builder().with_vault("blobs", Arc::<MemoryVault>::clone(&vault));
+        let secrets = secrets.unwrap().build().unwrap();
+        let keys = VaultKeys::new("blobs", "key").unwrap();
+        let inner: Arc<dyn BlobBackend> = Arc::<MemoryBlobs>::clone(&memory);
+        let blobs = EncryptedBlobs::new(inner, Arc::new(keys), Arc::new(secrets));
+        Scene {
+            blobs: BlobStore::new(Arc::new(blobs)),
+            ..Scene::new(&store)
+        }
+    };
+    let first = scene();
+    let tenant = first.scopes[0].tenant();
+    let name = format!("t-{}-key", tenant.as_uuid().simple());
+    let key = Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let version = vault
+        .put(&name, &key, &Default::default())
+        .await
+        .unwrap()
+        .version;
+    assert_eq!(
+        SecretReference::of_tenant("blobs", tenant, "key")
+            .unwrap()
+            .to_string(),
+        format!("kv://blobs/{name}")
+    );
+    let artifact = first.committed(0, Retention::days(9)).await;
+    let mut later = scene();
+    later.scopes = [0, 1].map(|at| first.scopes[at].clone());
+    vault.set_enabled(&name, &version, false).await.unwrap();
+    let tag = HoldTag::new("case1").unwrap();
+    let held = later
+        .of(0)
+        .place_hold(artifact.id, &tag, "they sue")
+        .await
+        .unwrap();
+    assert!(held.held);
+    assert_eq!(held.sha256, artifact.sha256);
+    assert_eq!(
+        kind(later.of(0).open(artifact.id).await),
+        Some(ErrorKind::KeyUnavailable)
+    );
+    vault.set_enabled(&name, &version, true).await.unwrap();
+    let read = first.of(0).open(artifact.id).await.unwrap();
+    assert_eq!(read.into_bytes().await.unwrap().bytes, "a report");
 }
 
 #[tokio::test]

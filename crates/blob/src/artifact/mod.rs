@@ -1,5 +1,6 @@
 //! Artifacts: bytes in blobs, and rows in the tenant's database that say which of them count.
 
+mod erase;
 mod row;
 mod sweep;
 
@@ -11,6 +12,7 @@ use futures_util::Stream;
 use tenantry_core::{Error, ErrorKind, Result};
 use tenantry_store::{Repository as _, SqlRepository, TenantScope, UnitOfWork, Version};
 
+pub use self::erase::ArtifactErasure;
 pub use self::row::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
 };

@@ -88,7 +88,10 @@ impl Artifact {
     pub(super) fn learn(&mut self, record: &BlobRecord) {
         self.content_type = record.content_type.as_str().to_owned();
         self.length = i64::try_from(record.length).ok();
-        self.sha256 = Some(record.sha256.to_string());
+        // Where the key of the blob is lost, its digest cannot be seen, and has not changed.
+        if record.shows_digest() || self.sha256.is_none() {
+            self.sha256 = Some(record.sha256.to_string());
+        }
         self.policy.clone_from(&record.retention.class);
         self.expires_at = record.retention.until;
         self.held = record.retention.is_held();

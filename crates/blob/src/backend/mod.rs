@@ -59,6 +59,12 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// longer ones for a long blob.
     fn block_length(&self, length: Option<u64>) -> usize;
 
+    /// Returns for how long the service behind it still keeps what was deleted, so that an operator could
+    /// bring it back; `None` where what is deleted is gone at once, as it is by default.
+    fn keeps_deleted_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// Begins to put a blob.
     ///
     /// It may tell early that the name is taken, so that nothing is sent in vain. What tells in the end

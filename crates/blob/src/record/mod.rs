@@ -104,6 +104,14 @@ impl BlobRecord {
         self.tier != Tier::Archive
     }
 
+    /// Returns whether its digest is that of the bytes that were put: not where they are encrypted, and
+    /// their key is lost.
+    #[must_use]
+    pub fn shows_digest(&self) -> bool {
+        let is_shown = |it: &BlobEncryption| it.state() == KeyState::Opened;
+        self.encryption.as_ref().is_none_or(is_shown)
+    }
+
     /// Returns how many bytes were put: of encrypted ones there are more, and they tell how many.
     pub(crate) fn length_as_put(&self) -> u64 {
         let opened = self.encryption.as_ref().map(|it| it.length_of(self.length));

@@ -1,8 +1,9 @@
 //! Erasing all that a tenant has.
 
 use std::fmt;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Actor, Error, ErrorKind, Result, SecretReference, TenantId};
 
 use super::TenantBlobs;
@@ -32,6 +33,9 @@ pub struct ErasureReport {
     pub started_at: DateTime<Utc>,
     /// When all was read back.
     pub verified_at: DateTime<Utc>,
+    /// Until when the service behind still keeps what was deleted, so that an operator could bring it
+    /// back; `None` where it is gone.
+    pub purged_at: Option<DateTime<Utc>>,
     /// What was erased, in the order of names within each pass.
     pub erased: Vec<ErasedBlob>,
     /// What had to stay: what is held, locked, or below the floor of its class.
@@ -64,7 +68,7 @@ pub struct ErasedBlob {
     pub name: BlobName,
     /// How many bytes it had.
     pub length: u64,
-    /// Their digest.
+    /// Their digest; where they were encrypted and their key was lost already, as it was hidden.
     pub sha256: Sha256,
 }
 
@@ -115,6 +119,10 @@ impl fmt::Display for ErasureReport {
             self.kept.len(),
             self.failed.len()
         )?;
+        if let Some(purged_at) = self.purged_at {
+            let until = purged_at.format("%FT%TZ");
+            write!(f, "\nthe service keeps what was deleted until {until}")?;
+        }
         for kept in &self.kept {
             write!(f, "\nkept {kept}")?;
         }
@@ -157,6 +165,7 @@ impl TenantBlobs {
                 reason: reason.to_owned(),
                 started_at: now,
                 verified_at: now,
+                purged_at: None,
                 erased: Vec::new(),
                 kept: Vec::new(),
                 failed: Vec::new(),
@@ -171,6 +180,10 @@ impl TenantBlobs {
                 if !is_changed {
                     break;
                 }
+            }
+            if !report.erased.is_empty() {
+                let kept = self.backend().keeps_deleted_for();
+                report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
             Ok(report)
         })
@@ -247,6 +260,14 @@ impl TenantBlobs {
     }
 }
 
+/// Returns a time that is so much later, or the last that there is.
+fn after(time: DateTime<Utc>, passes: Duration) -> DateTime<Utc> {
+    let later = TimeDelta::from_std(passes)
+        .ok()
+        .and_then(|passes| time.checked_add_signed(passes));
+    later.unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
 /// Returns a blob that stays, if its key is gone.
 fn shredded(record: &BlobRecord) -> Option<ShreddedBlob> {
     let encryption = record.encryption.as_ref()?;
@@ -257,5 +278,40 @@ fn shredded(record: &BlobRecord) -> Option<ShreddedBlob> {
             cause,
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::BlobStore;
+    use crate::{MemoryBlobs, PutOptions, Retention};
+
+    #[test]
+    fn what_is_kept_for_ever_is_told_so() {
+        let time: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
+        let week = Duration::from_secs(7 * 24 * 60 * 60);
+        assert_eq!(after(time, week).to_rfc3339(), "2026-03-08T12:00:00+00:00");
+        assert_eq!(after(time, Duration::MAX), DateTime::<Utc>::MAX_UTC);
+    }
+
+    #[tokio::test]
+    async fn until_when_a_service_keeps_what_was_deleted_is_told() {
+        let tenant = TenantId::generate();
+        let blobs = BlobStore::new(Arc::new(MemoryBlobs::new())).tenant(tenant);
+        let name = blobs
+            .name(&crate::BlobKind::new("exports").unwrap())
+            .unwrap();
+        let options = PutOptions::new(tenantry_core::Service::Reporting, Retention::days(1));
+        blobs.put_bytes(&name, options, "x").await.unwrap();
+        let mut report = blobs.erase("they left").await.unwrap();
+        // In memory it is gone at once.
+        assert!(report.is_complete() && report.purged_at.is_none());
+        assert!(!report.to_string().contains("keeps"));
+        report.purged_at = Some("2026-03-08T12:00:00Z".parse().unwrap());
+        let told = "the service keeps what was deleted until 2026-03-08T12:00:00Z";
+        assert!(report.to_string().contains(told), "{report}");
     }
 }

@@ -1,0 +1,108 @@
+//! Erasing all artifacts of a tenant, their rows with their bytes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use tenantry_core::{ErrorKind, Result};
+use tenantry_store::{Cursor, Query, Repository as _};
+
+use super::TenantArtifacts;
+use super::row::{Artifact, ArtifactId};
+use crate::store::ErasureReport;
+
+const BATCH: u32 = 500;
+
+/// What became of the artifacts of a tenant, and of its other blobs.
+///
+/// As text, a report for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactErasure {
+    /// What became of the blobs, those of artifacts and all others.
+    pub blobs: ErasureReport,
+    /// How many rows were erased.
+    pub erased_rows: u64,
+    /// Whose rows are still there: their bytes had to stay, or others changed them meanwhile.
+    pub kept_rows: Vec<ArtifactId>,
+}
+
+impl ArtifactErasure {
+    /// Returns whether the tenant has no blob and no row of an artifact left.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.blobs.is_complete() && self.kept_rows.is_empty()
+    }
+}
+
+impl fmt::Display for ArtifactErasure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}\nrows of artifacts: {} erased, {} kept",
+            self.blobs,
+            self.erased_rows,
+            self.kept_rows.len()
+        )?;
+        for id in &self.kept_rows {
+            write!(f, "\nkept row {}", id.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl TenantArtifacts {
+    /// Erases all blobs of the tenant, see [`TenantBlobs::erase`](crate::TenantBlobs::erase), and then
+    /// the rows of all artifacts whose bytes are gone.
+    ///
+    /// What has to stay keeps its row, so that it is still found. Stop the tenant's writers first.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given.
+    /// - Those of the [audit](crate::RetentionAudit), of the blobs, and of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, some are erased; have it erased again for a report.
+    pub async fn erase(&self, reason: &str) -> Result<ArtifactErasure> {
+        let blobs = self.blobs.erase(reason).await?;
+        let (mut erased_rows, mut kept_rows) = (0, Vec::new());
+        let left: BTreeSet<&str> = blobs
+            .kept
+            .iter()
+            .map(|kept| kept.name.as_str())
+            .chain(blobs.failed.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        let mut next: Option<Cursor> = None;
+        loop {
+            let mut query = Query::new().sort(Artifact::ID.asc()).limit(BATCH);
+            if let Some(cursor) = next {
+                query = query.cursor(cursor);
+            }
+            let page = self.rows.list(query).await?;
+            for artifact in page.items {
+                if left.contains(artifact.blob.as_str()) {
+                    kept_rows.push(artifact.id);
+                    continue;
+                }
+                let version = Some(artifact.version);
+                match self.rows.delete_by_id(&artifact.id, version).await {
+                    Ok(()) => erased_rows += 1,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == ErrorKind::Conflict => {
+                        kept_rows.push(artifact.id);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(ArtifactErasure {
+            blobs,
+            erased_rows,
+            kept_rows,
+        })
+    }
+}
