@@ -20,7 +20,7 @@
 //! | what is set on an account and its containers, with the feature `azure-management` | `StorageManagement` |
 //! | the blobs of a tenant as an `ObjectStore`, with the feature `object-store` | `TenantObjectStore` |
 //! | checksums | [`Crc64`] of each block, [`Sha256`] of the whole |
-//! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] and, with the feature `fs`, by `FsBlobs` |
+//! | backends | [`BlobBackend`], implemented by [`MemoryBlobs`] with the feature `fs` by `FsBlobs`, and with the feature `azure` by `AzureBlobs` |
 //!
 //! With the feature `conformance`, a module of that name holds a backend to its contract.
 //!
@@ -38,6 +38,8 @@
 #[cfg(feature = "artifacts")]
 mod artifact;
 mod as_text;
+#[cfg(feature = "azure")]
+mod azure;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -65,6 +67,8 @@ pub use self::artifact::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactErasure, ArtifactId,
     ArtifactRepository, ArtifactState, ArtifactSweep, TenantArtifacts,
 };
+#[cfg(feature = "azure")]
+pub use self::azure::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
 pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
     SignedUrl,

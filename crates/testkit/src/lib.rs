@@ -9,15 +9,16 @@
 //! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
 //! | [`PgBouncer`] | a pooler in transaction mode in front of a server |
 //! | [`RedisServer`] | a Redis server: one that is there already, a container, or a program in a temporary folder, with replicas |
+//! | `AzuriteServer` | Azure Blob Storage without Azure: one that is there already, or a program in a temporary folder (feature `azurite`) |
+//! | `WormFront` | what Azurite lacks, before it: locks and legal holds that are kept, and faults (feature `azurite`) |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //! | `arm::ArmServer` | what storage accounts are managed by, on the loopback, breaking on purpose (feature `arm`) |
 //!
 //! Whatever is started here dies with the process that started it, a `SIGKILL` included.
 //! Nothing is ever skipped: where no server can be found, the [`Error`] tells what to install.
 //!
-//! This crate holds no fixtures, and two fakes: of Key Vault and of Azure Resource Manager, which nobody
-//! can install. The in-memory
-//! and embedded backends of Tenantry are full implementations, and live with the trait they
+//! This crate holds no fixtures, and fakes only what nobody can install: Key Vault, Azure Resource Manager,
+//! and the locks of Blob Storage. The in-memory and embedded backends of Tenantry are full implementations, and live with the trait they
 //! implement.
 //!
 //! # Examples
@@ -43,6 +44,8 @@ mod settings;
 
 #[cfg(feature = "arm")]
 pub mod arm;
+#[cfg(feature = "azurite")]
+mod azurite;
 mod isolation;
 #[cfg(feature = "key-vault")]
 pub mod key_vault;
@@ -51,12 +54,16 @@ mod postgres;
 mod proxy;
 mod redis;
 mod witness;
+#[cfg(feature = "azurite")]
+mod worm;
 
 mod container;
 mod keeper;
 mod ports;
 mod programs;
 
+#[cfg(feature = "azurite")]
+pub use azurite::{AzuriteOptions, AzuriteServer};
 pub use error::{Error, Result};
 pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
@@ -65,3 +72,5 @@ pub use proxy::{DelayProxy, ProxyOptions};
 pub use redis::{RedisOptions, RedisServer};
 pub use settings::{Settings, Way};
 pub use witness::{StatementWitness, Violation, WitnessReport, wall_two_alone};
+#[cfg(feature = "azurite")]
+pub use worm::{BlobFault, WormFront};

@@ -33,7 +33,7 @@ impl Crc64 {
         Self(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
     }
 
-    fn of_all<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Self {
+    pub(crate) fn of_all<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Self {
         let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
         for chunk in chunks {
             digest.update(chunk);

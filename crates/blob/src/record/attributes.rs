@@ -76,7 +76,7 @@ impl From<ContentType> for String {
 /// Names are up to 64 characters of `[a-z0-9_]` that do not begin with a digit, which every backend
 /// keeps as they are; a name with `tenantry_` before it is not for services. Values are any text
 /// without control characters. All together take up to 4 KiB, where each byte that is not visible
-/// ASCII counts three times, as it is written percent-encoded.
+/// ASCII counts three times, and a `%` too, as it is written percent-encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     try_from = "BTreeMap<String, String>",
@@ -243,7 +243,11 @@ fn is_reserved(name: &str) -> bool {
 }
 
 fn encoded_length(value: &str) -> usize {
-    let length = |byte: u8| if matches!(byte, b'!'..=b'~') { 1 } else { 3 };
+    let length = |byte: u8| match byte {
+        b'%' => 3,
+        b'!'..=b'~' => 1,
+        _ => 3,
+    };
     value.bytes().map(length).sum()
 }
 

@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
+const AZURITE_URL: &str = "TENANTRY_TEST_AZURITE_URL";
 const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
 const REDIS_IMAGE: &str = "TENANTRY_TEST_REDIS_IMAGE";
 const FIND: &str = "TENANTRY_TEST_FIND";
@@ -33,6 +34,7 @@ pub enum Way {
 /// | `TENANTRY_TEST_POSTGRES_IMAGE` | image for containers, `postgres:17-alpine` when unset |
 /// | `TENANTRY_TEST_REDIS_URL` | URL of a Redis server that runs already, and that tests may write to |
 /// | `TENANTRY_TEST_REDIS_IMAGE` | image for containers, `redis:7-alpine` when unset |
+/// | `TENANTRY_TEST_AZURITE_URL` | URL of an account of an Azurite that runs already, and that tests may write to; its key stands in it, or is that of every Azurite |
 /// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
 /// | `TENANTRY_TEST_LABEL` | stands in the names of folders and containers, after `tenantry-test-`: tells one run's from another's |
 #[derive(Debug, Clone)]
@@ -40,6 +42,16 @@ pub struct Settings {
     way: Option<Way>,
     url: Option<String>,
     redis_url: Option<String>,
+    #[cfg_attr(
+        not(feature = "azurite"),
+        allow(dead_code, reason = "there is no Azurite")
+    )]
+    azurite_url: Option<String>,
+    #[cfg_attr(
+        not(feature = "azurite"),
+        allow(dead_code, reason = "there is no Azurite")
+    )]
+    home: Option<PathBuf>,
     image: String,
     redis_image: String,
     prefix: String,
@@ -73,6 +85,8 @@ impl Settings {
             way,
             url: set(URL),
             redis_url: set(REDIS_URL),
+            azurite_url: set(AZURITE_URL),
+            home: set("HOME").map(PathBuf::from),
             image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
             redis_image: set(REDIS_IMAGE).unwrap_or_else(|| DEFAULT_REDIS_IMAGE.to_owned()),
             prefix: set(LABEL).map_or_else(
@@ -113,6 +127,13 @@ impl Settings {
         self
     }
 
+    /// Takes the Azurite under this URL of an account.
+    #[must_use]
+    pub fn with_azurite_url(mut self, url: impl Into<String>) -> Self {
+        self.azurite_url = Some(url.into());
+        self
+    }
+
     /// Takes this image for containers of Redis.
     #[must_use]
     pub fn with_redis_image(mut self, image: impl Into<String>) -> Self {
@@ -130,6 +151,16 @@ impl Settings {
 
     pub(crate) fn redis_url(&self) -> Option<&str> {
         self.redis_url.as_deref()
+    }
+
+    #[cfg(feature = "azurite")]
+    pub(crate) fn azurite_url(&self) -> Option<&str> {
+        self.azurite_url.as_deref()
+    }
+
+    #[cfg(feature = "azurite")]
+    pub(crate) fn home(&self) -> Option<&std::path::Path> {
+        self.home.as_deref()
     }
 
     pub(crate) fn image(&self) -> &str {

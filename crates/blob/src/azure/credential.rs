@@ -1,0 +1,68 @@
+//! Who this process is to the account.
+
+use std::fmt;
+use std::sync::Arc;
+
+use azure_core::credentials::TokenCredential;
+use tenantry_core::Secret;
+
+/// Who this process is to an account of Blob Storage.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_blob::AzureCredential;
+/// use tenantry_core::Secret;
+///
+/// let key = AzureCredential::shared_key(Secret::new("c2VjcmV0"));
+/// assert_eq!(format!("{key:?}"), "AzureCredential(SharedKey)");
+/// ```
+#[derive(Clone)]
+pub struct AzureCredential(pub(super) Source);
+
+#[derive(Clone)]
+pub(super) enum Source {
+    Entra(Arc<dyn TokenCredential>),
+    SharedAccessSignature(Arc<Secret>),
+    SharedKey(Arc<Secret>),
+}
+
+impl AzureCredential {
+    /// Is an identity of Entra ID, whatever gives its tokens: a managed identity in Azure, as
+    /// `azure_identity` has it.
+    ///
+    /// The type is the driver's, on purpose: `azure_core` 1.x, in the version that this crate is built
+    /// with. Tokens are asked for `https://storage.azure.com/.default`, and sent over HTTPS alone.
+    #[must_use]
+    pub fn entra(credential: Arc<dyn TokenCredential>) -> Self {
+        Self(Source::Entra(credential))
+    }
+
+    /// Is whoever has a shared access signature, `sv=…&sig=…`, with or without a question mark before
+    /// it, for as long as that is valid.
+    ///
+    /// [`signed_url`](crate::TenantBlobs::signed_url) is `Unsupported` then: no signature is made of
+    /// another.
+    #[must_use]
+    pub fn shared_access_signature(query: Secret) -> Self {
+        Self(Source::SharedAccessSignature(Arc::new(query)))
+    }
+
+    /// Is whoever has a key of the account, in Base64: he may do everything, and nobody says who it
+    /// was. For emulators, and for accounts that take nothing else.
+    #[must_use]
+    pub fn shared_key(key: Secret) -> Self {
+        Self(Source::SharedKey(Arc::new(key)))
+    }
+}
+
+impl fmt::Debug for AzureCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            Source::Entra(_) => "Entra",
+            Source::SharedAccessSignature(_) => "SharedAccessSignature",
+            Source::SharedKey(_) => "SharedKey",
+        };
+        write!(f, "AzureCredential({name})")
+    }
+}

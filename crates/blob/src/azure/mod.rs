@@ -1,0 +1,305 @@
+//! Blobs in Azure Blob Storage, through the official client.
+
+mod checksum;
+mod connection;
+mod credential;
+mod document;
+mod list;
+mod place;
+mod read;
+mod refusal;
+mod remove;
+mod retain;
+mod retry;
+mod settings;
+mod shared_key;
+mod sign;
+mod signature;
+mod upload;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::http::{ClientMethodOptions, Context};
+use azure_storage_blob::models::{
+    BlobClientGetPropertiesResultHeaders as _, BlobClientSetTierOptions,
+    RehydratePriority as AzurePriority,
+};
+use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use tenantry_core::{ErrorKind, Result};
+
+pub use self::credential::AzureCredential;
+use self::document::{Policy, Seen, Told, azure_tier, bare, time};
+use self::refusal::Refusal;
+use self::retry::Lost;
+pub use self::settings::{AzureLayout, AzureSettings};
+use self::shared_key::AccountKey;
+use self::sign::DelegationKeys;
+use self::upload::Upload;
+use crate::backend::{
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob,
+    SignedUrl, shelf,
+};
+use crate::name::{BlobName, BlobPrefix};
+use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::retention::{RetentionAct, RetentionState};
+use crate::store::{not_found, taken};
+
+const LOOK: &str = "look up blob";
+/// How long a block is where nothing else is needed: several of them are on their way at a time.
+const BLOCK: u64 = 4 * 1024 * 1024;
+/// How many blocks a blob has at most.
+const BLOCKS: u64 = 50_000;
+
+/// Keeps blobs in an account of Azure Blob Storage.
+///
+/// Make one for each account and share it.
+///
+/// # What the service keeps, and what Tenantry keeps
+///
+/// A lock is a policy of immutability of the blob, a legal hold is the service's own; both hold against
+/// every other program too. What else keeps a blob, and all that the service has no place for, stands in
+/// its metadata, where a program with the right to write can alter it. Under a policy or a hold nobody
+/// writes metadata, Tenantry neither:
+///
+/// - the end of a lock and how firmly it holds can be changed, in whole seconds, for the service keeps no
+///   parts of them; a locked end that is not whole is kept until the second after it;
+/// - of a hold on what is locked the service knows that there is one: it is told of by the tag `azure`;
+/// - what is held takes no second hold, nor another end without a lock: that is
+///   [`Retained`](ErrorKind::Retained).
+///
+/// # Calls
+///
+/// | what | requests |
+/// |---|---|
+/// | a put of up to 4 MiB whose length is known | 1 |
+/// | any other put | 2, and 1 for each 4 MiB |
+/// | a put with a lock | 1 more, for the look at what is kept |
+/// | a read | 1 for a look, and 1 for each 4 MiB; the look and the first of a whole read go together |
+/// | a list | 1 for each 5,000 blobs, or each page |
+/// | a deletion | 2; 3 of an unlocked lock, 1 more in an account that keeps versions |
+/// | what is due | the list of all blobs, for one page after the other |
+///
+/// # Errors
+///
+/// They name the operation and the blob, and hold neither key nor signature, token or URL.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_blob::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
+/// use tenantry_core::{Result, Secret};
+///
+/// fn open(key: Secret) -> Result<AzureBlobs> {
+///     let layout = AzureLayout::container_per_tenant("reports")?;
+///     AzureBlobs::new(AzureSettings::new(
+///         "https://billing.blob.core.windows.net",
+///         layout,
+///         AzureCredential::shared_key(key),
+///     ))
+/// }
+/// assert!(open(Secret::new("c2VjcmV0")).is_ok());
+/// assert!(open(Secret::new("no Base64")).is_err());
+/// ```
+pub struct AzureBlobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: BlobServiceClient,
+    account: String,
+    key: Option<Arc<AccountKey>>,
+    delegation: DelegationKeys,
+    settings: AzureSettings,
+    clock: GuardedClock,
+}
+
+impl AzureBlobs {
+    /// Returns the blobs of an account, without a call.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidSettings`](ErrorKind::InvalidSettings): the URL is none, or leads elsewhere in the
+    ///   clear; the credential is malformed; the system trusts no certificate.
+    pub fn new(settings: AzureSettings) -> Result<Self> {
+        let (client, account, key) = connection::connect(&settings)?;
+        let inner = Inner {
+            client,
+            account,
+            key,
+            delegation: DelegationKeys::default(),
+            clock: GuardedClock::new(Arc::clone(&settings.clock)),
+            settings,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl fmt::Debug for AzureBlobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AzureBlobs")
+            .field("account", &self.inner.account)
+            .field("layout", &self.inner.settings.layout)
+            .field("credential", &self.inner.settings.credential)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn now(&self) -> DateTime<Utc> {
+        // In whole seconds, as the service keeps the ends of locks.
+        self.clock.now().trunc_subsecs(0)
+    }
+
+    fn container(&self, name: &str) -> BlobContainerClient {
+        self.client.blob_container_client(name)
+    }
+
+    fn blob(&self, name: &BlobName) -> BlobClient {
+        let (container, blob) = self.settings.layout.place(name);
+        self.client.blob_client(&container, blob)
+    }
+
+    /// Looks at a blob.
+    async fn look(&self, operation: &'static str, name: &BlobName) -> Result<Seen> {
+        let answer = self.blob(name).get_properties(None).await;
+        let answer = answer.map_err(|error| self.refused(operation, name, &error))?;
+        let unreadable = |error: azure_core::Error| self.refused(operation, name, &error);
+        let read = || -> azure_core::Result<Told> {
+            Ok(Told {
+                etag: answer
+                    .etag()?
+                    .map(|it| bare(it.as_ref()))
+                    .unwrap_or_default(),
+                content_type: answer.content_type()?,
+                metadata: answer.metadata()?,
+                tier: answer.access_tier()?.map(|it| it.parse()).transpose()?,
+                tier_changed_at: answer.access_tier_change_time()?.and_then(time),
+                created_at: answer.creation_time()?.and_then(time),
+                archive_status: answer.archive_status()?,
+                priority: answer.rehydrate_priority()?,
+                policy: Policy::of(
+                    answer.immutability_policy_expires_on()?,
+                    answer.immutability_policy_mode()?,
+                ),
+                is_held: answer.legal_hold()?.unwrap_or_default(),
+                version: answer.version_id()?,
+            })
+        };
+        read().map_err(unreadable)?.read(name)
+    }
+
+    fn refused(
+        &self,
+        operation: &'static str,
+        name: &BlobName,
+        error: &azure_core::Error,
+    ) -> tenantry_core::Error {
+        let error = Refusal::of(error).told(operation, name.as_str());
+        match error.kind() {
+            // As what was never there is told of everywhere.
+            ErrorKind::NotFound => not_found(operation, name),
+            ErrorKind::AlreadyExists => taken(name),
+            _ => error,
+        }
+    }
+}
+
+/// Returns options of a call in which a lost answer is taken note of.
+fn watched(lost: &Lost) -> ClientMethodOptions<'static> {
+    ClientMethodOptions {
+        context: Context::new().with_value(lost.clone()),
+    }
+}
+
+#[async_trait]
+impl BlobBackend for AzureBlobs {
+    fn system(&self) -> &'static str {
+        "azure"
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.inner.now()
+    }
+
+    fn block_length(&self, length: Option<u64>) -> usize {
+        let needed = length.unwrap_or_default().div_ceil(BLOCKS);
+        usize::try_from(needed.max(BLOCK)).unwrap_or(usize::MAX)
+    }
+
+    async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
+        let block = self.block_length(blob.length);
+        let upload = Upload::new(Arc::clone(&self.inner), blob, block);
+        upload.check_early().await?;
+        Ok(Box::new(upload))
+    }
+
+    async fn head(&self, name: &BlobName) -> Result<BlobRecord> {
+        Ok(self.inner.look(LOOK, name).await?.record)
+    }
+
+    async fn read(&self, name: &BlobName, range: Option<Range<u64>>) -> Result<BlobRead> {
+        read::read(&self.inner, name, range).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<BlobRecord>> {
+        list::list(&self.inner, prefix, after, limit).await
+    }
+
+    async fn due(
+        &self,
+        at: DateTime<Utc>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<DueBlob>> {
+        list::due(&self.inner, at, after, limit).await
+    }
+
+    async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
+        remove::delete(&self.inner, deletions).await
+    }
+
+    async fn set_retention(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &RetentionState,
+        act: &RetentionAct,
+    ) -> Result<BlobRecord> {
+        retain::set_retention(&self.inner, name, etag, next, act).await
+    }
+
+    async fn set_tier(
+        &self,
+        name: &BlobName,
+        tier: Tier,
+        priority: RehydratePriority,
+    ) -> Result<BlobRecord> {
+        let options = BlobClientSetTierOptions {
+            rehydrate_priority: Some(match priority {
+                RehydratePriority::Standard => AzurePriority::Standard,
+                RehydratePriority::High => AzurePriority::High,
+            }),
+            ..BlobClientSetTierOptions::default()
+        };
+        let blob = self.inner.blob(name);
+        let moved = blob.set_tier(azure_tier(tier), Some(options)).await;
+        moved.map_err(|error| self.inner.refused(shelf::TIER, name, &error))?;
+        Ok(self.inner.look(shelf::TIER, name).await?.record)
+    }
+
+    async fn signed_url(&self, name: &BlobName, valid_for: Duration) -> Result<SignedUrl> {
+        sign::signed_url(&self.inner, name, valid_for).await
+    }
+}

@@ -1,0 +1,86 @@
+//! Deleting blobs.
+
+use std::collections::HashSet;
+
+use azure_storage_blob::models::BlobClientDeleteOptions;
+use futures_util::{StreamExt as _, stream};
+use tenantry_core::{ErrorKind, Result};
+
+use super::document::{Told, quoted};
+use super::refusal::Refusal;
+use super::retry::Lost;
+use super::{Inner, watched};
+use crate::backend::{Deletion, shelf};
+use crate::name::BlobName;
+
+/// How many blobs are deleted at a time.
+const AT_ONCE: usize = 16;
+
+pub(super) async fn delete(inner: &Inner, deletions: &[Deletion]) -> Vec<Result<()>> {
+    let mut seen = HashSet::new();
+    // A name that comes again is for later: the first has to be answered first.
+    let (once, again): (Vec<_>, Vec<_>) = deletions
+        .iter()
+        .enumerate()
+        .partition(|(_, deletion)| seen.insert(&deletion.name));
+    let mut work: Vec<_> = Vec::with_capacity(once.len());
+    for (at, deletion) in once {
+        work.push(answered(inner, at, deletion));
+    }
+    let mut answers: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+    for (at, deletion) in again {
+        answers.push(answered(inner, at, deletion).await);
+    }
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+async fn answered(inner: &Inner, at: usize, deletion: &Deletion) -> (usize, Result<()>) {
+    (at, delete_one(inner, deletion).await)
+}
+
+async fn delete_one(inner: &Inner, deletion: &Deletion) -> Result<()> {
+    let name = &deletion.name;
+    let seen = inner.look(shelf::DELETE, name).await?;
+    shelf::check_deletion(&seen.record, deletion, &inner.clock)?;
+    if seen.record.retention.is_locked_at(inner.now()) {
+        // It is unlocked, and an act ends it.
+        let unlocked = inner.blob(name).delete_immutability_policy(None).await;
+        unlocked.map_err(|error| inner.refused(shelf::DELETE, name, &error))?;
+    }
+    remove(inner, name, &seen.told).await
+}
+
+/// Deletes a blob in the state in which it was seen.
+pub(super) async fn remove(inner: &Inner, name: &BlobName, told: &Told) -> Result<()> {
+    let lost = Lost::default();
+    let options = BlobClientDeleteOptions {
+        if_match: Some(quoted(told).into()),
+        method_options: watched(&lost),
+        ..BlobClientDeleteOptions::default()
+    };
+    let answer = inner.blob(name).delete(Some(options)).await;
+    match answer.map_err(|error| inner.refused(shelf::DELETE, name, &error)) {
+        Ok(_) => {}
+        // An earlier try of this request has deleted it.
+        Err(error) if error.kind() == ErrorKind::NotFound && lost.is_set() => {}
+        Err(error) => return Err(error),
+    }
+    match &told.version {
+        Some(version) => remove_version(inner, name, version).await,
+        None => Ok(()),
+    }
+}
+
+/// Where versions are kept, what was deleted is there still, as a version.
+async fn remove_version(inner: &Inner, name: &BlobName, version: &str) -> Result<()> {
+    let options = BlobClientDeleteOptions {
+        version_id: Some(version.to_owned()),
+        ..BlobClientDeleteOptions::default()
+    };
+    match inner.blob(name).delete(Some(options)).await {
+        Ok(_) => Ok(()),
+        Err(error) if Refusal::of(&error).status() == Some(404) => Ok(()),
+        Err(error) => Err(inner.refused(shelf::DELETE, name, &error)),
+    }
+}
