@@ -115,6 +115,7 @@
 //! | `blob-azure-management` | what is set on a storage account: immutability, legal holds, rules, scopes of encryption | |
 //! | `blob-encryption` | each tenant's blobs encrypted by a key of its own | |
 //! | `blob-object-store` | the blobs of a tenant as an `ObjectStore` | |
+//! | `blob-azure` | the same in Azure Blob Storage | |
 //! | `cache` | a cache before repositories, rate limits and sessions, in the process | |
 //! | `redis` | the same, shared by several processes | |
 //! | `redis-tls` | encrypted connections to it, by rustls | |

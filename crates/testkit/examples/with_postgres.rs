@@ -1,14 +1,14 @@
 //! Runs a command with a throwaway PostgreSQL server, which is gone when the command has ended.
 //!
 //! ```text
-//! with_postgres [--durable] [--witness] [--redis] [--database NAME] COMMAND [ARGUMENT]...
+//! with_postgres [--durable] [--witness] [--redis] [--azurite] [--database NAME] COMMAND [ARGUMENT]...
 //! ```
 //!
 //! The command finds the superuser's URL in `TENANTRY_TEST_POSTGRES_URL`, and in `DATABASE_URL`
 //! the same for the database NAME, freshly created. `--durable` flushes to disk as a production
 //! server does. `--witness` leads both URLs through a `StatementWitness`, prints what it saw, and
 //! fails on a statement that does not bind its tenant. `--redis` starts a Redis as well, whose URL is in
-//! `TENANTRY_TEST_REDIS_URL`. Otherwise the exit code is the command's.
+//! `TENANTRY_TEST_REDIS_URL`, and `--azurite` an Azurite, in `TENANTRY_TEST_AZURITE_URL`. Otherwise the exit code is the command's.
 
 #![expect(
     clippy::print_stderr,
@@ -19,10 +19,11 @@ use std::process::{Command, ExitCode};
 
 use tenantry_testkit::{PostgresServer, RedisServer, ServerOptions, StatementWitness};
 
-const USAGE: &str = "usage: with_postgres [--durable] [--witness] [--redis] [--database NAME] COMMAND [ARGUMENT]...";
+const USAGE: &str = "usage: with_postgres [--durable] [--witness] [--redis] [--azurite] [--database NAME] COMMAND [ARGUMENT]...";
 
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
+const AZURITE_URL: &str = "TENANTRY_TEST_AZURITE_URL";
 const FIND: &str = "TENANTRY_TEST_FIND";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -45,6 +46,7 @@ struct Request {
     durable: bool,
     witness: bool,
     redis: bool,
+    azurite: bool,
     database: Option<String>,
     program: String,
     arguments: Vec<String>,
@@ -66,6 +68,15 @@ async fn run(arguments: Vec<String>) -> Result<u8> {
         false => None,
     };
     command.envs(redis.as_ref().map(|redis| (REDIS_URL, redis.url())));
+    let azurite = match request.azurite {
+        true => Some(azurite::start().await?),
+        false => None,
+    };
+    command.envs(
+        azurite
+            .as_ref()
+            .map(|server| (AZURITE_URL, azurite::url(server))),
+    );
     // The witness goes on with its work meanwhile.
     let status = tokio::task::spawn_blocking(move || command.status()).await??;
     let code = status
@@ -92,6 +103,7 @@ fn parse(arguments: Vec<String>) -> Option<Request> {
             "--durable" => request.durable = true,
             "--witness" => request.witness = true,
             "--redis" => request.redis = true,
+            "--azurite" => request.azurite = true,
             "--database" => request.database = Some(arguments.next()?),
             _ => return None,
         }
@@ -129,4 +141,31 @@ async fn command(
         command.env("DATABASE_URL", led(&server.admin_url_for(name))?);
     }
     Ok(command)
+}
+
+#[cfg(feature = "azurite")]
+mod azurite {
+    use tenantry_testkit::AzuriteServer;
+
+    pub(super) async fn start() -> super::Result<AzuriteServer> {
+        Ok(AzuriteServer::start().await?)
+    }
+
+    pub(super) fn url(server: &AzuriteServer) -> String {
+        server.url_with_key()
+    }
+}
+
+#[cfg(not(feature = "azurite"))]
+mod azurite {
+    use std::convert::Infallible;
+
+    #[expect(clippy::unused_async, reason = "the twin with Azurite waits")]
+    pub(super) async fn start() -> super::Result<Infallible> {
+        Err("--azurite needs the feature `azurite` of tenantry-testkit".into())
+    }
+
+    pub(super) fn url(server: &Infallible) -> String {
+        match *server {}
+    }
 }

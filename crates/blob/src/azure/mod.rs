@@ -139,6 +139,17 @@ impl AzureBlobs {
             inner: Arc::new(inner),
         })
     }
+
+    /// Returns the official client of the same account, with the same way there: for what is not of
+    /// tenants, such as setting up a container. The type is the driver's, on purpose:
+    /// `azure_storage_blob` 1.x, in the version that this crate is built with.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn official_client(settings: &AzureSettings) -> Result<BlobServiceClient> {
+        connection::connect(settings).map(|(client, ..)| client)
+    }
 }
 
 impl fmt::Debug for AzureBlobs {

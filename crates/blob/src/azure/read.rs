@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::document::quoted;
 use super::refusal::Refusal;
 use super::retry::Late;
-use super::{BLOCK, Inner, checksum};
+use super::{BLOCK, Inner, LOOK, checksum};
 use crate::backend::BlobRead;
 use crate::integrity::Crc64;
 use crate::name::BlobName;
@@ -33,7 +33,7 @@ pub(super) async fn read(
     name: &BlobName,
     range: Option<Range<u64>>,
 ) -> Result<BlobRead> {
-    let look = inner.look(READ, name);
+    let look = inner.look(LOOK, name);
     // How long it is, and in which state, is not known yet.
     let (seen, first) = match range {
         Some(_) => (look.await, None),
@@ -157,7 +157,7 @@ async fn fetch_once(
     };
     let refused = |error: azure_core::Error| match Refusal::of(&error).status() {
         // It was deleted, and put anew by somebody else: this is another blob.
-        Some(412) => Failed::ForGood(not_found(READ, name)),
+        Some(412) => Failed::ForGood(not_found(LOOK, name)),
         _ => Failed::ForGood(inner.refused(READ, name, &error)),
     };
     let answer = inner

@@ -62,8 +62,11 @@ pub(super) async fn remove(inner: &Inner, name: &BlobName, told: &Told) -> Resul
     let answer = inner.blob(name).delete(Some(options)).await;
     match answer.map_err(|error| inner.refused(shelf::DELETE, name, &error)) {
         Ok(_) => {}
-        // An earlier try of this request has deleted it.
-        Err(error) if error.kind() == ErrorKind::NotFound && lost.is_set() => {}
+        Err(error) if lost.is_set() => match inner.look(shelf::DELETE, name).await {
+            // An earlier try of this request has deleted it.
+            Err(seen) if seen.kind() == ErrorKind::NotFound => {}
+            _ => return Err(error),
+        },
         Err(error) => return Err(error),
     }
     match &told.version {

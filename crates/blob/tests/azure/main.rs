@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+mod access;
 mod conformance;
+mod faults;
+mod lists;
+mod locks;
 
 use std::sync::Arc;
 

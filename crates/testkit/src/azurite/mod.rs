@@ -131,6 +131,15 @@ impl AzuriteServer {
         self.url.as_str()
     }
 
+    /// Returns the URL of the account with its key in it, as `TENANTRY_TEST_AZURITE_URL` takes it.
+    #[must_use]
+    pub fn url_with_key(&self) -> String {
+        let key =
+            percent_encoding::utf8_percent_encode(&self.key, percent_encoding::NON_ALPHANUMERIC);
+        let login = format!("://{}:{key}@", self.account);
+        self.url.as_str().replacen("://", &login, 1)
+    }
+
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
     #[must_use]
     pub fn address(&self) -> String {
