@@ -173,6 +173,10 @@ fn rule(status: u16, code: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Corrupt,
             "bytes changed on their way: send them again",
         ),
+        (400, "InvalidHeaderValue" | "OutOfRangeInput") => (
+            ErrorKind::InvalidInput,
+            "the service does not take a value, such as an end of a lock that has passed already",
+        ),
         (400, "MetadataTooLarge") => (ErrorKind::InvalidInput, "its metadata are too much"),
         (400, "ImmutableStorageWithVersioningNotEnabled") => (ErrorKind::Unsupported, NO_LOCKS),
         (404, _) => (ErrorKind::NotFound, ""),
