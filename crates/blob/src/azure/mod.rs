@@ -1,7 +1,9 @@
 //! Blobs in Azure Blob Storage, through the official client.
 
 mod checksum;
+mod commit;
 mod connection;
+mod container;
 mod credential;
 mod document;
 mod list;

@@ -99,7 +99,7 @@ async fn of_a_hold_on_what_is_locked_the_service_knows_no_more_than_that_there_i
     assert_eq!(second.kind(), ErrorKind::Retained, "{second:?}");
     // The list tells the same as the look.
     let page = blobs.list(tenantry_blob::ListOptions::new()).await.unwrap();
-    assert_eq!(page.records, [held.clone()]);
+    assert_eq!(page.records, std::slice::from_ref(&held));
     let end = held.retention.until.unwrap() + chrono::TimeDelta::days(1);
     let longer = blobs
         .extend_retention(&name, end, "a request")
