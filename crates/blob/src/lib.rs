@@ -13,8 +13,8 @@
 //! | who hears of what is done to it | [`RetentionAudit`], [`RetentionAct`] |
 //! | erasing a tenant, with a proof | [`TenantBlobs::erase`], [`ErasureReport`] |
 //! | encrypts each tenant's blobs by its own key, with the feature `encryption` | `EncryptedBlobs`, `BlobKeys`, [`BlobEncryption`] |
-//! | deletes what is over, and archives what is due | [`Sweeper`] |
-//! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository`, `ArtifactErasure` |
+//! | deletes what is over, and archives what is due; on a schedule | [`Sweeper`], [`Schedule`] |
+//! | rows that say which blobs count, with the feature `artifacts` | `TenantArtifacts`, `Artifact`, `ArtifactRepository`, `ArtifactErasure`, `ArtifactSweeper` |
 //! | rules by which a storage account archives and deletes by itself, with the feature `lifecycle` | `LifecyclePlan`, `ClassLifecycle`, `LifecyclePolicy`, `LifecycleDiff` |
 //! | what such rules would do, tried before | `LifecycleSimulator`, `LifecycleChange` |
 //! | what is set on an account and its containers, with the feature `azure-management` | `StorageManagement` |
@@ -65,7 +65,7 @@ mod telemetry;
 #[cfg(feature = "artifacts")]
 pub use self::artifact::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactErasure, ArtifactId,
-    ArtifactRepository, ArtifactState, ArtifactSweep, TenantArtifacts,
+    ArtifactRepository, ArtifactState, ArtifactSweep, ArtifactSweepReport, ArtifactSweeper, TenantArtifacts,
 };
 #[cfg(feature = "azure")]
 pub use self::azure::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
@@ -110,4 +110,4 @@ pub use self::store::{
     BlobPage, BlobReader, BlobStore, ErasedBlob, ErasureReport, ListOptions, PutOptions,
     ShreddedBlob, StoredBlob, StoredBytes, TenantBlobs,
 };
-pub use self::sweep::{SweepFailure, SweepPolicy, SweepReport, Sweeper};
+pub use self::sweep::{Schedule, SweepFailure, SweepPolicy, SweepReport, Sweeper};

@@ -11,8 +11,8 @@ use chrono::TimeDelta;
 use futures_util::stream;
 use tenantry_blob::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactRepository as _, ArtifactState,
-    ArtifactSweep, BlobKind, BlobStore, HoldTag, MemoryBlobs, PutOptions, Retention,
-    TenantArtifacts,
+    ArtifactSweep, ArtifactSweeper, BlobKind, BlobStore, HoldTag, MemoryBlobs, PutOptions,
+    Retention, TenantArtifacts,
 };
 use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
 use tenantry_store::{
@@ -271,6 +271,68 @@ async fn what_is_over_is_not_read_and_goes(scene: &Scene) {
     assert_eq!(scene.state(0, &held).await, ArtifactState::Deleted);
 }
 
+async fn what_a_lock_keeps_does_not_hold_up_what_stands_behind(scene: &Scene) {
+    for _ in 0..5 {
+        scene.upload(0, Retention::days(7).locked()).await;
+    }
+    scene.clock.advance(HOUR);
+    let mut free = Vec::new();
+    for _ in 0..5 {
+        free.push(scene.upload(0, Retention::days(7)).await);
+    }
+    scene.clock.advance(HOUR * 2);
+    let mut deleted = 0;
+    for _ in 0..5 {
+        deleted += scene.of(0).sweep(HOUR, 2).await.unwrap().deleted;
+    }
+    assert_eq!(deleted, 5);
+    for artifact in free {
+        assert_eq!(scene.state(0, &artifact).await, ArtifactState::Deleted);
+    }
+}
+
+async fn all_tenants_are_swept_in_turn(store: &TenantStore) {
+    let scene = Scene::new(store);
+    let mut left = Vec::new();
+    for number in 0..7 {
+        left.push((0, scene.upload(0, Retention::days(7)).await));
+        if number < 2 {
+            left.push((1, scene.upload(1, Retention::days(7)).await));
+        }
+    }
+    scene.clock.advance(HOUR * 2);
+    let tenants = [0, 1].map(|tenant| scene.scopes[tenant].tenant());
+    let sweeper = ArtifactSweeper::new(&scene.blobs, store, HOUR).with_turn(3);
+    // With no time there is no turn.
+    let none = sweeper.clone().with_longest(Duration::ZERO);
+    let report = none.run(tenants).await;
+    assert_eq!((report.tenants, report.is_complete), (0, false));
+    let report = sweeper.run(tenants).await;
+    assert_eq!((report.tenants, report.failed), (2, 0));
+    assert_eq!((report.swept.orphans, report.swept.deleted), (9, 9));
+    assert!(report.is_complete);
+    for (tenant, artifact) in &left {
+        assert_eq!(scene.state(*tenant, artifact).await, ArtifactState::Deleted);
+    }
+}
+
+/// What fails of one tenant holds up no other: a row that names no blob is what somebody wrote by hand.
+async fn a_tenant_whose_sweep_fails_holds_up_no_other(store: &TenantStore) {
+    let scene = Scene::new(store);
+    let mut broken = scene.upload(0, Retention::days(7)).await;
+    broken.blob = "nothing".to_owned();
+    let rows = scene.scopes[0].repository::<Artifact>();
+    rows.update(&mut broken).await.unwrap();
+    let orphan = scene.upload(1, Retention::days(7)).await;
+    scene.clock.advance(HOUR * 2);
+    let tenants = [0, 1].map(|tenant| scene.scopes[tenant].tenant());
+    let sweeper = ArtifactSweeper::new(&scene.blobs, store, HOUR);
+    let report = sweeper.run(tenants).await;
+    assert_eq!((report.tenants, report.failed), (2, 1));
+    assert_eq!(report.failures, [(tenants[0], ErrorKind::InvalidValue)]);
+    assert_eq!(scene.state(1, &orphan).await, ArtifactState::Deleted);
+}
+
 async fn every_story(store: &TenantStore) {
     store.verify::<Artifact>().await.unwrap();
     an_artifact_counts_from_its_commit_on(&Scene::new(store)).await;
@@ -279,6 +341,9 @@ async fn every_story(store: &TenantStore) {
     what_a_crash_has_left_is_gone_after_its_grace_time(&Scene::new(store)).await;
     what_is_over_is_not_read_and_goes(&Scene::new(store)).await;
     a_tenant_is_erased_with_its_rows(&Scene::new(store)).await;
+    what_a_lock_keeps_does_not_hold_up_what_stands_behind(&Scene::new(store)).await;
+    all_tenants_are_swept_in_turn(store).await;
+    a_tenant_whose_sweep_fails_holds_up_no_other(store).await;
 }
 
 #[tokio::test]
@@ -348,6 +413,35 @@ async fn a_lost_key_leaves_the_row_right() {
     vault.set_enabled(&name, &version, true).await.unwrap();
     let read = first.of(0).open(artifact.id).await.unwrap();
     assert_eq!(read.into_bytes().await.unwrap().bytes, "a report");
+}
+
+#[tokio::test]
+async fn artifacts_are_swept_again_and_again_until_the_schedule_is_stopped() {
+    let settings = SqliteSettings::temporary();
+    let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let scene = Scene::new(&store);
+    let orphans = [
+        scene.upload(0, Retention::days(7)).await,
+        scene.upload(1, Retention::days(7)).await,
+    ];
+    scene.clock.advance(HOUR * 2);
+    let tenants = [0, 1].map(|tenant| scene.scopes[tenant].tenant());
+    let (asked, seen) = tokio::sync::mpsc::unbounded_channel();
+    let known = move || {
+        asked.send(()).unwrap();
+        std::future::ready(Ok(tenants.to_vec()))
+    };
+    let sweeper = ArtifactSweeper::new(&scene.blobs, &store, HOUR);
+    let schedule = sweeper.start_every(Duration::from_secs(1), known).unwrap();
+    let mut seen = seen;
+    seen.recv().await.unwrap();
+    seen.recv().await.unwrap();
+    schedule.stop().await.unwrap();
+    for (tenant, orphan) in orphans.iter().enumerate() {
+        assert_eq!(scene.state(tenant, orphan).await, ArtifactState::Deleted);
+    }
 }
 
 #[tokio::test]

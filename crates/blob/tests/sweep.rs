@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use tenantry_blob::{
     PutOptions, RehydratePriority, Retention, RetentionAct, RetentionState, SignedUrl, SweepPolicy,
     Sweeper, TenantBlobs, Tier,
 };
-use tenantry_core::{Error, ErrorKind, ManualClock, Result, Service, TenantId};
+use tenantry_core::{Clock as _, Error, ErrorKind, ManualClock, Result, Service, TenantId};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -24,6 +25,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 struct Stubborn {
     inner: MemoryBlobs,
     names: Mutex<Vec<BlobName>>,
+    /// How often it was asked what is due, and whether it cannot tell.
+    asked: AtomicUsize,
+    is_down: AtomicBool,
 }
 
 impl Stubborn {
@@ -76,6 +80,10 @@ impl BlobBackend for Stubborn {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<DueBlob>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "list due blobs"));
+        }
         self.inner.due(at, after, limit).await
     }
 
@@ -132,6 +140,8 @@ impl Scene {
         let backend = Arc::new(Stubborn {
             inner: MemoryBlobs::with_clock(Arc::new(clock.clone())),
             names: Mutex::default(),
+            asked: AtomicUsize::new(0),
+            is_down: AtomicBool::new(false),
         });
         let store = BlobStore::new(Arc::<Stubborn>::clone(&backend));
         let tenants = [1, 2].map(|number| store.tenant(TenantId::from_u128(number).unwrap()));
@@ -275,6 +285,133 @@ async fn a_run_is_bounded_and_the_next_goes_on_past_what_failed() {
 }
 
 #[tokio::test]
+async fn a_tenant_with_many_does_not_hold_up_the_others() {
+    let scene = Scene::new();
+    for _ in 0..300 {
+        scene.put(0, Retention::days(1)).await;
+    }
+    scene.clock.advance(DAY);
+    for _ in 0..15 {
+        scene.put(1, Retention::days(1)).await;
+    }
+    scene.clock.advance(DAY);
+    let policy = SweepPolicy::default()
+        .with_batch(8)
+        .with_share(10)
+        .with_most(50);
+    let sweeper = scene.sweeper(policy);
+    let plan = sweeper.plan().await.unwrap();
+    let left = async |tenant: usize| {
+        let options = ListOptions::new().with_limit(5_000);
+        let page = scene.tenants[tenant].list(options).await.unwrap();
+        page.records.len()
+    };
+    let report = sweeper.run().await.unwrap();
+    assert_eq!(
+        (left(0).await, left(1).await),
+        (260, 5),
+        "10 of each, then the longest due"
+    );
+    assert_eq!((report.deleted, report.backlog), (50, 265));
+    assert_eq!(
+        (plan.deleted, plan.backlog),
+        (50, 265),
+        "a plan tells the same"
+    );
+    assert!(!report.is_complete);
+    sweeper.run().await.unwrap();
+    assert_eq!((left(0).await, left(1).await), (215, 0));
+    for _ in 0..4 {
+        sweeper.run().await.unwrap();
+    }
+    let last = sweeper.run().await.unwrap();
+    assert_eq!(
+        (last.deleted, last.backlog, last.is_complete),
+        (15, 0, true)
+    );
+}
+
+#[tokio::test]
+async fn what_fails_has_one_turn_in_a_run_and_holds_up_nothing() {
+    let scene = Scene::new();
+    let mut names = Vec::new();
+    for _ in 0..40 {
+        names.push(scene.put(0, Retention::days(1)).await);
+    }
+    names.sort();
+    scene
+        .backend
+        .names
+        .lock()
+        .extend(names[..20].iter().cloned());
+    scene.clock.advance(DAY);
+    let policy = SweepPolicy::default().with_batch(3).with_share(7);
+    let sweeper = scene.sweeper(policy.clone());
+    let report = sweeper.run().await.unwrap();
+    assert_eq!(
+        (report.examined, report.deleted, report.failed),
+        (40, 20, 20)
+    );
+    assert_eq!((report.backlog, report.is_complete), (20, true));
+    // Bounded to fewer than those that fail, it comes past them all the same.
+    let behind = scene.put(0, Retention::days(0)).await;
+    scene.clock.advance(DAY);
+    let sweeper = scene.sweeper(policy.with_most(5));
+    for _ in 0..8 {
+        sweeper.run().await.unwrap();
+    }
+    assert!(!scene.names().await.contains(&behind));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_is_a_failure_and_no_success() {
+    let scene = Scene::new();
+    scene.put(0, Retention::days(1)).await;
+    scene.put(1, Retention::days(1)).await;
+    scene.clock.advance(DAY);
+    scene.backend.now();
+    let right = scene.clock.clone();
+    right.set(right.now() - DAY / 2);
+    let report = scene.sweeper(SweepPolicy::default()).run().await.unwrap();
+    assert_eq!((report.deleted, report.skipped), (0, 0));
+    assert_eq!((report.failed, report.backlog), (2, 2));
+    assert_eq!(report.failures[0].kind, ErrorKind::Retained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_goes_on_after_a_failure_and_until_it_is_stopped() {
+    let scene = Scene::new();
+    let asked = || scene.backend.asked.load(Ordering::Relaxed);
+    let minute = Duration::from_secs(60);
+    let sweeper = scene.sweeper(SweepPolicy::default());
+    let schedule = sweeper.start_every(minute).unwrap();
+    tokio::time::sleep(minute / 10).await;
+    assert_eq!(asked(), 1, "the first comes soon");
+    scene.backend.is_down.store(true, Ordering::Relaxed);
+    tokio::time::sleep(minute).await;
+    assert_eq!(asked(), 2);
+    scene.backend.is_down.store(false, Ordering::Relaxed);
+    let name = scene.put(1, Retention::days(1)).await;
+    scene.clock.advance(DAY);
+    tokio::time::sleep(minute).await;
+    assert!(!scene.names().await.contains(&name));
+    schedule.stop().await.unwrap();
+    schedule.stop().await.unwrap();
+    let before = asked();
+    tokio::time::sleep(minute * 10).await;
+    assert_eq!(asked(), before, "it has ended");
+    // Dropped, it ends as well.
+    let schedule = sweeper.start_every(minute).unwrap();
+    tokio::time::sleep(minute / 10).await;
+    drop(schedule);
+    let before = asked();
+    tokio::time::sleep(minute * 10).await;
+    assert_eq!(asked(), before);
+    let error = sweeper.start_every(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+}
+
+#[tokio::test]
 async fn two_at_once_do_nothing_twice() {
     let scene = Scene::new();
     for number in 0..50 {
@@ -314,4 +451,7 @@ fn a_batch_without_blobs_is_refused() {
         let error = Sweeper::new(&scene.store, policy).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings);
     }
+    let policy = SweepPolicy::default().with_share(0);
+    let error = Sweeper::new(&scene.store, policy).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
 }

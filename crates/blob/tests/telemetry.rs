@@ -1,18 +1,22 @@
 //! What an operator sees of blobs in metrics.
 
-#![cfg(feature = "otel")]
+#![cfg(all(feature = "otel", feature = "artifacts"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tenantry_blob::{
-    BlobKind, BlobStore, MemoryBlobs, PutOptions, Retention, SweepPolicy, Sweeper,
+    ARTIFACTS_SQLITE, ArtifactSweeper, BlobKind, BlobStore, MemoryBlobs, PutOptions, Retention,
+    SweepPolicy, Sweeper, TenantArtifacts,
 };
 use tenantry_core::{ManualClock, Service, TenantId};
+use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
 
 /// What was counted or shown of each set of attributes, by the name of its metric.
 type Seen = BTreeMap<(String, String), f64>;
@@ -50,6 +54,26 @@ fn seen(exporter: &InMemoryMetricExporter) -> Seen {
     seen
 }
 
+/// Sweeps what an upload has left that was never committed, and a tenant whose database is closed.
+async fn sweep_artifacts(blobs: &BlobStore, clock: &ManualClock) {
+    let settings = SqliteSettings::temporary();
+    let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let store = TenantStore::sqlite(settings).await.unwrap();
+    let tenant = TenantId::from_u128(1).unwrap();
+    let artifacts = TenantArtifacts::new(blobs, &store.tenant(tenant));
+    let options = PutOptions::new(Service::Reporting, Retention::days(1));
+    let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from("bytes"))]);
+    let kind = BlobKind::new("exports").unwrap();
+    artifacts.upload(&kind, options, body).await.unwrap();
+    let sweeper = ArtifactSweeper::new(blobs, &store, Duration::ZERO);
+    clock.advance(Duration::from_secs(1));
+    let report = sweeper.run([tenant]).await;
+    assert_eq!(report.swept.orphans, 1);
+    store.close().await;
+    assert_eq!(sweeper.run([tenant]).await.failed, 1);
+}
+
 // One test alone: the provider is that of the whole process.
 #[tokio::test]
 async fn operations_and_sweeps_are_counted_without_names_and_tenants() {
@@ -73,6 +97,7 @@ async fn operations_and_sweeps_are_counted_without_names_and_tenants() {
     }
     clock.advance(Duration::from_secs(24 * 60 * 60));
     sweeper.run().await.unwrap();
+    sweep_artifacts(&store, &clock).await;
     provider.force_flush().unwrap();
 
     let seen = seen(&exporter);
@@ -80,11 +105,11 @@ async fn operations_and_sweeps_are_counted_without_names_and_tenants() {
     let operation = "tenantry.blob.operation.duration";
     let system = "tenantry.blob.system=memory";
     let of = |text: &str| at(operation, &format!("{text} {system}")).copied();
-    assert_eq!(of("tenantry.blob.operation=put"), Some(6.0), "{seen:?}");
+    assert_eq!(of("tenantry.blob.operation=put"), Some(7.0), "{seen:?}");
     assert_eq!(of("tenantry.blob.operation=get"), Some(6.0));
     assert_eq!(
         of("error.type=retained tenantry.blob.operation=delete"),
-        Some(6.0)
+        Some(7.0)
     );
     let swept = |outcome: &str| {
         let attributes = format!("{system} tenantry.outcome={outcome}");
@@ -93,10 +118,20 @@ async fn operations_and_sweeps_are_counted_without_names_and_tenants() {
     assert_eq!(swept("deleted"), Some(3.0));
     assert_eq!(swept("failed"), Some(0.0));
     assert_eq!(at("tenantry.blob.sweep.backlog", system), Some(&1.0));
+    assert_eq!(at("tenantry.blob.sweeps", system), Some(&1.0));
     let last = at("tenantry.blob.sweep.last_success", system)
         .copied()
         .unwrap();
     assert_eq!(last, 1_772_452_800.0, "the next day at noon");
+    assert_eq!(at("tenantry.artifact.sweeps", ""), Some(&1.0));
+    let closed = seen.keys().any(|(name, attributes)| {
+        name == "tenantry.artifact.sweeps" && attributes.starts_with("error.type=")
+    });
+    assert!(closed, "{seen:?}");
+    let orphaned = at("tenantry.artifact.swept", "tenantry.outcome=orphaned");
+    assert_eq!(orphaned, Some(&1.0));
+    let last = at("tenantry.artifact.sweep.last_success", "").copied();
+    assert_eq!(last, Some(1_772_452_801.0));
     for (_, attributes) in seen.keys() {
         assert!(
             !attributes.contains("0000-"),

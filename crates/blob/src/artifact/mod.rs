@@ -3,6 +3,8 @@
 mod erase;
 mod row;
 mod sweep;
+mod sweeper;
+mod telemetry;
 
 use std::error::Error as StdError;
 
@@ -17,6 +19,7 @@ pub use self::row::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
 };
 pub use self::sweep::ArtifactSweep;
+pub use self::sweeper::{ArtifactSweepReport, ArtifactSweeper};
 use crate::name::{BlobId, BlobKind};
 use crate::record::BlobRecord;
 use crate::retention::HoldTag;
@@ -30,7 +33,7 @@ const GET: &str = "get artifact";
 /// An upload writes a pending row, then the bytes; the row counts from the commit of the unit of work on
 /// that [`commit`](Self::commit) was called in, with all else that was written there. Reads serve what
 /// is committed and not over, and nothing else. What a crash leaves is found by its row, and removed by
-/// [`sweep`](Self::sweep) after a grace time.
+/// [`sweep`](Self::sweep) after a grace time; an [`ArtifactSweeper`] does that for all tenants.
 ///
 /// The table is made by [`ARTIFACTS_POSTGRES`] or [`ARTIFACTS_SQLITE`].
 ///

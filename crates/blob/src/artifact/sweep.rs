@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tenantry_core::{Error, ErrorKind, Result};
-use tenantry_store::Repository as _;
+use tenantry_store::{Query, Repository as _};
 
 use super::TenantArtifacts;
 use super::row::{Artifact, ArtifactRepository as _, ArtifactState};
@@ -26,9 +26,25 @@ pub struct ArtifactSweep {
     pub skipped: u64,
 }
 
+impl ArtifactSweep {
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.orphans += other.orphans;
+        self.expired += other.expired;
+        self.deleted += other.deleted;
+        self.corrected += other.corrected;
+        self.kept += other.kept;
+        self.skipped += other.skipped;
+    }
+
+    /// Returns whether nothing has changed by it.
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.orphans + self.expired + self.deleted + self.corrected == 0
+    }
+}
+
 impl TenantArtifacts {
     /// Gives up uploads that began longer ago than the grace time and were not committed, ends artifacts
-    /// whose time is over, and removes the bytes of both; up to `limit` of each.
+    /// whose time is over, and removes the bytes of both; about `limit` of each.
     ///
     /// A row says that it is over before its bytes go, so that nobody reads half of what is deleted, and
     /// a commit that comes too late is a conflict.
@@ -42,6 +58,16 @@ impl TenantArtifacts {
     ///
     /// Dropped, some are done, and the next sweep goes on.
     pub async fn sweep(&self, grace: Duration, limit: u32) -> Result<ArtifactSweep> {
+        let (swept, _) = self.sweep_some(grace, limit).await?;
+        Ok(swept)
+    }
+
+    /// The same, and whether there is more to do.
+    pub(super) async fn sweep_some(
+        &self,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<(ArtifactSweep, bool)> {
         let now = self.blobs.backend().now();
         let before = TimeDelta::from_std(grace)
             .ok()
@@ -51,7 +77,11 @@ impl TenantArtifacts {
                     .with_detail("expected a shorter grace time")
             })?;
         let mut swept = ArtifactSweep::default();
-        for mut orphan in self.rows.pending_since(before, limit).await? {
+        let orphans = self.rows.pending_since(before, limit).await?;
+        let over = self.rows.over_at(now, limit).await?;
+        let is_full = |list: &[Artifact]| list.len() as u64 >= u64::from(limit);
+        let has_more = is_full(&orphans) || is_full(&over);
+        for mut orphan in orphans {
             orphan.state = ArtifactState::Expired;
             match self.rows.update(&mut orphan).await {
                 Ok(()) => swept.orphans += 1,
@@ -59,13 +89,33 @@ impl TenantArtifacts {
                 Err(error) => return Err(error),
             }
         }
-        for artifact in self.rows.over_at(now, limit).await? {
+        for artifact in over {
             self.end(artifact, &mut swept).await?;
         }
-        for artifact in self.rows.expired(limit).await? {
-            self.remove(artifact, &mut swept).await?;
+        let is_cut = self.remove_expired(limit, &mut swept).await?;
+        Ok((swept, has_more || is_cut))
+    }
+
+    /// Removes bytes until the limit is reached: what is still kept does not hold up what stands behind it.
+    async fn remove_expired(&self, limit: u32, swept: &mut ArtifactSweep) -> Result<bool> {
+        let mut cursor = None;
+        loop {
+            let mut query = Query::new()
+                .filter(Artifact::STATE.eq(ArtifactState::Expired))
+                .sort(Artifact::CREATED_AT.asc())
+                .limit(limit);
+            if let Some(cursor) = cursor {
+                query = query.cursor(cursor);
+            }
+            let page = self.rows.list(query).await?;
+            for artifact in page.items {
+                self.remove(artifact, swept).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() || swept.deleted >= u64::from(limit) {
+                return Ok(cursor.is_some());
+            }
         }
-        Ok(swept)
     }
 
     /// Ends an artifact, unless its blob is kept longer than its row says.

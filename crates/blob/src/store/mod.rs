@@ -100,6 +100,12 @@ impl BlobStore {
         self
     }
 
+    /// Returns the time by which the backend judges retention.
+    #[cfg(feature = "artifacts")]
+    pub(crate) fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.backend.now()
+    }
+
     pub(crate) fn shared_backend(&self) -> Arc<dyn BlobBackend> {
         Arc::clone(&self.backend)
     }

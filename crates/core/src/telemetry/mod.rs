@@ -90,6 +90,17 @@ pub const BLOB_SWEEP_BACKLOG: &str = "tenantry.blob.sweep.backlog";
 pub const BLOB_SWEEP_LAST_SUCCESS: &str = "tenantry.blob.sweep.last_success";
 /// The unit of [`BLOB_SWEEP_LAST_SUCCESS`]: seconds since 1970.
 pub const BLOB_SWEEP_LAST_SUCCESS_UNIT: &str = "s";
+/// The counter of sweeps, with [`BLOB_SYSTEM`], and [`ERROR_TYPE`] where it could not be told what is due.
+pub const BLOB_SWEEPS: &str = "tenantry.blob.sweeps";
+/// The counter of artifacts that a sweep came to, with [`OUTCOME`]: `orphaned`, `expired`, `deleted`,
+/// `corrected`, `kept` or `skipped`.
+pub const ARTIFACT_SWEPT: &str = "tenantry.artifact.swept";
+/// The counter of tenants whose artifacts were swept, with [`ERROR_TYPE`] where that failed.
+pub const ARTIFACT_SWEEPS: &str = "tenantry.artifact.sweeps";
+/// The gauge of when the artifacts of all tenants were last swept without a failure.
+pub const ARTIFACT_SWEEP_LAST_SUCCESS: &str = "tenantry.artifact.sweep.last_success";
+/// The unit of [`ARTIFACT_SWEEP_LAST_SUCCESS`]: seconds since 1970.
+pub const ARTIFACT_SWEEP_LAST_SUCCESS_UNIT: &str = "s";
 
 /// The histogram of the durations of calls of publishers.
 pub const MESSAGING_CLIENT_OPERATION_DURATION: &str = "messaging.client.operation.duration";

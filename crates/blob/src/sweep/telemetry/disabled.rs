@@ -1,3 +1,5 @@
+use tenantry_core::Error;
+
 use crate::sweep::SweepReport;
 
 /// Stands in for the metrics when the feature `otel` is off.
@@ -9,5 +11,5 @@ impl Instruments {
         Self
     }
 
-    pub(in crate::sweep) const fn ended(&self, _report: Option<&SweepReport>) {}
+    pub(in crate::sweep) const fn ended(&self, _swept: Result<&SweepReport, &Error>) {}
 }

@@ -1,6 +1,6 @@
 use opentelemetry::metrics::{Counter, Gauge};
 use opentelemetry::{KeyValue, global};
-use tenantry_core::telemetry as names;
+use tenantry_core::{Error, telemetry as names};
 
 use crate::sweep::SweepReport;
 
@@ -8,6 +8,7 @@ use crate::sweep::SweepReport;
 #[derive(Debug)]
 pub(in crate::sweep) struct Instruments {
     system: &'static str,
+    sweeps: Counter<u64>,
     swept: Counter<u64>,
     backlog: Gauge<u64>,
     last_success: Gauge<f64>,
@@ -18,6 +19,10 @@ impl Instruments {
         let meter = global::meter("tenantry");
         Self {
             system,
+            sweeps: meter
+                .u64_counter(names::BLOB_SWEEPS)
+                .with_description("Sweeps of blobs.")
+                .build(),
             swept: meter
                 .u64_counter(names::BLOB_SWEPT)
                 .with_description("Blobs that were due.")
@@ -34,11 +39,16 @@ impl Instruments {
         }
     }
 
-    pub(in crate::sweep) fn ended(&self, report: Option<&SweepReport>) {
+    pub(in crate::sweep) fn ended(&self, swept: Result<&SweepReport, &Error>) {
         let system = || KeyValue::new(names::BLOB_SYSTEM, self.system);
-        let Some(report) = report else {
-            return;
+        let report = match swept {
+            Ok(report) => report,
+            Err(error) => {
+                let failure = KeyValue::new(names::ERROR_TYPE, error.kind().as_str());
+                return self.sweeps.add(1, &[system(), failure]);
+            }
         };
+        self.sweeps.add(1, &[system()]);
         let outcomes = [
             ("deleted", report.deleted),
             ("archived", report.archived),

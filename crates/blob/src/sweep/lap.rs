@@ -1,0 +1,166 @@
+//! The way of one run through what is due.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use tenantry_core::{Result, TenantId};
+
+use super::{SweepReport, Sweeper};
+use crate::backend::{BackendPage, DueBlob};
+use crate::name::BlobName;
+
+/// Where the next run goes on, each with what it begins behind.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// In the lap on which each tenant has its share.
+    shares: Option<String>,
+    /// In the lap on which what was put off has its turn, if something was.
+    rest: Option<Option<String>>,
+}
+
+/// One run: on its first lap each tenant has its share, so that the many blobs of one do not hold up those of
+/// the others; on its second lap goes what was put off on the first, the longest due first.
+pub(super) struct Run<'s> {
+    pub(super) sweeper: &'s Sweeper,
+    pub(super) report: SweepReport,
+    pub(super) place: Place,
+    started: Instant,
+    does: bool,
+    is_stopped: &'s (dyn Fn() -> bool + Send + Sync),
+    /// How many blobs of each tenant had their turn on the first lap.
+    taken: HashMap<TenantId, u64>,
+    /// What had its turn and is still due: it waits for the next run.
+    left: HashSet<BlobName>,
+}
+
+impl<'s> Run<'s> {
+    pub(super) fn new(
+        sweeper: &'s Sweeper,
+        place: Place,
+        does: bool,
+        is_stopped: &'s (dyn Fn() -> bool + Send + Sync),
+    ) -> Self {
+        Self {
+            report: SweepReport::new(sweeper.backend.now()),
+            sweeper,
+            place,
+            started: Instant::now(),
+            does,
+            is_stopped,
+            taken: HashMap::new(),
+            left: HashSet::new(),
+        }
+    }
+
+    /// Goes both laps, as far as the policy lets it; tells whether it came to the end.
+    pub(super) async fn go(&mut self) -> Result<bool> {
+        let mut put_off = None;
+        if !self.go_first(&mut put_off).await? {
+            self.place.rest = self.place.rest.take().or(put_off);
+            return Ok(false);
+        }
+        // One that an earlier run has begun comes to its end first.
+        for start in [self.place.rest.take(), put_off].into_iter().flatten() {
+            self.place.rest = self.go_second(start).await?;
+            if self.place.rest.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes the first lap; tells whether it came to its end.
+    async fn go_first(&mut self, put_off: &mut Option<Option<String>>) -> Result<bool> {
+        let mut is_idle = false;
+        loop {
+            let Some(left) = self.left_to_do() else {
+                return Ok(false);
+            };
+            // Where nobody has a turn, it is passed through quickly.
+            let batch = match is_idle {
+                true => self.sweeper.policy.batch,
+                false => self.sweeper.policy.batch.min(left),
+            };
+            let start = self.place.shares.take();
+            let page = self.due(start.as_deref(), batch).await?;
+            let all = page.items.len();
+            let mut turns = Vec::new();
+            for due in page.items {
+                if turns.len() < left && self.has_turn(&due) {
+                    turns.push(due);
+                }
+            }
+            if turns.len() < all && put_off.is_none() {
+                *put_off = Some(start);
+            }
+            is_idle = turns.is_empty();
+            self.act(turns).await;
+            self.place.shares = page.next;
+            if self.place.shares.is_none() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Goes the second lap; returns where it ended before its end.
+    async fn go_second(&mut self, mut after: Option<String>) -> Result<Option<Option<String>>> {
+        loop {
+            let Some(left) = self.left_to_do() else {
+                return Ok(Some(after));
+            };
+            let batch = self.sweeper.policy.batch.min(left);
+            let page = self.due(after.as_deref(), batch).await?;
+            let mut turns = page.items;
+            turns.retain(|due| !self.left.contains(&due.name));
+            self.act(turns).await;
+            after = page.next;
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Returns how much may still be done: nothing where the run is to end.
+    fn left_to_do(&self) -> Option<usize> {
+        let policy = &self.sweeper.policy;
+        let left = policy.most.saturating_sub(self.report.examined);
+        let is_over = left == 0 || self.started.elapsed() >= policy.longest || (self.is_stopped)();
+        (!is_over).then(|| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    async fn due(&self, after: Option<&str>, batch: usize) -> Result<BackendPage<DueBlob>> {
+        let at = self.report.at;
+        self.sweeper.backend.due(at, after, batch).await
+    }
+
+    /// Returns whether a blob is within the share of its tenant.
+    fn has_turn(&mut self, due: &DueBlob) -> bool {
+        let taken = self.taken.entry(due.name.tenant()).or_default();
+        let has_turn = *taken < self.sweeper.policy.share;
+        *taken += u64::from(has_turn);
+        has_turn
+    }
+
+    async fn act(&mut self, turns: Vec<DueBlob>) {
+        if turns.is_empty() {
+            return;
+        }
+        self.report.examined += turns.len() as u64;
+        let oldest = turns.iter().map(|due| due.since).min();
+        self.report.oldest_due = self.report.oldest_due.into_iter().chain(oldest).min();
+        let outcomes = match self.does {
+            true => self.sweeper.act(turns).await,
+            false => turns.into_iter().map(|due| (due, Ok(()))).collect(),
+        };
+        for (due, outcome) in outcomes {
+            let is_done = self.does && outcome.is_ok();
+            self.report.count(&due, outcome);
+            if !is_done {
+                self.left.insert(due.name);
+            }
+        }
+        if let Some(progress) = &self.sweeper.progress {
+            progress(&self.report);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Work that is done again and again.
+
+use std::fmt;
+use std::time::Duration;
+
+use tenantry_core::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Sweeps that come again and again, until they are stopped.
+///
+/// Dropped, they end at once, in the midst of a run too: some of it is done then, and the rest is due as
+/// before.
+pub struct Schedule {
+    operation: &'static str,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    abort: AbortHandle,
+}
+
+impl Schedule {
+    /// Lets a run that goes on end the batch that it is at, and waits for that. It may be called again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unexpected`](ErrorKind::Unexpected): the runs had ended before, by a panic.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, they end all the same.
+    pub async fn stop(&self) -> Result<()> {
+        // They have ended already, if nobody listens.
+        let _ = self.stop.send(true);
+        let mut task = self.task.lock().await;
+        let Some(running) = &mut *task else {
+            return Ok(());
+        };
+        let outcome = running.await;
+        *task = None;
+        outcome.map_err(|cause| {
+            Error::new(ErrorKind::Unexpected, self.operation)
+                .with_detail("a run has panicked")
+                .with_source(cause)
+        })
+    }
+}
+
+impl Drop for Schedule {
+    fn drop(&mut self) {
+        if !*self.stop.borrow() {
+            self.abort.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schedule")
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells a run whether it is to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopped(watch::Receiver<bool>);
+
+impl Stopped {
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is.
+    async fn wait(&mut self) {
+        let _ = self.0.wait_for(|is_stopped| *is_stopped).await;
+    }
+}
+
+/// Starts what is done again and again, one run behind the other.
+pub(crate) fn every<F>(
+    operation: &'static str,
+    period: Duration,
+    run: impl Fn(Stopped) -> F + Send + 'static,
+) -> Result<Schedule>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    if period < SHORTEST {
+        return Err(Error::new(ErrorKind::InvalidSettings, operation)
+            .with_detail("expected a time of one second at least between its runs"));
+    }
+    let runtime = Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Unsupported, operation)
+            .with_detail("start it inside a runtime of Tokio, in which it goes on")
+    })?;
+    let (stop, stopped) = watch::channel(false);
+    let task = runtime.spawn(async move {
+        // Processes that start together do not come together, not even at first.
+        let mut wait = a_part_of(period / 10);
+        let mut stopped = Stopped(stopped);
+        loop {
+            // Also where nobody is left to stop it.
+            if timeout(wait, stopped.wait()).await.is_ok() {
+                return;
+            }
+            let started = Instant::now();
+            if let Err(error) = run(stopped.clone()).await {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map(tracing::field::display);
+                tracing::warn!(target: "tenantry::blob", operation, %error, cause, "a run has failed; the next comes as ever");
+            }
+            wait = (period - a_part_of(period / 10)).saturating_sub(started.elapsed());
+        }
+    });
+    Ok(Schedule {
+        operation,
+        stop,
+        abort: task.abort_handle(),
+        task: Mutex::new(Some(task)),
+    })
+}
+
+/// Returns any part of a time.
+fn a_part_of(whole: Duration) -> Duration {
+    let [part, ..] = *Uuid::new_v4().as_bytes();
+    whole * u32::from(part) / 256
+}
