@@ -90,17 +90,18 @@ impl Change {
 pub(super) async fn change(inner: &Arc<Inner>, change: Change) -> Answers {
     let count = change.count();
     let (answer, answered) = oneshot::channel();
-    {
+    let is_led = {
         let mut waiting = inner.queue.waiting.lock();
         waiting.requests.push(Request { change, answer });
-        if !waiting.is_led {
-            waiting.is_led = true;
-            let leader = Leader {
-                inner: Arc::clone(inner),
-                has_ended: false,
-            };
-            spawn_blocking(move || leader.lead());
-        }
+        std::mem::replace(&mut waiting.is_led, true)
+    };
+    if !is_led {
+        let leader = Leader {
+            inner: Arc::clone(inner),
+            has_ended: false,
+        };
+        // A runtime that shuts down drops it on the spot, and then it locks the queue.
+        spawn_blocking(move || leader.lead());
     }
     answered.await.unwrap_or_else(|_| {
         let unknown = || {

@@ -170,6 +170,19 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Has a part of a file begin its way to the disk, and does not wait for it. Nothing rests on it: what counts
+/// is the sync at the end, which then has little left to do.
+#[cfg(target_os = "linux")]
+pub(super) fn begin_flush(file: &File, from: u64, to: u64) {
+    // Linux begins to write what is to be dropped from its memory, and drops nothing that is not written. A
+    // sync of the data here would wait for the disk, and for the journal of the file system each time.
+    let length = std::num::NonZero::new(to.saturating_sub(from));
+    let _ = rustix::fs::fadvise(file, from, length, rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) const fn begin_flush(_: &File, _: u64, _: u64) {}
+
 /// Has the names in a folder on the disk.
 #[cfg(unix)]
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {

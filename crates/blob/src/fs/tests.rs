@@ -505,6 +505,27 @@ fn one_thread_for_the_disk_is_enough() {
 }
 
 #[tokio::test]
+async fn a_change_in_a_runtime_that_has_shut_down_is_told_so() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(1).await;
+    let (other, old) = (blobs.clone(), name(&blobs, 1));
+    let told = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let _inside = handle.enter();
+        futures_util::FutureExt::now_or_never(other.set_tier(&old, Tier::Cool)).unwrap()
+    });
+    let error = told.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommitUnknown);
+    // Whoever comes next leads.
+    put(&blobs, 2, "new").await.unwrap();
+    scene.assert_tidy().await;
+}
+
+#[tokio::test]
 async fn what_is_still_coming_in_is_not_removed_by_another_who_opens() {
     let scene = Scene::new().await;
     let blobs = scene.blobs(1).await;

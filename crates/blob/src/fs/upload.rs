@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write as _;
-use std::mem;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,18 +12,18 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use super::changes::{Change, change, failed, new_file};
-use super::disk::{Step, remove};
+use super::disk::{Step, begin_flush, remove};
 use super::layout::Checksums;
 use super::{BLOCK, Inner};
 use crate::backend::{BlobUpload, NewBlob, Seal};
-use crate::integrity::Block;
+use crate::integrity::{Block, Lane, Work};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 use crate::store::about;
 
 const PUT: &str = "put blob";
 /// How much is written before it begins its way to the disk: what is there at the end waits for little.
-const FLUSH: usize = 32 * 1024 * 1024;
+const FLUSH: u64 = 8 * 1024 * 1024;
 
 /// The file that bytes come in; removed, unless they stay.
 pub(super) struct Staged {
@@ -63,27 +62,54 @@ impl Drop for Staged {
     }
 }
 
-/// A blob on its way in: while one block is written, the next comes.
+/// A blob on its way in: while blocks are written, the next come.
 pub(super) struct Upload {
     inner: Arc<Inner>,
     blob: NewBlob,
-    state: State,
-    /// How much was written since a part was last sent to the disk, and what became of that.
-    unflushed: usize,
-    flushing: Option<JoinHandle<Result<()>>>,
-    // Dropped behind the state, whose thread may hold the file still.
+    lane: Lane<Writing>,
+    // Dropped behind the lane, whose thread may hold the file still.
     staged: Staged,
 }
 
-enum State {
-    Here(Writing),
-    InThread(JoinHandle<Result<Writing>>),
-    Failed,
-}
-
+/// What writes the blocks.
 struct Writing {
+    inner: Arc<Inner>,
+    name: BlobName,
     file: File,
     checksums: Checksums,
+    written: u64,
+    /// How much of that is on its way to the disk.
+    flushed: u64,
+}
+
+impl Work for Writing {
+    type Piece = Block;
+
+    fn work(&mut self, block: Block) -> Result<()> {
+        if !block.is_intact() {
+            return Err(about(Error::new(ErrorKind::Corrupt, PUT), &self.name)
+                .with_detail("a block has another checksum than it came with"));
+        }
+        self.write(&block)
+            .map_err(|cause| failed(&self.name, PUT, cause))?;
+        self.checksums.push(block.length(), block.crc64());
+        Ok(())
+    }
+}
+
+impl Writing {
+    fn write(&mut self, block: &Block) -> io::Result<()> {
+        for chunk in block.chunks() {
+            self.file.write_all(chunk)?;
+        }
+        self.written += block.length() as u64;
+        self.inner.disk.reached(Step::Written)?;
+        if self.written - self.flushed >= FLUSH {
+            begin_flush(&self.file, self.flushed, self.written);
+            self.flushed = self.written;
+        }
+        Ok(())
+    }
 }
 
 impl Upload {
@@ -100,70 +126,36 @@ impl Upload {
             Err(cause) => Err(failed(&name, PUT, cause)),
         };
         let (staged, file) = joined(spawn_blocking(begin), &blob.name).await?;
-        let checksums = Checksums::new(BLOCK);
+        let writing = Writing {
+            inner: Arc::clone(&inner),
+            name: blob.name.clone(),
+            file,
+            checksums: Checksums::new(BLOCK),
+            written: 0,
+            flushed: 0,
+        };
         Ok(Self {
             inner,
             blob,
-            state: State::Here(Writing { file, checksums }),
-            unflushed: 0,
-            flushing: None,
+            lane: Lane::new(writing),
             staged,
         })
-    }
-
-    /// Sends to the disk what was written, beside what is written next.
-    async fn flush(&mut self, file: &File) -> Result<()> {
-        let is_busy = self.flushing.as_ref().is_some_and(|it| !it.is_finished());
-        if self.unflushed < FLUSH || is_busy {
-            return Ok(());
-        }
-        self.flushed().await?;
-        self.unflushed = 0;
-        let name = self.blob.name.clone();
-        let file = file
-            .try_clone()
-            .map_err(|cause| failed(&name, PUT, cause))?;
-        let flush = move || file.sync_data().map_err(|cause| failed(&name, PUT, cause));
-        self.flushing = Some(spawn_blocking(flush));
-        Ok(())
-    }
-
-    /// Waits for what is on its way to the disk: what failed there is told once, and to nobody else.
-    async fn flushed(&mut self) -> Result<()> {
-        match self.flushing.take() {
-            Some(flushing) => joined(flushing, &self.blob.name).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for the block that is written.
-    async fn idle(&mut self) -> Result<Writing> {
-        match mem::replace(&mut self.state, State::Failed) {
-            State::Here(writing) => Ok(writing),
-            State::InThread(thread) => joined(thread, &self.blob.name).await,
-            State::Failed => Err(
-                about(Error::new(ErrorKind::WorkAborted, PUT), &self.blob.name)
-                    .with_detail("it has failed before: begin anew"),
-            ),
-        }
     }
 }
 
 #[async_trait]
 impl BlobUpload for Upload {
     async fn write(&mut self, block: Block) -> Result<()> {
-        let writing = self.idle().await?;
-        self.flush(&writing.file).await?;
-        self.unflushed += block.length();
-        let (inner, name) = (Arc::clone(&self.inner), self.blob.name.clone());
-        let write = move || write(&inner, &name, writing, &block);
-        self.state = State::InThread(spawn_blocking(write));
-        Ok(())
+        let length = block.length();
+        let sent = self.lane.send(block, length).await;
+        sent.map_err(|error| about(error, &self.blob.name))
     }
 
     async fn commit(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
-        let Writing { file, checksums } = self.idle().await?;
-        self.flushed().await?;
+        let written = self.lane.finish().await;
+        let Writing {
+            file, checksums, ..
+        } = written.map_err(|error| about(error, &self.blob.name))?;
         let Self {
             inner,
             blob,
@@ -195,7 +187,7 @@ impl BlobUpload for Upload {
     }
 
     async fn abort(mut self: Box<Self>) {
-        let writing = self.idle().await;
+        let writing = self.lane.finish().await;
         drop(writing);
         // Here it is worth waiting for.
         let path = self.staged.path();
@@ -211,21 +203,6 @@ impl fmt::Debug for Upload {
             .field("blob", &self.blob)
             .finish_non_exhaustive()
     }
-}
-
-fn write(inner: &Inner, name: &BlobName, mut writing: Writing, block: &Block) -> Result<Writing> {
-    if !block.is_intact() {
-        return Err(about(Error::new(ErrorKind::Corrupt, PUT), name)
-            .with_detail("a block has another checksum than it came with"));
-    }
-    for chunk in block.chunks() {
-        let written = writing.file.write_all(chunk);
-        written.map_err(|cause| failed(name, PUT, cause))?;
-    }
-    let reached = inner.disk.reached(Step::Written);
-    reached.map_err(|cause| failed(name, PUT, cause))?;
-    writing.checksums.push(block.length(), block.crc64());
-    Ok(writing)
 }
 
 /// Waits for a thread of the runtime.

@@ -2,31 +2,44 @@
 
 use bytes::Bytes;
 use sha2::Digest as _;
-use tenantry_core::{Error, ErrorKind, Result};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tenantry_core::Result;
 
 use super::Sha256;
+use super::lane::{Lane, Work};
 
 /// From this length on bytes are hashed by a thread that may be busy: it is 30 µs and more.
 const LONG: usize = 64 * 1024;
 
-/// A digest that is under way: while one piece is hashed, the caller writes it or reads the next.
+/// A digest that is under way: while pieces are hashed, the caller writes them or reads the next.
 #[derive(Debug)]
 pub(crate) struct Hashing {
-    state: State,
+    lane: Lane<Hasher>,
     length: u64,
 }
 
-#[derive(Debug)]
-enum State {
-    Here(sha2::Sha256),
-    InThread(JoinHandle<sha2::Sha256>),
+struct Hasher(sha2::Sha256);
+
+impl Work for Hasher {
+    type Piece = Vec<Bytes>;
+
+    fn work(&mut self, chunks: Vec<Bytes>) -> Result<()> {
+        self.add(&chunks);
+        Ok(())
+    }
+}
+
+impl Hasher {
+    fn add(&mut self, chunks: &[Bytes]) {
+        for chunk in chunks {
+            self.0.update(chunk);
+        }
+    }
 }
 
 impl Hashing {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Here(sha2::Sha256::new()),
+            lane: Lane::new(Hasher(sha2::Sha256::new())),
             length: 0,
         }
     }
@@ -36,43 +49,21 @@ impl Hashing {
         self.length
     }
 
-    /// Adds bytes; of what was added before, all is hashed when it returns.
+    /// Adds bytes, and waits while too many of those before are not hashed yet.
     ///
-    /// Dropped, the digest is of no more use.
+    /// Dropped, the digest may be without them.
     pub(crate) async fn add(&mut self, chunks: &[Bytes]) -> Result<()> {
         let length: usize = chunks.iter().map(Bytes::len).sum();
         self.length += u64::try_from(length).unwrap_or(u64::MAX);
-        let mut hasher = self.idle().await?;
-        let hash = move |mut hasher: sha2::Sha256, chunks: &[Bytes]| {
-            for chunk in chunks {
-                hasher.update(chunk);
-            }
-            hasher
-        };
-        if length < LONG {
-            hasher = hash(hasher, chunks);
-            self.state = State::Here(hasher);
-        } else {
-            let chunks = chunks.to_vec();
-            self.state = State::InThread(spawn_blocking(move || hash(hasher, &chunks)));
+        if length < LONG && self.lane.here(|hasher| hasher.add(chunks)).is_some() {
+            return Ok(());
         }
-        Ok(())
+        self.lane.send(chunks.to_vec(), length).await
     }
 
     /// Returns the digest of all that was added.
     pub(crate) async fn finish(mut self) -> Result<Sha256> {
-        Ok(Sha256(self.idle().await?.finalize().into()))
-    }
-
-    async fn idle(&mut self) -> Result<sha2::Sha256> {
-        match &mut self.state {
-            State::Here(hasher) => Ok(std::mem::take(hasher)),
-            State::InThread(thread) => thread.await.map_err(|cause| {
-                Error::new(ErrorKind::Unavailable, "hash blob")
-                    .with_detail("the runtime shuts down")
-                    .with_source(cause)
-            }),
-        }
+        Ok(Sha256(self.lane.finish().await?.0.finalize().into()))
     }
 }
 

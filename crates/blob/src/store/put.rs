@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result, Service};
 
@@ -343,15 +344,23 @@ async fn pour(
     mut blocks: Blocks,
     (length, sha256): (Option<u64>, Option<Sha256>),
 ) -> Result<Seal> {
-    let wrong_length = |detail| Err(Error::new(ErrorKind::InvalidInput, PUT).with_detail(detail));
+    fn wrong_length<T>(detail: &'static str) -> Result<T> {
+        Err(Error::new(ErrorKind::InvalidInput, PUT).with_detail(detail))
+    }
     let mut hashing = Hashing::new();
-    while let Some(block) = blocks.next().await? {
-        hashing.add(block.chunks()).await?;
-        if length.is_some_and(|length| hashing.length() > length) {
-            return wrong_length("more bytes came than was said");
-        }
-        // While it is written, its bytes are hashed.
-        upload.write(block).await?;
+    let mut next = blocks.next().await?;
+    while let Some(block) = next {
+        let sent = async {
+            hashing.add(block.chunks()).await?;
+            if length.is_some_and(|length| hashing.length() > length) {
+                return wrong_length("more bytes came than was said");
+            }
+            upload.write(block).await
+        };
+        // While it is hashed and written, more comes.
+        let (sent, came) = join(sent, blocks.next()).await;
+        sent?;
+        next = came?;
     }
     if length.is_some_and(|length| hashing.length() < length) {
         return wrong_length("fewer bytes came than was said");
