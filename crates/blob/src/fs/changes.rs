@@ -361,7 +361,7 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
     let mut known = inner.known.lock();
     if let Err(error) = known.compact_if_long(disk, &inner.clock) {
         tracing::warn!(%error, "the journal of blobs stays long");
-        known.is_doubtful = true;
+        // If it was replaced all the same, it is read anew, as one that another process has replaced.
     }
     Ok(())
 }

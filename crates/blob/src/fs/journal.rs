@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
-use super::disk::{Disk, Step, failure, identity_of, options_of_owner, sync_folder};
+use super::disk::{Disk, Step, failure, identity_of, options_of_owner, remove, sync_folder};
 use crate::integrity::Crc64;
 use crate::name::BlobName;
 use crate::record::BlobRecord;
@@ -77,7 +77,7 @@ impl Journal {
         let path = disk.journal();
         let opened = match options_of_owner().open(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                write_new(disk, &[]).map_err(|cause| failure(WRITE, cause))?;
+                write_new(disk, std::iter::empty()).map_err(|cause| failure(WRITE, cause))?;
                 options_of_owner().open(&path)
             }
             opened => opened,
@@ -199,23 +199,30 @@ impl Journal {
 }
 
 /// Writes a journal of these frames in place of the one that is there, while the lock is held.
-pub(super) fn write_new(disk: &Disk, frames: &[Frame]) -> io::Result<()> {
+pub(super) fn write_new(disk: &Disk, frames: impl Iterator<Item = Frame>) -> io::Result<()> {
     let path = disk.new_journal();
-    let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
-    file.write_all(HEADER)?;
-    for frame in frames {
-        let bytes = encoded(frame).map_err(io::Error::other)?;
-        file.write_all(&bytes)?;
+    let written = || {
+        let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
+        file.write_all(HEADER)?;
+        for frame in frames {
+            let bytes = encoded(&frame).map_err(io::Error::other)?;
+            file.write_all(&bytes)?;
+        }
+        disk.reached(Step::Compacting)?;
+        file.sync_all()?;
+        disk.reached(Step::Compacted)
+    };
+    if let Err(cause) = written() {
+        // Where there was no room for it, it takes none any longer.
+        let _ = remove(&path);
+        return Err(cause);
     }
-    disk.reached(Step::Compacting)?;
-    file.sync_all()?;
-    disk.reached(Step::Compacted)?;
     fs::rename(&path, disk.journal())?;
     disk.reached(Step::Replaced)?;
     sync_folder(disk.root())
 }
 
-fn encoded(frame: &Frame) -> Result<Vec<u8>> {
+pub(super) fn encoded(frame: &Frame) -> Result<Vec<u8>> {
     let unexpected = || Error::new(ErrorKind::Unexpected, WRITE);
     let mut bytes = vec![0; FRAME_HEAD];
     serde_json::to_writer(&mut bytes, frame).map_err(|cause| unexpected().with_source(cause))?;

@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) revision: u64,
     /// How many events the journal has.
     events: u64,
+    /// From how many on it is tried to make it shorter.
+    long: u64,
     /// Whether this process holds the lock: nothing comes from others then, and what comes from it is
     /// seen when it has happened.
     pub(super) is_leading: bool,
@@ -47,9 +49,12 @@ impl Known {
             journal: None,
             revision: 0,
             events: 0,
+            long: LONG,
             is_leading: false,
             is_doubtful: false,
         };
+        // A crash has left it.
+        remove(&disk.new_journal()).map_err(|cause| failure("open blobs", cause))?;
         let (mut deleted, mut unplaced) = (HashSet::new(), HashMap::new());
         let mut journal = Journal::open(disk)?;
         let Self {
@@ -156,36 +161,41 @@ impl Known {
     pub(super) fn compact_if_long(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
         let live = self.shelf.len() as u64;
         // What waits to be done again is told by the journal as it is.
-        if self.is_doubtful || self.events < LONG || self.events < 4 * live {
+        if self.is_doubtful || self.events < self.long || self.events < 4 * live {
             return Ok(());
         }
-        let records: Vec<_> = self.shelf.records().cloned().collect();
-        let mut frames: Vec<_> = records
-            .chunks(SNAPSHOT)
-            .map(|chunk| self.snapshot(clock, chunk))
-            .collect();
-        if frames.is_empty() {
-            // The time and the number of changes are not forgotten.
-            frames.push(self.snapshot(clock, &[]));
-        }
-        write_new(disk, &frames).map_err(|cause| failure("compact journal of blobs", cause))?;
+        // Where it fails, as for want of room, it is not tried again with each change.
+        self.long = self.events + LONG;
+        write_new(disk, self.snapshot(clock))
+            .map_err(|cause| failure("compact journal of blobs", cause))?;
         let mut journal = Journal::open(disk)?;
         journal.read_on(|_| {})?;
         self.journal = Some(journal);
         self.events = live;
+        self.long = LONG;
         Ok(())
     }
 
-    fn snapshot(&self, clock: &GuardedClock, records: &[BlobRecord]) -> Frame {
+    /// Returns frames of all that is there; one at least, for the time and the number of changes are not
+    /// forgotten.
+    fn snapshot(&self, clock: &GuardedClock) -> impl Iterator<Item = Frame> {
         let put = |record: &BlobRecord| Event::Put {
             record: record.clone(),
             file: Uuid::nil(),
         };
-        Frame {
-            at: clock.now(),
-            revision: self.revision,
-            events: records.iter().map(put).collect(),
-        }
+        let (at, revision) = (clock.now(), self.revision);
+        let mut records = self.shelf.records();
+        let mut is_first = true;
+        std::iter::from_fn(move || {
+            let events: Vec<_> = records.by_ref().take(SNAPSHOT).map(put).collect();
+            let frame = (is_first || !events.is_empty()).then_some(Frame {
+                at,
+                revision,
+                events,
+            });
+            is_first = false;
+            frame
+        })
     }
 }
 

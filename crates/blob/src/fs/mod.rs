@@ -44,7 +44,9 @@ const BLOCK: usize = 1024 * 1024;
 ///
 /// - `blobs/<name>`: the bytes of each blob, and behind them the CRC64 of each MiB.
 /// - `journal`: what is known of all blobs, their retention above all, as frames of JSON, each with its
-///   checksum. What stands in it has happened; what does not has not. It is compacted by itself.
+///   checksum. What stands in it has happened; what does not has not. Where most of it is over it is
+///   compacted by itself, to the records of the blobs that are there: acts stand in it until then, and for
+///   good in the [`RetentionAudit`](crate::RetentionAudit) alone.
 /// - `incoming/`: bytes on their way in. What a crash has left there is removed by the next who opens
 ///   the store, that of a process which still writes is not.
 /// - `journal.lock`: an empty file by which changes wait for those of other processes, for 5 seconds at
@@ -376,5 +378,9 @@ impl BlobBackend for FsBlobs {
     }
 }
 
+#[cfg(test)]
+mod stored;
+#[cfg(test)]
+mod storm;
 #[cfg(test)]
 mod tests;

@@ -143,6 +143,26 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Waits until all bytes and their checksums are on the disk.
+    async fn seal(&mut self) -> Result<File> {
+        let written = self.lane.finish().await;
+        let Writing {
+            file, checksums, ..
+        } = written.map_err(|error| about(error, &self.blob.name))?;
+        let (disk, name) = (Arc::clone(&self.inner), self.blob.name.clone());
+        let seal = move || {
+            checksums
+                .write(&file)
+                .and_then(|()| file.sync_data())
+                .and_then(|()| disk.disk.reached(Step::Sealed))
+                .map_err(|cause| failed(&name, PUT, cause))?;
+            Ok(file)
+        };
+        joined(spawn_blocking(seal), &self.blob.name).await
+    }
+}
+
 #[async_trait]
 impl BlobUpload for Upload {
     async fn write(&mut self, block: Block) -> Result<()> {
@@ -152,26 +172,19 @@ impl BlobUpload for Upload {
     }
 
     async fn commit(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
-        let written = self.lane.finish().await;
-        let Writing {
-            file, checksums, ..
-        } = written.map_err(|error| about(error, &self.blob.name))?;
+        let file = match self.seal().await {
+            Ok(file) => file,
+            Err(error) => {
+                self.abort().await;
+                return Err(error);
+            }
+        };
         let Self {
             inner,
             blob,
             staged,
             ..
         } = *self;
-        let (disk, name) = (Arc::clone(&inner), blob.name.clone());
-        let sealed = move || {
-            checksums
-                .write(&file)
-                .and_then(|()| file.sync_data())
-                .and_then(|()| disk.disk.reached(Step::Sealed))
-                .map_err(|cause| failed(&name, PUT, cause))?;
-            Ok(file)
-        };
-        let file = joined(spawn_blocking(sealed), &blob.name).await?;
         let name = blob.name.clone();
         let put = Change::Put {
             blob: Box::new(blob),

@@ -155,14 +155,16 @@ impl<W: Work> Turn<W> {
                 };
                 next
             };
-            let worked = work.work(piece);
-            let mut state = self.shared.state.lock();
-            state.length = state.length.saturating_sub(length);
-            if let Err(error) = worked {
+            if let Err(error) = work.work(piece) {
+                // Whoever is told may rely on it that it is gone, with the file that it had open.
+                drop(work);
+                let mut state = self.shared.state.lock();
                 state.seat = Seat::Gone(Some(error));
                 state.waiting.clear();
                 break;
             }
+            let mut state = self.shared.state.lock();
+            state.length = state.length.saturating_sub(length);
             drop(state);
             self.shared.moved.notify_one();
         }
@@ -259,6 +261,8 @@ mod tests {
         let (let_go, mut lane) = slow();
         for piece in [0, 99, 1] {
             lane.send(piece, 1).await.unwrap();
+        }
+        for _ in 0..2 {
             let_go.send(()).unwrap();
         }
         assert_eq!(

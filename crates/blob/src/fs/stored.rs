@@ -1,0 +1,188 @@
+//! Bytes that were stored by this format, which later releases must read: they are never changed; a new format
+//! gets new ones.
+
+use std::fs;
+
+use chrono::{DateTime, Utc};
+use tenantry_core::{Actor, Service, TraceParent};
+use uuid::Uuid;
+
+use super::journal::{Event, Frame, encoded};
+use super::layout::Checksums;
+use super::*;
+use crate::integrity::{Crc64, Sha256};
+use crate::record::{ContentType, Metadata, Rehydration, Tags};
+use crate::retention::{HoldTag, LegalHold, LockMode, RetentionAction};
+
+const JOURNAL: &[u8] = include_bytes!("fixtures/journal-1");
+const FILE: &[u8] = include_bytes!("fixtures/file-1");
+const TENANT: &str = "00000000-0000-0000-0000-000000000001";
+
+fn time(day: u32) -> DateTime<Utc> {
+    format!("2026-03-{day:02}T12:00:00.000001Z")
+        .parse()
+        .unwrap()
+}
+
+fn name(number: u32) -> BlobName {
+    let id = format!("00000000-0000-0000-0000-{number:012}");
+    format!("{TENANT}/exports/2026/03/{id}").parse().unwrap()
+}
+
+fn hold() -> LegalHold {
+    LegalHold {
+        tag: HoldTag::new("case17").unwrap(),
+        reason: "they sue".to_owned(),
+        by: Actor::new("user:ada").unwrap(),
+        at: time(2),
+    }
+}
+
+/// A record of which every part says something.
+fn full(number: u32) -> BlobRecord {
+    BlobRecord {
+        name: name(number),
+        length: 5,
+        sha256: Sha256::of(b"bytes"),
+        content_type: ContentType::new("text/csv; charset=utf-8").unwrap(),
+        metadata: Metadata::new().with("file_name", "März.csv").unwrap(),
+        tags: Tags::new().with("kind", "report").unwrap(),
+        owner: Service::Reporting,
+        trace: Some(TraceParent::new([1; 16], [2; 8], 1).unwrap()),
+        created_at: time(1),
+        tier: Tier::Archive,
+        tier_changed_at: Some(time(2)),
+        rehydration: Some(Rehydration {
+            to: Tier::Hot,
+            priority: RehydratePriority::High,
+            ready_at: Some(time(9)),
+        }),
+        retention: RetentionState {
+            class: "audit".to_owned(),
+            until: Some(time(20)),
+            after_event: Some(Duration::from_secs(86_400)),
+            lock: Some(LockMode::Locked),
+            archive_at: Some(time(5)),
+            floor: Some(time(6)),
+            ceiling: Some(time(30)),
+            holds: vec![hold()],
+        },
+        etag: ETag::new("3"),
+    }
+}
+
+/// A record of which only what must be said is.
+fn bare(number: u32) -> BlobRecord {
+    BlobRecord {
+        metadata: Metadata::new(),
+        tags: Tags::new(),
+        trace: None,
+        tier: Tier::Hot,
+        tier_changed_at: None,
+        rehydration: None,
+        retention: RetentionState {
+            class: "until-event".to_owned(),
+            until: None,
+            after_event: None,
+            lock: None,
+            archive_at: None,
+            floor: None,
+            ceiling: None,
+            holds: Vec::new(),
+        },
+        etag: ETag::new("2"),
+        ..full(number)
+    }
+}
+
+fn act(number: u32, action: RetentionAction) -> RetentionAct {
+    RetentionAct {
+        name: name(number),
+        action,
+        actor: Actor::new("user:ada").unwrap(),
+        reason: "they sue".to_owned(),
+        at: time(2),
+        trace: None,
+        until_before: Some(time(20)),
+        until_after: None,
+    }
+}
+
+fn frames() -> [Frame; 2] {
+    let put = |record| Event::Put {
+        record,
+        file: Uuid::from_u128(7),
+    };
+    [
+        Frame {
+            at: time(1),
+            revision: 3,
+            events: vec![put(bare(1)), put(bare(2)), put(bare(3))],
+        },
+        Frame {
+            at: time(2),
+            revision: 5,
+            events: vec![
+                Event::Changed {
+                    record: full(1),
+                    act: Some(act(1, RetentionAction::HoldPlaced)),
+                },
+                Event::Deleted {
+                    name: name(3),
+                    act: Some(act(3, RetentionAction::Erased)),
+                },
+            ],
+        },
+    ]
+}
+
+#[test]
+fn a_journal_is_written_as_ever() {
+    let mut written = b"tenantry-blobs 1\r\n".to_vec();
+    for frame in frames() {
+        written.extend(encoded(&frame).unwrap());
+    }
+    assert!(
+        written == JOURNAL,
+        "another format needs another number and a fixture of its own"
+    );
+}
+
+#[tokio::test]
+async fn a_journal_that_was_stored_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("journal"), JOURNAL).unwrap();
+    let clock = Arc::new(tenantry_core::ManualClock::new(time(3)));
+    let settings = FsSettings::new(folder.path()).with_clock(clock);
+    let blobs = FsBlobs::open(settings).await.unwrap();
+    assert_eq!(blobs.head(&name(1)).await.unwrap(), full(1));
+    assert_eq!(blobs.head(&name(2)).await.unwrap(), bare(2));
+    let gone = blobs.head(&name(3)).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert_eq!(blobs.inner.known.lock().revision, 5);
+}
+
+#[test]
+fn a_file_is_written_and_read_as_ever() {
+    let bytes = b"ten bytes.";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, bytes).unwrap();
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    let mut checksums = Checksums::new(4);
+    for block in bytes.chunks(4) {
+        checksums.push(block.len(), Crc64::of(block));
+    }
+    checksums.write(&file).unwrap();
+    assert!(
+        fs::read(&path).unwrap() == FILE,
+        "another format needs another number and a fixture of its own"
+    );
+    fs::write(&path, FILE).unwrap();
+    let file = fs::File::open(&path).unwrap();
+    let read = Checksums::read(&file, 10).unwrap().unwrap();
+    assert_eq!(read.block(), 4);
+    let found = [0, 1, 2, 3].map(|number| read.of_block(number));
+    let of = |block: &[u8]| Some(Crc64::of(block));
+    assert_eq!(found, [of(b"ten "), of(b"byte"), of(b"s."), None]);
+}
