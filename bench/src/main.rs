@@ -9,6 +9,7 @@
 //! | suite | ours | peers |
 //! |---|---|---|
 //! | [`stream`](suites::stream) | `stream` over a million rows | `query_as().fetch()` |
+//! | [`blob`](suites::blob) | blobs of a GiB in a folder, and many of them | copies of files; `object_store` in a folder; SHA-256 alone |
 //! | [`read`](suites::read) | `find` by identifier | a plain pool, set_config by hand, tenaxum |
 //! | [`work`](suites::work) | a unit of work: one read, two writes | a plain transaction, without a tenant and with it in the key; both walls by hand |
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
@@ -89,6 +90,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Suite::Stream => {
                 suites::stream::run(servers.store(options, report).await?, report).await?
             }
+            Suite::Blob => suites::blob::run(options, report).await?,
             Suite::Read => suites::read::run(servers.store(options, report).await?, report).await?,
             Suite::Work => suites::work::run(servers.store(options, report).await?, report).await?,
             Suite::List => suites::list::run(servers.store(options, report).await?, report).await?,

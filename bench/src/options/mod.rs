@@ -46,6 +46,7 @@ pub(crate) struct Options {
 pub(crate) enum Suite {
     /// Memory goes first: a process that has done much else has a heap to reuse unseen.
     Stream,
+    Blob,
     Read,
     Work,
     List,
@@ -103,6 +104,7 @@ impl Suite {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::Blob => "blob",
             Self::Read => "read",
             Self::Work => "work",
             Self::List => "list",

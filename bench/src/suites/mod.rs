@@ -1,6 +1,7 @@
 //! What is compared with what.
 
 pub(crate) mod backlog;
+pub(crate) mod blob;
 pub(crate) mod bulk;
 pub(crate) mod flush;
 pub(crate) mod guard;

@@ -21,13 +21,14 @@ pub(crate) const ENCRYPTION: &str = "change encryption of blob";
 /// The records of all blobs.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
-    by_name: BTreeMap<BlobName, BlobRecord>,
+    /// Each in a box: the nodes of the tree are half empty where names come in order.
+    by_name: BTreeMap<BlobName, Box<BlobRecord>>,
     by_due: BTreeSet<(DateTime<Utc>, BlobName)>,
 }
 
 impl Shelf {
     pub(crate) fn get(&self, name: &BlobName) -> Option<&BlobRecord> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(Box::as_ref)
     }
 
     /// Returns the record of a blob that is there.
@@ -37,7 +38,7 @@ impl Shelf {
 
     #[cfg(feature = "fs")]
     pub(crate) fn records(&self) -> impl Iterator<Item = &BlobRecord> {
-        self.by_name.values()
+        self.by_name.values().map(Box::as_ref)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,8 +49,8 @@ impl Shelf {
     pub(crate) fn insert(&mut self, record: BlobRecord) {
         let due = next_due(&record);
         let name = record.name.clone();
-        let before = self.by_name.insert(name.clone(), record);
-        let due_before = before.as_ref().and_then(next_due);
+        let before = self.by_name.insert(name.clone(), Box::new(record));
+        let due_before = before.as_deref().and_then(next_due);
         if due_before != due {
             if let Some(time) = due_before {
                 self.by_due.remove(&(time, name.clone()));
@@ -65,7 +66,7 @@ impl Shelf {
         if let Some(time) = next_due(&record) {
             self.by_due.remove(&(time, name.clone()));
         }
-        Some(record)
+        Some(*record)
     }
 
     /// Returns a page of the records under a prefix.
@@ -91,7 +92,7 @@ impl Shelf {
         let items: Vec<_> = under
             .by_ref()
             .take(limit)
-            .map(|record| record.clone().settled_at(now))
+            .map(|record| BlobRecord::clone(record).settled_at(now))
             .collect();
         let next = under
             .next()

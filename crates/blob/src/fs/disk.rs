@@ -11,8 +11,9 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::name::BlobName;
 
-/// How long a change waits for those of other processes.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a change waits for those of other processes: with a million blobs, a compaction takes some seconds,
+/// and so does each process that reads what came of it.
+const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The folder of a store.

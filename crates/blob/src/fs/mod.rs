@@ -49,8 +49,8 @@ const BLOCK: usize = 1024 * 1024;
 ///   good in the [`RetentionAudit`](crate::RetentionAudit) alone.
 /// - `incoming/`: bytes on their way in. What a crash has left there is removed by the next who opens
 ///   the store, that of a process which still writes is not.
-/// - `journal.lock`: an empty file by which changes wait for those of other processes, for 5 seconds at
-///   most. Leave it where it is.
+/// - `journal.lock`: an empty file by which changes wait for those of other processes, for half a minute
+///   at most. Leave it where it is.
 ///
 /// A put is on the disk in this order: its bytes, synced; its record with its retention, synced; then
 /// the bytes move into their place. A deletion is on the disk before the bytes go. Changes that come
@@ -147,7 +147,7 @@ impl FsBlobs {
     /// - [`InvalidSettings`](ErrorKind::InvalidSettings), [`PermissionDenied`](ErrorKind::PermissionDenied),
     ///   [`ReadOnly`](ErrorKind::ReadOnly), [`StorageFull`](ErrorKind::StorageFull): the folder cannot be
     ///   used.
-    /// - [`Locked`](ErrorKind::Locked): another process holds the lock for more than 5 seconds.
+    /// - [`Locked`](ErrorKind::Locked): another process holds the lock for more than half a minute.
     /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only cut off at its end.
     /// - [`SchemaMismatch`](ErrorKind::SchemaMismatch): a newer release has written it.
     /// - [`Unavailable`](ErrorKind::Unavailable): the disk failed.
