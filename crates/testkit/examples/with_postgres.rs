@@ -1,14 +1,14 @@
 //! Runs a command with a throwaway PostgreSQL server, which is gone when the command has ended.
 //!
 //! ```text
-//! with_postgres [--durable] [--witness] [--redis] [--azurite] [--database NAME] COMMAND [ARGUMENT]...
+//! with_postgres [--durable] [--witness] [--redis] [--azurite] [--nats] [--rabbitmq] [--database NAME] COMMAND [ARGUMENT]...
 //! ```
 //!
 //! The command finds the superuser's URL in `TENANTRY_TEST_POSTGRES_URL`, and in `DATABASE_URL`
 //! the same for the database NAME, freshly created. `--durable` flushes to disk as a production
 //! server does. `--witness` leads both URLs through a `StatementWitness`, prints what it saw, and
 //! fails on a statement that does not bind its tenant. `--redis` starts a Redis as well, whose URL is in
-//! `TENANTRY_TEST_REDIS_URL`, and `--azurite` an Azurite, in `TENANTRY_TEST_AZURITE_URL`. Otherwise the exit code is the command's.
+//! `TENANTRY_TEST_REDIS_URL`, and `--azurite` an Azurite, in `TENANTRY_TEST_AZURITE_URL`; `--nats` and `--rabbitmq` do the same of their kind. Otherwise the exit code is the command's.
 
 #![expect(
     clippy::print_stderr,
@@ -17,13 +17,18 @@
 
 use std::process::{Command, ExitCode};
 
-use tenantry_testkit::{PostgresServer, RedisServer, ServerOptions, StatementWitness};
+use tenantry_testkit::{
+    NatsServer, PostgresServer, RabbitMqServer, RedisServer, ServerOptions, StatementWitness,
+};
 
-const USAGE: &str = "usage: with_postgres [--durable] [--witness] [--redis] [--azurite] [--database NAME] COMMAND [ARGUMENT]...";
+const USAGE: &str = "usage: with_postgres [--durable] [--witness] [--redis] [--azurite] [--nats] [--rabbitmq] \
+    [--database NAME] COMMAND [ARGUMENT]...";
 
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
 const AZURITE_URL: &str = "TENANTRY_TEST_AZURITE_URL";
+const NATS_URL: &str = "TENANTRY_TEST_NATS_URL";
+const RABBITMQ_URL: &str = "TENANTRY_TEST_RABBITMQ_URL";
 const FIND: &str = "TENANTRY_TEST_FIND";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -47,6 +52,8 @@ struct Request {
     witness: bool,
     redis: bool,
     azurite: bool,
+    nats: bool,
+    rabbitmq: bool,
     database: Option<String>,
     program: String,
     arguments: Vec<String>,
@@ -77,6 +84,20 @@ async fn run(arguments: Vec<String>) -> Result<u8> {
             .as_ref()
             .map(|server| (AZURITE_URL, azurite::url(server))),
     );
+    let nats = match request.nats {
+        true => Some(NatsServer::start().await?),
+        false => None,
+    };
+    command.envs(nats.as_ref().map(|nats| (NATS_URL, nats.url())));
+    let rabbitmq = match request.rabbitmq {
+        true => Some(RabbitMqServer::start().await?),
+        false => None,
+    };
+    command.envs(
+        rabbitmq
+            .as_ref()
+            .map(|rabbitmq| (RABBITMQ_URL, rabbitmq.url())),
+    );
     // The witness goes on with its work meanwhile.
     let status = tokio::task::spawn_blocking(move || command.status()).await??;
     let code = status
@@ -104,6 +125,8 @@ fn parse(arguments: Vec<String>) -> Option<Request> {
             "--witness" => request.witness = true,
             "--redis" => request.redis = true,
             "--azurite" => request.azurite = true,
+            "--nats" => request.nats = true,
+            "--rabbitmq" => request.rabbitmq = true,
             "--database" => request.database = Some(arguments.next()?),
             _ => return None,
         }

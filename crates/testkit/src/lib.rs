@@ -11,6 +11,8 @@
 //! | [`RedisServer`] | a Redis server: one that is there already, a container, or a program in a temporary folder, with replicas |
 //! | `AzuriteServer` | Azure Blob Storage without Azure: one that is there already, or a program in a temporary folder (feature `azurite`) |
 //! | `WormFront` | what Azurite lacks, before it: locks and legal holds that are kept, and faults (feature `azurite`) |
+//! | [`NatsServer`] | a NATS server with JetStream: one that is there already, or a program in a temporary folder |
+//! | [`RabbitMqServer`] | a RabbitMQ: one that is there already, or a node of its own in a temporary folder |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //! | `arm::ArmServer` | what storage accounts are managed by, on the loopback, breaking on purpose (feature `arm`) |
 //!
@@ -49,26 +51,32 @@ mod azurite;
 mod isolation;
 #[cfg(feature = "key-vault")]
 pub mod key_vault;
+mod nats;
 mod pgbouncer;
 mod postgres;
 mod proxy;
+mod rabbitmq;
 mod redis;
 mod witness;
 #[cfg(feature = "azurite")]
 mod worm;
 
 mod container;
+mod daemon;
 mod keeper;
 mod ports;
 mod programs;
+mod served;
 
 #[cfg(feature = "azurite")]
 pub use azurite::{AzuriteOptions, AzuriteServer};
 pub use error::{Error, Result};
 pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
+pub use nats::{NatsOptions, NatsServer};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
 pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};
+pub use rabbitmq::{RabbitMqOptions, RabbitMqServer};
 pub use redis::{RedisOptions, RedisServer};
 pub use settings::{Settings, Way};
 pub use witness::{StatementWitness, Violation, WitnessReport, wall_two_alone};

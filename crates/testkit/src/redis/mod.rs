@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use self::programs::Programs;
 use crate::container::{self, Container, Contents};
+use crate::daemon::Daemon;
 use crate::postgres::blocking;
 use crate::{Error, Result, Settings, StopMode, Way, ports};
 
@@ -77,7 +77,7 @@ pub struct RedisServer {
 /// Who can stop the server.
 enum Control {
     Nobody,
-    Programs(Arc<Programs>),
+    Programs(Arc<Daemon>),
     Container(Container),
 }
 
@@ -360,7 +360,7 @@ impl RedisServer {
             );
             let config = options.config(&own, &password);
             let (folder, prefix) = (folder.clone(), settings.prefix().to_owned());
-            let started = blocking(move || Programs::start(&folder, prefix, &config)).await?;
+            let started = blocking(move || programs::start(&folder, prefix, config)).await?;
             let server = Self {
                 url: url_of("127.0.0.1", port, &password)?,
                 control: Control::Programs(Arc::new(started)),

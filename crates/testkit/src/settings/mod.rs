@@ -7,6 +7,8 @@ use crate::{Error, Result};
 const URL: &str = "TENANTRY_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "TENANTRY_TEST_REDIS_URL";
 const AZURITE_URL: &str = "TENANTRY_TEST_AZURITE_URL";
+const NATS_URL: &str = "TENANTRY_TEST_NATS_URL";
+const RABBITMQ_URL: &str = "TENANTRY_TEST_RABBITMQ_URL";
 const IMAGE: &str = "TENANTRY_TEST_POSTGRES_IMAGE";
 const REDIS_IMAGE: &str = "TENANTRY_TEST_REDIS_IMAGE";
 const FIND: &str = "TENANTRY_TEST_FIND";
@@ -35,6 +37,8 @@ pub enum Way {
 /// | `TENANTRY_TEST_REDIS_URL` | URL of a Redis server that runs already, and that tests may write to |
 /// | `TENANTRY_TEST_REDIS_IMAGE` | image for containers, `redis:7-alpine` when unset |
 /// | `TENANTRY_TEST_AZURITE_URL` | URL of an account of an Azurite that runs already, and that tests may write to; its key stands in it, or is that of every Azurite |
+/// | `TENANTRY_TEST_NATS_URL` | URL of a NATS server with JetStream that runs already, and where tests may make streams |
+/// | `TENANTRY_TEST_RABBITMQ_URL` | URL of a RabbitMQ that runs already, and where tests may make exchanges and queues |
 /// | `TENANTRY_TEST_FIND` | `url`, `docker` or `path`: this way or an error |
 /// | `TENANTRY_TEST_LABEL` | stands in the names of folders and containers, after `tenantry-test-`: tells one run's from another's |
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub struct Settings {
         allow(dead_code, reason = "there is no Azurite")
     )]
     home: Option<PathBuf>,
+    nats_url: Option<String>,
+    rabbitmq_url: Option<String>,
     image: String,
     redis_image: String,
     prefix: String,
@@ -87,6 +93,8 @@ impl Settings {
             redis_url: set(REDIS_URL),
             azurite_url: set(AZURITE_URL),
             home: set("HOME").map(PathBuf::from),
+            nats_url: set(NATS_URL),
+            rabbitmq_url: set(RABBITMQ_URL),
             image: set(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
             redis_image: set(REDIS_IMAGE).unwrap_or_else(|| DEFAULT_REDIS_IMAGE.to_owned()),
             prefix: set(LABEL).map_or_else(
@@ -141,6 +149,20 @@ impl Settings {
         self
     }
 
+    /// Takes the NATS server under this URL.
+    #[must_use]
+    pub fn with_nats_url(mut self, url: impl Into<String>) -> Self {
+        self.nats_url = Some(url.into());
+        self
+    }
+
+    /// Takes the RabbitMQ under this URL.
+    #[must_use]
+    pub fn with_rabbitmq_url(mut self, url: impl Into<String>) -> Self {
+        self.rabbitmq_url = Some(url.into());
+        self
+    }
+
     pub(crate) const fn way(&self) -> Option<Way> {
         self.way
     }
@@ -161,6 +183,14 @@ impl Settings {
     #[cfg(feature = "azurite")]
     pub(crate) fn home(&self) -> Option<&std::path::Path> {
         self.home.as_deref()
+    }
+
+    pub(crate) fn nats_url(&self) -> Option<&str> {
+        self.nats_url.as_deref()
+    }
+
+    pub(crate) fn rabbitmq_url(&self) -> Option<&str> {
+        self.rabbitmq_url.as_deref()
     }
 
     pub(crate) fn image(&self) -> &str {
