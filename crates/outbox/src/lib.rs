@@ -12,6 +12,8 @@
 //! | [`FailurePolicy`], [`OnDeadLetter`] | what becomes of what is not taken |
 //! | [`Publisher`], [`PublishError`], [`Stopped`] | the contract of a broker |
 //! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
+//! | `NatsPublisher` (feature `nats`) | a stream of NATS JetStream |
+//! | [`Routes`], [`ContentMode`] | under what name, and in what form, a broker gets a message |
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |
 //! | [`Inbox`] | tells a consumer whether it handles a message for the first time |
@@ -37,6 +39,8 @@
     reason = "a suite of tests, in which what cannot be set up fails"
 )]
 pub mod conformance;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod connection;
 mod dead_letters;
 mod inbox;
 mod log;
@@ -48,13 +52,18 @@ mod telemetry;
 mod worker;
 mod writer;
 
+#[cfg(feature = "nats")]
+pub use self::connection::NatsConnection;
 pub use self::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
 pub use self::inbox::Inbox;
 pub use self::log::OutboxStatus;
-pub use self::message::{CloudEvent, Event, JSON, Message, MessageId, NewMessage};
+pub use self::message::{CloudEvent, ContentMode, Event, JSON, Message, MessageId, NewMessage};
 pub use self::publisher::{
-    MemoryPublisher, PublishError, PublishErrorKind, Publisher, Stopped, Subscription,
+    MemoryPublisher, PublishError, PublishErrorKind, PublishReason, Publisher, Routes, Stopped,
+    Subscription,
 };
+#[cfg(feature = "nats")]
+pub use self::publisher::{NatsPublisher, NatsSettings};
 pub use self::schema::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
 pub use self::worker::{FailurePolicy, OnDeadLetter, OutboxWorker, WorkerSettings};
 pub use self::writer::{Outbox, OutboxBuilder};

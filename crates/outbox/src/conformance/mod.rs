@@ -13,6 +13,7 @@ mod idle;
 mod inbox;
 mod ledger;
 mod letters;
+mod publisher;
 mod workers;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use idle::*;
 pub use inbox::*;
 pub use ledger::*;
 pub use letters::*;
+pub use publisher::*;
 pub use workers::*;
 pub use writer::*;
 
@@ -127,6 +129,32 @@ macro_rules! conformance_suite {
             async fn $case() {
                 let subject = $open().await;
                 $crate::conformance::$case(&subject).await;
+            }
+        )*
+    };
+}
+
+/// Makes one test of every behaviour of a publisher; `$open` is an async function that returns a
+/// [`RealBroker`](crate::conformance::RealBroker), kept alive during the test.
+#[macro_export]
+macro_rules! publisher_suite {
+    ($open:path) => {
+        $crate::publisher_suite! {
+            @tests $open;
+            what_is_published_is_there_as_it_was,
+            many_keys_are_published_at_a_time_each_in_order,
+            what_is_too_large_is_poison_and_nothing_else_is,
+            what_is_published_again_is_told_apart_where_the_broker_can,
+            a_broker_that_is_halted_is_unavailable_and_comes_back,
+            a_broker_that_is_down_is_unavailable_and_comes_back,
+        }
+    };
+    (@tests $open:path; $($case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let broker = $open().await;
+                $crate::conformance::$case(&broker).await;
             }
         )*
     };

@@ -56,7 +56,7 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// When it was given up.
     pub failed_at: DateTime<Utc>,
-    /// The kind of the failure, as [`PublishErrorKind::as_str`](crate::PublishErrorKind::as_str) writes it.
+    /// What went wrong, as [`PublishError::code`](crate::PublishError::code) names it.
     pub reason: String,
     /// What the broker has said.
     pub detail: String,

@@ -18,6 +18,17 @@ use super::{JSON, Message};
 /// The media type of one CloudEvent in structured mode.
 const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 
+/// How a broker gets an event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ContentMode {
+    /// Each attribute in a header, and the payload as it is.
+    #[default]
+    Binary,
+    /// All in one JSON document, for consumers that see no headers.
+    Structured,
+}
+
 /// A [`Message`] as a [CloudEvent 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md).
 ///
 /// | attribute | is |

@@ -3,6 +3,7 @@
 mod cloud_event;
 mod event;
 mod new;
+mod read;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tenantry_core::{CorrelationId, TenantId, TraceParent};
 use uuid::Uuid;
 
-pub use self::cloud_event::CloudEvent;
+pub use self::cloud_event::{CloudEvent, ContentMode};
 pub use self::event::{Event, JSON};
 pub use self::new::NewMessage;
 

@@ -1,6 +1,9 @@
-//! Where messages go: the contract of a publisher, and the one in this process.
+//! Where messages go: the contract of a publisher, the one in this process, and those of brokers.
 
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
+mod routes;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -9,6 +12,9 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use self::memory::{MemoryPublisher, Subscription};
+#[cfg(feature = "nats")]
+pub use self::nats::{NatsPublisher, NatsSettings};
+pub use self::routes::Routes;
 
 use crate::Message;
 
@@ -71,7 +77,7 @@ pub enum PublishErrorKind {
     Unavailable,
     /// The broker takes other messages and not this one, and may later: its key waits.
     Refused,
-    /// No broker will ever take it: it is too large, cannot be written, has nowhere to go.
+    /// No broker will ever take it: it is too large, or cannot be written.
     Poison,
 }
 
@@ -87,9 +93,57 @@ impl PublishErrorKind {
     }
 }
 
+/// What went wrong, for those who look after it.
+///
+/// The [`PublishErrorKind`] decides what becomes of the message; this tells one trouble from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishReason {
+    /// It is larger than the broker takes.
+    TooLarge,
+    /// It cannot be written as the broker wants it.
+    Unwritable,
+    /// The broker has it and nobody to give it to, and gave it back.
+    Unroutable,
+    /// The stream, exchange or key is not there.
+    DestinationMissing,
+    /// The broker would say that it has a message, and may lose it.
+    DestinationUnsafe,
+    /// The broker takes neither user nor password.
+    LoginRefused,
+    /// The user may not publish there.
+    Forbidden,
+    /// There is no connection.
+    Disconnected,
+    /// The broker has accepted the message and does not answer.
+    NoAnswer,
+    /// The broker has no room.
+    Full,
+}
+
+impl PublishReason {
+    /// Returns the name, as it stands in the table of dead letters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Unwritable => "unwritable",
+            Self::Unroutable => "unroutable",
+            Self::DestinationMissing => "destination_missing",
+            Self::DestinationUnsafe => "destination_unsafe",
+            Self::LoginRefused => "login_refused",
+            Self::Forbidden => "forbidden",
+            Self::Disconnected => "disconnected",
+            Self::NoAnswer => "no_answer",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A message that was not handed over.
 pub struct PublishError {
     kind: PublishErrorKind,
+    reason: Option<PublishReason>,
     detail: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -100,9 +154,17 @@ impl PublishError {
     pub fn new(kind: PublishErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
+            reason: None,
             detail: detail.into(),
             source: None,
         }
+    }
+
+    /// Sets what went wrong.
+    #[must_use]
+    pub const fn with_reason(mut self, reason: PublishReason) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     /// Sets the cause.
@@ -118,6 +180,21 @@ impl PublishError {
         self.kind
     }
 
+    /// Returns what went wrong, where the publisher tells.
+    #[must_use]
+    pub const fn reason(&self) -> Option<PublishReason> {
+        self.reason
+    }
+
+    /// Returns the name of what went wrong, or else of the kind.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self.reason {
+            Some(reason) => reason.as_str(),
+            None => self.kind.as_str(),
+        }
+    }
+
     /// Returns what happened.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -127,7 +204,7 @@ impl PublishError {
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "publish: {}: {}", self.kind.as_str(), self.detail)
+        write!(f, "publish: {}: {}", self.code(), self.detail)
     }
 }
 
@@ -135,6 +212,7 @@ impl fmt::Debug for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishError")
             .field("kind", &self.kind)
+            .field("reason", &self.reason)
             .field("detail", &self.detail)
             .field("source", &self.source)
             .finish()

@@ -104,7 +104,7 @@ impl FailurePolicy {
             state,
             wait,
             counts: true,
-            reason: error.kind().as_str(),
+            reason: error.code(),
             detail: shortened(error),
         }
     }
@@ -115,7 +115,7 @@ impl FailurePolicy {
             state: Parked::Waiting,
             wait: self.wait(ASIDE, rand::random()),
             counts: false,
-            reason: error.kind().as_str(),
+            reason: error.code(),
             detail: shortened(error),
         }
     }

@@ -8,72 +8,13 @@ mod processes;
 mod restored;
 mod several;
 mod stragglers;
+mod subject;
 mod walls;
 
-use tenantry_outbox::SCHEMA_POSTGRES;
-use tenantry_outbox::conformance::{SUITE_POSTGRES, Subject};
-use tenantry_store::postgres::{Bootstrap, migrate};
-use tenantry_store::{Migrations, PlatformStore, PostgresSettings, TenantStore};
-use tenantry_testkit::{Login, PostgresServer, TestDatabase};
-
-/// A database of a test's own.
-struct OnPostgres {
-    database: TestDatabase,
-    app: Login,
-    platform_login: Login,
-    store: TenantStore,
-    platform: PlatformStore,
-}
-
-impl OnPostgres {
-    async fn open() -> Self {
-        Self::open_on(PostgresServer::shared().await.unwrap()).await
+use subject::OnPostgres;
+Selfopen_on
     }
 
     async fn open_on(server: &PostgresServer) -> Self {
-        let database = TestDatabase::create(server).await.unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform_login = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform_login.user(), None)
-            .run()
-            .await
-            .unwrap();
-        let migrations =
-            Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES), (2, "suite", SUITE_POSTGRES)]);
-        migrate(owner.url(), &migrations).await.unwrap();
-        let settings = |login: &Login| PostgresSettings::new(login.url()).with_max_connections(6);
-        Self {
-            store: TenantStore::postgres(settings(&app)).await.unwrap(),
-            platform: PlatformStore::postgres(settings(&platform_login))
-                .await
-                .unwrap(),
-            database,
-            app,
-            platform_login,
-        }
-    }
-
-    /// Returns a connection of the administrator, past all walls.
-    async fn admin(&self) -> sqlx::PgConnection {
-        use sqlx::Connection as _;
-        sqlx::PgConnection::connect(self.database.admin_url())
-            .await
-            .unwrap()
-    }
-}
-
-impl Subject for OnPostgres {
-    fn store(&self) -> &TenantStore {
-        &self.store
-    }
-
-    fn platform(&self) -> &PlatformStore {
-        &self.platform
-    }
-}
-
+        let database = TestDatabase::create(server).await
 tenantry_outbox::conformance_suite!(OnPostgres::open);

@@ -1,0 +1,348 @@
+//! Connections to NATS.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Auth, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls_platform_verifier::Verifier;
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+use tokio::sync::watch;
+
+use super::Password;
+
+const CONNECT: &str = "connect to nats";
+
+/// How many refusals are kept until somebody asks for them.
+const MOST_REFUSALS: usize = 64;
+
+/// Where a NATS server is, and who asks.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tenantry_core::Secret;
+/// use tenantry_outbox::NatsConnection;
+///
+/// let connection = NatsConnection::new("tls://nats.internal:4222")
+///     .with_user("billing", Secret::new("from a vault"))
+///     .with_timeout(Duration::from_secs(5));
+/// # drop(connection);
+/// ```
+#[derive(Clone)]
+pub struct NatsConnection {
+    url: String,
+    user: Option<String>,
+    password: Password,
+    authorities: Vec<String>,
+    timeout: Duration,
+}
+
+impl NatsConnection {
+    /// Returns the connection to a URL: `nats://` or `tls://`, perhaps with user and password or with a token, host
+    /// and port; of a cluster, several with commas between them.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: None,
+            password: Password::OfUrl,
+            authorities: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets user and password.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>, password: Secret) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::Given(Arc::new(password));
+        self
+    }
+
+    /// Sets the user, and where the password is; the newest one is shown with each connection.
+    #[must_use]
+    pub fn with_user_from(
+        mut self,
+        user: impl Into<String>,
+        source: Arc<dyn SecretSource>,
+        password: SecretReference,
+    ) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::From(source, password);
+        self
+    }
+
+    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
+    #[must_use]
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.authorities.push(pem.into());
+        self
+    }
+
+    /// Sets how long a connection, and each answer, may take; 5 s without it.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Refuses what can never work.
+    pub(crate) fn check(&self) -> Result<()> {
+        let urls: Vec<_> = self.url.split(',').map(str::trim).collect();
+        let begins = |scheme: &str| urls.iter().all(|url| url.starts_with(scheme));
+        let is_tls = begins("tls://");
+        if self.timeout.is_zero() {
+            return Err(invalid("no time is given for an answer"));
+        }
+        if !is_tls && !begins("nats://") {
+            // Without the text, in which a password may stand.
+            return Err(invalid(
+                "expected nats://[user:password@]host:port or tls://, several with commas",
+            ));
+        }
+        if !is_tls && !self.authorities.is_empty() {
+            return Err(invalid(
+                "an authority is trusted and no TLS is spoken: begin with tls://",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Connects; the connection comes back by itself from then on.
+    pub(crate) async fn open(&self, name: &str) -> Result<NatsLink> {
+        self.check()?;
+        let current = self.password.follow().await?;
+        let outcome = self.open_with(name, &current).await;
+        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
+            let before = current.secret();
+            current.was_refused().await?;
+            let is_same = match (&before, &current.secret()) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                _ => true,
+            };
+            if !is_same {
+                return self.open_with(name, &current).await;
+            }
+        }
+        outcome
+    }
+
+    async fn open_with(&self, name: &str, current: &super::login::Current) -> Result<NatsLink> {
+        let state = Arc::new(State::new());
+        let (user, password) = (self.user.clone(), current.clone());
+        let seen = Arc::clone(&state);
+        let urls = self.addresses()?;
+        let mut options = match user {
+            None => Self::options_of(&urls),
+            Some(user) => ConnectOptions::with_auth_callback(move |_nonce| {
+                let mut auth = Auth::new();
+                auth.username = Some(user.clone());
+                auth.password = password.secret().map(|secret| secret.expose().to_owned());
+                std::future::ready(Ok(auth))
+            }),
+        }
+        .name(name)
+        .connection_timeout(self.timeout)
+        .request_timeout(Some(self.timeout))
+        // What is sent while there is no connection would leave much later, when it was given up for long.
+        .client_capacity(256)
+        .reconnect_delay_callback(|attempts| {
+            let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(7);
+            Duration::from_millis(20) * (1 << doublings)
+        })
+        .event_callback(move |event| {
+            seen.notice(&event);
+            std::future::ready(())
+        });
+        if self.url.starts_with("tls://") {
+            options = options.tls_client_config(self.tls()?);
+        }
+        let urls: Vec<_> = self
+            .url
+            .split(',')
+            .map(|url| url.trim().to_owned())
+            .collect();
+        let connecting = options.connect(urls);
+        let client = tokio::time::timeout(self.timeout * 2, connecting).await;
+        let client = client.map_err(|_| {
+            Error::new(ErrorKind::Unavailable, CONNECT)
+                .with_detail("the server accepts connections and does not answer")
+        })?;
+        let client = client.map_err(|error| {
+            let (kind, detail) = match error.kind() {
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => (
+                    ErrorKind::AuthenticationFailed,
+                    "the server takes neither user nor password: correct the settings",
+                ),
+                ConnectErrorKind::Tls => (
+                    ErrorKind::TlsFailed,
+                    "no encrypted connection: see that the server speaks TLS and its authority is trusted",
+                ),
+                ConnectErrorKind::ServerParse => {
+                    (ErrorKind::InvalidSettings, "the URL is none of a server")
+                }
+                _ => (
+                    ErrorKind::Unavailable,
+                    "the server does not answer: see that it runs and can be reached",
+                ),
+            };
+            Error::new(kind, CONNECT).with_detail(detail).with_source(error)
+        })?;
+        Ok(NatsLink { client, state })
+    }
+
+    fn addresses(&self) -> Result<Vec<ServerAddr>> {
+        let parsed = self.url.split(',').map(|url| url.trim().parse());
+        parsed
+            .collect::<std::result::Result<_, _>>()
+            // Its error may repeat the URL, and with it a password.
+            .map_err(|_| invalid("the URL is none of a server"))
+    }
+
+    /// Returns the login that stands in the first URL, which the client does not look for.
+    fn options_of(urls: &[ServerAddr]) -> ConnectOptions {
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let first = urls.first();
+        let user = first.and_then(|url| url.username()).map(plain);
+        let password = first.and_then(|url| url.password()).map(plain);
+        match (user, password) {
+            (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user, password),
+            (Some(token), None) => ConnectOptions::with_token(token),
+            _ => ConnectOptions::new(),
+        }
+    }
+
+    /// Returns TLS with ring, the same whichever providers are in the build.
+    fn tls(&self) -> Result<rustls::ClientConfig> {
+        let mut trusted = Vec::new();
+        for pem in &self.authorities {
+            let before = trusted.len();
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                trusted.push(certificate.map_err(|_| invalid("a certificate is no PEM"))?);
+            }
+            if trusted.len() == before {
+                return Err(invalid("a text holds no certificate in PEM"));
+            }
+        }
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier::new_with_extra_roots(trusted, Arc::clone(&provider));
+        let verifier = verifier.map_err(|cause| {
+            invalid("the certificates to trust cannot be read").with_source(cause)
+        })?;
+        Ok(rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|cause| invalid("TLS cannot be set up").with_source(cause))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth())
+    }
+}
+
+fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)
+}
+
+impl fmt::Debug for NatsConnection {
+    /// Without URL and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsConnection")
+            .field("user", &self.user)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection, and what is heard of it.
+#[derive(Clone)]
+pub(crate) struct NatsLink {
+    pub(crate) client: Client,
+    state: Arc<State>,
+}
+
+struct State {
+    /// Counts how often the connection broke.
+    breaks: watch::Sender<u64>,
+    is_login_refused: AtomicBool,
+    /// What the server has said of subjects that the user may not publish to.
+    refusals: Mutex<Vec<String>>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            breaks: watch::Sender::new(0),
+            is_login_refused: AtomicBool::new(false),
+            refusals: Mutex::default(),
+        }
+    }
+
+    fn notice(&self, event: &Event) {
+        match event {
+            Event::Connected => self.is_login_refused.store(false, Ordering::Relaxed),
+            Event::Disconnected | Event::Closed => self.breaks.send_modify(|breaks| *breaks += 1),
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                self.is_login_refused.store(true, Ordering::Relaxed);
+            }
+            Event::ClientError(error) if error.to_string().contains("authorization violation") => {
+                self.is_login_refused.store(true, Ordering::Relaxed);
+            }
+            Event::ServerError(ServerError::Other(text)) if is_refusal(text) => {
+                let mut refusals = self.refusals.lock();
+                if refusals.len() == MOST_REFUSALS {
+                    refusals.remove(0);
+                }
+                refusals.push(text.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_refusal(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("permissions violation")
+}
+
+impl NatsLink {
+    /// Returns whether there is a connection now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Returns how often the connection broke.
+    pub(crate) fn breaks(&self) -> u64 {
+        *self.state.breaks.borrow()
+    }
+
+    /// Waits until the connection has broken more often than that.
+    pub(crate) async fn breaks_after(&self, breaks: u64) {
+        let mut changed = self.state.breaks.subscribe();
+        // It lives as long as the connection.
+        let _ = changed.wait_for(|now| *now > breaks).await;
+    }
+
+    /// Returns whether the server refuses the login, since the connection broke.
+    pub(crate) fn is_login_refused(&self) -> bool {
+        self.state.is_login_refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the server has refused to publish to a subject, and forgets it.
+    pub(crate) fn take_refusal(&self, subject: &str) -> bool {
+        let quoted = format!("\"{subject}\"");
+        let mut refusals = self.state.refusals.lock();
+        let before = refusals.len();
+        refusals.retain(|text| !text.contains(&quoted));
+        refusals.len() < before
+    }
+}

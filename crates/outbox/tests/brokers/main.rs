@@ -1,0 +1,13 @@
+//! Publishers and consumers against the brokers that they are for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+#[cfg(feature = "nats")]
+mod nats;
+#[path = "../postgres/subject.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the tests of the outbox on PostgreSQL"
+)]
+mod subject;
+mod worker;

@@ -1,0 +1,367 @@
+//! NATS JetStream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream};
+use tenantry_core::{ErrorKind, Secret, TenantId};
+use tenantry_outbox::conformance::{RealBroker, publish_patiently};
+use tenantry_outbox::{
+    CloudEvent, ContentMode, Message, NatsConnection, NatsPublisher, NatsSettings, NewMessage,
+    PublishErrorKind, PublishReason, Publisher, Routes,
+};
+use tenantry_store::async_trait;
+use tenantry_testkit::{DelayProxy, NatsOptions, NatsServer, ProxyOptions, StopMode};
+
+use crate::worker::storm;
+
+pub(crate) const STREAM: &str = "EVENTS";
+
+pub(crate) struct OnNats {
+    pub(crate) server: NatsServer,
+    publisher: Arc<NatsPublisher>,
+}
+
+impl OnNats {
+    pub(crate) async fn open() -> Self {
+        Self::open_with(NatsOptions::default().with_setting("max_payload", "65536")).await
+    }
+
+    async fn open_with(options: NatsOptions) -> Self {
+        let server = NatsServer::start_with(options).await.unwrap();
+        make_stream(server.url(), good()).await;
+        let publisher = NatsPublisher::connect(settings(server.url()))
+            .await
+            .unwrap();
+        Self {
+            server,
+            publisher: Arc::new(publisher),
+        }
+    }
+}
+
+pub(crate) fn good() -> stream::Config {
+    stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["events.>".to_owned()],
+        duplicate_window: Duration::from_secs(120),
+        ..stream::Config::default()
+    }
+}
+
+pub(crate) async fn jetstream_of(url: &str) -> jetstream::Context {
+    // The client does not look for a login in the URL.
+    let login = url.trim_start_matches("nats://").split_once('@').unwrap().0;
+    let (user, password) = login.split_once(':').unwrap();
+    let options = async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());
+    jetstream::new(options.connect(url).await.unwrap())
+}
+
+pub(crate) async fn make_stream(url: &str, config: stream::Config) {
+    jetstream_of(url).await.create_stream(config).await.unwrap();
+}
+
+pub(crate) fn connection(url: &str) -> NatsConnection {
+    NatsConnection::new(url).with_timeout(Duration::from_secs(1))
+}
+
+fn settings(url: &str) -> NatsSettings {
+    NatsSettings::new(connection(url), STREAM, "/services/suite")
+}
+
+/// Reads all of a stream, in binary mode or in structured.
+pub(crate) async fn read(url: &str, name: &str) -> Vec<Message> {
+    let stream = jetstream_of(url).await.get_stream(name).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    let mut got = Vec::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        let raw = stream.get_raw_message(sequence).await.unwrap();
+        if raw.headers.get("Content-Type").is_some() {
+            got.push(CloudEvent::read_structured(&raw.payload).unwrap());
+            continue;
+        }
+        let attributes = raw.headers.iter().filter_map(|(name, values)| {
+            let name: &str = name.as_ref();
+            let value = values.first().unwrap().as_str();
+            let value = percent_encoding::percent_decode_str(value)
+                .decode_utf8()
+                .unwrap();
+            Some((name.strip_prefix("ce-")?, value))
+        });
+        let message = CloudEvent::read(attributes, raw.payload.to_vec()).unwrap();
+        let routes = Routes::new("events").unwrap();
+        assert_eq!(
+            routes.of(message.tenant(), message.event_type()),
+            raw.subject.as_str()
+        );
+        got.push(message);
+    }
+    got
+}
+
+#[async_trait]
+impl RealBroker for OnNats {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::<NatsPublisher>::clone(&self.publisher)
+    }
+
+    async fn got(&self) -> Vec<Message> {
+        read(self.server.url(), STREAM).await
+    }
+
+    fn too_large(&self) -> usize {
+        // The headers are what is too much.
+        65_536 - 100
+    }
+
+    fn tells_duplicates(&self) -> bool {
+        true
+    }
+
+    async fn halt(&self) {
+        self.server.pause().await.unwrap();
+    }
+
+    async fn go_on(&self) {
+        self.server.resume().await.unwrap();
+    }
+
+    async fn kill(&self) {
+        self.server.stop(StopMode::Immediate).await.unwrap();
+    }
+
+    async fn start(&self) {
+        self.server.restart().await.unwrap();
+    }
+}
+
+tenantry_outbox::publisher_suite!(OnNats::open);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_there_twice_while_the_broker_fails() {
+    let broker = OnNats::open().await;
+    let outcome = storm(&broker).await;
+    assert!(
+        outcome.committed > 100,
+        "hardly anything happened: {outcome:?}"
+    );
+    assert_eq!(
+        outcome.duplicates, 0,
+        "the stream tells them apart: {outcome:?}"
+    );
+}
+
+fn message(tenant: TenantId, number: usize) -> Message {
+    let content = NewMessage::new("suite.number", "key")
+        .with_payload("text/plain", number.to_string().into_bytes());
+    Message::new(tenant, content)
+}
+
+fn tenants() -> [TenantId; 2] {
+    [TenantId::generate(), TenantId::generate()]
+}
+
+/// The answer to a message is lost with the connection; the message is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_cut_before_the_answer_makes_no_second_message() {
+    let broker = OnNats::open().await;
+    let proxy = DelayProxy::start(&broker.server.address(), ProxyOptions::default())
+        .await
+        .unwrap();
+    let url = broker.server.url_through(proxy.address()).unwrap();
+    let publisher = NatsPublisher::connect(settings(&url)).await.unwrap();
+    for tenant in tenants() {
+        let messages: Vec<_> = (0..3).map(|number| message(tenant, number)).collect();
+        proxy.cut_after(messages[1].id().to_string().into_bytes());
+        let stopped = publisher.publish(&messages).await.unwrap_err();
+        assert_eq!(stopped.acknowledged, 1);
+        assert_eq!(
+            stopped.error.reason(),
+            Some(PublishReason::Disconnected),
+            "{stopped:?}"
+        );
+        publish_patiently(&publisher, &messages[1..]).await;
+        proxy.cut();
+        publish_patiently(&publisher, &messages[2..]).await;
+    }
+    let got = broker.got().await;
+    let numbers: Vec<_> = got.iter().map(Message::payload).collect();
+    assert_eq!(numbers, [b"0", b"1", b"2", b"0", b"1", b"2"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_may_lose_or_is_missing_is_refused_by_name() {
+    let server = NatsServer::start().await.unwrap();
+    let url = server.url();
+    let refused = async |settings: NatsSettings| {
+        let error = NatsPublisher::connect(settings).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error}");
+        error.to_string()
+    };
+    assert!(refused(settings(url)).await.contains("EVENTS is not there"));
+    let context = jetstream_of(url).await;
+    let cases: [(fn(&mut stream::Config), &str); 4] = [
+        (|config| config.no_ack = true, "no_ack"),
+        (
+            |config| config.storage = stream::StorageType::Memory,
+            "memory",
+        ),
+        (
+            |config| config.duplicate_window = Duration::from_secs(5),
+            "duplicate window",
+        ),
+        (
+            |config| config.subjects = vec!["events.*.billing.>".to_owned()],
+            "events.>",
+        ),
+    ];
+    for (change, said) in cases {
+        let mut config = good();
+        change(&mut config);
+        context.create_stream(config).await.unwrap();
+        let told = refused(settings(url)).await;
+        assert!(told.contains(said), "{told}");
+        context.delete_stream(STREAM).await.unwrap();
+    }
+    for (settings, kind) in [
+        (
+            NatsSettings::new(connection("http://a:1"), STREAM, "/s"),
+            ErrorKind::InvalidSettings,
+        ),
+        (
+            NatsSettings::new(connection(url), "a b", "/s"),
+            ErrorKind::InvalidSettings,
+        ),
+        (
+            NatsSettings::new(connection("nats://127.0.0.1:1"), STREAM, "/s"),
+            ErrorKind::Unavailable,
+        ),
+    ] {
+        assert_eq!(
+            NatsPublisher::connect(settings).await.unwrap_err().kind(),
+            kind
+        );
+    }
+}
+
+/// It is noticed at the next message, and forgotten when the stream is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_goes_or_turns_unsafe_holds_everything_up_and_blames_no_message() {
+    let broker = OnNats::open().await;
+    let publisher = broker.publisher();
+    let context = jetstream_of(broker.server.url()).await;
+    for tenant in tenants() {
+        publisher.publish(&[message(tenant, 0)]).await.unwrap();
+        context.delete_stream(STREAM).await.unwrap();
+        for _ in 0..2 {
+            let error = publisher
+                .publish(&[message(tenant, 1)])
+                .await
+                .unwrap_err()
+                .error;
+            assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+            assert_eq!(
+                error.reason(),
+                Some(PublishReason::DestinationMissing),
+                "{error}"
+            );
+        }
+        let other = stream::Config {
+            name: "OTHER".to_owned(),
+            ..good()
+        };
+        context.create_stream(other).await.unwrap();
+        let error = publisher
+            .publish(&[message(tenant, 1)])
+            .await
+            .unwrap_err()
+            .error;
+        assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+        context.delete_stream("OTHER").await.unwrap();
+        make_stream(broker.server.url(), good()).await;
+        publish_patiently(&*publisher, &[message(tenant, 1)]).await;
+        assert_eq!(broker.got().await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_full_holds_everything_up_until_it_is_not() {
+    let broker = OnNats::open().await;
+    let publisher = broker.publisher();
+    let context = jetstream_of(broker.server.url()).await;
+    let full = stream::Config {
+        max_messages: 1,
+        discard: stream::DiscardPolicy::New,
+        ..good()
+    };
+    context.update_stream(full).await.unwrap();
+    let [one, two] = tenants();
+    publisher.publish(&[message(one, 0)]).await.unwrap();
+    for tenant in [one, two] {
+        let error = publisher
+            .publish(&[message(tenant, 1)])
+            .await
+            .unwrap_err()
+            .error;
+        assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+        assert_eq!(error.reason(), Some(PublishReason::Full), "{error}");
+    }
+    context.update_stream(good()).await.unwrap();
+    publish_patiently(&*publisher, &[message(two, 1)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_of_and_a_subject_that_is_forbidden_is_of_its_tenant() {
+    let [forbidden, allowed] = tenants();
+    let permissions = format!("{{ publish: {{ deny: [\"events.{forbidden}.>\"] }} }}");
+    let options = NatsOptions::default().with_user("limited", "secret", &permissions);
+    let broker = OnNats::open_with(options).await;
+    let url = broker.server.url_of("tests", "wrong").unwrap();
+    let error = NatsPublisher::connect(settings(&url)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error}");
+    assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
+
+    let plain = format!("nats://{}", broker.server.address());
+    let login = connection(&plain).with_user("limited", Secret::new("secret"));
+    let settings = NatsSettings::new(login, STREAM, "/services/suite");
+    assert!(!format!("{settings:?}").contains("secret"));
+    let publisher = NatsPublisher::connect(settings).await.unwrap();
+    publisher.publish(&[message(allowed, 0)]).await.unwrap();
+    let error = publisher
+        .publish(&[message(forbidden, 0)])
+        .await
+        .unwrap_err()
+        .error;
+    assert_eq!(error.kind(), PublishErrorKind::Refused, "{error}");
+    assert_eq!(error.reason(), Some(PublishReason::Forbidden), "{error}");
+    publisher.publish(&[message(allowed, 1)]).await.unwrap();
+    assert_eq!(broker.got().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_event_in_one_document_is_read_as_it_was() {
+    let broker = OnNats::open().await;
+    let settings = settings(broker.server.url()).with_mode(ContentMode::Structured);
+    let publisher = NatsPublisher::connect(settings).await.unwrap();
+    let mut sent = Vec::new();
+    for tenant in tenants() {
+        let at = chrono::DateTime::from_timestamp(5, 0).unwrap();
+        let json = NewMessage::new("suite.json", "key").with_occurred_at(at);
+        let json = json.with_payload("application/json", br#"{"total": 1}"#.to_vec());
+        let bytes = NewMessage::new("suite.bytes", "key").with_occurred_at(at);
+        let bytes = bytes.with_payload("application/octet-stream", vec![0, 255]);
+        let messages = [Message::new(tenant, json), Message::new(tenant, bytes)];
+        publisher.publish(&messages).await.unwrap();
+        sent.extend(messages);
+        let broken =
+            NewMessage::new("suite.json", "key").with_payload("application/json", vec![b'{']);
+        let error = publisher
+            .publish(&[Message::new(tenant, broken)])
+            .await
+            .unwrap_err()
+            .error;
+        assert_eq!(error.kind(), PublishErrorKind::Poison);
+        assert_eq!(error.reason(), Some(PublishReason::Unwritable));
+    }
+    assert_eq!(broker.got().await, sent);
+}
