@@ -13,6 +13,7 @@
 //! | [`Publisher`], [`PublishError`], [`Stopped`] | the contract of a broker |
 //! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
 //! | `NatsPublisher` (feature `nats`) | a stream of NATS JetStream |
+//! | `RabbitMqPublisher` (feature `rabbitmq`) | an exchange of RabbitMQ |
 //! | [`Routes`], [`ContentMode`] | under what name, and in what form, a broker gets a message |
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |
@@ -54,6 +55,8 @@ mod writer;
 
 #[cfg(feature = "nats")]
 pub use self::connection::NatsConnection;
+#[cfg(feature = "rabbitmq")]
+pub use self::connection::RabbitMqConnection;
 pub use self::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
 pub use self::inbox::Inbox;
 pub use self::log::OutboxStatus;
@@ -64,6 +67,8 @@ pub use self::publisher::{
 };
 #[cfg(feature = "nats")]
 pub use self::publisher::{NatsPublisher, NatsSettings};
+#[cfg(feature = "rabbitmq")]
+pub use self::publisher::{RabbitMqPublisher, RabbitMqSettings};
 pub use self::schema::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
 pub use self::worker::{FailurePolicy, OnDeadLetter, OutboxWorker, WorkerSettings};
 pub use self::writer::{Outbox, OutboxBuilder};

@@ -3,9 +3,15 @@
 mod login;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 
 pub(crate) use self::login::Password;
 #[cfg(feature = "nats")]
 pub use self::nats::NatsConnection;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::NatsLink;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMqConnection;
+#[cfg(feature = "rabbitmq")]
+pub(crate) use self::rabbitmq::{answer_of, in_time};

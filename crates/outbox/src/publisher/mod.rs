@@ -3,7 +3,11 @@
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod routes;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod told;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -14,6 +18,8 @@ use async_trait::async_trait;
 pub use self::memory::{MemoryPublisher, Subscription};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsPublisher, NatsSettings};
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::{RabbitMqPublisher, RabbitMqSettings};
 pub use self::routes::Routes;
 
 use crate::Message;

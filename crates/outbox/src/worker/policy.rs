@@ -121,7 +121,7 @@ impl FailurePolicy {
     }
 
     /// Returns how long to wait after the `attempts`-th failure; `chance` is from 0 to 1.
-    pub(super) fn wait(&self, attempts: u32, chance: f64) -> Duration {
+    pub(crate) fn wait(&self, attempts: u32, chance: f64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         let full = self
             .first_wait

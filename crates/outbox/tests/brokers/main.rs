@@ -4,6 +4,8 @@
 
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[path = "../postgres/subject.rs"]
 #[allow(
     dead_code,

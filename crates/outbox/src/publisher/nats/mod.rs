@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 pub use self::settings::NatsSettings;
 
 use self::outcome::{answered, disconnected, not_answered, of_error, unavailable};
+use super::told::told;
 use crate::connection::NatsLink;
 use crate::{
     CloudEvent, ContentMode, Message, PublishError, PublishErrorKind, PublishReason, Publisher,
@@ -114,7 +115,7 @@ impl NatsPublisher {
         let publisher = Self::new(settings)?;
         match publisher.ready().await {
             Ok(_) => Ok(publisher),
-            Err(error) => Err(outcome::told(error)),
+            Err(error) => Err(told(error)),
         }
     }
 

@@ -159,21 +159,3 @@ pub(super) fn of_error(error: Error) -> PublishError {
     };
     unavailable(reason, error.detail().to_owned()).with_source(error)
 }
-
-/// Says what a trouble means for who makes a publisher.
-pub(super) fn told(error: PublishError) -> Error {
-    let kind = match error.reason() {
-        Some(PublishReason::LoginRefused) => ErrorKind::AuthenticationFailed,
-        Some(PublishReason::Forbidden) => ErrorKind::PermissionDenied,
-        Some(PublishReason::DestinationMissing | PublishReason::DestinationUnsafe) => {
-            ErrorKind::InvalidSettings
-        }
-        _ => ErrorKind::Unavailable,
-    };
-    let kind = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<Error>())
-        .map_or(kind, Error::kind);
-    Error::new(kind, "connect publisher")
-        .with_detail(error.detail().to_owned())
-        .with_source(error)
-}

@@ -1,0 +1,221 @@
+//! Connections to RabbitMQ.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+
+use super::Password;
+
+const CONNECT: &str = "connect to rabbitmq";
+
+/// After how many seconds without a sign of life either side gives a connection up.
+const HEARTBEAT: u16 = 10;
+
+/// Where a RabbitMQ is, and who asks.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tenantry_core::Secret;
+/// use tenantry_outbox::RabbitMqConnection;
+///
+/// let connection = RabbitMqConnection::new("amqps://rabbitmq.internal:5671/billing")
+///     .with_user("billing", Secret::new("from a vault"))
+///     .with_timeout(Duration::from_secs(5));
+/// # drop(connection);
+/// ```
+#[derive(Clone)]
+pub struct RabbitMqConnection {
+    url: String,
+    user: Option<String>,
+    password: Password,
+    authorities: Vec<String>,
+    timeout: Duration,
+}
+
+impl RabbitMqConnection {
+    /// Returns the connection to a URL: `amqp://` or `amqps://`, perhaps with user and password, host, port and virtual
+    /// host.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: None,
+            password: Password::OfUrl,
+            authorities: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets user and password.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>, password: Secret) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::Given(Arc::new(password));
+        self
+    }
+
+    /// Sets the user, and where the password is; the newest one is shown with each connection.
+    #[must_use]
+    pub fn with_user_from(
+        mut self,
+        user: impl Into<String>,
+        source: Arc<dyn SecretSource>,
+        password: SecretReference,
+    ) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::From(source, password);
+        self
+    }
+
+    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
+    #[must_use]
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.authorities.push(pem.into());
+        self
+    }
+
+    /// Sets how long a connection, and each answer, may take; 5 s without it.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Refuses what can never work.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.timeout.is_zero() {
+            return Err(invalid("no time is given for an answer"));
+        }
+        if self.uri()?.scheme == AMQPScheme::AMQP && !self.authorities.is_empty() {
+            return Err(invalid(
+                "an authority is trusted and no TLS is spoken: begin with amqps://",
+            ));
+        }
+        Ok(())
+    }
+
+    fn uri(&self) -> Result<AMQPUri> {
+        // Its error may repeat the URL, and with it a password.
+        let expected = "expected amqp[s]://[user:password@]host[:port][/vhost]";
+        let mut uri: AMQPUri = self.url.parse().map_err(|_| invalid(expected))?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(uri)
+    }
+
+    /// Connects; a connection that broke does not come back.
+    pub(crate) async fn open(&self, name: &'static str) -> Result<Connection> {
+        self.check()?;
+        let current = self.password.follow().await?;
+        let outcome = self.open_with(name, current.secret()).await;
+        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
+            let before = current.secret();
+            current.was_refused().await?;
+            let now = current.secret();
+            let is_same = match (&before, &now) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                _ => true,
+            };
+            if !is_same {
+                return self.open_with(name, now).await;
+            }
+        }
+        outcome
+    }
+
+    async fn open_with(
+        &self,
+        name: &'static str,
+        secret: Option<Arc<Secret>>,
+    ) -> Result<Connection> {
+        let mut uri = self.uri()?;
+        if let Some(user) = &self.user {
+            uri.authority.userinfo.username.clone_from(user);
+        }
+        if let Some(secret) = secret {
+            secret
+                .expose()
+                .clone_into(&mut uri.authority.userinfo.password);
+        }
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: (!self.authorities.is_empty()).then(|| self.authorities.join("\n")),
+        };
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let runtime = lapin::runtime::default_runtime().map_err(|error| {
+            Error::new(ErrorKind::Unsupported, CONNECT)
+                .with_detail("connect inside a runtime of Tokio")
+                .with_source(error)
+        })?;
+        let opening = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        let opened = tokio::time::timeout(self.timeout * 2, opening).await;
+        let opened = opened.map_err(|_| {
+            Error::new(ErrorKind::Unavailable, CONNECT)
+                .with_detail("the server accepts connections and does not answer")
+        })?;
+        opened.map_err(|error| {
+            let (kind, detail) = match answer_of(&error) {
+                Some(403) => (
+                    ErrorKind::AuthenticationFailed,
+                    "the server takes neither user nor password: correct the settings",
+                ),
+                Some(530) => (
+                    ErrorKind::InvalidSettings,
+                    "the virtual host is not there, or not of the user",
+                ),
+                _ => (
+                    ErrorKind::Unavailable,
+                    "the server does not answer: see that it runs and can be reached",
+                ),
+            };
+            Error::new(kind, CONNECT)
+                .with_detail(detail)
+                .with_source(error)
+        })
+    }
+}
+
+/// Returns the number by which a server says why it ends a channel or a connection.
+pub(crate) fn answer_of(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        LapinKind::ProtocolError(error) => Some(match error.kind() {
+            AMQPErrorKind::Soft(soft) => soft.get_id(),
+            AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => 530,
+            AMQPErrorKind::Hard(hard) => hard.get_id(),
+        }),
+        _ => None,
+    }
+}
+
+/// Waits for an answer for so long.
+pub(crate) async fn in_time<T>(
+    timeout: Duration,
+    asking: impl Future<Output = lapin::Result<T>>,
+) -> Option<lapin::Result<T>> {
+    tokio::time::timeout(timeout, asking).await.ok()
+}
+
+fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)
+}
+
+impl fmt::Debug for RabbitMqConnection {
+    /// Without URL and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMqConnection")
+            .field("user", &self.user)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,299 @@
+//! Messages to an exchange of RabbitMQ.
+
+mod outcome;
+mod settings;
+mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection};
+use parking_lot::RwLock;
+use tenantry_core::Result;
+use tokio::sync::Mutex;
+
+pub use self::settings::RabbitMqSettings;
+
+use self::outcome::{asked, confirmed, failed, of_error, unavailable};
+use super::told::told;
+use crate::connection::in_time;
+use crate::{
+    CloudEvent, ContentMode, Message, PublishError, PublishErrorKind, PublishReason, Publisher,
+    Routes, Stopped,
+};
+
+/// A message that survives its server.
+const PERSISTENT: u8 = 2;
+
+/// The most bytes of a routing key.
+const MOST_OF_ROUTE: usize = 255;
+
+/// For how long no connection is tried after one could not be made.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Hands messages to an exchange of RabbitMQ.
+///
+/// A message counts as handed over when the server has confirmed it and has not sent it back: it is stored in every
+/// queue that is bound for its routing key, which is that of [`Routes`], and there is one. It is persistent, bears its
+/// identifier as `message-id`, and the attributes of the [`CloudEvent`] as headers `cloudEvents_…`. The server does
+/// not tell duplicates apart: the inbox does.
+///
+/// The exchange and the queues that the settings name are looked at with each new connection: one that is missing, or
+/// that would be gone with its server, gets no message. A queue that they do not name cannot be seen.
+///
+/// | trouble | kind | reason |
+/// |---|---|---|
+/// | larger than the settings or the server allow | poison | `TooLarge` |
+/// | routing key too long, or payload no JSON in structured mode | poison | `Unwritable` |
+/// | no queue is bound for it: it came back | refused | `Unroutable` |
+/// | a queue refuses it (`reject-publish`) | refused | `Full` |
+/// | the user may not publish under the key | refused | `Forbidden` |
+/// | the user may not publish to the exchange | unavailable | `Forbidden` |
+/// | the server has no memory or no disk, and blocks | unavailable | `Full` |
+/// | exchange or queue missing, or not durable | unavailable | `DestinationMissing`, `DestinationUnsafe` |
+/// | no connection, no login, no confirm | unavailable | `Disconnected`, `LoginRefused`, `NoAnswer` |
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use tenantry_outbox::{OutboxWorker, RabbitMqConnection, RabbitMqPublisher, RabbitMqSettings, WorkerSettings};
+/// use tenantry_store::PlatformStore;
+///
+/// # async fn example(platform: &PlatformStore) -> tenantry_core::Result<()> {
+/// let connection = RabbitMqConnection::new("amqp://rabbitmq.internal:5672");
+/// let settings = RabbitMqSettings::new(connection, "events", "/services/billing");
+/// let publisher = RabbitMqPublisher::connect(settings).await?;
+/// let worker = OutboxWorker::start(platform, Arc::new(publisher), WorkerSettings::default())?;
+/// # worker.stop().await
+/// # }
+/// ```
+pub struct RabbitMqPublisher {
+    settings: RabbitMqSettings,
+    routes: Routes,
+    live: RwLock<Option<Arc<Live>>>,
+    /// Held by the one who connects; when it was tried in vain last.
+    connecting: Mutex<Option<(Instant, PublishReason, String)>>,
+    /// What the server has said that it takes.
+    most_bytes: AtomicUsize,
+}
+
+/// A connection with its channels, all of which confirm.
+struct Live {
+    connection: Connection,
+    channels: Vec<Channel>,
+}
+
+impl Live {
+    fn is_usable(&self) -> bool {
+        let is_open = |channel: &Channel| channel.status().connected();
+        self.connection.status().connected() && self.channels.iter().all(is_open)
+    }
+}
+
+impl RabbitMqPublisher {
+    /// Returns a publisher that connects when there is something to publish.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for what can never work.
+    pub fn new(settings: RabbitMqSettings) -> Result<Self> {
+        Ok(Self {
+            routes: settings.check()?,
+            live: RwLock::default(),
+            connecting: Mutex::default(),
+            most_bytes: AtomicUsize::new(settings.most_bytes),
+            settings,
+        })
+    }
+
+    /// Connects, and looks at the exchange and the queues.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for what can never work, and for an exchange or queue that is missing or not durable;
+    /// `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    pub async fn connect(settings: RabbitMqSettings) -> Result<Self> {
+        let publisher = Self::new(settings)?;
+        match publisher.ready().await {
+            Ok(_) => Ok(publisher),
+            Err(error) => Err(told(error)),
+        }
+    }
+
+    /// Returns a connection that stands, or makes one.
+    async fn ready(&self) -> Result<Arc<Live>, PublishError> {
+        if let Some(live) = self.live.read().clone().filter(|live| live.is_usable()) {
+            return Ok(live);
+        }
+        let mut in_vain = self.connecting.lock().await;
+        if let Some(live) = self.live.read().clone().filter(|live| live.is_usable()) {
+            // Another has connected meanwhile.
+            return Ok(live);
+        }
+        if let Some((tried, reason, detail)) = &*in_vain
+            && tried.elapsed() < PAUSE
+        {
+            return Err(unavailable(*reason, detail.clone()));
+        }
+        match self.open().await {
+            Ok(live) => {
+                *in_vain = None;
+                let live = Arc::new(live);
+                *self.live.write() = Some(Arc::clone(&live));
+                Ok(live)
+            }
+            Err(error) => {
+                let reason = error.reason().unwrap_or(PublishReason::Disconnected);
+                *in_vain = Some((Instant::now(), reason, error.detail().to_owned()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Live, PublishError> {
+        let connection = self.settings.connection.open("tenantry-outbox").await;
+        let connection = connection.map_err(of_error)?;
+        topology::look(&connection, &self.settings).await?;
+        let timeout = self.settings.connection.timeout();
+        let mut channels = Vec::with_capacity(self.settings.channels);
+        for _ in 0..self.settings.channels {
+            let channel = in_time(timeout, connection.create_channel()).await;
+            let channel = asked(channel, timeout)?;
+            let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+            asked(in_time(timeout, confirms).await, timeout)?;
+            channels.push(channel);
+        }
+        Ok(Live {
+            connection,
+            channels,
+        })
+    }
+
+    fn forget(&self, live: &Arc<Live>) {
+        self.live.write().take_if(|kept| Arc::ptr_eq(kept, live));
+    }
+
+    async fn send(&self, live: &Live, message: &Message) -> Result<(), PublishError> {
+        let route = self.routes.of(message.tenant(), message.event_type());
+        if route.len() > MOST_OF_ROUTE {
+            return Err(PublishError::new(
+                PublishErrorKind::Poison,
+                format!(
+                    "its routing key takes {} bytes, of {MOST_OF_ROUTE} at most",
+                    route.len()
+                ),
+            )
+            .with_reason(PublishReason::Unwritable));
+        }
+        let event = message.cloud_event(&self.settings.source);
+        let (properties, document) = self.written(message, &event)?;
+        let payload = document.as_deref().unwrap_or(message.payload());
+        let most = self.most_bytes.load(Ordering::Relaxed);
+        if payload.len() > most {
+            return Err(outcome::too_large(payload.len(), most));
+        }
+        if live.connection.status().blocked() {
+            return Err(unavailable(
+                PublishReason::Full,
+                "the server has no memory or no disk left, and blocks whoever publishes",
+            ));
+        }
+        let timeout = self.settings.connection.timeout();
+        // Any, as long as there is one message of the key under way.
+        let index = crc32fast::hash(message.key().as_bytes()) as usize % live.channels.len();
+        let options = BasicPublishOptions {
+            mandatory: true,
+            immediate: false,
+        };
+        let publishing = async {
+            let exchange = self.settings.exchange.as_str().into();
+            live.channels[index]
+                .basic_publish(
+                    exchange,
+                    route.as_str().into(),
+                    options,
+                    payload,
+                    properties,
+                )
+                .await?
+                .await
+        };
+        match in_time(timeout, publishing).await {
+            Some(Ok(confirmation)) => confirmed(confirmation, &self.settings.exchange, &route),
+            Some(Err(error)) => {
+                let (told, limit) = failed(&error, &route, payload.len());
+                if let Some(limit) = limit {
+                    self.most_bytes.fetch_min(limit, Ordering::Relaxed);
+                }
+                Err(told.with_source(error))
+            }
+            None => Err(outcome::not_answered(timeout)),
+        }
+    }
+
+    /// Returns the properties, and the body where that is not the payload.
+    fn written(
+        &self,
+        message: &Message,
+        event: &CloudEvent<'_>,
+    ) -> Result<(BasicProperties, Option<Vec<u8>>), PublishError> {
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(message.id().to_string().into());
+        if self.settings.mode == ContentMode::Structured {
+            let document = event.structured().map_err(|error| {
+                PublishError::new(PublishErrorKind::Poison, error.detail().to_owned())
+                    .with_reason(PublishReason::Unwritable)
+            })?;
+            let media = CloudEvent::structured_content_type();
+            return Ok((properties.with_content_type(media.into()), Some(document)));
+        }
+        let mut headers = FieldTable::default();
+        for (name, value) in event.attributes() {
+            // The binding has a property for it.
+            if name != "datacontenttype" {
+                let value = AMQPValue::LongString(value.into_owned().into());
+                headers.insert(format!("cloudEvents_{name}").into(), value);
+            }
+        }
+        let properties = properties
+            .with_content_type(message.content_type().into())
+            .with_headers(headers);
+        Ok((properties, None))
+    }
+}
+
+#[async_trait]
+impl Publisher for RabbitMqPublisher {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        let live = self.ready().await.map_err(|error| Stopped::new(0, error))?;
+        for (acknowledged, message) in messages.iter().enumerate() {
+            if let Err(error) = self.send(&live, message).await {
+                // What is asked again over the same connection may be there many times when it goes on.
+                if error.reason() == Some(PublishReason::NoAnswer) || !live.is_usable() {
+                    self.forget(&live);
+                }
+                return Err(Stopped::new(acknowledged, error));
+            }
+        }
+        Ok(())
+    }
+
+    fn system(&self) -> &'static str {
+        "rabbitmq"
+    }
+}
+
+impl fmt::Debug for RabbitMqPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMqPublisher")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,479 @@
+//! RabbitMQ.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use tenantry_core::{ErrorKind, TenantId};
+use tenantry_outbox::conformance::{RealBroker, publish_patiently};
+use tenantry_outbox::{
+    CloudEvent, ContentMode, Message, NewMessage, PublishErrorKind, PublishReason, Publisher,
+    RabbitMqConnection, RabbitMqPublisher, RabbitMqSettings, Routes,
+};
+use tenantry_store::async_trait;
+use tenantry_testkit::{DelayProxy, ProxyOptions, RabbitMqOptions, RabbitMqServer, StopMode};
+
+use crate::worker::storm;
+
+pub(crate) const EXCHANGE: &str = "events";
+pub(crate) const QUEUE: &str = "suite";
+
+pub(crate) struct OnRabbitMq {
+    pub(crate) server: RabbitMqServer,
+    publisher: Arc<RabbitMqPublisher>,
+}
+
+impl OnRabbitMq {
+    pub(crate) async fn open() -> Self {
+        // Frames are smaller than that, so that the limit is the server's own.
+        let options = RabbitMqOptions::default().with_setting("max_message_size", "300000");
+        let server = RabbitMqServer::start_with(options).await.unwrap();
+        let channel = channel(server.url()).await;
+        make(&channel, QUEUE, true).await;
+        let publisher = RabbitMqPublisher::connect(settings(server.url()))
+            .await
+            .unwrap();
+        Self {
+            server,
+            publisher: Arc::new(publisher),
+        }
+    }
+}
+
+pub(crate) async fn channel(url: &str) -> Channel {
+    let connection = Connection::connect(url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    // It lasts as long as the test.
+    std::mem::forget(connection);
+    channel
+}
+
+/// Makes a durable exchange, and a queue that gets all of it.
+pub(crate) async fn make(channel: &Channel, queue: &str, durable: bool) {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(
+            EXCHANGE.into(),
+            ExchangeKind::Topic,
+            options,
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let options = QueueDeclareOptions {
+        durable,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(queue.into(), options, FieldTable::default())
+        .await
+        .unwrap();
+    bind(channel, queue).await;
+}
+
+async fn bind(channel: &Channel, queue: &str) {
+    channel
+        .queue_bind(
+            queue.into(),
+            EXCHANGE.into(),
+            "events.#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+}
+
+pub(crate) fn connection(url: &str) -> RabbitMqConnection {
+    RabbitMqConnection::new(url).with_timeout(Duration::from_secs(1))
+}
+
+fn settings(url: &str) -> RabbitMqSettings {
+    RabbitMqSettings::new(connection(url), EXCHANGE, "/services/suite").with_queue(QUEUE)
+}
+
+/// Reads what is in a queue, and leaves it there in its order.
+pub(crate) async fn read(url: &str, queue: &str) -> Vec<Message> {
+    let connection = Connection::connect(url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut got = Vec::new();
+    while let Some(delivery) = channel
+        .basic_get(queue.into(), BasicGetOptions::default())
+        .await
+        .unwrap()
+    {
+        got.push(message_of(&delivery));
+    }
+    // What was not acknowledged goes back.
+    connection.close(200, "".into()).await.unwrap();
+    got
+}
+
+fn message_of(delivery: &lapin::message::Delivery) -> Message {
+    let properties = &delivery.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    let media = properties.content_type().as_ref().unwrap().to_string();
+    if media == CloudEvent::structured_content_type() {
+        return CloudEvent::read_structured(&delivery.data).unwrap();
+    }
+    let mut attributes = vec![("datacontenttype".to_owned(), media.into())];
+    for (name, value) in properties.headers().as_ref().unwrap() {
+        let AMQPValue::LongString(text) = value else {
+            panic!("{name} is no text");
+        };
+        let name = name.as_str().strip_prefix("cloudEvents_").unwrap();
+        let text = String::from_utf8(text.as_bytes().to_vec()).unwrap();
+        attributes.push((name.to_owned(), text.into()));
+    }
+    let message = CloudEvent::read(attributes, delivery.data.clone()).unwrap();
+    let routes = Routes::new("events").unwrap();
+    let route = routes.of(message.tenant(), message.event_type());
+    assert_eq!(route, delivery.routing_key.as_str());
+    let id = properties.message_id().as_ref().unwrap().as_str();
+    assert_eq!(id, message.id().to_string());
+    message
+}
+
+#[async_trait]
+impl RealBroker for OnRabbitMq {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::<RabbitMqPublisher>::clone(&self.publisher)
+    }
+
+    async fn got(&self) -> Vec<Message> {
+        read(self.server.url(), QUEUE).await
+    }
+
+    fn too_large(&self) -> usize {
+        300_001
+    }
+
+    fn tells_duplicates(&self) -> bool {
+        false
+    }
+
+    async fn halt(&self) {
+        self.server.pause().await.unwrap();
+    }
+
+    async fn go_on(&self) {
+        self.server.resume().await.unwrap();
+    }
+
+    async fn kill(&self) {
+        self.server.stop(StopMode::Immediate).await.unwrap();
+    }
+
+    async fn start(&self) {
+        self.server.restart().await.unwrap();
+    }
+}
+
+mod suite {
+    use super::OnRabbitMq;
+
+    tenantry_outbox::publisher_suite! {
+        @tests OnRabbitMq::open;
+        what_is_published_is_there_as_it_was,
+        many_keys_are_published_at_a_time_each_in_order,
+        what_is_published_again_is_told_apart_where_the_broker_can,
+        a_broker_that_is_halted_is_unavailable_and_comes_back,
+        a_broker_that_is_down_is_unavailable_and_comes_back,
+    }
+
+    /// The limit is the publisher's own: of that of the server a closed channel tells, below.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_too_large_is_poison_and_nothing_else_is() {
+        let mut broker = OnRabbitMq::open().await;
+        let settings = super::settings(broker.server.url()).with_most_bytes(300_000);
+        let publisher = super::RabbitMqPublisher::connect(settings).await.unwrap();
+        broker.publisher = std::sync::Arc::new(publisher);
+        tenantry_outbox::conformance::what_is_too_large_is_poison_and_nothing_else_is(&broker)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_while_the_broker_fails() {
+    let broker = OnRabbitMq::open().await;
+    let outcome = storm(&broker).await;
+    assert!(
+        outcome.committed > 100,
+        "hardly anything happened: {outcome:?}"
+    );
+    // What was under way: one message of each of 60 keys, at each of four faults.
+    assert!(outcome.duplicates <= 4 * 60, "{outcome:?}");
+}
+
+fn message(tenant: TenantId, number: usize) -> Message {
+    let content = NewMessage::new("suite.number", "key")
+        .with_payload("text/plain", number.to_string().into_bytes());
+    Message::new(tenant, content)
+}
+
+fn tenants() -> [TenantId; 2] {
+    [TenantId::generate(), TenantId::generate()]
+}
+
+/// It is of its key alone, and leaves when there is a queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_back_was_not_handed_over() {
+    let broker = OnRabbitMq::open().await;
+    let publisher = broker.publisher();
+    let channel = channel(broker.server.url()).await;
+    for tenant in tenants() {
+        channel
+            .queue_unbind(
+                QUEUE.into(),
+                EXCHANGE.into(),
+                "events.#".into(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let stopped = publisher
+                .publish(&[message(tenant, 0), message(tenant, 1)])
+                .await;
+            let stopped = stopped.unwrap_err();
+            assert_eq!(stopped.acknowledged, 0);
+            assert_eq!(stopped.error.kind(), PublishErrorKind::Refused);
+            assert_eq!(
+                stopped.error.reason(),
+                Some(PublishReason::Unroutable),
+                "{stopped:?}"
+            );
+        }
+        bind(&channel, QUEUE).await;
+        publisher.publish(&[message(tenant, 0)]).await.unwrap();
+    }
+    assert_eq!(broker.got().await.len(), 2);
+}
+
+/// The server closes the channel, and with it what others had under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_the_server_is_learned_and_blames_the_large_one_alone() {
+    let broker = OnRabbitMq::open().await;
+    let publisher = broker.publisher();
+    for tenant in tenants() {
+        let large =
+            NewMessage::new("suite.large", "large").with_payload("text/plain", vec![b'x'; 300_001]);
+        let large = [Message::new(tenant, large)];
+        let small: Vec<_> = (0..50).map(|number| message(tenant, number)).collect();
+        let (outcome, ()) = tokio::join!(
+            publisher.publish(&large),
+            publish_patiently(&*publisher, &small)
+        );
+        let error = outcome.unwrap_err().error;
+        assert_eq!(error.kind(), PublishErrorKind::Poison, "{error:?}");
+        assert_eq!(error.reason(), Some(PublishReason::TooLarge));
+    }
+    let ids: std::collections::HashSet<_> = broker.got().await.iter().map(Message::id).collect();
+    assert_eq!(ids.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_full_refuses_its_messages() {
+    let broker = OnRabbitMq::open().await;
+    let publisher = broker.publisher();
+    let channel = channel(broker.server.url()).await;
+    channel
+        .queue_delete(QUEUE.into(), QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(QUEUE.into(), options, arguments)
+        .await
+        .unwrap();
+    bind(&channel, QUEUE).await;
+    let mut refused = 0;
+    for tenant in tenants() {
+        for number in 0..3 {
+            if let Err(stopped) = publisher.publish(&[message(tenant, number)]).await {
+                assert_eq!(
+                    stopped.error.kind(),
+                    PublishErrorKind::Refused,
+                    "{stopped:?}"
+                );
+                assert_eq!(stopped.error.reason(), Some(PublishReason::Full));
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused >= 3, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_or_goes_with_its_server_is_refused_by_name() {
+    let server = RabbitMqServer::start().await.unwrap();
+    let url = server.url();
+    let refused = async |settings: RabbitMqSettings| {
+        let error = RabbitMqPublisher::connect(settings).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error}");
+        error.to_string()
+    };
+    assert!(
+        refused(settings(url))
+            .await
+            .contains("exchange events is not there")
+    );
+    let channel = channel(url).await;
+    make(&channel, "other", false).await;
+    assert!(
+        refused(settings(url))
+            .await
+            .contains("queue suite is not there")
+    );
+    let told = refused(settings(url).with_queue("other")).await;
+    assert!(told.contains("queue suite is not there"), "{told}");
+    make(&channel, QUEUE, true).await;
+    let told = refused(settings(url).with_queue("other")).await;
+    assert!(told.contains("queue other is refused"), "{told}");
+    channel
+        .exchange_declare(
+            "passing".into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let passing = RabbitMqSettings::new(connection(url), "passing", "/s");
+    assert!(
+        refused(passing)
+            .await
+            .contains("exchange passing is refused")
+    );
+    RabbitMqPublisher::connect(settings(url)).await.unwrap();
+
+    let wrong = server.url_of("tests", "wrong").unwrap();
+    let error = RabbitMqPublisher::connect(settings(&wrong))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthenticationFailed, "{error:?}");
+    assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
+    for (url, kind) in [
+        ("http://a:1", ErrorKind::InvalidSettings),
+        ("amqp://127.0.0.1:1", ErrorKind::Unavailable),
+        (&*format!("{url}/nowhere"), ErrorKind::InvalidSettings),
+    ] {
+        let error = RabbitMqPublisher::connect(settings(url)).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+    }
+}
+
+/// It is noticed at the next message, blames none, and is over when the exchange is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_goes_holds_everything_up() {
+    let broker = OnRabbitMq::open().await;
+    let publisher = broker.publisher();
+    let channel = channel(broker.server.url()).await;
+    for tenant in tenants() {
+        publisher.publish(&[message(tenant, 0)]).await.unwrap();
+        channel
+            .exchange_delete(
+                EXCHANGE.into(),
+                lapin::options::ExchangeDeleteOptions::default(),
+            )
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let error = publisher
+                .publish(&[message(tenant, 1)])
+                .await
+                .unwrap_err()
+                .error;
+            assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+            assert_eq!(
+                error.reason(),
+                Some(PublishReason::DestinationMissing),
+                "{error:?}"
+            );
+        }
+        make(&channel, QUEUE, true).await;
+        publish_patiently(&*publisher, &[message(tenant, 1)]).await;
+    }
+    assert_eq!(broker.got().await.len(), 4);
+}
+
+/// The confirm is lost with the connection: the message is there, and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_cut_before_the_confirm_loses_nothing() {
+    let broker = OnRabbitMq::open().await;
+    let proxy = DelayProxy::start(&broker.server.address(), ProxyOptions::default())
+        .await
+        .unwrap();
+    let url = broker.server.url_through(proxy.address()).unwrap();
+    let publisher = RabbitMqPublisher::connect(settings(&url)).await.unwrap();
+    for tenant in tenants() {
+        let messages: Vec<_> = (0..3).map(|number| message(tenant, number)).collect();
+        proxy.cut_after(messages[1].id().to_string().into_bytes());
+        let stopped = publisher.publish(&messages).await.unwrap_err();
+        assert_eq!(stopped.acknowledged, 1);
+        assert_eq!(
+            stopped.error.reason(),
+            Some(PublishReason::Disconnected),
+            "{stopped:?}"
+        );
+        publish_patiently(&publisher, &messages[1..]).await;
+    }
+    let got = broker.got().await;
+    let numbers: Vec<_> = got.iter().map(Message::payload).collect();
+    assert_eq!(numbers, [b"0", b"1", b"1", b"2", b"0", b"1", b"1", b"2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_in_one_document_is_read_as_it_was_and_a_key_that_is_too_long_is_poison() {
+    let broker = OnRabbitMq::open().await;
+    let settings = settings(broker.server.url()).with_mode(ContentMode::Structured);
+    let publisher = RabbitMqPublisher::connect(settings).await.unwrap();
+    let mut sent = Vec::new();
+    for tenant in tenants() {
+        let at = chrono::DateTime::from_timestamp(5, 0).unwrap();
+        let json = NewMessage::new("suite.json", "key").with_occurred_at(at);
+        let json = Message::new(
+            tenant,
+            json.with_payload("application/json", b"{ }".to_vec()),
+        );
+        publisher
+            .publish(std::slice::from_ref(&json))
+            .await
+            .unwrap();
+        sent.push(json);
+        for poison in [
+            NewMessage::new("*".repeat(100), "key").with_payload("application/json", b"1".to_vec()),
+            NewMessage::new("suite.json", "key").with_payload("application/json", vec![b'{']),
+        ] {
+            let error = publisher
+                .publish(&[Message::new(tenant, poison)])
+                .await
+                .unwrap_err()
+                .error;
+            assert_eq!(error.kind(), PublishErrorKind::Poison);
+            assert_eq!(error.reason(), Some(PublishReason::Unwritable));
+        }
+    }
+    assert_eq!(broker.got().await, sent);
+}
