@@ -18,6 +18,7 @@
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |
 //! | [`Inbox`] | tells a consumer whether it handles a message for the first time |
+//! | `Consumer` (features `nats`, `rabbitmq`) | handles what a broker gives out, each message once, in a unit of work of its tenant |
 //! | [`SCHEMA_POSTGRES`], [`SCHEMA_SQLITE`] | the tables, for the migrations of the service |
 //!
 //! # What it is not
@@ -42,6 +43,8 @@
 pub mod conformance;
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod connection;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod consumer;
 mod dead_letters;
 mod inbox;
 mod log;
@@ -57,6 +60,12 @@ mod writer;
 pub use self::connection::NatsConnection;
 #[cfg(feature = "rabbitmq")]
 pub use self::connection::RabbitMqConnection;
+#[cfg(feature = "nats")]
+pub use self::consumer::NatsSource;
+#[cfg(feature = "rabbitmq")]
+pub use self::consumer::RabbitMqSource;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+pub use self::consumer::{Consumer, ConsumerSettings, HandlerError, MessageHandler};
 pub use self::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
 pub use self::inbox::Inbox;
 pub use self::log::OutboxStatus;

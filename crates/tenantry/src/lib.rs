@@ -123,6 +123,7 @@
 //! | `tower` | rate limits as a layer before a service that speaks HTTP | |
 //! | `tower-sessions` | sessions for the middleware of that name | |
 //! | `outbox` | messages of units of work, the worker that hands them over, the inbox | |
+//! | `nats`, `rabbitmq` | brokers to hand them to, and consumers of those | |
 //! | `secrets` | secrets by reference, cached and rotated | |
 //! | `file-vault` | secrets in one encrypted file | |
 //! | `key-vault` | secrets of Azure Key Vault | |
@@ -182,7 +183,8 @@ pub mod prelude {
     feature = "guard",
     feature = "file-vault",
     feature = "key-vault",
-    feature = "outbox",
+    feature = "nats",
+    feature = "rabbitmq",
     feature = "redis",
     feature = "tower",
     feature = "blob-fs",
@@ -218,6 +220,7 @@ mod pages {
         rate_limits: "../../../docs/rate-limits.md";
         sessions: "../../../docs/sessions.md";
         outbox: "../../../docs/outbox.md";
+        brokers: "../../../docs/brokers.md";
         secrets: "../../../docs/secrets.md";
         file_vault: "../../../docs/file-vault.md";
         key_vault: "../../../docs/key-vault.md";

@@ -46,3 +46,31 @@ pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
     }
     span
 }
+
+/// Returns the span of an attempt to handle a message, the root of a trace as well; the handler finds the trace of the
+/// message in the context of its unit of work.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message) -> Span {
+    let span = tracing::info_span!(
+        target: "tenantry::outbox",
+        parent: None,
+        "tenantry.outbox.process",
+        messaging.system = system,
+        messaging.operation.name = "process",
+        messaging.operation.r#type = "process",
+        messaging.destination.name = message.event_type(),
+        messaging.consumer.group.name = consumer,
+        messaging.message.id = Empty,
+        tenant.id = Empty,
+        tenantry.creation.traceparent = Empty,
+        tenantry.outcome = Empty,
+    );
+    if !span.is_disabled() {
+        span.record("messaging.message.id", display(message.id()));
+        span.record("tenant.id", display(message.tenant()));
+        if let Some(trace) = message.trace() {
+            span.record("tenantry.creation.traceparent", display(trace));
+        }
+    }
+    span
+}

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
-#[cfg(feature = "nats")]
+mod consumer;
 mod nats;
-#[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[path = "../postgres/subject.rs"]
 #[allow(

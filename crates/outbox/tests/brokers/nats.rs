@@ -1,5 +1,6 @@
 //! NATS JetStream.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use async_nats::jetstream::{self, stream};
 use tenantry_core::{ErrorKind, Secret, TenantId};
 use tenantry_outbox::conformance::{RealBroker, publish_patiently};
 use tenantry_outbox::{
-    CloudEvent, ContentMode, Message, NatsConnection, NatsPublisher, NatsSettings, NewMessage,
-    PublishErrorKind, PublishReason, Publisher, Routes,
+    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, NatsConnection,
+    NatsPublisher, NatsSettings, NatsSource, NewMessage, PublishErrorKind, PublishReason,
+    Publisher, Routes,
 };
 use tenantry_store::async_trait;
 use tenantry_testkit::{DelayProxy, NatsOptions, NatsServer, ProxyOptions, StopMode};
 
+use crate::consumer::Consumed;
+use crate::subject::OnPostgres;
 use crate::worker::storm;
 
 pub(crate) const STREAM: &str = "EVENTS";
@@ -97,6 +101,21 @@ pub(crate) async fn read(url: &str, name: &str) -> Vec<Message> {
         got.push(message);
     }
     got
+}
+
+fn attributes_of(
+    headers: &async_nats::HeaderMap,
+    payload: &[u8],
+) -> tenantry_core::Result<Message> {
+    let attributes = headers.iter().filter_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        let value = values.first()?.as_str();
+        let value = percent_encoding::percent_decode_str(value)
+            .decode_utf8()
+            .ok()?;
+        Some((name.strip_prefix("ce-")?, value))
+    });
+    CloudEvent::read(attributes, payload.to_vec())
 }
 
 #[async_trait]
@@ -364,4 +383,90 @@ async fn an_event_in_one_document_is_read_as_it_was() {
         assert_eq!(error.reason(), Some(PublishReason::Unwritable));
     }
     assert_eq!(broker.got().await, sent);
+}
+
+#[async_trait]
+impl Consumed for OnNats {
+    async fn consumer(
+        &self,
+        subject: &OnPostgres,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Consumer {
+        let graves = stream::Config {
+            name: "DEAD".to_owned(),
+            subjects: vec!["dead.>".to_owned()],
+            ..stream::Config::default()
+        };
+        let context = jetstream_of(self.server.url()).await;
+        context.get_or_create_stream(graves).await.unwrap();
+        let source = NatsSource::new(connection(self.server.url()), STREAM, "dead");
+        Consumer::nats(&subject.store, source, handler, settings)
+            .await
+            .unwrap()
+    }
+
+    async fn dead(&self) -> Vec<(Option<Message>, String)> {
+        let context = jetstream_of(self.server.url()).await;
+        let stream = context.get_stream("DEAD").await.unwrap();
+        let state = stream.cached_info().state.clone();
+        let mut dead = Vec::new();
+        if state.messages > 0 {
+            for sequence in state.first_sequence..=state.last_sequence {
+                let raw = stream.get_raw_message(sequence).await.unwrap();
+                let reason = raw.headers.get("Tenantry-Dead-Reason").unwrap().to_string();
+                let under = raw.headers.get("Tenantry-Dead-Subject").unwrap().as_str();
+                assert_eq!(raw.subject.as_str(), format!("dead.suite.{under}"));
+                dead.push((attributes_of(&raw.headers, &raw.payload).ok(), reason));
+            }
+        }
+        dead
+    }
+
+    async fn forge(&self, route: &str, attributes: &[(&str, Cow<'_, str>)], payload: &[u8]) {
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in attributes {
+            headers.append(format!("ce-{name}"), &**value);
+        }
+        let context = jetstream_of(self.server.url()).await;
+        let sent = context.publish_with_headers(route.to_owned(), headers, payload.to_vec().into());
+        sent.await.unwrap().await.unwrap();
+    }
+}
+
+crate::consumer::stories!(OnNats::open);
+
+#[tokio::test]
+async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
+    let broker = OnNats::open().await;
+    let subject = OnPostgres::open().await;
+    let start = async |stream: &str, dead: &str, settings: ConsumerSettings| {
+        let source = NatsSource::new(connection(broker.server.url()), stream, dead);
+        let handler = Arc::new(crate::consumer::Effects::default());
+        let started = Consumer::nats(&subject.store, source, handler, settings).await;
+        let error = started.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
+        error.to_string()
+    };
+    let settings = crate::consumer::settings;
+    assert!(
+        start(STREAM, "dead", settings())
+            .await
+            .contains("no stream takes dead letters")
+    );
+    assert!(
+        start(STREAM, "events.dead", settings())
+            .await
+            .contains("delivered as messages")
+    );
+    assert!(
+        start("NONE", "dead", settings())
+            .await
+            .contains("NONE is not there")
+    );
+    assert!(
+        start(STREAM, "dead", ConsumerSettings::new("a b"))
+            .await
+            .contains("name")
+    );
 }

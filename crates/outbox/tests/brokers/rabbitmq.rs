@@ -1,23 +1,27 @@
 //! RabbitMQ.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tenantry_core::{ErrorKind, TenantId};
 use tenantry_outbox::conformance::{RealBroker, publish_patiently};
 use tenantry_outbox::{
-    CloudEvent, ContentMode, Message, NewMessage, PublishErrorKind, PublishReason, Publisher,
-    RabbitMqConnection, RabbitMqPublisher, RabbitMqSettings, Routes,
+    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, NewMessage,
+    PublishErrorKind, PublishReason, Publisher, RabbitMqConnection, RabbitMqPublisher,
+    RabbitMqSettings, RabbitMqSource, Routes,
 };
 use tenantry_store::async_trait;
 use tenantry_testkit::{DelayProxy, ProxyOptions, RabbitMqOptions, RabbitMqServer, StopMode};
 
+use crate::consumer::Consumed;
+use crate::subject::OnPostgres;
 use crate::worker::storm;
 
 pub(crate) const EXCHANGE: &str = "events";
@@ -121,6 +125,24 @@ pub(crate) async fn read(url: &str, queue: &str) -> Vec<Message> {
     got
 }
 
+/// Reads what somebody has sent, as far as it is a message.
+fn read_delivery(delivery: &lapin::message::Delivery) -> tenantry_core::Result<Message> {
+    let properties = &delivery.properties;
+    let mut attributes = vec![];
+    if let Some(media) = properties.content_type() {
+        attributes.push(("datacontenttype".to_owned(), media.to_string().into()));
+    }
+    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
+        if let (Some(name), AMQPValue::LongString(text)) =
+            (name.as_str().strip_prefix("cloudEvents_"), value)
+        {
+            let text = String::from_utf8(text.as_bytes().to_vec()).unwrap();
+            attributes.push((name.to_owned(), text.into()));
+        }
+    }
+    CloudEvent::read(attributes, delivery.data.clone())
+}
+
 fn message_of(delivery: &lapin::message::Delivery) -> Message {
     let properties = &delivery.properties;
     assert_eq!(*properties.delivery_mode(), Some(2));
@@ -128,16 +150,7 @@ fn message_of(delivery: &lapin::message::Delivery) -> Message {
     if media == CloudEvent::structured_content_type() {
         return CloudEvent::read_structured(&delivery.data).unwrap();
     }
-    let mut attributes = vec![("datacontenttype".to_owned(), media.into())];
-    for (name, value) in properties.headers().as_ref().unwrap() {
-        let AMQPValue::LongString(text) = value else {
-            panic!("{name} is no text");
-        };
-        let name = name.as_str().strip_prefix("cloudEvents_").unwrap();
-        let text = String::from_utf8(text.as_bytes().to_vec()).unwrap();
-        attributes.push((name.to_owned(), text.into()));
-    }
-    let message = CloudEvent::read(attributes, delivery.data.clone()).unwrap();
+    let message = read_delivery(delivery).unwrap();
     let routes = Routes::new("events").unwrap();
     let route = routes.of(message.tenant(), message.event_type());
     assert_eq!(route, delivery.routing_key.as_str());
@@ -476,4 +489,124 @@ async fn an_event_in_one_document_is_read_as_it_was_and_a_key_that_is_too_long_i
         }
     }
     assert_eq!(broker.got().await, sent);
+}
+
+const GRAVES: &str = "dead-letters";
+
+#[async_trait]
+impl Consumed for OnRabbitMq {
+    async fn consumer(
+        &self,
+        subject: &OnPostgres,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Consumer {
+        let channel = channel(self.server.url()).await;
+        channel
+            .exchange_declare(
+                GRAVES.into(),
+                ExchangeKind::Fanout,
+                ExchangeDeclareOptions {
+                    durable: true,
+                    ..ExchangeDeclareOptions::default()
+                },
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        channel
+            .queue_declare(
+                GRAVES.into(),
+                QueueDeclareOptions {
+                    durable: true,
+                    ..QueueDeclareOptions::default()
+                },
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        channel
+            .queue_bind(
+                GRAVES.into(),
+                GRAVES.into(),
+                "".into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        let source = RabbitMqSource::new(connection(self.server.url()), QUEUE, GRAVES);
+        Consumer::rabbitmq(&subject.store, source, handler, settings)
+            .await
+            .unwrap()
+    }
+
+    async fn dead(&self) -> Vec<(Option<Message>, String)> {
+        let connection = Connection::connect(self.server.url(), ConnectionProperties::default())
+            .await
+            .unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let mut dead = Vec::new();
+        while let Some(got) = channel
+            .basic_get(GRAVES.into(), BasicGetOptions::default())
+            .await
+            .unwrap()
+        {
+            let headers = got.properties.headers().as_ref().unwrap().inner();
+            let Some(AMQPValue::LongString(reason)) = headers.get("tenantry-dead-reason") else {
+                panic!("a dead letter without a reason");
+            };
+            dead.push((read_delivery(&got).ok(), reason.to_string()));
+        }
+        connection.close(200, "".into()).await.unwrap();
+        dead
+    }
+
+    async fn forge(&self, route: &str, attributes: &[(&str, Cow<'_, str>)], payload: &[u8]) {
+        let mut headers = FieldTable::default();
+        for (name, value) in attributes {
+            let value = AMQPValue::LongString(value.clone().into_owned().into());
+            headers.insert(format!("cloudEvents_{name}").into(), value);
+        }
+        let channel = channel(self.server.url()).await;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .unwrap();
+        let sent = channel.basic_publish(
+            EXCHANGE.into(),
+            route.into(),
+            BasicPublishOptions::default(),
+            payload,
+            lapin::BasicProperties::default().with_headers(headers),
+        );
+        sent.await.unwrap().await.unwrap();
+    }
+}
+
+crate::consumer::stories!(OnRabbitMq::open);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_without_its_queue_or_a_place_for_dead_letters_is_not_started() {
+    let broker = OnRabbitMq::open().await;
+    let subject = OnPostgres::open().await;
+    let start = async |queue: &str, dead: &str| {
+        let source = RabbitMqSource::new(connection(broker.server.url()), queue, dead);
+        let handler = Arc::new(crate::consumer::Effects::default());
+        let settings = crate::consumer::settings();
+        let started = Consumer::rabbitmq(&subject.store, source, handler, settings).await;
+        let error = started.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
+        error.to_string()
+    };
+    assert!(
+        start(QUEUE, "nowhere")
+            .await
+            .contains("nowhere for dead letters is not there")
+    );
+    assert!(
+        start("nothing", EXCHANGE)
+            .await
+            .contains("queue nothing is not there")
+    );
 }

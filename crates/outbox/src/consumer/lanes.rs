@@ -1,0 +1,368 @@
+//! One lane for each tenant and key: its messages wait there for their turn.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use tenantry_core::{Error, ErrorKind, RequestContext, TenantId};
+use tenantry_store::TenantStore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::Instrument as _;
+
+use super::delivery::{Delivery, Receipt, Source};
+use super::{ConsumerSettings, HandlerError, MessageHandler};
+use crate::telemetry::processing;
+use crate::{Inbox, Message};
+
+/// How often the dead letters are asked to take one, before the broker is left to deliver it again.
+const BURIALS: u32 = 5;
+
+pub(super) struct Lanes {
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+}
+
+struct Shared {
+    store: TenantStore,
+    inbox: Inbox,
+    handler: Arc<dyn MessageHandler>,
+    settings: ConsumerSettings,
+    system: &'static str,
+    stopped: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
+    lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
+    /// What was taken and is not acknowledged.
+    held: Mutex<HashMap<u64, Arc<dyn Receipt>>>,
+    next: AtomicU64,
+}
+
+/// What stays in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Lane {
+    Key(TenantId, String),
+    /// What is no message is behind nothing.
+    Alone(u64),
+}
+
+struct Waiting {
+    number: u64,
+    delivery: Delivery,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a message was not handled this time.
+enum Trouble {
+    /// Nobody could have: the database is not there.
+    Outage(Error),
+    /// It, or its handler, has failed.
+    Failed(Error),
+    /// It never will be.
+    Poison(&'static str, Error),
+}
+
+impl Lanes {
+    pub(super) fn new(
+        store: &TenantStore,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+        system: &'static str,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let shared = Shared {
+            store: store.clone(),
+            inbox: Inbox::new(store),
+            handler,
+            system,
+            stopped: stopped.clone(),
+            places: Arc::new(Semaphore::new(settings.in_flight)),
+            settings,
+            lanes: Mutex::default(),
+            held: Mutex::default(),
+            next: AtomicU64::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            stopped,
+        }
+    }
+
+    /// Takes deliveries until it is stopped, and then waits for those that are being handled.
+    pub(super) async fn run<S: Source>(mut self, mut source: S) {
+        // Dropped with this future, it ends them.
+        let mut tasks = tokio::task::JoinSet::new();
+        if let Some(every) = source.keep_every() {
+            tasks.spawn(Arc::clone(&self.shared).keep(every));
+        }
+        let mut failures = 0;
+        while !*self.stopped.borrow() {
+            let Some(mut places) = self.places().await else {
+                break;
+            };
+            match source.next(places.num_permits()).await {
+                Ok(deliveries) => {
+                    failures = 0;
+                    for delivery in deliveries {
+                        // Never more than places.
+                        if let Some(place) = places.split(1) {
+                            self.dispatch(&mut tasks, delivery, place);
+                        }
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(
+                            target: "tenantry::outbox",
+                            consumer = self.shared.settings.name,
+                            %error,
+                            "the broker gives nothing out: it is asked again"
+                        );
+                    }
+                    drop(places);
+                    let wait = Duration::from_millis(50) * (1 << failures.min(6));
+                    self.shared.rest(wait).await;
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+        // Whoever holds a place is being handled, or is given back.
+        let all = u32::try_from(self.shared.settings.in_flight).unwrap_or(u32::MAX);
+        let _ = self.shared.places.acquire_many(all).await;
+    }
+
+    /// Waits for a free place, and takes all that there are; nothing once it is stopped.
+    async fn places(&mut self) -> Option<OwnedSemaphorePermit> {
+        let places = Arc::clone(&self.shared.places);
+        let mut first = tokio::select! {
+            first = Arc::clone(&places).acquire_owned() => first.ok()?,
+            _ = self.stopped.wait_for(|stopped| *stopped) => return None,
+        };
+        while let Ok(another) = Arc::clone(&places).try_acquire_owned() {
+            first.merge(another);
+        }
+        Some(first)
+    }
+
+    fn dispatch(
+        &self,
+        tasks: &mut tokio::task::JoinSet<()>,
+        delivery: Delivery,
+        place: OwnedSemaphorePermit,
+    ) {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let lane = match &delivery.read {
+            Ok(message) => Lane::Key(message.tenant(), message.key().to_owned()),
+            Err(_) => Lane::Alone(number),
+        };
+        self.shared
+            .held
+            .lock()
+            .insert(number, Arc::clone(&delivery.receipt));
+        let waiting = Waiting {
+            number,
+            delivery,
+            _place: place,
+        };
+        match self.shared.lanes.lock().entry(lane) {
+            Entry::Occupied(mut lane) => lane.get_mut().push_back(waiting),
+            Entry::Vacant(vacant) => {
+                let lane = vacant.key().clone();
+                vacant.insert(VecDeque::new());
+                tasks.spawn(Arc::clone(&self.shared).serve(lane, waiting));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Settles the deliveries of a lane one after the other, until there is none.
+    async fn serve(self: Arc<Self>, lane: Lane, first: Waiting) {
+        let mut next = Some(first);
+        while let Some(waiting) = next {
+            self.settle(&waiting.delivery).await;
+            self.held.lock().remove(&waiting.number);
+            drop(waiting);
+            let mut lanes = self.lanes.lock();
+            next = lanes.get_mut(&lane).and_then(VecDeque::pop_front);
+            if next.is_none() {
+                lanes.remove(&lane);
+            }
+        }
+    }
+
+    async fn settle(&self, delivery: &Delivery) {
+        let message = match &delivery.read {
+            Ok(message) => message,
+            Err(refusal) => return self.bury(delivery, refusal.reason, &refusal.detail).await,
+        };
+        // One that ends its process each time never comes to an attempt that is counted.
+        let most = 2 * u64::from(self.settings.attempts);
+        if delivery.deliveries > most {
+            let detail = format!("it was delivered more than {most} times");
+            return self.bury(delivery, "delivered_too_often", &detail).await;
+        }
+        let (mut attempts, mut outages) = (0, 0);
+        loop {
+            if *self.stopped.borrow() {
+                // It comes again if this is lost.
+                let _ = delivery.receipt.release().await;
+                return;
+            }
+            let span = processing(self.system, &self.settings.name, message);
+            let outcome = self.once(message).instrument(span.clone()).await;
+            span.record(
+                "tenantry.outcome",
+                match &outcome {
+                    Ok(true) => "ok",
+                    Ok(false) => "duplicate",
+                    Err(Trouble::Outage(_)) => "outage",
+                    Err(Trouble::Failed(_)) => "failed",
+                    Err(Trouble::Poison(..)) => "poison",
+                },
+            );
+            match outcome {
+                Ok(_) => {
+                    if let Err(error) = delivery.receipt.accept().await {
+                        // It comes again, and the inbox knows it.
+                        tracing::debug!(target: "tenantry::outbox", %error, "not acknowledged");
+                    }
+                    return;
+                }
+                Err(Trouble::Outage(error)) => {
+                    outages += 1;
+                    if outages == 1 {
+                        tracing::warn!(
+                            target: "tenantry::outbox",
+                            consumer = self.settings.name,
+                            %error,
+                            "the database takes nothing: messages wait"
+                        );
+                    }
+                    self.rest(self.settings.policy.wait(outages, rand::random()))
+                        .await;
+                }
+                Err(Trouble::Failed(error)) => {
+                    attempts += 1;
+                    if attempts >= self.settings.attempts {
+                        return self.bury(delivery, "failed", &error.to_string()).await;
+                    }
+                    self.rest(self.settings.policy.wait(attempts, rand::random()))
+                        .await;
+                }
+                Err(Trouble::Poison(reason, error)) => {
+                    return self.bury(delivery, reason, &error.to_string()).await;
+                }
+            }
+        }
+    }
+
+    /// Handles a message if that was not done; returns whether it was.
+    async fn once(&self, message: &Message) -> Result<bool, Trouble> {
+        let mut context = RequestContext::system();
+        if let Some(trace) = message.trace() {
+            context = context.with_trace(trace);
+        }
+        if let Some(id) = message.correlation_id() {
+            context = context.with_correlation_id(id.clone());
+        }
+        let tenant = self.store.tenant(message.tenant()).with_context(context);
+        let work = tenant.begin().await.map_err(of_store)?;
+        let is_first = self
+            .inbox
+            .once(&work, message.id(), &self.settings.name)
+            .await
+            .map_err(|error| match error.kind() {
+                ErrorKind::InvalidInput => Trouble::Poison("not_told_apart", error),
+                _ => of_store(error),
+            })?;
+        if !is_first {
+            // There is nothing to roll back.
+            let _ = work.rollback().await;
+            return Ok(false);
+        }
+        let handling = AssertUnwindSafe(self.handler.handle(&work, message)).catch_unwind();
+        let handled = tokio::time::timeout(self.settings.handle_timeout, handling).await;
+        let failed =
+            |detail| Error::new(ErrorKind::Unexpected, "handle message").with_detail(detail);
+        let trouble = match handled {
+            Ok(Ok(Ok(()))) => return work.commit().await.map(|()| true).map_err(of_store),
+            Ok(Ok(Err(HandlerError::Retry(error)))) => Trouble::Failed(error),
+            Ok(Ok(Err(HandlerError::Poison(error)))) => Trouble::Poison("poison", error),
+            Ok(Err(_)) => Trouble::Failed(failed("its handler has panicked")),
+            Err(_) => Trouble::Failed(failed("its handler takes too long")),
+        };
+        // It is over as well if the connection is.
+        let _ = work.rollback().await;
+        Err(trouble)
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: &str, detail: &str) {
+        tracing::warn!(
+            target: "tenantry::outbox",
+            consumer = self.settings.name,
+            reason,
+            detail,
+            message = delivery.read.as_ref().ok().map(|message| tracing::field::display(message.id())),
+            "a message becomes a dead letter"
+        );
+        for attempt in 1..=BURIALS {
+            match delivery.receipt.bury(reason, detail).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(
+                        target: "tenantry::outbox",
+                        consumer = self.settings.name,
+                        %error,
+                        "a dead letter is not taken"
+                    );
+                }
+            }
+            self.rest(self.settings.policy.wait(attempt, rand::random()))
+                .await;
+        }
+        // It comes again, and is buried then.
+        let _ = delivery.receipt.release().await;
+    }
+
+    /// Says of all that is held that it is still wanted.
+    async fn keep(self: Arc<Self>, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let held: Vec<_> = self.held.lock().values().cloned().collect();
+            for receipt in held {
+                // Whoever is not heard gets it again, and the inbox knows it.
+                let _ = receipt.keep().await;
+            }
+        }
+    }
+
+    /// Waits, and not for long once it is stopped.
+    async fn rest(&self, time: Duration) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+}
+
+/// Says whether the database is to blame, or what was done with it.
+fn of_store(error: Error) -> Trouble {
+    match error.kind() {
+        ErrorKind::Unavailable
+        | ErrorKind::PoolExhausted
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::TlsFailed
+        | ErrorKind::ReadOnly
+        | ErrorKind::StorageFull
+        | ErrorKind::UnknownTable
+        // The next attempt learns from the inbox which it was.
+        | ErrorKind::CommitUnknown => Trouble::Outage(error),
+        _ => Trouble::Failed(error),
+    }
+}

@@ -1,0 +1,220 @@
+//! The side that gets messages from a broker: handles each in a unit of work of its tenant, once.
+//!
+//! ```text
+//!   broker ──▶ read envelope ──▶ lane of tenant and key ──▶ begin ─▶ inbox ─▶ handler ─▶ commit ──▶ acknowledge
+//!                   │                                                    │ fails
+//!                   │ no message, no tenant                              ├── again after a while, in its lane
+//!                   ▼                                                    ▼ given up
+//!              dead letters ◀──────────────────────────────────────  the whole envelope
+//! ```
+
+mod delivery;
+mod lanes;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
+mod settings;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_store::{TenantStore, UnitOfWork};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+#[cfg(feature = "nats")]
+pub use self::nats::NatsSource;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMqSource;
+pub use self::settings::ConsumerSettings;
+
+use self::lanes::Lanes;
+use crate::Message;
+
+/// What a service does with a message.
+///
+/// # Examples
+///
+/// ```
+/// use async_trait::async_trait;
+/// use tenantry_outbox::{HandlerError, Message, MessageHandler};
+/// use tenantry_store::UnitOfWork;
+///
+/// #[derive(Debug)]
+/// struct SendReceipt;
+///
+/// #[async_trait]
+/// impl MessageHandler for SendReceipt {
+///     async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+///         if message.event_type() != "billing.invoice.paid" {
+///             return Ok(());                                      // none of ours
+///         }
+///         // Effects, by `work`, which is of the tenant of the message.
+///         assert_eq!(work.tenant(), message.tenant());
+///         Ok(())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait MessageHandler: Send + Sync + 'static {
+    /// Handles a message in a unit of work of its tenant, which is committed afterwards; the inbox has found that it is
+    /// the first time.
+    ///
+    /// # Errors
+    ///
+    /// Whether another attempt may help. The unit of work is rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is dropped after the time that [`ConsumerSettings::with_handle_timeout`] allows; the unit of work is rolled
+    /// back then.
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError>;
+}
+
+/// Why a message was not handled.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// Another attempt may help.
+    Retry(Error),
+    /// None ever will: the message is a dead letter.
+    Poison(Error),
+}
+
+impl From<Error> for HandlerError {
+    /// Another attempt may help.
+    fn from(error: Error) -> Self {
+        Self::Retry(error)
+    }
+}
+
+/// Handles the messages of a broker until it is stopped.
+///
+/// Each is handled in a unit of work of its tenant, with the trace and the correlation of its envelope as context, and
+/// marked in the [`Inbox`](crate::Inbox) there; it is acknowledged after the commit. One that comes again is acknowledged
+/// and not handled. Messages of one tenant and key are handled one after the other, those of others side by side.
+///
+/// One that fails is tried again in its place after a while, and those of its key wait; when the budget is used up, it
+/// becomes a dead letter of the broker, whole, with the reason in its headers, and its key goes on.
+///
+/// What is no message, bears no tenant, or another one than its subject says, is handled by nobody: it becomes a dead
+/// letter at once.
+///
+/// # Isolation
+///
+/// The tenant is that of the envelope, and only if the name under which the broker has the message says the same: who
+/// may publish for one tenant alone cannot speak for another.
+///
+/// # Order
+///
+/// Within a key, as the broker delivers. One instance of a consumer at a time keeps it; with several, the broker may
+/// give messages of one key to two of them.
+///
+/// Dropped, it ends at once, and what was under way comes again.
+pub struct Consumer {
+    name: Arc<str>,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    abort: tokio::task::AbortHandle,
+}
+
+impl Consumer {
+    /// Starts a consumer of a stream of NATS JetStream, in the runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for what can never work, a stream or a place for dead letters that is missing, or a consumer on the
+    /// server that acknowledges otherwise; `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    #[cfg(feature = "nats")]
+    pub async fn nats(
+        store: &TenantStore,
+        source: NatsSource,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Result<Self> {
+        settings.check()?;
+        let source = nats::Deliveries::open(source, &settings).await?;
+        Ok(Self::start(store, source, handler, settings))
+    }
+
+    /// Starts a consumer of a queue of RabbitMQ, in the runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for what can never work, and a queue or an exchange for dead letters that is missing;
+    /// `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    #[cfg(feature = "rabbitmq")]
+    pub async fn rabbitmq(
+        store: &TenantStore,
+        source: RabbitMqSource,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Result<Self> {
+        settings.check()?;
+        let source = rabbitmq::Deliveries::open(source, &settings).await?;
+        Ok(Self::start(store, source, handler, settings))
+    }
+
+    fn start<S: delivery::Source>(
+        store: &TenantStore,
+        source: S,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Self {
+        let name: Arc<str> = settings.name.clone().into();
+        let (stop, stopped) = watch::channel(false);
+        let lanes = Lanes::new(store, handler, settings, source.system(), stopped);
+        let task = tokio::spawn(lanes.run(source));
+        Self {
+            name,
+            stop,
+            abort: task.abort_handle(),
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    /// Lets the consumer end what it handles, and give back what waits; returns after that. It may be called again.
+    ///
+    /// # Errors
+    ///
+    /// `Unexpected` if it has panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the consumer ends all the same.
+    pub async fn stop(&self) -> Result<()> {
+        // It has ended already, if nobody listens.
+        let _ = self.stop.send(true);
+        let mut task = self.task.lock().await;
+        let Some(running) = &mut *task else {
+            return Ok(());
+        };
+        let outcome = running.await;
+        *task = None;
+        outcome.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "stop consumer")
+                .with_subject(self.name.to_string())
+                .with_detail("its task has panicked")
+                .with_source(error)
+        })
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if !*self.stop.borrow() {
+            self.abort.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,303 @@
+//! Messages from a stream of NATS JetStream.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::message::{AckKind, Message as Delivered};
+use async_nats::{HeaderMap, Request, jetstream};
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use percent_encoding::percent_decode_str;
+use tenantry_core::{Error, ErrorKind, Result};
+
+use super::ConsumerSettings;
+use super::delivery::{Delivery, Receipt, Source, checked, in_header, lost};
+use crate::connection::NatsLink;
+use crate::{CloudEvent, Message, NatsConnection, Routes};
+
+/// After what time without a word the server delivers a message again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// How long is waited for the first message.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// From which stream of NATS JetStream messages come, and where its dead letters go.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_outbox::{NatsConnection, NatsSource};
+///
+/// let connection = NatsConnection::new("nats://nats.internal:4222");
+/// let source = NatsSource::new(connection, "EVENTS", "dead")      // a stream has dead.> as well
+///     .with_types("billing.invoice.>");
+/// # drop(source);
+/// ```
+#[derive(Debug, Clone)]
+pub struct NatsSource {
+    connection: NatsConnection,
+    stream: String,
+    dead_letters: String,
+    routes: Option<Routes>,
+    types: String,
+}
+
+impl NatsSource {
+    /// Returns the source of a stream, and what subjects of dead letters begin with: some stream has those, under
+    /// `prefix.consumer.subject`.
+    #[must_use]
+    pub fn new(
+        connection: NatsConnection,
+        stream: impl Into<String>,
+        dead_letters: impl Into<String>,
+    ) -> Self {
+        Self {
+            connection,
+            stream: stream.into(),
+            dead_letters: dead_letters.into(),
+            routes: None,
+            types: ">".to_owned(),
+        }
+    }
+
+    /// Sets the subjects, which are those of the publisher: `events` without it.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Routes) -> Self {
+        self.routes = Some(routes);
+        self
+    }
+
+    /// Takes the messages of all tenants whose type is such, with the wildcards of NATS; `>` without it.
+    ///
+    /// It counts when the consumer is made on the server; one that is there stays as it is.
+    #[must_use]
+    pub fn with_types(mut self, types: impl Into<String>) -> Self {
+        self.types = types.into();
+        self
+    }
+}
+
+pub(super) struct Deliveries {
+    shared: Arc<Shared>,
+    consumer: PullConsumer,
+    ack_wait: Duration,
+}
+
+struct Shared {
+    link: NatsLink,
+    routes: Routes,
+    dead_letters: String,
+    consumer: String,
+    timeout: Duration,
+}
+
+impl Deliveries {
+    pub(super) async fn open(source: NatsSource, settings: &ConsumerSettings) -> Result<Self> {
+        let invalid = |detail: String| {
+            Error::new(ErrorKind::InvalidSettings, "consume from nats").with_detail(detail)
+        };
+        let routes = match source.routes.clone() {
+            Some(routes) => routes,
+            None => Routes::new("events")?,
+        };
+        let dead_letters = Routes::new(source.dead_letters.clone())?;
+        if dead_letters.prefix().split('.').next() == routes.prefix().split('.').next() {
+            return Err(invalid(
+                "dead letters would be delivered as messages".to_owned(),
+            ));
+        }
+        let timeout = source.connection.timeout();
+        let link = source.connection.open("tenantry-outbox-consumer").await?;
+        let mut context = jetstream::new(link.client.clone());
+        context.set_timeout(timeout);
+        let name = &source.stream;
+        let stream = context.get_stream(name).await.map_err(|error| {
+            invalid(format!("the stream {name} is not there")).with_source(error)
+        })?;
+        let buried = format!("{}.{}.any", source.dead_letters, settings.name);
+        context.stream_by_subject(&buried).await.map_err(|error| {
+            invalid(format!("no stream takes dead letters under {buried}")).with_source(error)
+        })?;
+        let config = pull::Config {
+            durable_name: Some(settings.name.clone()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: i64::try_from(settings.in_flight.max(1_000)).unwrap_or(i64::MAX),
+            filter_subject: format!("{}.*.{}", routes.prefix(), source.types),
+            ..pull::Config::default()
+        };
+        let consumer = stream
+            .get_or_create_consumer(&settings.name, config)
+            .await
+            .map_err(|error| {
+                let name = &settings.name;
+                invalid(format!(
+                    "the consumer {name} cannot be made or is none that pulls"
+                ))
+                .with_source(error)
+            })?;
+        let found = &consumer.cached_info().config;
+        if found.ack_policy != AckPolicy::Explicit || found.max_deliver > 0 {
+            return Err(invalid(format!(
+                "the consumer {} loses messages: acknowledge explicitly, and set no most of deliveries",
+                settings.name
+            )));
+        }
+        Ok(Self {
+            ack_wait: found.ack_wait,
+            consumer,
+            shared: Arc::new(Shared {
+                link,
+                routes,
+                dead_letters: source.dead_letters,
+                consumer: settings.name.clone(),
+                timeout,
+            }),
+        })
+    }
+
+    fn delivery(&self, delivered: Delivered) -> Delivery {
+        let read = read(&delivered);
+        Delivery {
+            read: checked(read, &self.shared.routes, &delivered.subject),
+            deliveries: delivered
+                .info()
+                .ok()
+                .and_then(|info| u64::try_from(info.delivered).ok())
+                .unwrap_or(1),
+            receipt: Arc::new(Held {
+                shared: Arc::clone(&self.shared),
+                delivered,
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Deliveries {
+    fn system(&self) -> &'static str {
+        "nats"
+    }
+
+    async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
+        let failed = |error| lost("take messages", error);
+        let mut got = Vec::new();
+        let asking = self.consumer.fetch().max_messages(most).expires(PATIENCE);
+        let mut there = asking
+            .messages()
+            .await
+            .map_err(|error| failed(Box::new(error).into()))?;
+        while let Some(delivered) = there.next().await {
+            got.push(self.delivery(delivered.map_err(failed)?));
+        }
+        if got.is_empty() {
+            let asking = self.consumer.batch().max_messages(1).expires(PATIENCE);
+            let mut first = asking
+                .messages()
+                .await
+                .map_err(|error| failed(Box::new(error).into()))?;
+            if let Some(delivered) = first.next().await {
+                got.push(self.delivery(delivered.map_err(failed)?));
+            }
+        }
+        Ok(got)
+    }
+
+    fn keep_every(&self) -> Option<Duration> {
+        Some(self.ack_wait / 3)
+    }
+}
+
+/// Reads an event in either mode.
+fn read(delivered: &Delivered) -> Result<Message> {
+    let empty = HeaderMap::new();
+    let headers = delivered.headers.as_ref().unwrap_or(&empty);
+    let media = headers.get("Content-Type").map(|value| value.as_str());
+    if media.is_some_and(|media| media.starts_with("application/cloudevents")) {
+        return CloudEvent::read_structured(&delivered.payload);
+    }
+    let attributes = headers.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        let name = name.strip_prefix("ce-");
+        values.iter().filter_map(move |value| {
+            let value = percent_decode_str(value.as_str()).decode_utf8_lossy();
+            Some((name?, value))
+        })
+    });
+    let attributes: Vec<(&str, Cow<'_, str>)> = attributes.collect();
+    CloudEvent::read(attributes, delivered.payload.to_vec())
+}
+
+struct Held {
+    shared: Arc<Shared>,
+    delivered: Delivered,
+}
+
+#[async_trait]
+impl Receipt for Held {
+    async fn accept(&self) -> Result<()> {
+        let accepting = self.delivered.ack().await;
+        accepting.map_err(|error| lost("acknowledge message", error))
+    }
+
+    async fn release(&self) -> Result<()> {
+        let releasing = self.delivered.ack_with(AckKind::Nak(None)).await;
+        releasing.map_err(|error| lost("give message back", error))
+    }
+
+    async fn keep(&self) -> Result<()> {
+        let keeping = self.delivered.ack_with(AckKind::Progress).await;
+        keeping.map_err(|error| lost("keep message", error))
+    }
+
+    async fn bury(&self, reason: &str, detail: &str) -> Result<()> {
+        let Shared {
+            link,
+            dead_letters,
+            consumer,
+            timeout,
+            ..
+        } = &*self.shared;
+        let subject = format!("{dead_letters}.{consumer}.{}", self.delivered.subject);
+        let mut headers = HeaderMap::new();
+        for (name, values) in self.delivered.headers.iter().flat_map(HeaderMap::iter) {
+            let text: &str = name.as_ref();
+            // They were for another stream.
+            if !text.starts_with("Nats-") {
+                for value in values {
+                    headers.append(name.clone(), value.clone());
+                }
+            }
+        }
+        if let Ok(info) = self.delivered.info() {
+            let id = format!("{consumer}:{}:{}", info.stream, info.stream_sequence);
+            headers.insert("Nats-Msg-Id", id);
+        }
+        headers.insert("Tenantry-Dead-Reason", in_header(reason));
+        headers.insert("Tenantry-Dead-Detail", in_header(detail));
+        headers.insert("Tenantry-Dead-Subject", &*self.delivered.subject);
+        let request = Request::new()
+            .headers(headers)
+            .payload(self.delivered.payload.clone())
+            .timeout(Some(*timeout));
+        let answer = link.client.send_request(subject, request).await;
+        let answer = answer.map_err(|error| lost("bury message", error))?;
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer.payload).map_err(|error| lost("bury message", error))?;
+        if answer.get("seq").is_none() {
+            return Err(lost("bury message", "no stream has stored the dead letter"));
+        }
+        self.accept().await
+    }
+}
+
+impl fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries")
+            .field("consumer", &self.shared.consumer)
+            .finish_non_exhaustive()
+    }
+}

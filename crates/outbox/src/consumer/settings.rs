@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use tenantry_core::{Error, ErrorKind, Result};
+
+use crate::FailurePolicy;
+
+/// How a consumer works.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tenantry_outbox::ConsumerSettings;
+///
+/// let settings = ConsumerSettings::new("receipts")
+///     .with_in_flight(32)
+///     .with_attempts(5, Duration::from_secs(1), Duration::from_secs(10));
+/// # drop(settings);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    pub(super) name: String,
+    pub(super) in_flight: usize,
+    pub(super) attempts: u32,
+    pub(super) policy: FailurePolicy,
+    pub(super) handle_timeout: Duration,
+}
+
+impl ConsumerSettings {
+    /// Returns settings of a consumer by its name, which the inbox and the broker know it by: letters, digits, `-` and
+    /// `_`, up to 100.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            in_flight: 64,
+            attempts: 10,
+            policy: FailurePolicy::default()
+                .with_waits(Duration::from_millis(500), Duration::from_secs(30)),
+            handle_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Sets how many messages are taken from the broker before they are acknowledged, from 1 to 10,000; 64 without it.
+    /// So many are handled side by side at most, those of one key one after the other.
+    #[must_use]
+    pub const fn with_in_flight(mut self, messages: usize) -> Self {
+        self.in_flight = messages;
+        self
+    }
+
+    /// Sets how often a message is tried in all, and the first and the longest wait between; ten times, from half a
+    /// second to 30 s, without it. An outage of the database uses no attempt up.
+    ///
+    /// A message waits in its place meanwhile: keep the sum below the time after which the broker takes it
+    /// away, 30 minutes in RabbitMQ.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32, first: Duration, longest: Duration) -> Self {
+        self.attempts = attempts.max(1);
+        self.policy = self.policy.with_waits(first, longest);
+        self
+    }
+
+    /// Sets for how long a message is handled at most, before it counts as failed; 30 s without it.
+    #[must_use]
+    pub const fn with_handle_timeout(mut self, timeout: Duration) -> Self {
+        self.handle_timeout = timeout;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let wrong = if !(1..=100).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
+            "a consumer has a name of letters, digits, - and _, up to 100"
+        } else if !(1..=10_000).contains(&self.in_flight) {
+            "1 to 10,000 messages are in flight"
+        } else if self.handle_timeout.is_zero() {
+            "no time is given to handle a message"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidSettings, "start consumer").with_detail(wrong))
+    }
+}

@@ -1,0 +1,478 @@
+//! What a consumer does, against each broker: the same stories.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tenantry_core::{CorrelationId, Error, ErrorKind, RequestContext, TenantId};
+use tenantry_outbox::conformance::{Account, RealBroker, Subject, quick, until};
+use tenantry_outbox::{
+    Consumer, ConsumerSettings, HandlerError, Message, MessageHandler, NewMessage, Outbox,
+    OutboxWorker,
+};
+use tenantry_store::{Repository as _, UnitOfWork, Version, async_trait};
+use uuid::Uuid;
+
+use crate::subject::OnPostgres;
+
+/// A broker with somebody who consumes from it.
+#[async_trait]
+pub(crate) trait Consumed: RealBroker {
+    async fn consumer(
+        &self,
+        subject: &OnPostgres,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Consumer;
+
+    /// Returns the dead letters with their reasons; those that are no message without one.
+    async fn dead(&self) -> Vec<(Option<Message>, String)>;
+
+    /// Sends what somebody else would.
+    async fn forge(&self, route: &str, attributes: &[(&str, Cow<'_, str>)], payload: &[u8]);
+}
+
+/// Writes a row with the identifier of each message: a second effect would be refused.
+#[derive(Default)]
+pub(crate) struct Effects {
+    handled: Mutex<Vec<Message>>,
+    calls: AtomicUsize,
+    /// How often the first message of each key fails.
+    fails: AtomicUsize,
+    failed: Mutex<HashMap<Uuid, usize>>,
+    blocks: AtomicBool,
+}
+
+#[async_trait]
+impl MessageHandler for Effects {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        assert_eq!(work.tenant(), message.tenant());
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let refusal = || Error::new(ErrorKind::Conflict, "as the test asks");
+        let mut row = Account {
+            id: message.id().as_uuid(),
+            version: Version::NEW,
+        };
+        work.repository::<Account>().insert(&mut row).await?;
+        match message.payload() {
+            b"poison" => return Err(HandlerError::Poison(refusal())),
+            b"fails" => return Err(HandlerError::Retry(refusal())),
+            b"panics" => panic!("as the test asks"),
+            b"0" => {
+                let mut failed = self.failed.lock();
+                let times = failed.entry(message.id().as_uuid()).or_default();
+                *times += 1;
+                if *times <= self.fails.load(Ordering::Relaxed) {
+                    return Err(refusal().into());
+                }
+            }
+            _ => {}
+        }
+        while self.blocks.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.handled.lock().push(message.clone());
+        Ok(())
+    }
+}
+
+impl Effects {
+    fn count(&self) -> usize {
+        self.handled.lock().len()
+    }
+}
+
+pub(crate) fn settings() -> ConsumerSettings {
+    let waits = (Duration::from_millis(10), Duration::from_millis(40));
+    ConsumerSettings::new("suite").with_attempts(3, waits.0, waits.1)
+}
+
+fn tenants() -> [TenantId; 2] {
+    [TenantId::generate(), TenantId::generate()]
+}
+
+fn message(tenant: TenantId, key: &str, payload: &str) -> Message {
+    let at = chrono::DateTime::from_timestamp(5, 0).unwrap();
+    let content = NewMessage::new("suite.number", key)
+        .with_payload("text/plain", payload.into())
+        .with_occurred_at(at);
+    Message::new(tenant, content)
+}
+
+async fn rows(subject: &OnPostgres, tenant: TenantId) -> usize {
+    let tenant = subject.store().tenant(tenant);
+    let accounts = tenant.repository::<Account>();
+    let count = accounts.count(tenantry_store::Filter::all());
+    usize::try_from(count.await.unwrap()).unwrap()
+}
+
+/// From a unit of work through a worker, the broker and a consumer into another unit of work, each delivered twice.
+pub(crate) async fn each_message_has_one_effect(broker: &dyn Consumed) {
+    const KEYS: usize = 10;
+    const EACH: usize = 10;
+    let subject = OnPostgres::open().await;
+    let outbox = Outbox::new(subject.store());
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    let worker = OutboxWorker::start(subject.platform(), broker.publisher(), quick()).unwrap();
+    let tenants = tenants();
+    let mut sent = Vec::new();
+    for number in 0..EACH {
+        for tenant in tenants {
+            let context = RequestContext::system()
+                .with_trace(
+                    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+                        .parse()
+                        .unwrap(),
+                )
+                .with_correlation_id(CorrelationId::new("order-1").unwrap());
+            let scope = subject.store().tenant(tenant).with_context(context);
+            let work = scope.begin().await.unwrap();
+            for key in 0..KEYS {
+                let content = NewMessage::new("suite.number", key.to_string())
+                    .with_payload("text/plain", number.to_string().into_bytes());
+                outbox.append_message(&work, content.clone()).unwrap();
+                sent.push((tenant, content));
+            }
+            work.commit().await.unwrap();
+        }
+    }
+    until("all are handled", || effects.count() == sent.len()).await;
+    worker.stop().await.unwrap();
+    // Once more, as a worker that died would.
+    for (tenant, content) in sent.clone() {
+        broker
+            .publisher()
+            .publish(&[Message::new(tenant, content)])
+            .await
+            .unwrap();
+    }
+    let last = message(tenants[0], "last", "last");
+    broker
+        .publisher()
+        .publish(std::slice::from_ref(&last))
+        .await
+        .unwrap();
+    until("the last one is handled", || {
+        effects.count() == sent.len() + 1
+    })
+    .await;
+    consumer.stop().await.unwrap();
+    consumer.stop().await.unwrap();
+    assert_eq!(rows(&subject, tenants[0]).await, KEYS * EACH + 1);
+    assert_eq!(rows(&subject, tenants[1]).await, KEYS * EACH);
+    let mut next: HashMap<(TenantId, String), usize> = HashMap::new();
+    for message in effects
+        .handled
+        .lock()
+        .iter()
+        .filter(|it| it.key() != "last")
+    {
+        let next = next
+            .entry((message.tenant(), message.key().to_owned()))
+            .or_default();
+        assert_eq!(message.payload(), next.to_string().as_bytes());
+        *next += 1;
+        assert!(
+            message
+                .trace()
+                .is_some_and(|trace| trace.to_string().ends_with("-00"))
+        );
+        assert_eq!(message.correlation_id().unwrap().as_str(), "order-1");
+    }
+    assert!(broker.dead().await.is_empty());
+}
+
+/// Those behind it wait, and other keys do not.
+pub(crate) async fn what_fails_is_tried_again_in_its_place(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    effects.fails.store(2, Ordering::Relaxed);
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    for tenant in tenants() {
+        for key in ["a", "b"] {
+            let messages: Vec<_> = (0..5)
+                .map(|number| message(tenant, key, &number.to_string()))
+                .collect();
+            broker.publisher().publish(&messages).await.unwrap();
+        }
+    }
+    until("all are handled", || effects.count() == 20).await;
+    consumer.stop().await.unwrap();
+    let mut next: HashMap<(TenantId, String), usize> = HashMap::new();
+    for message in effects.handled.lock().iter() {
+        let next = next
+            .entry((message.tenant(), message.key().to_owned()))
+            .or_default();
+        assert_eq!(message.payload(), next.to_string().as_bytes());
+        *next += 1;
+    }
+    assert_eq!(effects.calls.load(Ordering::Relaxed), 20 + 4 * 2);
+    assert!(broker.dead().await.is_empty());
+}
+
+/// Whole, with the reason; nothing of it is left in the database, and its key goes on.
+pub(crate) async fn what_is_given_up_is_a_dead_letter(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    let mut given_up = Vec::new();
+    let tenants = tenants();
+    for tenant in tenants {
+        for (payload, reason) in [
+            ("poison", "poison"),
+            ("fails", "failed"),
+            ("panics", "failed"),
+        ] {
+            let bad = message(tenant, payload, payload);
+            let behind = message(tenant, payload, "behind");
+            broker
+                .publisher()
+                .publish(&[bad.clone(), behind])
+                .await
+                .unwrap();
+            given_up.push((bad, reason));
+        }
+        // What no inbox can tell from another.
+        let old = NewMessage::new("suite.number", "old")
+            .with_id(tenantry_outbox::MessageId::new(Uuid::new_v4()))
+            .with_payload("text/plain", "old".into())
+            .with_occurred_at(chrono::DateTime::from_timestamp(5, 0).unwrap());
+        let old = Message::new(tenant, old);
+        broker
+            .publisher()
+            .publish(std::slice::from_ref(&old))
+            .await
+            .unwrap();
+        given_up.push((old, "not_told_apart"));
+    }
+    until("those behind are handled", || effects.count() == 6).await;
+    let mut dead = broker.dead().await;
+    for _ in 0..500 {
+        if dead.len() == given_up.len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        dead = broker.dead().await;
+    }
+    consumer.stop().await.unwrap();
+    assert_eq!(dead.len(), given_up.len());
+    for (bad, reason) in given_up {
+        let found = dead
+            .iter()
+            .find(|(it, _)| it.as_ref() == Some(&bad))
+            .unwrap();
+        assert_eq!(found.1, reason);
+    }
+    for tenant in tenants {
+        assert_eq!(rows(&subject, tenant).await, 3);
+    }
+}
+
+/// Neither for the tenant that it names, nor for any other.
+pub(crate) async fn what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody(
+    broker: &dyn Consumed,
+) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    let [own, other] = tenants();
+    let good = message(own, "key", "x");
+    let event = good.cloud_event("/s");
+    let without = |name: &str| -> Vec<(&'static str, Cow<'_, str>)> {
+        event
+            .attributes()
+            .filter(|(other, _)| *other != name)
+            .collect()
+    };
+    let with = |name: &'static str, value: String| {
+        let mut attributes = without(name);
+        attributes.push((name, Cow::Owned(value)));
+        attributes
+    };
+    let route = format!("events.{own}.suite.number");
+    let nil = Uuid::nil().to_string();
+    let cases = [
+        (&*route, without("tenantid"), "no_tenant"),
+        (&*route, with("tenantid", nil.clone()), "no_tenant"),
+        (&*route, with("tenantid", "junk".to_owned()), "no_tenant"),
+        (
+            &*route,
+            with("tenantid", other.to_string()),
+            "forged_tenant",
+        ),
+        (&*route, with("id", "7".to_owned()), "unreadable"),
+        (&*route, without("specversion"), "unreadable"),
+        (&*route, Vec::new(), "unreadable"),
+    ];
+    let nil_route = format!("events.{nil}.suite.number");
+    for (route, attributes, _) in &cases {
+        broker.forge(route, attributes, b"x").await;
+    }
+    broker
+        .forge(&nil_route, &with("tenantid", own.to_string()), b"x")
+        .await;
+    // And one that is right.
+    broker
+        .publisher()
+        .publish(std::slice::from_ref(&good))
+        .await
+        .unwrap();
+    until("it is handled", || effects.count() == 1).await;
+    let mut dead = broker.dead().await;
+    for _ in 0..500 {
+        if dead.len() == cases.len() + 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        dead = broker.dead().await;
+    }
+    consumer.stop().await.unwrap();
+    let mut reasons: Vec<_> = dead.iter().map(|(_, reason)| &**reason).collect();
+    reasons.sort_unstable();
+    let mut expected: Vec<_> = cases.iter().map(|(.., reason)| *reason).collect();
+    expected.push("forged_tenant");
+    expected.sort_unstable();
+    assert_eq!(reasons, expected);
+    assert_eq!(effects.calls.load(Ordering::Relaxed), 1);
+    assert_eq!(rows(&subject, own).await, 1);
+    assert_eq!(rows(&subject, other).await, 0);
+}
+
+/// What is being handled is ended, and the rest is there for the next one, in order.
+pub(crate) async fn a_consumer_that_is_stopped_gives_back_what_waits(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    effects.blocks.store(true, Ordering::Relaxed);
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker
+        .consumer(&subject, Arc::clone(&handler), settings())
+        .await;
+    let tenants = tenants();
+    for tenant in tenants {
+        let messages: Vec<_> = (0..10)
+            .map(|number| message(tenant, "key", &number.to_string()))
+            .collect();
+        broker.publisher().publish(&messages).await.unwrap();
+    }
+    until("the first of each tenant is being handled", || {
+        effects.calls.load(Ordering::Relaxed) == 2
+    })
+    .await;
+    let (stopped, ()) = tokio::join!(consumer.stop(), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        effects.blocks.store(false, Ordering::Relaxed);
+    });
+    stopped.unwrap();
+    assert_eq!(effects.count(), 2);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    until("all are handled", || effects.count() == 20).await;
+    consumer.stop().await.unwrap();
+    for tenant in tenants {
+        let handled = effects.handled.lock().clone();
+        let numbers: Vec<_> = handled
+            .iter()
+            .filter(|message| message.tenant() == tenant)
+            .map(|message| String::from_utf8_lossy(message.payload()).into_owned())
+            .collect();
+        let expected: Vec<_> = (0..10).map(|number| number.to_string()).collect();
+        assert_eq!(numbers, expected);
+        assert_eq!(rows(&subject, tenant).await, 10);
+    }
+}
+
+/// Killed and halted under a worker and a consumer: one effect of each message in the end.
+pub(crate) async fn one_effect_each_while_the_broker_fails(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let outbox = Outbox::new(subject.store());
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    let worker = OutboxWorker::start(
+        subject.platform(),
+        broker.publisher(),
+        quick().with_outbox(&outbox),
+    )
+    .unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let tenants = tenants();
+    let mut writers = tokio::task::JoinSet::new();
+    for tenant in tenants {
+        let scope = subject.store().tenant(tenant);
+        let (outbox, is_over) = (outbox.clone(), Arc::clone(&is_over));
+        writers.spawn(async move {
+            let mut count = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let work = scope.begin().await.unwrap();
+                for key in 0..5 {
+                    let content = NewMessage::new("suite.number", key.to_string());
+                    outbox.append_message(&work, content).unwrap();
+                    count += 1;
+                }
+                work.commit().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            count
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    broker.kill().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    broker.start().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    broker.halt().await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    broker.go_on().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    is_over.store(true, Ordering::Relaxed);
+    let counts: Vec<usize> = writers.join_all().await;
+    let all = counts.iter().sum::<usize>();
+    assert!(all > 100, "hardly anything happened: {all}");
+    let mut found = 0;
+    for _ in 0..600 {
+        found = rows(&subject, tenants[0]).await + rows(&subject, tenants[1]).await;
+        if found == all {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(found, all);
+    worker.stop().await.unwrap();
+    consumer.stop().await.unwrap();
+    assert!(broker.dead().await.is_empty());
+}
+
+/// Makes a test of each story.
+macro_rules! stories {
+    ($open:path) => {
+        crate::consumer::stories! {
+            @tests $open;
+            each_message_has_one_effect,
+            what_fails_is_tried_again_in_its_place,
+            what_is_given_up_is_a_dead_letter,
+            what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
+            a_consumer_that_is_stopped_gives_back_what_waits,
+            one_effect_each_while_the_broker_fails,
+        }
+    };
+    (@tests $open:path; $($case:ident,)*) => {
+        mod consumed {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let broker = $open().await;
+                    crate::consumer::$case(&broker).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use stories;
