@@ -14,6 +14,7 @@
 //! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
 //! | `NatsPublisher` (feature `nats`) | a stream of NATS JetStream |
 //! | `RabbitMqPublisher` (feature `rabbitmq`) | an exchange of RabbitMQ |
+//! | `RedisStreamsPublisher` (feature `redis-streams`) | a stream of a Redis |
 //! | [`Routes`], [`ContentMode`] | under what name, and in what form, a broker gets a message |
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |
@@ -41,7 +42,7 @@
     reason = "a suite of tests, in which what cannot be set up fails"
 )]
 pub mod conformance;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
 mod connection;
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod consumer;
@@ -60,6 +61,8 @@ mod writer;
 pub use self::connection::NatsConnection;
 #[cfg(feature = "rabbitmq")]
 pub use self::connection::RabbitMqConnection;
+#[cfg(feature = "redis-streams")]
+pub use self::connection::RedisConnection;
 #[cfg(feature = "nats")]
 pub use self::consumer::NatsSource;
 #[cfg(feature = "rabbitmq")]
@@ -78,6 +81,8 @@ pub use self::publisher::{
 pub use self::publisher::{NatsPublisher, NatsSettings};
 #[cfg(feature = "rabbitmq")]
 pub use self::publisher::{RabbitMqPublisher, RabbitMqSettings};
+#[cfg(feature = "redis-streams")]
+pub use self::publisher::{RedisDurability, RedisStreamsPublisher, RedisStreamsSettings};
 pub use self::schema::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
 pub use self::worker::{FailurePolicy, OnDeadLetter, OutboxWorker, WorkerSettings};
 pub use self::writer::{Outbox, OutboxBuilder};

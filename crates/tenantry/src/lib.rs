@@ -124,6 +124,7 @@
 //! | `tower-sessions` | sessions for the middleware of that name | |
 //! | `outbox` | messages of units of work, the worker that hands them over, the inbox | |
 //! | `nats`, `rabbitmq` | brokers to hand them to, and consumers of those | |
+//! | `redis-streams` | a stream of a Redis to hand them to | |
 //! | `secrets` | secrets by reference, cached and rotated | |
 //! | `file-vault` | secrets in one encrypted file | |
 //! | `key-vault` | secrets of Azure Key Vault | |

@@ -5,6 +5,8 @@ mod login;
 mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis-streams")]
+mod redis;
 
 pub(crate) use self::login::Password;
 #[cfg(feature = "nats")]
@@ -15,3 +17,7 @@ pub(crate) use self::nats::NatsLink;
 pub use self::rabbitmq::RabbitMqConnection;
 #[cfg(feature = "rabbitmq")]
 pub(crate) use self::rabbitmq::{answer_of, in_time};
+#[cfg(feature = "redis-streams")]
+pub use self::redis::RedisConnection;
+#[cfg(feature = "redis-streams")]
+pub(crate) use self::redis::is_login_refused;

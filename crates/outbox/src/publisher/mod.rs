@@ -5,8 +5,10 @@ mod memory;
 mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis-streams")]
+mod redis_streams;
 mod routes;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
 mod told;
 
 use std::borrow::Cow;
@@ -20,6 +22,8 @@ pub use self::memory::{MemoryPublisher, Subscription};
 pub use self::nats::{NatsPublisher, NatsSettings};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMqPublisher, RabbitMqSettings};
+#[cfg(feature = "redis-streams")]
+pub use self::redis_streams::{RedisDurability, RedisStreamsPublisher, RedisStreamsSettings};
 pub use self::routes::Routes;
 
 use crate::Message;

@@ -5,6 +5,7 @@
 mod consumer;
 mod nats;
 mod rabbitmq;
+mod redis_streams;
 #[path = "../postgres/subject.rs"]
 #[allow(
     dead_code,

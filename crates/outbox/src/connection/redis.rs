@@ -1,0 +1,174 @@
+//! Connections to Redis.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind as RedisKind, IntoConnectionInfo as _,
+    ProtocolVersion, RedisError,
+};
+use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+
+use super::Password;
+
+const CONNECT: &str = "connect to redis";
+
+/// Where a Redis with streams is, and who asks.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_core::Secret;
+/// use tenantry_outbox::RedisConnection;
+///
+/// let connection = RedisConnection::new("redis://redis.internal:6379/1")
+///     .with_user("billing", Secret::new("from a vault"));
+/// # drop(connection);
+/// ```
+#[derive(Clone)]
+pub struct RedisConnection {
+    url: String,
+    user: Option<String>,
+    password: Password,
+    timeout: Duration,
+}
+
+impl RedisConnection {
+    /// Returns the connection to a URL `redis://[user[:password]@]host[:port][/database]`. It is not encrypted.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: None,
+            password: Password::OfUrl,
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets user and password.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>, password: Secret) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::Given(Arc::new(password));
+        self
+    }
+
+    /// Sets the user, and where the password is; the newest one is shown with each connection.
+    #[must_use]
+    pub fn with_user_from(
+        mut self,
+        user: impl Into<String>,
+        source: Arc<dyn SecretSource>,
+        password: SecretReference,
+    ) -> Self {
+        self.user = Some(user.into());
+        self.password = Password::From(source, password);
+        self
+    }
+
+    /// Sets how long a connection, and each answer, may take; 5 s without it.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Refuses what can never work.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.timeout.is_zero() {
+            return Err(invalid("no time is given for an answer"));
+        }
+        self.info().map(drop)
+    }
+
+    fn info(&self) -> Result<ConnectionInfo> {
+        if self.url.starts_with("rediss://") {
+            return Err(invalid(
+                "encrypted connections to streams are not there yet",
+            ));
+        }
+        // Its error may repeat the URL, and with it a password.
+        let expected = "expected redis://[user[:password]@]host[:port][/database]";
+        let info = self.url.as_str().into_connection_info();
+        let info = info.map_err(|_| invalid(expected))?;
+        let mut login = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP2)
+            .set_skip_set_lib_name();
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        Ok(info.set_redis_settings(login))
+    }
+
+    /// Connects; a connection that broke does not come back.
+    pub(crate) async fn open(&self) -> Result<MultiplexedConnection> {
+        let mut info = self.info()?;
+        let current = self.password.follow().await?;
+        if let Some(secret) = current.secret() {
+            let login = info.redis_settings().clone().set_password(secret.expose());
+            info = info.set_redis_settings(login);
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        let opening = async {
+            Client::open(info)?
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+        };
+        let opened = tokio::time::timeout(self.timeout * 2, opening).await;
+        let opened = opened.map_err(|_| {
+            Error::new(ErrorKind::Unavailable, CONNECT)
+                .with_detail("the server accepts connections and does not answer")
+        })?;
+        match opened {
+            Ok(connection) => Ok(connection),
+            Err(error) => {
+                let is_refused = is_login_refused(&error);
+                if is_refused {
+                    // With the next connection, what the vault has by then is shown.
+                    current.was_refused().await?;
+                }
+                let (kind, detail) = match is_refused {
+                    true => (
+                        ErrorKind::AuthenticationFailed,
+                        "the server takes neither user nor password: correct the settings",
+                    ),
+                    false => (
+                        ErrorKind::Unavailable,
+                        "the server does not answer: see that it runs and can be reached",
+                    ),
+                };
+                Err(Error::new(kind, CONNECT).with_detail(detail))
+            }
+        }
+    }
+}
+
+/// Returns whether a server takes neither user nor password.
+pub(crate) fn is_login_refused(error: &RedisError) -> bool {
+    error.kind() == RedisKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}
+
+fn invalid(detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)
+}
+
+impl fmt::Debug for RedisConnection {
+    /// Without URL and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConnection")
+            .field("user", &self.user)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
