@@ -65,7 +65,8 @@ mod telemetry;
 #[cfg(feature = "artifacts")]
 pub use self::artifact::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactErasure, ArtifactId,
-    ArtifactRepository, ArtifactState, ArtifactSweep, ArtifactSweepReport, ArtifactSweeper, TenantArtifacts,
+    ArtifactRepository, ArtifactState, ArtifactSweep, ArtifactSweepReport, ArtifactSweeper,
+    TenantArtifacts,
 };
 #[cfg(feature = "azure")]
 pub use self::azure::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};

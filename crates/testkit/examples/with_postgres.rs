@@ -8,7 +8,8 @@
 //! the same for the database NAME, freshly created. `--durable` flushes to disk as a production
 //! server does. `--witness` leads both URLs through a `StatementWitness`, prints what it saw, and
 //! fails on a statement that does not bind its tenant. `--redis` starts a Redis as well, whose URL is in
-//! `TENANTRY_TEST_REDIS_URL`, and `--azurite` an Azurite, in `TENANTRY_TEST_AZURITE_URL`; `--nats` and `--rabbitmq` do the same of their kind. Otherwise the exit code is the command's.
+//! `TENANTRY_TEST_REDIS_URL`; `--azurite`, `--nats` and `--rabbitmq` do the same of their kind. Otherwise the
+//! exit code is the command's.
 
 #![expect(
     clippy::print_stderr,

@@ -20,8 +20,8 @@
 //! Nothing is ever skipped: where no server can be found, the [`Error`] tells what to install.
 //!
 //! This crate holds no fixtures, and fakes only what nobody can install: Key Vault, Azure Resource Manager,
-//! and the locks of Blob Storage. The in-memory and embedded backends of Tenantry are full implementations, and live with the trait they
-//! implement.
+//! and the locks of Blob Storage. The in-memory and embedded backends of Tenantry are full implementations, and
+//! live with the trait they implement.
 //!
 //! # Examples
 //!

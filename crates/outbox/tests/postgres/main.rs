@@ -12,9 +12,5 @@ mod subject;
 mod walls;
 
 use subject::OnPostgres;
-Selfopen_on
-    }
 
-    async fn open_on(server: &PostgresServer) -> Self {
-        let database = TestDatabase::create(server).await
 tenantry_outbox::conformance_suite!(OnPostgres::open);

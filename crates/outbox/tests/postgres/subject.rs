@@ -17,9 +17,11 @@ pub(crate) struct OnPostgres {
 
 impl OnPostgres {
     pub(crate) async fn open() -> Self {
-        let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
-            .await
-            .unwrap();
+        Self::open_on(PostgresServer::shared().await.unwrap()).await
+    }
+
+    pub(crate) async fn open_on(server: &PostgresServer) -> Self {
+        let database = TestDatabase::create(server).await.unwrap();
         let owner = database.create_login("owner").await.unwrap();
         let app = database.create_login("app").await.unwrap();
         let platform_login = database.create_login("platform").await.unwrap();
