@@ -17,7 +17,8 @@ use crate::backend::{NewBlob, Seal};
 use crate::integrity::Sha256;
 use crate::name::BlobName;
 use crate::record::{
-    BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Rehydration, Tags, Tier,
+    BlobEncryption, BlobRecord, ContentType, ETag, Metadata, RehydratePriority, Rehydration, Tags,
+    Tier,
 };
 use crate::retention::{HoldTag, LegalHold, LockMode, RetentionState};
 use crate::store::about;
@@ -56,6 +57,12 @@ pub(super) struct Document {
     tags: Tags,
     /// As it was asked for; what the service keeps counts.
     pub(super) retention: RetentionState,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::as_text::optional"
+    )]
+    encryption: Option<BlobEncryption>,
     /// By whom it was put: tells one's own from what another put under the same name.
     pub(super) upload: Uuid,
 }
@@ -72,7 +79,15 @@ impl Document {
             tier: blob.tier,
             tags: blob.tags.clone(),
             retention: blob.retention.clone(),
+            encryption: blob.encryption.clone(),
             upload,
+        }
+    }
+
+    pub(super) fn with_encryption(&self, encryption: BlobEncryption) -> Self {
+        Self {
+            encryption: Some(encryption),
+            ..self.clone()
         }
     }
 
@@ -213,6 +228,7 @@ impl Told {
             tier_changed_at: self.moved_at(&document, tier),
             rehydration: self.rehydration(),
             retention: self.retention(&document),
+            encryption: document.encryption.clone(),
             etag: self.state(),
         };
         Ok(Seen {

@@ -47,7 +47,7 @@ use crate::backend::{
     SignedUrl, shelf,
 };
 use crate::name::{BlobName, BlobPrefix};
-use crate::record::{BlobRecord, ETag, RehydratePriority, Tier};
+use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
 use crate::store::{not_found, taken};
 
@@ -208,6 +208,30 @@ impl Inner {
         read().map_err(unreadable)?.read(name)
     }
 
+    /// Asks the account for how long it keeps what was deleted.
+    async fn soft_delete(&self) -> Result<Duration> {
+        const DAY: u64 = 24 * 60 * 60;
+        let asked = async {
+            let answer = self.client.get_properties(None).await?;
+            answer.into_model()
+        };
+        let properties = asked.await.map_err(|error| {
+            let error = Refusal::of(&error).told("read settings of account", &self.account);
+            match error.kind() {
+                ErrorKind::PermissionDenied => error.with_detail(
+                    "allow `blobServices/read`, or say by `with_soft_delete` how long the account keeps what was deleted",
+                ),
+                _ => error,
+            }
+        })?;
+        let policy = properties.delete_retention_policy;
+        let days = policy.filter(|policy| policy.enabled == Some(true));
+        let days = days.and_then(|policy| policy.days).unwrap_or_default();
+        Ok(Duration::from_secs(
+            u64::try_from(days).unwrap_or_default() * DAY,
+        ))
+    }
+
     fn refused(
         &self,
         operation: &'static str,
@@ -244,6 +268,14 @@ impl BlobBackend for AzureBlobs {
     fn block_length(&self, length: Option<u64>) -> usize {
         let needed = length.unwrap_or_default().div_ceil(BLOCKS);
         usize::try_from(needed.max(BLOCK)).unwrap_or(usize::MAX)
+    }
+
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        let keeps = match self.inner.settings.soft_delete {
+            Some(keeps) => keeps,
+            None => self.inner.soft_delete().await?,
+        };
+        Ok(Some(keeps).filter(|keeps| !keeps.is_zero()))
     }
 
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
@@ -310,6 +342,15 @@ impl BlobBackend for AzureBlobs {
         let moved = blob.set_tier(azure_tier(tier), Some(options)).await;
         moved.map_err(|error| self.inner.refused(shelf::TIER, name, &error))?;
         Ok(self.inner.look(shelf::TIER, name).await?.record)
+    }
+
+    async fn set_encryption(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &BlobEncryption,
+    ) -> Result<BlobRecord> {
+        retain::set_encryption(&self.inner, name, etag, next).await
     }
 
     async fn signed_url(&self, name: &BlobName, valid_for: Duration) -> Result<SignedUrl> {

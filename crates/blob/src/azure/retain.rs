@@ -11,7 +11,7 @@ use super::Inner;
 use super::document::{Document, Seen, quoted};
 use crate::backend::shelf;
 use crate::name::BlobName;
-use crate::record::{BlobRecord, ETag};
+use crate::record::{BlobEncryption, BlobRecord, ETag};
 use crate::retention::{LockMode, RetentionAct, RetentionState};
 use crate::store::about;
 
@@ -45,6 +45,41 @@ pub(super) async fn set_retention(
     };
     change.make().await?;
     Ok(inner.look(shelf::RETENTION, name).await?.record)
+}
+
+pub(super) async fn set_encryption(
+    inner: &Inner,
+    name: &BlobName,
+    etag: &ETag,
+    next: &BlobEncryption,
+) -> Result<BlobRecord> {
+    let seen = inner.look(shelf::ENCRYPTION, name).await?;
+    shelf::with_encryption(&seen.record, etag, next, &inner.clock)?;
+    let document = seen.document.with_encryption(next.clone());
+    write(inner, shelf::ENCRYPTION, &seen, &document).await?;
+    Ok(inner.look(shelf::ENCRYPTION, name).await?.record)
+}
+
+/// Writes what metadata say of a blob, unless others have written since it was seen.
+async fn write(
+    inner: &Inner,
+    operation: &'static str,
+    seen: &Seen,
+    document: &Document,
+) -> Result<()> {
+    let metadata = document.write(&seen.record.metadata)?;
+    let options = BlobClientSetMetadataOptions {
+        if_match: Some(quoted(&seen.told).into()),
+        ..BlobClientSetMetadataOptions::default()
+    };
+    let name = &seen.record.name;
+    let written = inner
+        .blob(name)
+        .set_metadata(&metadata, Some(options))
+        .await;
+    written
+        .map(drop)
+        .map_err(|error| inner.refused(operation, name, &error))
 }
 
 /// One change of what keeps a blob.
@@ -82,7 +117,7 @@ impl Change<'_> {
             self.told(self.inner.blob(self.name).set_legal_hold(false, None).await)?;
         }
         if is_writable && document != self.seen.document {
-            self.write(&document).await?;
+            write(self.inner, shelf::RETENTION, self.seen, &document).await?;
         }
         if changes_lock {
             self.set_policy().await?;
@@ -105,16 +140,6 @@ impl Change<'_> {
             "Azure keeps one legal hold of a blob, and under it nothing else can be written of it: \
              clear it first, and place it again",
         ))
-    }
-
-    async fn write(&self, document: &Document) -> Result<()> {
-        let metadata = document.write(&self.seen.record.metadata)?;
-        let options = BlobClientSetMetadataOptions {
-            if_match: Some(quoted(&self.seen.told).into()),
-            ..BlobClientSetMetadataOptions::default()
-        };
-        let blob = self.inner.blob(self.name);
-        self.told(blob.set_metadata(&metadata, Some(options)).await)
     }
 
     async fn set_policy(&self) -> Result<()> {

@@ -90,6 +90,7 @@ pub struct AzureSettings {
     pub(super) authorities: Vec<String>,
     pub(super) try_timeout: Duration,
     pub(super) deadline: Duration,
+    pub(super) soft_delete: Option<Duration>,
     pub(super) clock: SharedClock,
 }
 
@@ -130,6 +131,7 @@ impl AzureSettings {
             authorities: Vec::new(),
             try_timeout: Duration::from_secs(60),
             deadline: Duration::from_secs(120),
+            soft_delete: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -206,6 +208,16 @@ impl AzureSettings {
     #[must_use]
     pub const fn with_try_timeout(mut self, timeout: Duration) -> Self {
         self.try_timeout = timeout;
+        self
+    }
+
+    /// Says for how long the account keeps what was deleted, zero if it does not (soft delete).
+    ///
+    /// Without it the account is asked whenever a tenant is erased, for which an identity needs the action
+    /// `Microsoft.Storage/storageAccounts/blobServices/read`.
+    #[must_use]
+    pub const fn with_soft_delete(mut self, keeps: Duration) -> Self {
+        self.soft_delete = Some(keeps);
         self
     }
 

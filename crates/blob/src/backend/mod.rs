@@ -61,8 +61,12 @@ pub trait BlobBackend: Send + Sync + Debug {
 
     /// Returns for how long the service behind it still keeps what was deleted, so that an operator could
     /// bring it back; `None` where what is deleted is gone at once, as it is by default.
-    fn keeps_deleted_for(&self) -> Option<Duration> {
-        None
+    ///
+    /// # Errors
+    ///
+    /// Those of the service, where it has to be asked.
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        Ok(None)
     }
 
     /// Begins to put a blob.

@@ -318,8 +318,8 @@ impl BlobBackend for EncryptedBlobs {
         (block / layout.segment()).max(1) * layout.content()
     }
 
-    fn keeps_deleted_for(&self) -> Option<Duration> {
-        self.inner.keeps_deleted_for()
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        self.inner.keeps_deleted_for().await
     }
 
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {

@@ -67,6 +67,7 @@ fn full(number: u32) -> BlobRecord {
             ceiling: Some(time(30)),
             holds: vec![hold()],
         },
+        encryption: None,
         etag: ETag::new("3"),
     }
 }

@@ -171,6 +171,8 @@ impl TenantBlobs {
                 failed: Vec::new(),
                 shredded: Vec::new(),
             };
+            // Before anything is gone, for a report that cannot tell is none.
+            let kept = self.backend().keeps_deleted_for().await?;
             for _ in 0..PASSES {
                 report.kept.clear();
                 report.failed.clear();
@@ -182,7 +184,6 @@ impl TenantBlobs {
                 }
             }
             if !report.erased.is_empty() {
-                let kept = self.backend().keeps_deleted_for();
                 report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
             Ok(report)

@@ -168,3 +168,31 @@ async fn where_no_container_is_made_a_put_says_so() {
         );
     }
 }
+
+/// An account that keeps what was deleted has not erased it yet, and the report says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_tells_when_the_account_throws_away_what_was_deleted() {
+    let server = AzuriteServer::shared().await.unwrap();
+    let days = |days: u64| std::time::Duration::from_secs(days * 24 * 60 * 60);
+    let said = [None, Some(days(0)), Some(days(7))];
+    for (keeps, [layout, _]) in said.into_iter().zip(std::iter::repeat_with(layouts)) {
+        let settings = settings(server.url(), server, layout);
+        let settings = match keeps {
+            // It is asked, and keeps nothing.
+            None => settings,
+            Some(keeps) => settings.with_soft_delete(keeps),
+        };
+        let store = BlobStore::new(open(settings));
+        for tenant in [TenantId::generate(), TenantId::generate()] {
+            let blobs = store.tenant(tenant);
+            put(&blobs, 2, Retention::days(1)).await;
+            let report = blobs.erase("they have left").await.unwrap();
+            assert_eq!(report.erased.len(), 2);
+            let keeps = keeps.filter(|keeps| !keeps.is_zero());
+            assert_eq!(
+                report.purged_at,
+                keeps.map(|keeps| report.verified_at + keeps)
+            );
+        }
+    }
+}

@@ -4,9 +4,14 @@
 
 mod access;
 mod conformance;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod faults;
 mod lists;
 mod locks;
+#[cfg(feature = "encryption")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::Arc;
 

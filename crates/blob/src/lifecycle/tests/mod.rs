@@ -59,6 +59,7 @@ fn record(tenant: TenantId, retention: &Retention, days: i64) -> BlobRecord {
         tier_changed_at: None,
         rehydration: None,
         retention: retention.resolve(day(days)).unwrap(),
+        encryption: None,
         etag: ETag::new("1"),
     }
 }
