@@ -1,5 +1,7 @@
 //! Azurite, started, stopped and started again, and the front before it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
 use tenantry_testkit::{AzuriteOptions, AzuriteServer, Result, Settings, StopMode, Way, WormFront};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -23,7 +23,7 @@ use super::upload::PUT;
 use super::{Inner, remove, watched};
 use crate::backend::{NewBlob, Seal};
 use crate::integrity::Crc64;
-use crate::record::{BlobRecord, Tags};
+use crate::record::{BlobRecord, CLASS_TAG, KIND_TAG};
 use crate::store::{about, taken};
 
 /// All that a blob is put with beside its bytes.
@@ -70,12 +70,21 @@ impl<'c> Commit<'c> {
         self.ended(answer).await
     }
 
+    /// Returns the tags of the blob, and those by which rules find it where they are wanted.
+    fn tags(&self) -> Option<String> {
+        let blob = &self.blob;
+        let (class, kind) = (blob.retention.class.as_str(), blob.name.kind());
+        let own = [(CLASS_TAG, class), (KIND_TAG, kind.as_str())];
+        let own = own.into_iter().filter(|_| self.inner.settings.tags_classes);
+        header(blob.tags.iter().chain(own))
+    }
+
     async fn send_whole(&self, bytes: Bytes, crc64: Crc64) -> azure_core::Result<Option<Etag>> {
         let mut method_options = watched(&self.lost);
         method_options.context.insert(BodyChecksum(crc64));
         let options = BlockBlobClientUploadOptions {
             blob_content_type: Some(self.blob.content_type.as_str().to_owned()),
-            blob_tags_string: tags(&self.blob.tags),
+            blob_tags_string: self.tags(),
             encryption_scope: self.inner.scope(&self.blob.name),
             if_none_match: Some("*".into()),
             immutability_policy_expiry: self.until,
@@ -99,7 +108,7 @@ impl<'c> Commit<'c> {
         };
         let options = BlockBlobClientCommitBlockListOptions {
             blob_content_type: Some(self.blob.content_type.as_str().to_owned()),
-            blob_tags_string: tags(&self.blob.tags),
+            blob_tags_string: self.tags(),
             encryption_scope: self.inner.scope(&self.blob.name),
             if_none_match: Some("*".into()),
             immutability_policy_expiry: self.until,
@@ -202,10 +211,9 @@ impl<'c> Commit<'c> {
 }
 
 /// Returns tags as a header has them.
-fn tags(tags: &Tags) -> Option<String> {
+fn header<'t>(tags: impl Iterator<Item = (&'t str, &'t str)>) -> Option<String> {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs: Vec<_> = tags
-        .iter()
         .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))

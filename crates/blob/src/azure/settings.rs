@@ -65,6 +65,19 @@ impl AzureLayout {
         Ok(Self(Layout::PrefixPerTenant(container.to_owned())))
     }
 
+    /// Returns where the rules of a life cycle find what is put so.
+    #[cfg(feature = "lifecycle")]
+    #[must_use]
+    pub fn lifecycle(&self) -> crate::LifecycleLayout {
+        use crate::LifecycleLayout;
+        match &self.0 {
+            Layout::ContainerPerTenant(prefix) => {
+                LifecycleLayout::container_per_tenant(format!("{prefix}-"))
+            }
+            Layout::PrefixPerTenant(container) => LifecycleLayout::shared_container(container),
+        }
+    }
+
     /// Returns the name of the container in which a tenant's blobs are: the one place where such names
     /// are made.
     #[must_use]
@@ -91,6 +104,7 @@ pub struct AzureSettings {
     pub(super) try_timeout: Duration,
     pub(super) deadline: Duration,
     pub(super) soft_delete: Option<Duration>,
+    pub(super) tags_classes: bool,
     pub(super) clock: SharedClock,
 }
 
@@ -132,6 +146,7 @@ impl AzureSettings {
             try_timeout: Duration::from_secs(60),
             deadline: Duration::from_secs(120),
             soft_delete: None,
+            tags_classes: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -208,6 +223,17 @@ impl AzureSettings {
     #[must_use]
     pub const fn with_try_timeout(mut self, timeout: Duration) -> Self {
         self.try_timeout = timeout;
+        self
+    }
+
+    /// Puts with each blob the tags `tenantry_class` and `tenantry_kind`, by which the rules of a
+    /// [life cycle](https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-overview) find it.
+    ///
+    /// An identity needs the action `blobs/tags/write` for it, a signature the permission `t`; an account
+    /// with a hierarchical namespace has no tags.
+    #[must_use]
+    pub const fn with_lifecycle_tags(mut self) -> Self {
+        self.tags_classes = true;
         self
     }
 

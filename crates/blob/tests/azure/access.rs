@@ -252,3 +252,33 @@ impl std::io::Write for Writer {
         Ok(())
     }
 }
+
+/// The rules of a life cycle find a blob by its class and its kind, beside the tags of the service's own.
+#[tokio::test]
+async fn a_blob_says_its_class_and_kind_where_rules_are_to_find_it() {
+    let server = AzuriteServer::shared().await.unwrap();
+    let client = client(reqwest::Client::builder());
+    let tags = tenantry_blob::Tags::new().with("team", "data").unwrap();
+    for (layout, finds) in layouts().into_iter().zip([true, false]) {
+        let settings = settings(server.url(), server, layout);
+        let settings = match finds {
+            true => settings.with_lifecycle_tags(),
+            false => settings,
+        };
+        let store = BlobStore::new(open(settings));
+        for tenant in [TenantId::generate(), TenantId::generate()] {
+            let blobs = store.tenant(tenant);
+            let name = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+            let options = PutOptions::new(Service::Reporting, Retention::days(1));
+            let options = options.with_tags(tags.clone());
+            let put = blobs.put_bytes(&name, options, "bytes").await.unwrap();
+            assert_eq!(put.record.tags, tags);
+            assert_eq!(blobs.head(&name).await.unwrap().tags, tags);
+            let minute = Duration::from_secs(60);
+            let signed = blobs.signed_url(&name, minute).await.unwrap();
+            let read = client.get(signed.url.expose()).send().await.unwrap();
+            let count = if finds { "3" } else { "1" };
+            assert_eq!(read.headers()["x-ms-tag-count"], count);
+        }
+    }
+}

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_a_put_asks_for_is_checked() {
-        let until = written(9);
+        let (until, past) = (written(9), written(2));
         let asked = |until, mode, hold| Kept::asked(until, mode, hold, at(2));
         assert_eq!(asked(None, None, None), Ok(Kept::default()));
         let kept = asked(Some(&until), None, Some("true")).unwrap();
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(asked(None, Some("Locked"), None), Err(MISSING));
         assert_eq!(asked(Some("tomorrow"), None, None), Err(INVALID));
         assert_eq!(asked(Some(&until), Some("firm"), None), Err(INVALID));
-        assert_eq!(asked(Some(&written(2)), None, None), Err(INVALID));
+        assert_eq!(asked(Some(&past), None, None), Err(INVALID));
         assert_eq!(asked(None, None, Some("yes")), Err(INVALID));
     }
 
