@@ -155,7 +155,7 @@ pub async fn many_messages_are_written_by_one_commit(subject: &dyn Subject) {
 
 /// They are there with the write, and where that finds another version, or is refused, neither is.
 pub async fn messages_go_along_with_the_last_write_or_not_at_all(subject: &dyn Subject) {
-    use tenantry_store::{Repository as _, RepositoryExt as _, Version};
+    use tenantry_store::{RepositoryExt as _, Version};
 
     use super::Account;
 

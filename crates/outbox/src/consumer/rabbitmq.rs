@@ -210,9 +210,8 @@ impl Deliveries {
     async fn take(&self, live: &mut Live, most: usize) -> Result<Vec<Delivery>> {
         let over = || lost("take messages", "the queue or the connection is gone");
         let mut got = Vec::new();
-        let first = match tokio::time::timeout(PATIENCE, live.stream.next()).await {
-            Err(_) => return Ok(got),
-            Ok(first) => first,
+        let Ok(first) = tokio::time::timeout(PATIENCE, live.stream.next()).await else {
+            return Ok(got);
         };
         let mut next = Some(first);
         while let Some(delivered) = next {

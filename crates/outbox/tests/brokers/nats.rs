@@ -208,6 +208,9 @@ async fn a_connection_that_is_cut_before_the_answer_makes_no_second_message() {
     assert_eq!(numbers, [b"0", b"1", b"2", b"0", b"1", b"2"]);
 }
 
+/// What is wrong with a stream, and a word of what is said of it.
+type Case = (fn(&mut stream::Config), &'static str);
+
 #[tokio::test]
 async fn a_stream_that_may_lose_or_is_missing_is_refused_by_name() {
     let server = NatsServer::start().await.unwrap();
@@ -219,7 +222,7 @@ async fn a_stream_that_may_lose_or_is_missing_is_refused_by_name() {
     };
     assert!(refused(settings(url)).await.contains("EVENTS is not there"));
     let context = jetstream_of(url).await;
-    let cases: [(fn(&mut stream::Config), &str); 4] = [
+    let cases: [Case; 4] = [
         (|config| config.no_ack = true, "no_ack"),
         (
             |config| config.storage = stream::StorageType::Memory,

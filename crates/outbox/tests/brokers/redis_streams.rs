@@ -51,7 +51,12 @@ fn settings(url: &str) -> RedisStreamsSettings {
 
 async fn read(url: &str) -> Vec<Message> {
     let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    // All of it at once takes its time.
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .unwrap();
     let entries: Vec<(String, Vec<(String, Value)>)> = redis::cmd("XRANGE")
         .arg(&[STREAM, "-", "+"])
         .query_async(&mut connection)

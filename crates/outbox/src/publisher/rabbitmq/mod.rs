@@ -225,7 +225,7 @@ impl RabbitMqPublisher {
                 .await
         };
         match in_time(timeout, publishing).await {
-            Some(Ok(confirmation)) => confirmed(confirmation, &self.settings.exchange, &route),
+            Some(Ok(confirmation)) => confirmed(&confirmation, &self.settings.exchange, &route),
             Some(Err(error)) => {
                 let (told, limit) = failed(&error, &route, payload.len());
                 if let Some(limit) = limit {

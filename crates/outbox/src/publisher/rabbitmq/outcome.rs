@@ -11,7 +11,7 @@ use crate::{PublishError, PublishErrorKind, PublishReason};
 
 /// Reads the confirm of a message.
 pub(super) fn confirmed(
-    confirmation: Confirmation,
+    confirmation: &Confirmation,
     exchange: &str,
     route: &str,
 ) -> Result<(), PublishError> {
@@ -141,13 +141,13 @@ mod tests {
 
     #[test]
     fn a_message_that_came_back_is_not_there() {
-        assert!(confirmed(Confirmation::Ack(None), "e", "r").is_ok());
-        let full = confirmed(Confirmation::Nack(None), "e", "r").unwrap_err();
+        assert!(confirmed(&Confirmation::Ack(None), "e", "r").is_ok());
+        let full = confirmed(&Confirmation::Nack(None), "e", "r").unwrap_err();
         assert_eq!(
             (full.kind(), full.code()),
             (PublishErrorKind::Refused, "full")
         );
-        let none = confirmed(Confirmation::NotRequested, "e", "r").unwrap_err();
+        let none = confirmed(&Confirmation::NotRequested, "e", "r").unwrap_err();
         assert_eq!(none.kind(), PublishErrorKind::Unavailable);
     }
 }

@@ -185,7 +185,7 @@ impl RedisStreamsPublisher {
     /// Removes what is read, every now and then.
     async fn trim(&self, live: &Live) {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
-        if !self.settings.trims || calls % BETWEEN_TRIMS != 0 {
+        if !self.settings.trims || !calls.is_multiple_of(BETWEEN_TRIMS) {
             return;
         }
         let mut connection = live.0.clone();
