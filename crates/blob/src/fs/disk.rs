@@ -32,6 +32,8 @@ pub(super) type AtStep = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is a file for the bytes of a put.
+    Created,
+    /// It is locked, so that others see that its process lives.
     Staged,
     /// A block was written to it.
     Written,
@@ -129,13 +131,17 @@ impl Disk {
 
     /// Creates a file for the bytes of a put. As long as it is locked, its process lives.
     pub(super) fn stage(&self, path: &Path) -> io::Result<File> {
-        let file = options_of_owner().create_new(true).open(path)?;
-        file.try_lock().map_err(|failed| match failed {
-            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-            TryLockError::Error(cause) => cause,
-        })?;
-        self.reached(Step::Staged)?;
-        Ok(file)
+        loop {
+            let file = options_of_owner().create_new(true).open(path)?;
+            self.reached(Step::Created)?;
+            // Another who opens the store may have been quicker to lock it, and has removed what it took for
+            // the file of a process that has ended: nobody would find the bytes again.
+            file.lock()?;
+            if is_still(&file, path)? {
+                self.reached(Step::Staged)?;
+                return Ok(file);
+            }
+        }
     }
 
     /// Moves the bytes of a put into their place.
@@ -160,6 +166,15 @@ impl Disk {
     #[expect(clippy::unused_self, reason = "in tests it is")]
     pub(super) const fn reached(&self, _: Step) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Returns whether a name is still that of a file.
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(identity_of(&found) == identity_of(&file.metadata()?)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(cause),
     }
 }
 

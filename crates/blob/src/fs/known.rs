@@ -120,6 +120,8 @@ impl Known {
             self.is_leading = leading;
             return Ok(());
         };
+        // Where it fails on the way, what was read and not learned is read anew.
+        self.is_doubtful = true;
         let mut frames = Vec::new();
         journal.read_on(|frame| frames.push(frame))?;
         for frame in frames {
@@ -127,6 +129,7 @@ impl Known {
             Self::finish(disk, &frame)?;
             self.learn(frame);
         }
+        self.is_doubtful = false;
         Ok(())
     }
 
@@ -223,7 +226,8 @@ pub(super) fn remove_deleted(disk: &Disk, name: &BlobName) {
     }
 }
 
-/// Removes what a crash has left: whoever still writes holds the lock of its file.
+/// Removes what a crash has left: whoever still writes holds the lock of its file, and whoever has just made
+/// one looks, when it is locked, whether it was removed here.
 fn remove_what_nobody_writes(disk: &Disk, staged: &HashSet<String>) {
     for name in staged {
         let path = disk.staged(name);

@@ -556,6 +556,26 @@ async fn what_is_still_coming_in_is_not_removed_by_another_who_opens() {
     scene.assert_tidy().await;
 }
 
+/// As another does who opens the store in the moment between the making of the file and its lock; a storm of
+/// processes has found it.
+#[tokio::test]
+async fn a_file_that_is_removed_before_it_is_locked_is_made_again() {
+    let scene = Scene::new().await;
+    let (incoming, is_first) = (scene.folder.path().join("incoming"), AtomicBool::new(true));
+    let at_step: AtStep = Box::new(move |step| {
+        if step == Step::Created && is_first.swap(false, Ordering::Relaxed) {
+            for file in files_in(&incoming) {
+                fs::remove_file(incoming.join(file))?;
+            }
+        }
+        Ok(())
+    });
+    let blobs = scene.blobs_with(at_step).await;
+    put(&blobs, 2, "new").await.unwrap();
+    assert_eq!(bytes_of(&blobs, 2).await.unwrap(), "new");
+    scene.assert_tidy().await;
+}
+
 #[tokio::test]
 async fn a_clock_that_was_set_back_while_the_store_was_closed_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
