@@ -1,12 +1,14 @@
-//! The command `tenantry`: looks after the databases of services built on Tenantry.
+//! The command `tenantry`: looks after the databases and blobs of services built on Tenantry.
 //!
 //! It exits with 0 if all is well, with 1 if something was found, and with 2 if it could not look.
 
 mod audit;
+mod blobs;
 mod database;
 mod environment;
 mod outbox;
 mod output;
+mod retention;
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
@@ -16,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 const COULD_NOT_LOOK: u8 = 2;
 
-/// Looks after the databases of services built on Tenantry.
+/// Looks after the databases and blobs of services built on Tenantry.
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version)]
 struct Cli {
@@ -27,7 +29,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Options),
+    Blobs(blobs::Options),
     Outbox(outbox::Options),
+    Retention(retention::Options),
 }
 
 /// Whether anything was found that counts.
@@ -48,7 +52,9 @@ async fn main() -> ExitCode {
     let out = &mut io::stdout().lock();
     let verdict = match Cli::parse().command {
         Command::Audit(options) => audit::run(&options, out).await,
+        Command::Blobs(options) => blobs::run(&options, out).await,
         Command::Outbox(options) => outbox::run(&options, out).await,
+        Command::Retention(options) => retention::run(&options, out).await,
     };
     match verdict {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

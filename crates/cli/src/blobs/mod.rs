@@ -1,0 +1,283 @@
+//! `tenantry blobs`: what a store of blobs in a folder holds, and the end of a tenant.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tenantry_blob::{
+    BlobName, BlobRecord, BlobStore, FsBlobs, FsSettings, ListOptions, RetentionAct, RetentionAudit,
+};
+use tenantry_core::{Actor, Error, ErrorKind, RequestContext, Result, TenantId};
+
+use crate::Verdict;
+use crate::output::one_line;
+
+const PAGE: usize = 1_000;
+
+/// Shows what a store of blobs in a folder holds, and erases a tenant.
+///
+/// Exits with 0 if all is well, with 1 if something had to stay, and with 2 if it could not look.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the blobs of a tenant by name
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Whose blobs
+        #[arg(long, value_name = "UUID")]
+        tenant: TenantId,
+        /// Ends after so many
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+    },
+    /// Shows what is known of a blob
+    Head {
+        #[command(flatten)]
+        place: Place,
+        /// Its name, which begins with its tenant
+        name: BlobName,
+    },
+    /// Erases all blobs of a tenant before their time, but for what is held, locked or below its floor
+    Erase {
+        #[command(flatten)]
+        place: Place,
+        /// Whose blobs
+        #[arg(long, value_name = "UUID")]
+        tenant: TenantId,
+        /// Why: it stands in the report and in the audit
+        #[arg(long)]
+        reason: String,
+        /// Who asks for it, as user:ada
+        #[arg(long)]
+        actor: Actor,
+        /// The file that each act is written to, and synced, before it is done
+        #[arg(long, value_name = "FILE")]
+        audit: PathBuf,
+        /// What is erased does not come back: say that it is meant
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Where the store is, and how to answer.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The folder of the store
+    #[arg(long, value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Writes one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Place {
+    /// Opens the store, which must be there: a folder that is mistyped is none.
+    pub(crate) async fn open(&self) -> Result<FsBlobs> {
+        if !self.folder.join("journal").is_file() {
+            return Err(Error::new(ErrorKind::InvalidSettings, "open blobs")
+                .with_subject(self.folder.display().to_string())
+                .with_detail("there is no store of blobs in this folder"));
+        }
+        FsBlobs::open(FsSettings::new(&self.folder)).await
+    }
+}
+
+pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdict> {
+    match &options.command {
+        Command::List {
+            place,
+            tenant,
+            limit,
+        } => list(place, *tenant, *limit, out).await,
+        Command::Head { place, name } => head(place, name, out).await,
+        Command::Erase { yes: false, .. } => Err(Error::new(
+            ErrorKind::InvalidSettings,
+            "erase blobs of tenant",
+        )
+        .with_detail("what is erased does not come back: say --yes if it is meant")),
+        Command::Erase {
+            place,
+            tenant,
+            reason,
+            actor,
+            audit,
+            ..
+        } => {
+            let store = BlobStore::new(Arc::new(place.open().await?));
+            let store = store.with_audit(Arc::new(AuditFile::open(audit)?));
+            let context = RequestContext::new(actor.clone());
+            let blobs = store.tenant(*tenant).with_context(context);
+            let report = blobs.erase(reason).await?;
+            let written = match place.json {
+                true => written_json(out, &erasure(&report)),
+                false => report
+                    .to_string()
+                    .lines()
+                    .try_for_each(|line| writeln!(out, "{}", one_line(line))),
+            };
+            written.map_err(unwritten)?;
+            Ok(Verdict::of(!report.is_complete()))
+        }
+    }
+}
+
+async fn list(
+    place: &Place,
+    tenant: TenantId,
+    limit: usize,
+    out: &mut impl Write,
+) -> Result<Verdict> {
+    let blobs = BlobStore::new(Arc::new(place.open().await?)).tenant(tenant);
+    let (mut records, mut after) = (Vec::new(), None);
+    while records.len() < limit {
+        let mut options = ListOptions::new().with_limit(PAGE.min(limit - records.len()));
+        if let Some(after) = after {
+            options = options.after(after);
+        }
+        let page = blobs.list(options).await?;
+        records.extend(page.records);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let written = if place.json {
+        let blobs: Vec<_> = records.iter().map(shown).collect();
+        written_json(
+            out,
+            &json!({ "blobs": blobs, "is_complete": after.is_none() }),
+        )
+    } else {
+        records.iter().try_for_each(|record| {
+            writeln!(
+                out,
+                "{}  {:>12}  {:7}  {}  {}",
+                record.name,
+                record.length,
+                record.tier.as_str(),
+                until(record),
+                record.retention.class
+            )
+        })
+    };
+    written.map_err(unwritten)?;
+    Ok(Verdict::Clean)
+}
+
+async fn head(place: &Place, name: &BlobName, out: &mut impl Write) -> Result<Verdict> {
+    let blobs = BlobStore::new(Arc::new(place.open().await?)).tenant(name.tenant());
+    let record = blobs.head(name).await?;
+    let written = if place.json {
+        written_json(out, &shown(&record))
+    } else {
+        let lines = [
+            ("name", record.name.to_string()),
+            ("length", record.length.to_string()),
+            ("sha256", record.sha256.to_string()),
+            ("content type", record.content_type.to_string()),
+            ("created at", record.created_at.to_rfc3339()),
+            ("tier", record.tier.to_string()),
+            ("class", record.retention.class.clone()),
+            ("kept until", until(&record)),
+            ("holds", record.retention.holds.len().to_string()),
+        ];
+        lines
+            .iter()
+            .try_for_each(|(what, value)| writeln!(out, "{what:12}  {}", one_line(value)))
+    };
+    written.map_err(unwritten)?;
+    Ok(Verdict::Clean)
+}
+
+fn until(record: &BlobRecord) -> String {
+    match record.retention.until {
+        Some(until) => until.format("%FT%TZ").to_string(),
+        None => "its event".to_owned(),
+    }
+}
+
+fn shown(record: &BlobRecord) -> Value {
+    // It is what the journal has, which has no secret and no bytes.
+    serde_json::to_value(record).unwrap_or_default()
+}
+
+fn erasure(report: &tenantry_blob::ErasureReport) -> Value {
+    let erased: Vec<_> = report
+        .erased
+        .iter()
+        .map(|it| {
+            json!({ "name": it.name.to_string(), "length": it.length, "sha256": it.sha256.to_string() })
+        })
+        .collect();
+    let kept: Vec<_> = report
+        .kept
+        .iter()
+        .map(|it| json!({ "name": it.name.to_string(), "why": it.to_string() }))
+        .collect();
+    let failed: Vec<_> = report
+        .failed
+        .iter()
+        .map(|(name, kind)| json!({ "name": name.to_string(), "kind": kind.as_str() }))
+        .collect();
+    json!({
+        "tenant": report.tenant.to_string(),
+        "actor": report.actor.as_str(),
+        "reason": report.reason,
+        "started_at": report.started_at,
+        "verified_at": report.verified_at,
+        "digest": report.digest().to_string(),
+        "erased": erased,
+        "kept": kept,
+        "failed": failed,
+    })
+}
+
+pub(crate) fn written_json(out: &mut impl Write, value: &Value) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+pub(crate) fn unwritten(cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "write answer").with_source(cause)
+}
+
+/// Acts, a line of JSON each, on the disk before they are done.
+#[derive(Debug)]
+struct AuditFile(File);
+
+impl AuditFile {
+    fn open(path: &Path) -> Result<Self> {
+        let opened = File::options().create(true).append(true).open(path);
+        opened.map(Self).map_err(|cause| {
+            Error::new(ErrorKind::InvalidSettings, "open audit of blobs")
+                .with_subject(path.display().to_string())
+                .with_source(cause)
+        })
+    }
+}
+
+#[async_trait]
+impl RetentionAudit for AuditFile {
+    async fn record(&self, act: &RetentionAct) -> Result<()> {
+        let mut line = serde_json::to_vec(act).map_err(|cause| {
+            Error::new(ErrorKind::Unexpected, "write audit of blobs").with_source(cause)
+        })?;
+        line.push(b'\n');
+        (&self.0)
+            .write_all(&line)
+            .and_then(|()| self.0.sync_data())
+            .map_err(|cause| {
+                Error::new(ErrorKind::Unavailable, "write audit of blobs").with_source(cause)
+            })
+    }
+}
