@@ -20,6 +20,9 @@ pub(super) trait Source: Send + 'static {
 
     /// Returns how often the broker wants to hear that a message is still wanted.
     fn keep_every(&self) -> Option<Duration>;
+
+    /// Lets the broker have all that was said of deliveries, before the connection goes.
+    async fn end(&mut self) {}
 }
 
 /// A message that is to be handled, or what could not be read as one.

@@ -133,6 +133,7 @@ impl Lanes {
         // Whoever holds a place is being handled, or is given back.
         let all = u32::try_from(self.shared.settings.in_flight).unwrap_or(u32::MAX);
         let _ = self.shared.places.acquire_many(all).await;
+        source.end().await;
     }
 
     /// Waits for a free place, and takes all that there are; nothing once it is stopped.

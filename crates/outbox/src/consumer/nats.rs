@@ -209,6 +209,15 @@ impl Source for Deliveries {
     fn keep_every(&self) -> Option<Duration> {
         Some(self.ack_wait / 3)
     }
+
+    async fn end(&mut self) {
+        // What is given back waits in the client, and would be given out again when the server has lost patience.
+        let flushing = self.shared.link.client.flush();
+        let flushed = tokio::time::timeout(self.shared.timeout, flushing).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::debug!(target: "tenantry::outbox", "the server was not told what is given back");
+        }
+    }
 }
 
 /// Reads an event in either mode.
