@@ -189,12 +189,14 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
     assert_eq!(code, 2, "no reason is given: {written}");
     let because = ["--reason", "ticket 4711", "--actor", "user:ada"];
     let replay = ["replay", "--tenant", &tenant];
+    let (code, written) = place.run(&[&replay[..], &because].concat()).await;
+    assert_eq!(code, 2, "which of them is not said: {written}");
     let wrong = [&replay[..], &["--type", "billing.invoice.sent"], &because].concat();
     assert_eq!(
         place.json(&wrong).await,
-        (0, serde_json::json!({"replayed": 0}))
+        (1, serde_json::json!({"replayed": 0}))
     );
-    let right = [&replay[..], &because].concat();
+    let right = [&replay[..], &["--all"], &because].concat();
     assert_eq!(
         place.json(&right).await,
         (0, serde_json::json!({"replayed": 1}))

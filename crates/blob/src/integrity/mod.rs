@@ -14,6 +14,7 @@ use tenantry_core::{Error, ErrorKind, Result};
 pub use self::block::Block;
 pub(crate) use self::block::{Blocks, Body};
 pub(crate) use self::digest::Hashing;
+#[cfg(feature = "fs")]
 pub(crate) use self::lane::{Lane, Work};
 
 /// The CRC64 of a block, as Azure Storage reckons it: CRC-64/NVME.

@@ -7,7 +7,12 @@ use crate::record::Tier;
 
 use super::layout::LifecycleLayout;
 
-pub use crate::record::{CLASS_TAG, KIND_TAG};
+/// The tag in which a blob says its [`RetentionClass`](crate::RetentionClass) to the storage service.
+///
+/// Rules find blobs by it: an account has 100 rules, and more tenants than that.
+pub const CLASS_TAG: &str = crate::record::CLASS_TAG;
+/// The tag in which a blob says its [`BlobKind`] to the storage service.
+pub const KIND_TAG: &str = crate::record::KIND_TAG;
 
 /// One rule of a life cycle: which blobs, and what is done with them at which age.
 ///

@@ -9,14 +9,11 @@ use tenantry_core::{Error, ErrorKind, Result};
 /// How much metadata a blob has: Azure takes 8 KiB, of which some are for what Tenantry keeps.
 const METADATA: usize = 4 * 1024;
 
-/// The tag in which a blob says its [`RetentionClass`](crate::RetentionClass) to the storage service.
-///
-/// Rules find blobs by it: an account has 100 rules, and more tenants than that.
+/// The tags in which a blob says its class and its kind to the storage service.
 #[cfg(any(feature = "azure", feature = "lifecycle"))]
-pub const CLASS_TAG: &str = "tenantry_class";
-/// The tag in which a blob says its [`BlobKind`](crate::BlobKind) to the storage service.
+pub(crate) const CLASS_TAG: &str = "tenantry_class";
 #[cfg(any(feature = "azure", feature = "lifecycle"))]
-pub const KIND_TAG: &str = "tenantry_kind";
+pub(crate) const KIND_TAG: &str = "tenantry_kind";
 
 /// How many tags a blob has: Azure takes 10, of which three are for what Tenantry keeps.
 const TAGS: usize = 7;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_core::{Service, TraceParent};
 
 #[cfg(any(feature = "azure", feature = "lifecycle"))]
-pub use self::attributes::{CLASS_TAG, KIND_TAG};
+pub(crate) use self::attributes::{CLASS_TAG, KIND_TAG};
 pub use self::attributes::{ContentType, Metadata, Tags};
 #[cfg(feature = "encryption")]
 pub(crate) use self::encryption::opened_length;

@@ -30,6 +30,11 @@ pub enum RetainedBy {
         /// Until when.
         until: DateTime<Utc>,
     },
+    /// The least time of its class, before which nobody ends it, for whatever reason.
+    Floor {
+        /// Until when.
+        until: DateTime<Utc>,
+    },
     /// An event that was not reported yet.
     Event {
         /// The class.
@@ -66,6 +71,11 @@ impl fmt::Display for RetainedBy {
             Self::Period { class, until } => {
                 write!(f, "the class {class} keeps it until {}", shown(*until))
             }
+            Self::Floor { until } => write!(
+                f,
+                "its class has a least time, so that nobody ends it early before {}",
+                shown(*until)
+            ),
             Self::Event { class, then } => write!(
                 f,
                 "the class {class} keeps it until its event is reported, and {} days from then on",
@@ -142,6 +152,13 @@ pub(crate) fn reasons(state: &RetentionState, now: DateTime<Utc>) -> Vec<Retaine
             class: state.class.clone(),
             until,
         }),
+    }
+    // Where it is kept anyway, an act could end it, but for this.
+    if let Some(until) = state.floor.filter(|floor| *floor > now)
+        && state.until.is_none_or(|end| end > now)
+        && state.lock != Some(LockMode::Locked)
+    {
+        reasons.push(RetainedBy::Floor { until });
     }
     reasons
 }

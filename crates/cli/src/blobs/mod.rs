@@ -180,7 +180,7 @@ async fn head(place: &Place, name: &BlobName, out: &mut impl Write) -> Result<Ve
     let written = if place.json {
         written_json(out, &shown(&record))
     } else {
-        let lines = [
+        let mut lines = vec![
             ("name", record.name.to_string()),
             ("length", record.length.to_string()),
             ("sha256", record.sha256.to_string()),
@@ -191,6 +191,13 @@ async fn head(place: &Place, name: &BlobName, out: &mut impl Write) -> Result<Ve
             ("kept until", until(&record)),
             ("holds", record.retention.holds.len().to_string()),
         ];
+        if let Some(encryption) = &record.encryption {
+            let by = format!(
+                "by {}; length and digest are those of what is stored",
+                encryption.key()
+            );
+            lines.push(("encrypted", by));
+        }
         lines
             .iter()
             .try_for_each(|(what, value)| writeln!(out, "{what:12}  {}", one_line(value)))

@@ -50,9 +50,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Has messages of a tenant handed over again, with all their attempts
+    /// Has messages of a tenant handed over again, with all their attempts; exits with 1 if none is such
     Replay(Change),
-    /// Removes messages of a tenant for good; what stands behind them leaves
+    /// Removes messages of a tenant for good; what stands behind them leaves; exits with 1 if none is such
     Discard(Change),
 }
 
@@ -75,6 +75,9 @@ struct Change {
     /// The tenant
     #[arg(long)]
     tenant: TenantId,
+    /// All of the tenant's, where neither --type nor --id is said
+    #[arg(long, conflicts_with_all = ["event_type", "id"])]
+    all: bool,
     /// Why, for the trace of the database's operators
     #[arg(long)]
     reason: String,
@@ -144,7 +147,7 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
                 .replay(change.tenant, &change.which.filter())
                 .await?;
             told(written::changed("replayed", changed, change.json, out))?;
-            Ok(Verdict::Clean)
+            Ok(Verdict::of(changed == 0))
         }
         Command::Discard(change) => {
             let letters = change.letters("discard dead letters").await?;
@@ -152,7 +155,7 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
                 .discard(change.tenant, &change.which.filter())
                 .await?;
             told(written::changed("discarded", changed, change.json, out))?;
-            Ok(Verdict::Clean)
+            Ok(Verdict::of(changed == 0))
         }
     }
 }
@@ -163,6 +166,11 @@ impl Change {
             return Err(
                 Error::new(ErrorKind::InvalidInput, operation).with_detail("say why: --reason")
             );
+        }
+        let is_said = self.all || self.which.event_type.is_some() || self.which.id.is_some();
+        if !is_said {
+            return Err(Error::new(ErrorKind::InvalidInput, operation)
+                .with_detail("say which: --type, --id, or --all of the tenant"));
         }
         let context = RequestContext::new(Actor::new(self.actor.clone())?);
         let platform = self.database.platform(operation).await?;

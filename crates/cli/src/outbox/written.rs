@@ -29,7 +29,7 @@ pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) ->
         ("parked, tried again", status.waiting.to_string()),
         ("given up, key blocked", status.blocked.to_string()),
         ("given up, passed by", status.dead.to_string()),
-        ("dead rows", status.dead_tuples.to_string()),
+        ("rows to clean up", status.dead_tuples.to_string()),
     ] {
         writeln!(out, "{name:22} {value}")?;
     }
