@@ -9,7 +9,12 @@ use tokio::net::TcpStream;
 /// Returns what a server answers to a request without a signature.
 async fn asked(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    // All that an operation needs is said, or that is refused first.
+    let request = format!(
+        "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\
+         x-ms-version: 2026-04-06\r\nx-ms-legal-hold: true\r\n\
+         x-ms-immutability-policy-until-date: Fri, 01 Jan 2100 00:00:00 GMT\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -91,9 +96,9 @@ async fn the_front_lets_nobody_in_whom_the_account_does_not() -> Result<()> {
     let address = address.split('/').next().unwrap();
     for request in [
         "GET /devstoreaccount1?comp=list",
-        "PUT /devstoreaccount1/c/b?comp=legalhold",
-        "PUT /devstoreaccount1/c/b?comp=immutabilityPolicies",
-        "DELETE /devstoreaccount1/c/b?comp=immutabilityPolicies",
+        "PUT /devstoreaccount1/reports/b?comp=legalhold",
+        "PUT /devstoreaccount1/reports/b?comp=immutabilityPolicies",
+        "DELETE /devstoreaccount1/reports/b?comp=immutabilityPolicies",
     ] {
         let answer = asked(address, request).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{request}: {answer}");
