@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::daemon::gone;
 use crate::keeper::{Keeper, Plan};
 use crate::programs::folder_with;
 use crate::{Error, Result, Settings, StopMode};
@@ -11,12 +12,6 @@ const PROGRAM: &str = "azurite-blob";
 /// Where `scripts/install-tools` puts it, from the home folder on.
 const TOOLS: &str = ".local/share/tenantry-test/azurite/node_modules/.bin";
 
-/// Waits for the end of a server; the dead may wait for their parent.
-macro_rules! gone {
-    () => {
-        r#"while kill -0 "$PID" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; do sleep 0.01; done; rm -f "$FOLDER/pid""#
-    };
-}
 const GONE: &str = gone!();
 const END: &str = concat!(
     r#"PID=$(cat "$FOLDER/pid") && kill -KILL "$PID" && { "#,

@@ -14,6 +14,8 @@ macro_rules! gone {
         r#"while kill -0 "$PID" 2>/dev/null && { [ "$(ls "/proc/$PID/task" 2>/dev/null | wc -l)" != 1 ] || ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; }; do sleep 0.01; done; rm -f "$FOLDER/pid""#
     };
 }
+#[cfg(feature = "azurite")]
+pub(crate) use gone;
 const GONE: &str = gone!();
 
 /// Ends a server that may have been stopped before, and a process that goes with it.
