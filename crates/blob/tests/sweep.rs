@@ -411,6 +411,39 @@ async fn a_schedule_goes_on_after_a_failure_and_until_it_is_stopped() {
     assert_eq!(error.kind(), ErrorKind::InvalidSettings);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_schedule_goes_on_after_a_panic() {
+    let scene = Scene::new();
+    let minute = Duration::from_secs(60);
+    scene.put(0, Retention::days(0)).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let told = Arc::clone(&runs);
+    let sweeper = scene.sweeper(SweepPolicy::default());
+    let sweeper = sweeper.with_progress(move |_| {
+        let before = told.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(before, 0, "a bar that is gone");
+    });
+    let schedule = sweeper.start_every(minute).unwrap();
+    tokio::time::sleep(minute / 10).await;
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    scene.put(1, Retention::days(0)).await;
+    tokio::time::sleep(minute).await;
+    assert_eq!(runs.load(Ordering::Relaxed), 2, "the next comes as ever");
+    assert_eq!(scene.names().await, []);
+    schedule.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_of_the_longest_time_waits_and_can_be_stopped() {
+    let scene = Scene::new();
+    let sweeper = scene.sweeper(SweepPolicy::default());
+    for period in [Duration::MAX, Duration::MAX / 20] {
+        let schedule = sweeper.start_every(period).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        schedule.stop().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn two_at_once_do_nothing_twice() {
     let scene = Scene::new();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::telemetry::Instruments;
 use super::{ArtifactSweep, TenantArtifacts};
 use crate::store::BlobStore;
-use crate::sweep::{Schedule, every};
+use crate::sweep::{Schedule, Stopped, every};
 
 /// How many failures a report names; it counts all.
 const NAMED: usize = 100;
@@ -137,7 +137,8 @@ impl ArtifactSweeper {
     {
         let (sweeper, tenants) = (self.clone(), Arc::new(tenants));
         let last = Arc::new(parking_lot::Mutex::new(None));
-        every("sweep artifacts", period, move |stopped| {
+        let instruments = Arc::clone(&self.instruments);
+        let run = move |stopped: Stopped| {
             let (sweeper, tenants, last) =
                 (sweeper.clone(), Arc::clone(&tenants), Arc::clone(&last));
             async move {
@@ -161,6 +162,9 @@ impl ArtifactSweeper {
                 *last.lock() = had_turn;
                 Ok(())
             }
+        };
+        every("sweep artifacts", period, run, move |panicked| {
+            instruments.failed(panicked.kind());
         })
     }
 

@@ -19,11 +19,11 @@ use self::lap::{Place, Run};
 pub use self::policy::SweepPolicy;
 pub use self::report::{SweepFailure, SweepReport};
 pub use self::schedule::Schedule;
-pub(crate) use self::schedule::every;
+pub(crate) use self::schedule::{Stopped, every};
 use self::telemetry::Instruments;
 use crate::backend::{BlobBackend, Deletion, DueAction, DueBlob};
-use crate::record::{RehydratePriority, Tier};
-use crate::store::BlobStore;
+use crate::record::{BlobRecord, RehydratePriority, Tier};
+use crate::store::{BlobStore, about};
 
 /// How many blobs are moved to the archive at once.
 const AT_ONCE: usize = 64;
@@ -139,7 +139,7 @@ impl Sweeper {
     ///
     /// A run begins when this time has passed since the last began, by up to a tenth of it sooner, so that
     /// several processes do not come all at once; never while the last still goes on. What fails is logged
-    /// and counted, and the next run comes as ever.
+    /// and counted, a panic too, and the next run comes as ever.
     ///
     /// # Errors
     ///
@@ -165,10 +165,13 @@ impl Sweeper {
     /// # }
     /// ```
     pub fn start_every(&self, period: Duration) -> Result<Schedule> {
-        let sweeper = self.clone();
-        every("sweep blobs", period, move |stopped| {
+        let (sweeper, instruments) = (self.clone(), Arc::clone(&self.instruments));
+        let run = move |stopped: Stopped| {
             let sweeper = sweeper.clone();
             async move { sweeper.run_until(&|| stopped.is_stopped()).await.map(drop) }
+        };
+        every("sweep blobs", period, run, move |panicked| {
+            instruments.ended(Err(panicked));
         })
     }
 

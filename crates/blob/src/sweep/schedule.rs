@@ -1,8 +1,10 @@
 //! Work that is done again and again.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
@@ -28,7 +30,7 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// - [`Unexpected`](ErrorKind::Unexpected): the runs had ended before, by a panic.
+    /// - [`Unexpected`](ErrorKind::Unexpected): the runs had ended before, with their runtime.
     ///
     /// # Cancel safety
     ///
@@ -44,7 +46,7 @@ impl Schedule {
         *task = None;
         outcome.map_err(|cause| {
             Error::new(ErrorKind::Unexpected, self.operation)
-                .with_detail("a run has panicked")
+                .with_detail("its runs have ended before, with their runtime")
                 .with_source(cause)
         })
     }
@@ -81,11 +83,13 @@ impl Stopped {
     }
 }
 
-/// Starts what is done again and again, one run behind the other.
+/// Starts what is done again and again, one run behind the other. Of a run that has panicked `panicked`
+/// hears; of one that has failed it has to tell itself.
 pub(crate) fn every<F>(
     operation: &'static str,
     period: Duration,
     run: impl Fn(Stopped) -> F + Send + 'static,
+    panicked: impl Fn(&Error) + Send + 'static,
 ) -> Result<Schedule>
 where
     F: Future<Output = Result<()>> + Send,
@@ -109,7 +113,15 @@ where
                 return;
             }
             let started = Instant::now();
-            if let Err(error) = run(stopped.clone()).await {
+            // It holds nothing of ours that is half done: what it works on is behind locks, or is dropped.
+            let ended = AssertUnwindSafe(run(stopped.clone())).catch_unwind().await;
+            let ended = ended.unwrap_or_else(|_| {
+                let error = Error::new(ErrorKind::Unexpected, operation)
+                    .with_detail("a run has panicked");
+                panicked(&error);
+                Err(error)
+            });
+            if let Err(error) = ended {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(tracing::field::display);
                 tracing::warn!(target: "tenantry::blob", operation, %error, cause, "a run has failed; the next comes as ever");
@@ -128,5 +140,6 @@ where
 /// Returns any part of a time.
 fn a_part_of(whole: Duration) -> Duration {
     let [part, ..] = *Uuid::new_v4().as_bytes();
-    whole * u32::from(part) / 256
+    // Divided first, for there is no longer time than the longest.
+    whole / 256 * u32::from(part)
 }
