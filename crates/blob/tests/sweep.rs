@@ -49,6 +49,10 @@ impl BlobBackend for Stubborn {
         self.inner.now()
     }
 
+    fn check_clock(&self, operation: &'static str) -> Result<()> {
+        self.inner.check_clock(operation)
+    }
+
     fn block_length(&self, length: Option<u64>) -> usize {
         self.inner.block_length(length)
     }
@@ -115,11 +119,12 @@ impl BlobBackend for Stubborn {
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord> {
         self.check(name)?;
-        self.inner.set_tier(name, tier, priority).await
+        self.inner.set_tier(name, etag, tier, priority).await
     }
 
     async fn signed_url(&self, name: &BlobName, valid_for: Duration) -> Result<SignedUrl> {

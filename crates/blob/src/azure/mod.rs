@@ -265,6 +265,10 @@ impl BlobBackend for AzureBlobs {
         self.inner.now()
     }
 
+    fn check_clock(&self, operation: &'static str) -> Result<()> {
+        self.inner.clock.check_right(operation)
+    }
+
     fn block_length(&self, length: Option<u64>) -> usize {
         let needed = length.unwrap_or_default().div_ceil(BLOCKS);
         usize::try_from(needed.max(BLOCK)).unwrap_or(usize::MAX)
@@ -328,6 +332,7 @@ impl BlobBackend for AzureBlobs {
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord> {
@@ -338,6 +343,9 @@ impl BlobBackend for AzureBlobs {
             }),
             ..BlobClientSetTierOptions::default()
         };
+        // The service takes no condition for this one.
+        let seen = self.inner.look(shelf::TIER, name).await?;
+        shelf::check_state(shelf::TIER, &seen.record, etag)?;
         let blob = self.inner.blob(name);
         let moved = blob.set_tier(azure_tier(tier), Some(options)).await;
         moved.map_err(|error| self.inner.refused(shelf::TIER, name, &error))?;

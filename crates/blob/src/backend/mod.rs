@@ -53,6 +53,14 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// Returns the time by which it judges retention.
     fn now(&self) -> DateTime<Utc>;
 
+    /// Checks whether something may end by that time, for those who end more than blobs by it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Retained`](tenantry_core::ErrorKind::Retained): its clock was set back, and whether the time
+    ///   before was right is not known.
+    fn check_clock(&self, operation: &'static str) -> Result<()>;
+
     /// Returns how long the blocks are to be in which it takes bytes.
     ///
     /// `length` is that of the whole, if it is known: a backend with a greatest number of blocks takes
@@ -162,10 +170,12 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// # Errors
     ///
     /// - [`NotFound`](tenantry_core::ErrorKind::NotFound).
-    /// - [`Conflict`](tenantry_core::ErrorKind::Conflict): it is on its way back to another tier.
+    /// - [`Conflict`](tenantry_core::ErrorKind::Conflict): it has another [`ETag`], or is on its way back
+    ///   to another tier.
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord>;

@@ -177,10 +177,11 @@ pub(crate) fn with_retention(
 /// Returns the record of a blob in another tier, or on its way there.
 pub(crate) fn with_tier(
     record: &BlobRecord,
-    tier: Tier,
-    priority: RehydratePriority,
+    etag: &ETag,
+    (tier, priority): (Tier, RehydratePriority),
     (now, takes): (DateTime<Utc>, Duration),
 ) -> Result<BlobRecord> {
+    check_state(TIER, record, etag)?;
     let mut record = record.clone().settled_at(now);
     if record.tier != Tier::Archive || tier == Tier::Archive {
         record.tier = tier;
@@ -227,7 +228,8 @@ pub(crate) fn with_encryption(
     })
 }
 
-fn check_state(operation: &'static str, record: &BlobRecord, etag: &ETag) -> Result<()> {
+/// Checks whether a blob is as it was when somebody decided what to do.
+pub(crate) fn check_state(operation: &'static str, record: &BlobRecord, etag: &ETag) -> Result<()> {
     if record.etag == *etag {
         return Ok(());
     }

@@ -221,6 +221,12 @@ pub(super) async fn a_stale_state_changes_nothing(scene: &Scene) {
         .set_retention(&name, &stale, &next, &act)
         .await;
     assert_fails(changed, ErrorKind::Conflict, "a stale state");
+    let priority = RehydratePriority::Standard;
+    let moved = scene
+        .backend
+        .set_tier(&name, &stale, Tier::Cool, priority)
+        .await;
+    assert_fails(moved, ErrorKind::Conflict, "a stale state");
     assert_eq!(scene.one.head(&name).await.expect("a record"), record);
     let changed = scene
         .backend

@@ -248,6 +248,8 @@ pub(super) async fn nothing_ends_by_a_clock_that_was_set_back(scene: &Scene, clo
         record.retention.until >= Some(right + TimeDelta::days(11)),
         "it is kept no less long than by the clock as it was"
     );
+    let check = scene.backend.check_clock("end");
+    assert_fails(check, ErrorKind::Retained, "by a clock that was set back");
     for name in [&period, &name] {
         assert_fails(
             scene.one.delete(name).await,
@@ -260,6 +262,8 @@ pub(super) async fn nothing_ends_by_a_clock_that_was_set_back(scene: &Scene, clo
         assert_fails(shorter, ErrorKind::Retained, "by a clock that was set back");
     }
     clock.set(right + TimeDelta::days(10));
+    let check = scene.backend.check_clock("end");
+    check.expect("the clock has caught up");
     scene
         .one
         .delete(&period)

@@ -309,6 +309,10 @@ impl BlobBackend for EncryptedBlobs {
         self.inner.now()
     }
 
+    fn check_clock(&self, operation: &'static str) -> Result<()> {
+        self.inner.check_clock(operation)
+    }
+
     fn block_length(&self, length: Option<u64>) -> usize {
         let layout = Layout::new(self.segment);
         let block = self
@@ -402,10 +406,11 @@ impl BlobBackend for EncryptedBlobs {
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord> {
-        let record = self.inner.set_tier(name, tier, priority).await?;
+        let record = self.inner.set_tier(name, etag, tier, priority).await?;
         self.changed(record).await
     }
 

@@ -706,7 +706,7 @@ async fn a_vault_that_does_not_answer_is_no_lost_key() {
     }
     // What has happened is not told as a failure.
     let moved = backend
-        .set_tier(&name, Tier::Cool, RehydratePriority::Standard)
+        .set_tier(&name, &etag, Tier::Cool, RehydratePriority::Standard)
         .await
         .unwrap();
     assert_ne!(moved.etag, etag);

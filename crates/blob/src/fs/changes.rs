@@ -56,6 +56,7 @@ pub(super) enum Change {
     Retention(Box<Retained>),
     Tier {
         name: BlobName,
+        etag: ETag,
         tier: Tier,
         priority: RehydratePriority,
     },
@@ -287,12 +288,13 @@ fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> A
         }
         Change::Tier {
             name,
+            etag,
             tier,
             priority,
         } => {
             let time = (inner.clock.now(), inner.rehydration);
             let changed = found(batch, shelf::TIER, &name)
-                .and_then(|record| shelf::with_tier(&record, tier, priority, time));
+                .and_then(|record| shelf::with_tier(&record, &etag, (tier, priority), time));
             vec![changed.map(|record| Some(batch.changed(record, None)))]
         }
         Change::Encryption { name, etag, next } => {

@@ -247,6 +247,10 @@ impl BlobBackend for FsBlobs {
         self.inner.clock.now()
     }
 
+    fn check_clock(&self, operation: &'static str) -> Result<()> {
+        self.inner.clock.check_right(operation)
+    }
+
     fn block_length(&self, _: Option<u64>) -> usize {
         BLOCK
     }
@@ -345,11 +349,13 @@ impl BlobBackend for FsBlobs {
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord> {
         let change = Change::Tier {
             name: name.clone(),
+            etag: etag.clone(),
             tier,
             priority,
         };

@@ -138,6 +138,10 @@ impl BlobBackend for MemoryBlobs {
         self.inner.clock.now()
     }
 
+    fn check_clock(&self, operation: &'static str) -> Result<()> {
+        self.inner.clock.check_right(operation)
+    }
+
     fn block_length(&self, _: Option<u64>) -> usize {
         BLOCK
     }
@@ -237,13 +241,14 @@ impl BlobBackend for MemoryBlobs {
     async fn set_tier(
         &self,
         name: &BlobName,
+        etag: &ETag,
         tier: Tier,
         priority: RehydratePriority,
     ) -> Result<BlobRecord> {
         let time = (self.now(), self.inner.rehydration);
         let mut kept = self.inner.kept.lock();
         let record = kept.shelf.find(shelf::TIER, name)?;
-        let record = shelf::with_tier(record, tier, priority, time)?;
+        let record = shelf::with_tier(record, etag, (tier, priority), time)?;
         Ok(kept.replace(record))
     }
 

@@ -295,21 +295,20 @@ impl TenantBlobs {
     /// - [`NotFound`](ErrorKind::NotFound).
     /// - [`Rehydrating`](ErrorKind::Rehydrating): it rests in the archive: see
     ///   [`rehydrate`](Self::rehydrate).
+    /// - [`Conflict`](ErrorKind::Conflict): others changed it again and again.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it is moved or it is not.
     pub async fn set_tier(&self, name: &BlobName, tier: Tier) -> Result<BlobRecord> {
         self.observe("set_tier", async {
-            let record = self.record(name).await?;
-            if record.tier == tier {
-                return Ok(record);
-            }
-            if record.tier == Tier::Archive {
-                return Err(rehydrating(&record));
-            }
-            let priority = RehydratePriority::Standard;
-            self.backend().set_tier(name, tier, priority).await
+            let is_moved = |record: &BlobRecord| match record.tier {
+                it if it == tier => Ok(true),
+                Tier::Archive => Err(rehydrating(record)),
+                _ => Ok(false),
+            };
+            self.moved(name, (tier, RehydratePriority::Standard), is_moved)
+                .await
         })
         .await
     }
@@ -324,7 +323,8 @@ impl TenantBlobs {
     ///
     /// - [`NotFound`](ErrorKind::NotFound).
     /// - [`InvalidInput`](ErrorKind::InvalidInput): the tier is the archive.
-    /// - [`Conflict`](ErrorKind::Conflict): it is on its way back to another tier.
+    /// - [`Conflict`](ErrorKind::Conflict): it is on its way back to another tier, or others changed it
+    ///   again and again.
     ///
     /// # Cancel safety
     ///
@@ -341,11 +341,8 @@ impl TenantBlobs {
                     .with_subject(name.to_string())
                     .with_detail("from the archive it comes back to hot, cool or cold"));
             }
-            let record = self.record(name).await?;
-            if record.is_readable() {
-                return Ok(record);
-            }
-            self.backend().set_tier(name, to, priority).await
+            self.moved(name, (to, priority), |record| Ok(record.is_readable()))
+                .await
         })
         .await
     }
@@ -403,6 +400,28 @@ impl TenantBlobs {
 
     pub(crate) fn backend(&self) -> &dyn BlobBackend {
         &*self.store.backend
+    }
+
+    /// Moves a blob, unless it is where it is to be.
+    async fn moved(
+        &self,
+        name: &BlobName,
+        (tier, priority): (Tier, RehydratePriority),
+        is_moved: impl Fn(&BlobRecord) -> Result<bool> + Send + Sync,
+    ) -> Result<BlobRecord> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let record = self.record(name).await?;
+            if is_moved(&record)? {
+                return Ok(record);
+            }
+            let moved = self.backend().set_tier(name, &record.etag, tier, priority);
+            match moved.await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries < retain::TRIES => {}
+                moved => return moved,
+            }
+        }
     }
 
     /// Looks up a name of this tenant.

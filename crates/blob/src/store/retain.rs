@@ -12,7 +12,7 @@ use crate::retention::{
 };
 
 /// How often a change begins anew because another was quicker.
-const TRIES: usize = 4;
+pub(super) const TRIES: usize = 4;
 /// How long a reason is.
 const REASON: usize = 500;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use tenantry_core::{Result, TenantId};
+use tenantry_core::{ErrorKind, Result, TenantId};
 
 use super::{SweepReport, Sweeper};
 use crate::backend::{BackendPage, DueBlob};
@@ -141,6 +141,38 @@ impl<'s> Run<'s> {
         has_turn
     }
 
+    /// Does what is still to be done to blobs that others have changed: once, for what is changed again and
+    /// again, or cannot be changed by us, is a failure.
+    async fn act_again(&mut self, changed: Vec<DueBlob>) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut still = Vec::new();
+        for (due, seen) in self.sweeper.look(changed).await {
+            match seen {
+                Ok(record) => match DueBlob::of(&record, self.report.at) {
+                    Some(now) => still.push(now),
+                    None => {
+                        self.report.skipped += 1;
+                        self.left.insert(due.name);
+                    }
+                },
+                Err(error) => self.count(due, Err(error)),
+            }
+        }
+        for (due, outcome) in self.sweeper.act(still).await {
+            self.count(due, outcome);
+        }
+    }
+
+    fn count(&mut self, due: DueBlob, outcome: Result<()>) {
+        let is_done = self.does && outcome.is_ok();
+        self.report.count(&due, outcome);
+        if !is_done {
+            self.left.insert(due.name);
+        }
+    }
+
     async fn act(&mut self, turns: Vec<DueBlob>) {
         if turns.is_empty() {
             return;
@@ -152,13 +184,14 @@ impl<'s> Run<'s> {
             true => self.sweeper.act(turns).await,
             false => turns.into_iter().map(|due| (due, Ok(()))).collect(),
         };
+        let mut changed = Vec::new();
         for (due, outcome) in outcomes {
-            let is_done = self.does && outcome.is_ok();
-            self.report.count(&due, outcome);
-            if !is_done {
-                self.left.insert(due.name);
+            match outcome {
+                Err(error) if error.kind() == ErrorKind::Conflict => changed.push(due),
+                outcome => self.count(due, outcome),
             }
         }
+        self.act_again(changed).await;
         if let Some(progress) = &self.sweeper.progress {
             progress(&self.report);
         }

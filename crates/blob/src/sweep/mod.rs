@@ -229,15 +229,32 @@ impl Sweeper {
             done.extend(over.into_iter().zip(outcomes));
         }
         let moved = stream::iter(archive).map(|due| async move {
-            let priority = RehydratePriority::Standard;
-            let moved = self
-                .backend
-                .set_tier(&due.name, Tier::Archive, priority)
-                .await;
-            (due, moved.map(drop))
+            let moved = self.archive(&due).await;
+            (due, moved)
         });
         done.extend(moved.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
         done
+    }
+
+    async fn archive(&self, due: &DueBlob) -> Result<()> {
+        // By a time that may be wrong nothing is moved to where it takes hours to be read.
+        self.backend
+            .check_clock("archive blob")
+            .map_err(|error| about(error, &due.name))?;
+        let priority = RehydratePriority::Standard;
+        self.backend
+            .set_tier(&due.name, &due.etag, Tier::Archive, priority)
+            .await
+            .map(drop)
+    }
+
+    /// Looks blobs up, and answers for each.
+    async fn look(&self, due: Vec<DueBlob>) -> Vec<(DueBlob, Result<BlobRecord>)> {
+        let seen = stream::iter(due).map(|due| async move {
+            let record = self.backend.head(&due.name).await;
+            (due, record)
+        });
+        seen.buffer_unordered(AT_ONCE).collect().await
     }
 
     /// Counts what is due, as far as is worth it.

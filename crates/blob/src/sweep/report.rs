@@ -22,12 +22,14 @@ pub struct SweepReport {
     pub deleted_bytes: u64,
     /// How many went to the archive.
     pub archived: u64,
-    /// How many were left alone, for they were changed or deleted by others meanwhile.
+    /// How many were left alone, for others have deleted them meanwhile, or changed them so that they are
+    /// due no longer.
     pub skipped: u64,
     /// How many could not be deleted or archived, and are tried again by a later run.
     ///
     /// Those are among them that the backend keeps though they are due: where its clock was set back, it
-    /// keeps them all.
+    /// keeps them all. A [`Conflict`](ErrorKind::Conflict) is one that was changed twice, or that its
+    /// service does not give up, as under a lease.
     pub failed: u64,
     /// The first hundred of those.
     pub failures: Vec<SweepFailure>,
@@ -76,7 +78,7 @@ impl SweepReport {
                 }
                 DueAction::Archive => self.archived += 1,
             },
-            Err(error) if is_change_of_others(error.kind()) => self.skipped += 1,
+            Err(error) if error.kind() == ErrorKind::NotFound => self.skipped += 1,
             Err(error) => {
                 self.failed += 1;
                 if self.failures.len() < NAMED {
@@ -89,9 +91,4 @@ impl SweepReport {
             }
         }
     }
-}
-
-/// Whoever placed a hold, extended it or was quicker has given it another state, or none.
-const fn is_change_of_others(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::Conflict)
 }
