@@ -141,7 +141,7 @@ impl TenantBlobs {
     /// - [`StorageFull`](ErrorKind::StorageFull), [`Unavailable`](ErrorKind::Unavailable): also where
     ///   the body itself fails, whose error is the source.
     /// - [`CommitUnknown`](ErrorKind::CommitUnknown): it is there as a whole or not at all; `head`
-    ///   tells.
+    ///   tells. So it is where it was put with a lock and could not be read back.
     ///
     /// # Cancel safety
     ///
@@ -276,7 +276,11 @@ impl TenantBlobs {
 
     /// Reads back what was put with a lock.
     async fn prove(&self, record: BlobRecord, asked: &RetentionState) -> Result<StoredBlob> {
-        let seen = self.backend().head(&record.name).await?;
+        let seen = self.backend().head(&record.name).await.map_err(|cause| {
+            about(Error::new(ErrorKind::CommitUnknown, PUT), &record.name)
+                .with_detail("it was put, and whether its lock is kept could not be read back")
+                .with_source(cause)
+        })?;
         match receipt(&seen, asked, self.backend().now()) {
             Ok(receipt) => Ok(StoredBlob {
                 record: seen,
