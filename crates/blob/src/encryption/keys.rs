@@ -37,7 +37,7 @@ pub trait BlobKeys: Send + Sync + Debug {
     ///
     /// # Errors
     ///
-    /// Whatever kept it from knowing.
+    /// Whatever kept it from knowing. None of them says that a key is gone: only the vault does.
     async fn keys_of(&self, tenant: TenantId) -> Result<Vec<SecretReference>>;
 }
 
@@ -147,7 +147,8 @@ impl Keyring {
     }
 
     async fn wrapping(&self, name: &BlobName, reference: &SecretReference) -> Result<WrappingKey> {
-        let keys = self.keys.keys_of(name.tenant()).await?;
+        let keys = self.keys.keys_of(name.tenant()).await;
+        let keys = keys.map_err(|error| unnamed(name, error))?;
         if keys.is_empty() {
             return Err(no_key(OPEN, name));
         }
@@ -216,6 +217,17 @@ fn is_version_of(reference: &SecretReference, key: &SecretReference) -> bool {
 fn no_key(operation: &'static str, name: &BlobName) -> Error {
     about(Error::new(ErrorKind::KeyUnavailable, operation), name)
         .with_detail("its tenant has no key: name one, nothing is kept without")
+}
+
+/// Tells of a tenant whose keys are not known, which does not say that they are gone: what passes is told
+/// as it is.
+fn unnamed(name: &BlobName, error: Error) -> Error {
+    if error.kind().is_retryable() {
+        return error;
+    }
+    about(Error::new(ErrorKind::KeyUnavailable, OPEN), name)
+        .with_detail("which keys its tenant has is not known: see the cause")
+        .with_source(error)
 }
 
 /// Tells of a key that could not be had: what passes is told as it is.

@@ -57,7 +57,8 @@ impl Layout {
     pub(super) fn sealed_range(self, range: &Range<u64>, sealed: u64) -> (u64, Range<u64>) {
         let first = range.start / self.content_length();
         let end = range.end.div_ceil(self.content_length());
-        let lies = first * self.segment..(end * self.segment).min(sealed);
+        // The last segment of a length that somebody has made up ends where no number does.
+        let lies = first * self.segment..end.saturating_mul(self.segment).min(sealed);
         (first, lies)
     }
 
@@ -85,6 +86,16 @@ mod tests {
         let layout = Layout::new(64);
         for sealed in [0, 15, 64 + 1, 64 + 16, 128 + 16] {
             assert_eq!(layout.length(sealed), None, "{sealed}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_the_longest_length_lies_within_it() {
+        let layout = Layout::new(SEGMENT);
+        for sealed in [u64::MAX, u64::MAX - 15, u64::MAX / 2] {
+            let length = layout.length(sealed).unwrap();
+            let (first, lies) = layout.sealed_range(&(length - 1..length), sealed);
+            assert_eq!((lies.start, lies.end), (first * layout.segment, sealed));
         }
     }
 

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tenantry_core::{Secret, SecretReference, SecretResolver, SecretWatch, Service};
 use tenantry_secrets::{MemoryVault, Secrets, Vault as _};
@@ -713,6 +714,63 @@ async fn a_vault_that_does_not_answer_is_no_lost_key() {
     let state = moved.encryption.unwrap().state();
     assert_eq!(state, KeyState::Lost(ErrorKind::Throttled));
     assert!(!state.is_gone());
+}
+
+/// Keys of which nobody can be told at times: each answer is the next of these, and then the right one.
+#[derive(Debug)]
+struct Unsteady(Mutex<Vec<Option<ErrorKind>>>);
+
+#[async_trait]
+impl BlobKeys for Unsteady {
+    async fn keys_of(&self, tenant: TenantId) -> Result<Vec<SecretReference>> {
+        let failure = self.0.lock().pop().flatten();
+        match failure {
+            Some(kind) => Err(Error::new(kind, "look up tenant")),
+            None => keys().keys_of(tenant).await,
+        }
+    }
+}
+
+impl Scene {
+    /// Returns the blobs of a tenant in a process whose registry of keys answers so, the last first.
+    fn unsteady(&self, answers: Vec<Option<ErrorKind>>) -> TenantBlobs {
+        let inner: Arc<dyn BlobBackend> = Arc::<MemoryBlobs>::clone(&self.inner);
+        let keys = Arc::new(Unsteady(Mutex::new(answers)));
+        let backend = EncryptedBlobs::new(inner, keys, secrets(&self.vault));
+        BlobStore::new(Arc::new(backend)).tenant(self.one)
+    }
+}
+
+#[tokio::test]
+async fn a_put_whose_key_cannot_be_had_to_read_its_lock_back_is_unknown() {
+    let scene = Scene::new().await;
+    let blobs = scene.unsteady(vec![Some(ErrorKind::Unavailable), None]);
+    let name = blobs.name(&kind()).unwrap();
+    let lock = PutOptions::new(Service::AuditTrail, Retention::days(1).locked());
+    let put = blobs.put_bytes(&name, lock, TEXT).await;
+    assert_kind(put, ErrorKind::CommitUnknown, "a vault that is away");
+    assert_eq!(blobs.get(&name).await.unwrap().bytes, TEXT);
+}
+
+#[tokio::test]
+async fn the_key_of_a_tenant_that_is_not_found_is_not_gone() {
+    let scene = Scene::new().await;
+    let locked = scene.blobs(scene.one).name(&kind()).unwrap();
+    let lock = PutOptions::new(Service::AuditTrail, Retention::days(1).locked());
+    let blobs = scene.blobs(scene.one);
+    blobs.put_bytes(&locked, lock, TEXT).await.unwrap();
+    for kind in [ErrorKind::NotFound, ErrorKind::SecretDeleted] {
+        let report = scene.unsteady(vec![Some(kind)]).erase("they left").await;
+        let report = report.unwrap();
+        assert_eq!((report.kept.len(), report.shredded.len()), (1, 0));
+        assert!(!report.is_unreadable(), "its key is there, and opens it");
+        let error = scene.unsteady(vec![Some(kind)]).get(&locked).await;
+        assert_kind(error, ErrorKind::KeyUnavailable, "an unknown tenant");
+    }
+    assert_eq!(
+        scene.blobs(scene.one).get(&locked).await.unwrap().bytes,
+        TEXT
+    );
 }
 
 /// Two keys of the places that keep no versions, the newer one first.
