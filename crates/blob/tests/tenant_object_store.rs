@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode,
@@ -486,6 +486,61 @@ async fn parts_are_one_blob_when_they_are_completed_and_nothing_before() {
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn what_is_aborted_while_it_is_completed_is_gone() {
+    let scene = Scene::new();
+    let [store, _] = scene.stores(1);
+    let path = store.path(&kind("exports")).unwrap();
+    let mut upload = store.put_multipart(&path).await.unwrap();
+    upload.put_part("part".into()).await.unwrap();
+    assert!(upload.complete().now_or_never().is_none(), "it waits");
+    while store.head(&path).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    upload.abort().await.unwrap();
+    let gone = store.get(&path).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound { .. }), "{gone:?}");
+}
+
+#[tokio::test]
+async fn what_a_lock_keeps_is_not_told_as_aborted() {
+    let scene = Scene::new();
+    let options = PutOptions::new(Service::Reporting, Retention::days(1).locked());
+    let store = TenantObjectStore::new(scene.one.clone(), options);
+    let path = store.path(&kind("exports")).unwrap();
+    let mut upload = store.put_multipart(&path).await.unwrap();
+    assert!(upload.complete().now_or_never().is_none(), "it waits");
+    let kept = upload.abort().await.unwrap_err();
+    assert_eq!(cause(&kept), ErrorKind::Retained);
+    assert!(store.get(&path).await.is_ok());
+}
+
+#[tokio::test]
+async fn ranges_that_are_none_are_refused() {
+    let scene = Scene::new();
+    let [store, _] = scene.stores(1);
+    let path = store.path(&kind("exports")).unwrap();
+    store
+        .put(&path, "0123456789".repeat(20).into())
+        .await
+        .unwrap();
+    let most = u64::MAX;
+    let wrong = [
+        vec![0..100, 50..20],
+        vec![50..20],
+        vec![0..10, 5..most],
+        vec![most..most, 0..1],
+        vec![most - 1..most, 0..0],
+    ];
+    for ranges in wrong {
+        let error = store.get_ranges(&path, &ranges).await.unwrap_err();
+        assert_eq!(cause(&error), ErrorKind::InvalidInput, "{ranges:?}");
+    }
+    let read = store.get_ranges(&path, &[0..10, 5..6]).await.unwrap();
+    assert_eq!(read, ["0123456789", "5"]);
+    assert!(store.get_ranges(&path, &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use self::multipart::Upload;
 use self::path::{existing, listing, path_of};
 use crate::name::{BlobKind, BlobName};
 use crate::record::BlobRecord;
-use crate::store::{BlobReader, PutOptions, TenantBlobs, not_found};
+use crate::store::{BlobReader, PutOptions, TenantBlobs, not_found, outside};
 
 const STORE: &str = "tenantry";
 const IMPLEMENTER: &str = "TenantObjectStore";
@@ -57,7 +57,8 @@ const DELETIONS: usize = 10;
 /// - What retention, a lock or a hold keeps is not deleted:
 ///   [`PermissionDenied`](StoreError::PermissionDenied), with our error as its source. A rename of such a
 ///   blob is refused before it is copied.
-/// - Parts of an upload go on as they come; one that is dropped or aborted leaves nothing.
+/// - Parts of an upload go on as they come; one that is dropped or aborted leaves nothing. One that is
+///   aborted while it is completed is deleted again, and fails to be where a lock keeps it.
 /// - A list with a delimiter goes through all that lies under the prefix.
 ///
 /// # Examples
@@ -291,6 +292,10 @@ impl ObjectStore for TenantObjectStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         let name = &self.existing(location)?;
+        // They are joined before one is read, and that of one which ends before it begins is no length.
+        if ranges.iter().any(|range| range.start > range.end) {
+            return Err(told(location, outside(name)));
+        }
         let read = |range| async move {
             let read = self.blobs.range(name, range).await;
             read.map_err(|error| told(location, error))

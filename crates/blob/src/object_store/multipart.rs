@@ -18,9 +18,13 @@ use crate::store::{PutOptions, StoredBlob, TenantBlobs};
 
 /// A blob that comes in parts: they go on as they come, in the order in which they were given.
 ///
-/// Dropped, nothing of it is visible.
+/// Dropped, nothing of it is visible; while it is completed, all of it or nothing.
 pub(super) struct Upload {
+    blobs: TenantBlobs,
     path: Path,
+    name: BlobName,
+    /// Whether it was said that all parts have come: then it may be visible any moment.
+    is_completing: bool,
     parts: mpsc::UnboundedSender<Sent>,
     put: Option<JoinHandle<Result<StoredBlob>>>,
 }
@@ -40,9 +44,13 @@ impl Upload {
     ) -> Self {
         // How many parts wait is for the caller, who waits for each.
         let (parts, came) = mpsc::unbounded_channel();
-        let put = async move { blobs.put(&name, options, body(came)).await };
+        let (to, target) = (blobs.clone(), name.clone());
+        let put = async move { to.put(&target, options, body(came)).await };
         Self {
+            blobs,
             path,
+            name,
+            is_completing: false,
             parts,
             put: Some(tokio::spawn(put)),
         }
@@ -79,18 +87,37 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> StoreResult<PutResult> {
         // Where nobody takes it, the put has failed, and says so.
         let _ = self.parts.send(Sent::End);
+        self.is_completing = true;
         let ended = self.ended().await;
         let stored = ended.map_err(|error| told(&self.path, error))?;
         Ok(put_result(&stored.record))
     }
 
     async fn abort(&mut self) -> StoreResult<()> {
-        if let Some(put) = &self.put {
+        let Some(put) = &self.put else {
+            return Ok(());
+        };
+        if !self.is_completing {
             put.abort();
             // What it has taken is given back when it has ended.
             drop(self.ended().await);
+            return Ok(());
         }
-        Ok(())
+        // Nobody waits for `complete` any longer, and what it has put is not called back by that.
+        let removed = match self.ended().await {
+            Ok(_) => {
+                let deleted = self
+                    .blobs
+                    .delete_early(&self.name, "its upload was aborted");
+                deleted.await
+            }
+            Err(error) if error.kind() == ErrorKind::CommitUnknown => Err(error),
+            Err(_) => Ok(()),
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(told(&self.path, error)),
+            _ => Ok(()),
+        }
     }
 }
 
