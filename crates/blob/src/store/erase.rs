@@ -1,5 +1,6 @@
 //! Erasing all that a tenant has.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::backend::Deletion;
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobRecord, KeyState};
-use crate::retention::{RetentionAction, WhyRetained};
+use crate::retention::{RetentionAct, RetentionAction, WhyRetained};
 
 const ERASE: &str = "erase blobs of tenant";
 const BATCH: usize = 500;
@@ -40,7 +41,11 @@ pub struct ErasureReport {
     pub erased: Vec<ErasedBlob>,
     /// What had to stay: what is held, locked, or below the floor of its class.
     pub kept: Vec<WhyRetained>,
-    /// What could not be erased for another reason: have it erased again.
+    /// What could not be erased for another reason, or of which nobody knows whether it was: have it
+    /// erased again.
+    ///
+    /// A [`Conflict`](ErrorKind::Conflict) is one that was changed by others each time, or that its
+    /// service does not delete as long as somebody has a hand on it.
     pub failed: Vec<(BlobName, ErrorKind)>,
     /// What is still there, and nobody can read: it is encrypted, and its key is gone.
     ///
@@ -101,7 +106,9 @@ impl ErasureReport {
 
 impl fmt::Display for ErasureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: u64 = self.erased.iter().map(|it| it.length).sum();
+        // A length is what a record says, and may be any that somebody wrote there.
+        let lengths = self.erased.iter().map(|it| it.length);
+        let bytes = lengths.fold(0_u64, u64::saturating_add);
         writeln!(
             f,
             "blobs of tenant {}, erased by {} from {} on, read back at {}: {}",
@@ -140,8 +147,9 @@ impl TenantBlobs {
     /// Erases all blobs of the tenant, whatever their classes say, and reads back what is left.
     ///
     /// What a legal hold, a locked lock or the floor of a class keeps stays, and stands in the report
-    /// with its reasons. Each blob is an act of its own in the audit. Stop the tenant's writers first:
-    /// what they put meanwhile may be left, and is in no report.
+    /// with its reasons. Each blob is an act of its own in the audit. What others change again and again,
+    /// and what a service refuses to delete for another reason, has failed. Stop the tenant's writers
+    /// first: what they put meanwhile may be left, and is in no report.
     ///
     /// # Errors
     ///
@@ -173,16 +181,19 @@ impl TenantBlobs {
             };
             // Before anything is gone, for a report that cannot tell is none.
             let kept = self.backend().keeps_deleted_for().await?;
-            for _ in 0..PASSES {
-                report.kept.clear();
-                report.failed.clear();
-                report.shredded.clear();
-                let is_changed = self.erase_once(&mut report).await?;
-                report.verified_at = self.backend().now();
-                if !is_changed {
-                    break;
-                }
+            let (mut left, mut is_changed, mut passes) = (Left::default(), true, 0);
+            while is_changed && passes < PASSES {
+                is_changed = self.erase_once(&mut report, &mut left).await?;
+                passes += 1;
             }
+            if is_changed {
+                // What has got away each time is not gone for that.
+                self.look_once(&report.reason, &mut left).await?;
+            }
+            report.verified_at = self.backend().now();
+            report.kept = left.kept;
+            report.failed = left.failed.into_iter().collect();
+            report.shredded = left.shredded;
             if !report.erased.is_empty() {
                 report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
@@ -193,9 +204,10 @@ impl TenantBlobs {
 
     /// Goes through all blobs, and returns whether any is gone or was changed by it or by others: if not,
     /// what it has seen is what is left.
-    async fn erase_once(&self, report: &mut ErasureReport) -> Result<bool> {
+    async fn erase_once(&self, report: &mut ErasureReport, left: &mut Left) -> Result<bool> {
         let prefix = BlobPrefix::of(self.tenant);
         let (mut after, mut is_changed) = (None, false);
+        left.begin();
         loop {
             let page = self
                 .backend()
@@ -203,9 +215,15 @@ impl TenantBlobs {
                 .await?;
             let (mut erasable, mut deletions) = (Vec::new(), Vec::new());
             for record in page.items {
-                match self.erasure_of(&record, report).await? {
-                    Some(deletion) => {
-                        deletions.push(deletion);
+                left.failed.remove(&record.name);
+                match self.erasure_of(&record, &report.reason, left)? {
+                    Some(act) => {
+                        self.store.audit.record(&act).await?;
+                        deletions.push(Deletion {
+                            name: record.name.clone(),
+                            etag: record.etag.clone(),
+                            act: Some(act),
+                        });
                         erasable.push(record);
                     }
                     None => continue,
@@ -224,10 +242,7 @@ impl TenantBlobs {
                     }
                     // Others were quicker: it is seen as it is in the next pass.
                     Err(ErrorKind::NotFound | ErrorKind::Conflict) => is_changed = true,
-                    Err(kind) => {
-                        report.shredded.extend(shredded(&record));
-                        report.failed.push((record.name, kind));
-                    }
+                    Err(kind) => left.fail(record, kind),
                 }
             }
             after = page.next;
@@ -237,27 +252,70 @@ impl TenantBlobs {
         }
     }
 
-    async fn erasure_of(
+    /// Takes note of all that is there still, and erases nothing.
+    async fn look_once(&self, reason: &str, left: &mut Left) -> Result<()> {
+        let prefix = BlobPrefix::of(self.tenant);
+        let mut after = None;
+        left.begin();
+        loop {
+            let page = self
+                .backend()
+                .list(&prefix, after.as_deref(), BATCH)
+                .await?;
+            for record in page.items {
+                if self.erasure_of(&record, reason, left)?.is_some() {
+                    let met = left.failed.get(&record.name).copied();
+                    left.fail(record, met.unwrap_or(ErrorKind::Conflict));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the act that erases a blob, unless something keeps it.
+    fn erasure_of(
         &self,
         record: &BlobRecord,
-        report: &mut ErasureReport,
-    ) -> Result<Option<Deletion>> {
+        reason: &str,
+        left: &mut Left,
+    ) -> Result<Option<RetentionAct>> {
         let now = self.backend().now();
-        let act = self.act(record, RetentionAction::Erased, &report.reason, Some(now))?;
+        let act = self.act(record, RetentionAction::Erased, reason, Some(now))?;
         if record.retention.check_deletion(now, Some(&act)).is_err() {
+            left.failed.remove(&record.name);
             let name = record.name.clone();
-            report.shredded.extend(shredded(record));
-            report
-                .kept
+            left.shredded.extend(shredded(record));
+            left.kept
                 .push(WhyRetained::new(name, &record.retention, now));
             return Ok(None);
         }
-        self.store.audit.record(&act).await?;
-        Ok(Some(Deletion {
-            name: record.name.clone(),
-            etag: record.etag.clone(),
-            act: Some(act),
-        }))
+        Ok(Some(act))
+    }
+}
+
+/// What an erasure has not erased.
+#[derive(Default)]
+struct Left {
+    kept: Vec<WhyRetained>,
+    /// What an earlier pass has failed at stays here until it is seen again: what cannot be seen may have
+    /// been deleted, and nobody knows.
+    failed: BTreeMap<BlobName, ErrorKind>,
+    shredded: Vec<ShreddedBlob>,
+}
+
+impl Left {
+    /// Begins a pass: it sees for itself what is kept, and what nobody can read.
+    fn begin(&mut self) {
+        self.kept.clear();
+        self.shredded.clear();
+    }
+
+    fn fail(&mut self, record: BlobRecord, kind: ErrorKind) {
+        self.shredded.extend(shredded(&record));
+        self.failed.insert(record.name, kind);
     }
 }
 
