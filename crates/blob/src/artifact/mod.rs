@@ -19,8 +19,9 @@ pub use self::row::{
     ARTIFACTS_POSTGRES, ARTIFACTS_SQLITE, Artifact, ArtifactId, ArtifactRepository, ArtifactState,
 };
 pub use self::sweep::ArtifactSweep;
+pub(crate) use self::sweep::Places;
 pub use self::sweeper::{ArtifactSweepReport, ArtifactSweeper};
-use crate::name::{BlobId, BlobKind};
+use crate::name::{BlobId, BlobKind, BlobName};
 use crate::record::BlobRecord;
 use crate::retention::HoldTag;
 use crate::store::{BlobReader, BlobStore, PutOptions, TenantBlobs};

@@ -65,6 +65,8 @@ pub struct BlobStore {
     backend: Arc<dyn BlobBackend>,
     audit: Arc<dyn RetentionAudit>,
     telemetry: Telemetry,
+    #[cfg(feature = "artifacts")]
+    places: Arc<crate::artifact::Places>,
 }
 
 /// The blobs of one tenant, and the only way to them; cheap to clone.
@@ -89,6 +91,8 @@ impl BlobStore {
             telemetry: Telemetry::new(backend.system()),
             backend,
             audit: Arc::new(TracedAudit),
+            #[cfg(feature = "artifacts")]
+            places: Arc::default(),
         }
     }
 
@@ -104,6 +108,12 @@ impl BlobStore {
     #[cfg(feature = "artifacts")]
     pub(crate) fn now(&self) -> chrono::DateTime<chrono::Utc> {
         self.backend.now()
+    }
+
+    /// Returns where sweeps of artifacts go on.
+    #[cfg(feature = "artifacts")]
+    pub(crate) fn places(&self) -> &crate::artifact::Places {
+        &self.places
     }
 
     pub(crate) fn shared_backend(&self) -> Arc<dyn BlobBackend> {
@@ -396,6 +406,11 @@ impl TenantBlobs {
         let now = self.backend().now();
         let check = record.retention.check_deletion(now, None);
         check.map_err(|error| about(error, name))
+    }
+
+    #[cfg(feature = "artifacts")]
+    pub(crate) const fn store(&self) -> &BlobStore {
+        &self.store
     }
 
     pub(crate) fn backend(&self) -> &dyn BlobBackend {
