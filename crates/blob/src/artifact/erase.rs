@@ -7,7 +7,7 @@ use tenantry_core::{ErrorKind, Result};
 use tenantry_store::{Cursor, Query, Repository as _};
 
 use super::TenantArtifacts;
-use super::row::{Artifact, ArtifactId};
+use super::row::{Artifact, ArtifactId, ArtifactState};
 use crate::store::ErasureReport;
 
 const BATCH: u32 = 500;
@@ -53,7 +53,8 @@ impl TenantArtifacts {
     /// Erases all blobs of the tenant, see [`TenantBlobs::erase`](crate::TenantBlobs::erase), and then
     /// the rows of all artifacts whose bytes are gone.
     ///
-    /// What has to stay keeps its row, so that it is still found. Stop the tenant's writers first.
+    /// What has to stay keeps its row, so that it is still found, as does what has failed. Stop the
+    /// tenant's writers first.
     ///
     /// # Errors
     ///
@@ -72,6 +73,7 @@ impl TenantArtifacts {
             .map(|kept| kept.name.as_str())
             .chain(blobs.failed.iter().map(|(name, _)| name.as_str()))
             .collect();
+        let erased: BTreeSet<&str> = blobs.erased.iter().map(|it| it.name.as_str()).collect();
         let mut next: Option<Cursor> = None;
         loop {
             let mut query = Query::new().sort(Artifact::ID.asc()).limit(BATCH);
@@ -80,7 +82,10 @@ impl TenantArtifacts {
             }
             let page = self.rows.list(query).await?;
             for artifact in page.items {
-                if left.contains(artifact.blob.as_str()) {
+                let blob = artifact.blob.as_str();
+                let is_gone =
+                    erased.contains(blob) || !left.contains(blob) && self.is_gone(&artifact).await;
+                if !is_gone {
                     kept_rows.push(artifact.id);
                     continue;
                 }
@@ -104,5 +109,18 @@ impl TenantArtifacts {
             erased_rows,
             kept_rows,
         })
+    }
+
+    /// Returns whether the bytes of an artifact that no report names are gone: what was put meanwhile is
+    /// found by its row alone.
+    async fn is_gone(&self, artifact: &Artifact) -> bool {
+        if artifact.state == ArtifactState::Deleted {
+            return true;
+        }
+        match artifact.blob_name() {
+            Ok(name) if name.tenant() == self.blobs.tenant() => self.is_absent(&name).await,
+            // No blob of the tenant is found by it.
+            _ => true,
+        }
     }
 }

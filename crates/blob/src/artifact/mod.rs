@@ -102,7 +102,10 @@ impl TenantArtifacts {
     ///
     /// # Errors
     ///
-    /// Those of [`put`](TenantBlobs::put), and those of a write to the database.
+    /// - [`Conflict`](ErrorKind::Conflict): it took longer than the grace time of the sweep, which has
+    ///   given it up; its blob is deleted, or will be when its lock ends.
+    /// - Those of [`put`](TenantBlobs::put), and those of a write to the database. Where its blob may be
+    ///   there all the same, it is removed by [`sweep`](Self::sweep).
     ///
     /// # Cancel safety
     ///
@@ -135,12 +138,25 @@ impl TenantArtifacts {
         self.rows.insert(&mut artifact).await?;
         match self.blobs.put(&name, options, body).await {
             Ok(stored) => {
+                // A sweep that has given it up meanwhile has found no blob, and does not come again.
+                match self.rows.update(&mut artifact).await {
+                    Ok(()) => {}
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) =>
+                    {
+                        return Err(self.take_back(artifact, &name, error).await?);
+                    }
+                    Err(error) => {
+                        self.delete_early(&name).await;
+                        return Err(error);
+                    }
+                }
                 artifact.learn(&stored.record);
                 Ok(artifact)
             }
             Err(error) => {
-                // Where nobody knows whether the blob is there, its row is needed to find it.
-                if error.kind() != ErrorKind::CommitUnknown {
+                // As long as the blob may be there, its row is needed to find it.
+                if error.kind() != ErrorKind::CommitUnknown && self.is_absent(&name).await {
                     let removed = self
                         .rows
                         .delete_by_id(&artifact.id, Some(artifact.version))
@@ -151,6 +167,51 @@ impl TenantArtifacts {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Returns whether nothing is under a name, for certain.
+    async fn is_absent(&self, name: &BlobName) -> bool {
+        let seen = self.blobs.backend().head(name).await;
+        seen.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
+    /// Deletes a blob whose row was given up while it was put, and returns what its upload answers. Where
+    /// it has to stay its row says so, and a later sweep removes both.
+    async fn take_back(&self, upload: Artifact, name: &BlobName, cause: Error) -> Result<Error> {
+        let id = upload.id;
+        let rewritten = match self.rows.find(&id).await? {
+            Some(mut row) => {
+                row.state = ArtifactState::Expired;
+                self.rows.update(&mut row).await
+            }
+            None => {
+                let mut row = Artifact {
+                    state: ArtifactState::Expired,
+                    version: Version::NEW,
+                    ..upload
+                };
+                self.rows.insert(&mut row).await
+            }
+        };
+        // What a sweep does to it at the same time is the same.
+        match rewritten {
+            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+            _ => {}
+        }
+        self.delete_early(name).await;
+        Ok(Error::new(ErrorKind::Conflict, "upload artifact")
+            .with_subject(subject(id))
+            .with_detail("it took longer than the grace time of the sweep, which has given it up")
+            .with_source(cause))
+    }
+
+    async fn delete_early(&self, name: &BlobName) {
+        let deleted = self.blobs.delete_early(name, "its upload never ended");
+        if let Err(left) = deleted.await
+            && left.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(error = %left, "the blob of an artifact that was given up waits to be swept");
         }
     }
 

@@ -1,0 +1,295 @@
+//! Rows and blobs stay together where something fails or comes late between them.
+
+#![cfg(feature = "artifacts")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+mod refusing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use futures_util::stream;
+use tenantry_blob::{
+    ARTIFACTS_SQLITE, Artifact, ArtifactState, BlobBackend as _, BlobKind, BlobStore, ListOptions,
+    MemoryBlobs, PutOptions, Retention, TenantArtifacts,
+};
+use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
+use tenantry_store::{
+    Migrations, Query, Repository as _, SqliteSettings, TenantScope, TenantStore, sqlite,
+};
+use tokio::sync::mpsc;
+
+use self::refusing::{Call, Refusing};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The artifacts of a tenant, over a backend that refuses what it is told to.
+struct Scene {
+    clock: ManualClock,
+    backend: Arc<Refusing>,
+    blobs: BlobStore,
+    scope: TenantScope,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let settings = SqliteSettings::temporary();
+        let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+        sqlite::migrate(&settings, &migrations).await.unwrap();
+        let store = TenantStore::sqlite(settings).await.unwrap();
+        let clock = ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap());
+        let backend = Refusing::around(MemoryBlobs::with_clock(Arc::new(clock.clone())));
+        Self {
+            clock,
+            blobs: BlobStore::new(Arc::<Refusing>::clone(&backend)),
+            backend,
+            scope: store.tenant(TenantId::generate()),
+        }
+    }
+
+    fn artifacts(&self) -> TenantArtifacts {
+        TenantArtifacts::new(&self.blobs, &self.scope)
+    }
+
+    async fn try_upload(&self, retention: Retention) -> Result<Artifact> {
+        let options = PutOptions::new(Service::Reporting, retention);
+        let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from("a report"))]);
+        self.artifacts().upload(&kind(), options, body).await
+    }
+
+    async fn committed(&self, retention: Retention) -> Artifact {
+        let mut artifact = self.try_upload(retention).await.unwrap();
+        let work = self.scope.begin().await.unwrap();
+        let artifacts = self.artifacts();
+        artifacts.commit(&work, &mut artifact).await.unwrap();
+        work.commit().await.unwrap();
+        artifact
+    }
+
+    async fn rows(&self) -> Vec<Artifact> {
+        let rows = self.scope.repository::<Artifact>();
+        rows.list(Query::new()).await.unwrap().items
+    }
+
+    async fn count_blobs(&self) -> usize {
+        let artifacts = self.artifacts();
+        let page = artifacts.blobs().list(ListOptions::new()).await.unwrap();
+        page.records.len()
+    }
+
+    /// Begins an upload whose body ends when the sender is dropped, and returns when its row is there.
+    async fn slow_upload(
+        &self,
+        retention: Retention,
+    ) -> (
+        mpsc::Sender<Bytes>,
+        tokio::task::JoinHandle<Result<Artifact>>,
+    ) {
+        let (send, receive) = mpsc::channel::<Bytes>(1);
+        let body = stream::unfold(receive, |mut receive| async move {
+            let piece = receive.recv().await?;
+            Some((Ok::<_, std::io::Error>(piece), receive))
+        });
+        let (artifacts, options) = (
+            self.artifacts(),
+            PutOptions::new(Service::Reporting, retention),
+        );
+        let upload = async move { artifacts.upload(&kind(), options, body).await };
+        let uploading = tokio::spawn(upload);
+        send.send(Bytes::from("a report")).await.unwrap();
+        while self.rows().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        (send, uploading)
+    }
+}
+
+fn kind() -> BlobKind {
+    BlobKind::new("reports").unwrap()
+}
+
+#[tokio::test]
+async fn an_artifact_whose_blob_could_not_be_erased_keeps_its_row() {
+    let scene = Scene::new().await;
+    let artifact = scene.committed(Retention::days(3)).await;
+    scene
+        .backend
+        .refuse(|call, _| (call == Call::Delete).then_some(ErrorKind::Conflict));
+    let report = scene.artifacts().erase("they left").await.unwrap();
+    assert!(!report.is_complete(), "{report}");
+    assert_eq!(
+        (report.kept_rows, report.erased_rows),
+        (vec![artifact.id], 0)
+    );
+    assert_eq!(scene.rows().await.len(), 1);
+    scene.backend.refuse_nothing();
+    let report = scene.artifacts().erase("they left").await.unwrap();
+    assert!(report.is_complete() && report.erased_rows == 1, "{report}");
+}
+
+#[tokio::test]
+async fn no_artifact_ends_by_a_clock_that_was_set_back() {
+    let scene = Scene::new().await;
+    let right = scene.clock.now();
+    let artifact = scene.committed(Retention::days(365).locked()).await;
+    let pending = scene.try_upload(Retention::days(365)).await.unwrap();
+    scene.clock.set(right + TimeDelta::days(3650));
+    scene.backend.now();
+    scene.clock.set(right + TimeDelta::minutes(10));
+    let swept = scene.artifacts().sweep(HOUR, 100).await;
+    assert_eq!(swept.unwrap_err().kind(), ErrorKind::Retained);
+    let rows = scene.rows().await;
+    let state = |id| rows.iter().find(|row| row.id == id).unwrap().state;
+    assert_eq!(state(artifact.id), ArtifactState::Committed);
+    assert_eq!(state(pending.id), ArtifactState::Pending);
+}
+
+/// As after a sweep by a clock that was ahead, of which nobody knows any more.
+#[tokio::test]
+async fn an_artifact_that_has_ended_is_there_again_where_its_blob_is_kept() {
+    let scene = Scene::new().await;
+    let mut artifact = scene.committed(Retention::days(365).locked()).await;
+    artifact.state = ArtifactState::Expired;
+    let rows = scene.scope.repository::<Artifact>();
+    rows.update(&mut artifact).await.unwrap();
+    let artifacts = scene.artifacts();
+    assert!(artifacts.get(artifact.id).await.is_err());
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.corrected, swept.kept, swept.deleted), (1, 0, 0));
+    let read = artifacts.open(artifact.id).await.unwrap();
+    assert_eq!(read.into_bytes().await.unwrap().bytes, "a report");
+}
+
+#[tokio::test]
+async fn an_upload_whose_lock_could_not_be_read_back_keeps_its_row() {
+    let scene = Scene::new().await;
+    scene
+        .backend
+        .refuse(|call, _| (call == Call::Head).then_some(ErrorKind::Unavailable));
+    let upload = scene.try_upload(Retention::days(9).unlocked()).await;
+    assert_eq!(upload.unwrap_err().kind(), ErrorKind::CommitUnknown);
+    scene.backend.refuse_nothing();
+    assert_eq!(
+        (scene.count_blobs().await, scene.rows().await.len()),
+        (1, 1)
+    );
+    scene.clock.advance(HOUR * 2);
+    let swept = scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.deleted, scene.count_blobs().await), (1, 0));
+}
+
+/// The service takes the lock, keeps none, and does not delete what was put either.
+#[tokio::test]
+async fn an_upload_whose_blob_stays_without_its_lock_keeps_its_row() {
+    let scene = Scene::new().await;
+    scene.backend.ignore_locks();
+    scene
+        .backend
+        .refuse(|call, _| (call == Call::Delete).then_some(ErrorKind::Unavailable));
+    let upload = scene.try_upload(Retention::days(9).locked()).await;
+    assert_eq!(upload.unwrap_err().kind(), ErrorKind::RetentionNotEnforced);
+    scene.backend.refuse_nothing();
+    assert_eq!(
+        (scene.count_blobs().await, scene.rows().await.len()),
+        (1, 1)
+    );
+    // Where it could be deleted there is neither.
+    let upload = scene.try_upload(Retention::days(9).locked()).await;
+    assert_eq!(upload.unwrap_err().kind(), ErrorKind::RetentionNotEnforced);
+    assert_eq!(
+        (scene.count_blobs().await, scene.rows().await.len()),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_after_its_grace_time_leaves_no_blob() {
+    let scene = Scene::new().await;
+    let waiting = Retention::until_event_then_days(3650);
+    let (body, uploading) = scene.slow_upload(waiting).await;
+    scene.clock.advance(HOUR * 2);
+    let swept = scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.orphans, swept.deleted), (1, 1));
+    drop(body);
+    let error = uploading.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(scene.count_blobs().await, 0);
+    scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    assert_eq!(scene.rows().await[0].state, ArtifactState::Deleted);
+}
+
+#[tokio::test]
+async fn a_locked_upload_that_ends_after_its_grace_time_is_found_when_its_lock_ends() {
+    let scene = Scene::new().await;
+    let (body, uploading) = scene.slow_upload(Retention::days(7).locked()).await;
+    scene.clock.advance(HOUR * 2);
+    scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    drop(body);
+    let error = uploading.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), scene.count_blobs().await),
+        (ErrorKind::Conflict, 1)
+    );
+    assert_eq!(scene.rows().await[0].state, ArtifactState::Expired);
+    scene.clock.advance(DAY * 7);
+    let swept = scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.deleted, scene.count_blobs().await), (1, 0));
+}
+
+/// As where the tenant was erased while it came.
+#[tokio::test]
+async fn an_upload_whose_row_is_gone_leaves_no_blob() {
+    let scene = Scene::new().await;
+    let (body, uploading) = scene.slow_upload(Retention::days(7)).await;
+    let report = scene.artifacts().erase("they left").await.unwrap();
+    assert_eq!(report.erased_rows, 1);
+    drop(body);
+    let error = uploading.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), scene.count_blobs().await),
+        (ErrorKind::Conflict, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_sweep_goes_through_a_bounded_part_of_what_has_to_stay() {
+    let scene = Scene::new().await;
+    for _ in 0..30 {
+        scene.try_upload(Retention::days(9).locked()).await.unwrap();
+    }
+    scene.clock.advance(HOUR);
+    let free = scene.try_upload(Retention::days(30)).await.unwrap();
+    scene.clock.advance(HOUR * 2);
+    for _ in 0..7 {
+        scene.artifacts().sweep(HOUR, 5).await.unwrap();
+    }
+    let state = async || {
+        let rows = scene.rows().await;
+        rows.iter().find(|row| row.id == free.id).unwrap().state
+    };
+    assert_eq!(state().await, ArtifactState::Deleted, "it was not held up");
+    scene.backend.calls();
+    let mut seen = std::collections::BTreeSet::new();
+    let names = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let asked = Arc::clone(&names);
+    scene.backend.refuse(move |_, name| {
+        asked.lock().push(name.to_string());
+        None
+    });
+    for _ in 0..7 {
+        let swept = scene.artifacts().sweep(HOUR, 5).await.unwrap();
+        assert!(swept.kept <= 5);
+        let calls = scene.backend.calls().len();
+        assert!(calls <= 2 * 5, "{calls} calls in a sweep of 5");
+        seen.extend(names.lock().drain(..));
+    }
+    assert_eq!(seen.len(), 30, "each had its turn");
+    scene.clock.advance(DAY * 9);
+    for _ in 0..7 {
+        scene.artifacts().sweep(HOUR, 5).await.unwrap();
+    }
+    assert_eq!(scene.count_blobs().await, 0);
+}
