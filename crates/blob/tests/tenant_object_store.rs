@@ -517,6 +517,11 @@ async fn what_a_lock_keeps_is_not_told_as_aborted() {
     assert!(store.get(&path).await.is_ok());
 }
 
+#[allow(
+    clippy::reversed_empty_ranges,
+    clippy::single_range_in_vec_init,
+    reason = "what nobody should ask for"
+)]
 #[tokio::test]
 async fn ranges_that_are_none_are_refused() {
     let scene = Scene::new();
