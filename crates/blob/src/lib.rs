@@ -61,6 +61,8 @@ mod retention;
 mod store;
 mod sweep;
 mod telemetry;
+#[cfg(any(feature = "azure", feature = "azure-management"))]
+mod tls;
 
 #[cfg(feature = "artifacts")]
 pub use self::artifact::{

@@ -8,11 +8,6 @@ use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_storage_blob::models::BlobClientDownloadOptions;
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use reqwest::redirect;
-use rustls::ClientConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls_platform_verifier::Verifier;
 use tenantry_core::Result;
 
 use super::checksum::OneRequest;
@@ -21,6 +16,7 @@ use super::retry::Retry;
 use super::settings::{AzureSettings, invalid, is_here};
 use super::shared_key::{AccountKey, SharedKey};
 use super::signature::SharedAccessSignature;
+use crate::tls::tls;
 
 /// How long a connection may take to stand, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +34,7 @@ pub(super) fn connect(
     }
     let is_https = url.scheme() == "https";
     let mut client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(&settings.authorities)?)
+        .tls_backend_preconfigured(tls(&settings.authorities, invalid)?)
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .https_only(is_https);
@@ -81,35 +77,6 @@ pub(super) fn connect(
         .map_err(|_| invalid("the official client cannot be set up"))?;
     Ok((client, account, key))
 }
-
-/// Returns TLS with ring, the same whichever providers are in the build.
-///
-/// No protocol is offered in the handshake, so it is HTTP/1.1: what speaks HTTP/2 may be told to log
-/// headers, and with them the token.
-fn tls(authorities: &[String]) -> Result<ClientConfig> {
-    let mut certificates = Vec::new();
-    for pem in authorities {
-        let before = certificates.len();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            certificates.push(certificate.map_err(|_| invalid("a certificate is no PEM"))?);
-        }
-        if certificates.len() == before {
-            return Err(invalid("a text holds no certificate in PEM"));
-        }
-    }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new_with_extra_roots(certificates, Arc::clone(&provider));
-    let verifier = verifier.map_err(|cause| invalid(NO_ROOTS).with_source(cause))?;
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|cause| invalid("TLS cannot be set up").with_source(cause))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
-}
-
-const NO_ROOTS: &str = "the certificates to trust cannot be read: install those of the system, or \
-                        correct the one given";
 
 /// Returns whether the official crates were built to show values.
 fn shows_values() -> bool {

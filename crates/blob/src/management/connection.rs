@@ -7,11 +7,9 @@ use std::time::Duration;
 use azure_core::http::Transport;
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls_platform_verifier::Verifier;
 use tenantry_core::{Error, ErrorKind, Result};
+
+use crate::tls::tls;
 
 /// Where accounts are managed, in Azure's public cloud.
 pub(super) const HOST: &str = "management.azure.com";
@@ -59,7 +57,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(connection: &ManagementConnection) -> Result<Self> {
-        let tls = tls(connection)?;
+        let tls = tls(&connection.authorities, invalid)?;
         let mut manager = builder(&tls).https_only(true);
         if let Some(address) = connection.address {
             manager = manager.resolve(HOST, address).no_proxy();
@@ -70,32 +68,6 @@ impl Connections {
             machine: transport(builder(&tls).no_proxy())?,
         })
     }
-}
-
-/// Returns TLS with ring, the same whichever providers are in the build.
-///
-/// No protocol is offered in the handshake, so it is HTTP/1.1: what speaks HTTP/2 may be told to log
-/// headers, and with them the token.
-fn tls(connection: &ManagementConnection) -> Result<ClientConfig> {
-    let mut authorities = Vec::new();
-    for pem in &connection.authorities {
-        let before = authorities.len();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            authorities.push(certificate.map_err(|_| invalid("a certificate is no PEM"))?);
-        }
-        if authorities.len() == before {
-            return Err(invalid("a text holds no certificate in PEM"));
-        }
-    }
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new_with_extra_roots(authorities, Arc::clone(&provider));
-    let verifier = verifier.map_err(|cause| invalid(NO_ROOTS).with_source(cause))?;
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|cause| invalid("TLS cannot be set up").with_source(cause))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }
 
 fn builder(tls: &ClientConfig) -> reqwest::ClientBuilder {
@@ -112,9 +84,6 @@ fn transport(builder: reqwest::ClientBuilder) -> Result<Transport> {
         .map_err(|cause| invalid("the HTTP client cannot be set up").with_source(cause))?;
     Ok(Transport::new(Arc::new(client)))
 }
-
-const NO_ROOTS: &str = "the certificates to trust cannot be read: install those of the system, or \
-                        correct the one given";
 
 pub(super) fn invalid(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidSettings, super::SET_UP).with_detail(detail)
