@@ -165,9 +165,18 @@ fn rule(status: u16, code: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Unavailable,
             "its container is being deleted: wait half a minute",
         ),
+        (409, "SnapshotsPresent") => (
+            ErrorKind::Retained,
+            "it has snapshots that others have taken of it: have them deleted first",
+        ),
+        // No other look at it ends a lease: it is no change of others.
+        (409 | 412, code) if code.starts_with("Lease") => (
+            ErrorKind::Locked,
+            "another program has a lease on it: have it released, or break it",
+        ),
         (409 | 412, _) => (
             ErrorKind::Conflict,
-            "it was changed meanwhile, or a lease is on it: read it again",
+            "it was changed meanwhile: read it again",
         ),
         (400, "Md5Mismatch" | "Crc64Mismatch") => (
             ErrorKind::Corrupt,
