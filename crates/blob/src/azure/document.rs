@@ -98,6 +98,16 @@ impl Document {
         }
     }
 
+    /// Returns whether the policy of the blob is its own: then it has the end that counts.
+    pub(super) const fn has_lock(&self) -> bool {
+        self.retention.lock.is_some()
+    }
+
+    /// Returns whether its own end has come by a time.
+    pub(super) fn ends_by(&self, time: DateTime<Utc>) -> bool {
+        self.retention.until.is_some_and(|end| end <= time)
+    }
+
     /// Returns the metadata of a blob, with what its service says of it.
     pub(super) fn write(&self, metadata: &Metadata) -> Result<HashMap<String, String>> {
         let json = serde_json::to_string(self).map_err(|cause| {
@@ -276,10 +286,16 @@ impl Told {
     }
 
     /// Returns what keeps the blob: of locks and holds, what the service keeps.
+    ///
+    /// A policy that others have set, as a container does by default, stands beside the blob's own end: the
+    /// later counts, and it is a lock where that is the policy's.
     fn retention(&self, document: &Document) -> RetentionState {
         let mut retention = document.retention.clone();
-        retention.lock = self.policy.map(|policy| policy.mode);
-        if let Some(policy) = self.policy {
+        retention.lock = None;
+        if let Some(policy) = self.policy
+            && (document.has_lock() || document.ends_by(policy.until))
+        {
+            retention.lock = Some(policy.mode);
             retention.until = Some(policy.until);
         }
         if !self.is_held {

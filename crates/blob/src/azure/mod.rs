@@ -17,6 +17,7 @@ mod settings;
 mod shared_key;
 mod sign;
 mod signature;
+mod turns;
 mod upload;
 
 use std::fmt;
@@ -32,7 +33,8 @@ use azure_storage_blob::models::{
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient};
 use chrono::{DateTime, SubsecRound as _, Utc};
-use tenantry_core::{ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result};
+use tracing::Instrument as _;
 
 pub use self::credential::AzureCredential;
 use self::document::{Policy, Seen, Told, azure_tier, bare, time};
@@ -41,6 +43,7 @@ use self::retry::Lost;
 pub use self::settings::{AzureLayout, AzureSettings};
 use self::shared_key::AccountKey;
 use self::sign::DelegationKeys;
+use self::turns::Turns;
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob,
@@ -49,7 +52,7 @@ use crate::backend::{
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
 use crate::retention::{RetentionAct, RetentionState};
-use crate::store::{not_found, taken};
+use crate::store::{about, not_found, taken};
 
 const LOOK: &str = "look up blob";
 /// How long a block is where nothing else is needed: several of them are on their way at a time.
@@ -72,7 +75,17 @@ const BLOCKS: u64 = 50_000;
 ///   parts of them; a locked end that is not whole is kept until the second after it;
 /// - of a hold on what is locked the service knows that there is one: it is told of by the tag `azure`;
 /// - what is held takes no second hold, nor another end without a lock: that is
-///   [`Retained`](ErrorKind::Retained).
+///   [`Retained`](ErrorKind::Retained);
+/// - a policy that others have set, as a container does by default, keeps a blob beside its own end: the
+///   later counts, and is told of as a lock where it is the policy's. Until the policy is taken off nobody
+///   reports an event of such a blob, nor gives it an end before its own.
+///
+/// The service sets and takes off policies and holds without a condition. Within a process one goes after
+/// the other; of several, one that changes an unlocked lock, or clears the hold of what is locked, does not
+/// see what another has changed in the moment between its look and its request: a longer end may become a
+/// shorter one, and what was just extended may still be [deleted early](crate::TenantBlobs::delete_early).
+/// A locked lock only becomes longer, for the service sees to that itself. Where a process is killed within
+/// an early deletion, the blob may stay without its lock, and with the end that it was put with.
 ///
 /// # Calls
 ///
@@ -118,6 +131,7 @@ struct Inner {
     delegation: DelegationKeys,
     settings: AzureSettings,
     clock: GuardedClock,
+    turns: Turns,
 }
 
 impl AzureBlobs {
@@ -135,6 +149,7 @@ impl AzureBlobs {
             key,
             delegation: DelegationKeys::default(),
             clock: GuardedClock::new(Arc::clone(&settings.clock)),
+            turns: Turns::default(),
             settings,
         };
         Ok(Self {
@@ -246,6 +261,20 @@ impl Inner {
             _ => error,
         }
     }
+}
+
+/// Does work in a task of its own, which comes to its end though its caller is gone.
+async fn apart<T: Send + 'static>(
+    operation: &'static str,
+    name: &BlobName,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::spawn(work.in_current_span()).await;
+    done.unwrap_or_else(|cause| {
+        Err(about(Error::new(ErrorKind::CommitUnknown, operation), name)
+            .with_detail("the runtime shut down meanwhile: it is done or it is not, so look")
+            .with_source(cause))
+    })
 }
 
 /// Returns options of a call in which a lost answer is taken note of.

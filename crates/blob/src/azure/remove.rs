@@ -1,22 +1,24 @@
 //! Deleting blobs.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use azure_storage_blob::models::BlobClientDeleteOptions;
+use azure_storage_blob::models::{BlobClientDeleteOptions, DeleteSnapshotsOptionType};
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::{ErrorKind, Result};
 
-use super::document::{Told, quoted};
+use super::document::{Policy, Seen, Told, quoted};
 use super::refusal::Refusal;
 use super::retry::Lost;
-use super::{Inner, watched};
+use super::{Inner, apart, retain, watched};
 use crate::backend::{Deletion, shelf};
 use crate::name::BlobName;
+use crate::retention::LockMode;
 
 /// How many blobs are deleted at a time.
 const AT_ONCE: usize = 16;
 
-pub(super) async fn delete(inner: &Inner, deletions: &[Deletion]) -> Vec<Result<()>> {
+pub(super) async fn delete(inner: &Arc<Inner>, deletions: &[Deletion]) -> Vec<Result<()>> {
     let mut seen = HashSet::new();
     // A name that comes again is for later: the first has to be answered first.
     let (once, again): (Vec<_>, Vec<_>) = deletions
@@ -35,26 +37,49 @@ pub(super) async fn delete(inner: &Inner, deletions: &[Deletion]) -> Vec<Result<
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-async fn answered(inner: &Inner, at: usize, deletion: &Deletion) -> (usize, Result<()>) {
+async fn answered(inner: &Arc<Inner>, at: usize, deletion: &Deletion) -> (usize, Result<()>) {
     (at, delete_one(inner, deletion).await)
 }
 
-async fn delete_one(inner: &Inner, deletion: &Deletion) -> Result<()> {
+async fn delete_one(inner: &Arc<Inner>, deletion: &Deletion) -> Result<()> {
     let name = &deletion.name;
+    let turn = inner.turns.take(name).await;
     let seen = inner.look(shelf::DELETE, name).await?;
     shelf::check_deletion(&seen.record, deletion, &inner.clock)?;
-    if seen.record.retention.is_locked_at(inner.now()) {
-        // It is unlocked, and an act ends it.
-        let unlocked = inner.blob(name).delete_immutability_policy(None).await;
-        unlocked.map_err(|error| inner.refused(shelf::DELETE, name, &error))?;
+    let now = inner.now();
+    let is_to_end = |policy: Policy| policy.mode == LockMode::Unlocked && policy.until > now;
+    if !seen.told.policy.is_some_and(is_to_end) {
+        return remove(inner, name, &seen.told).await;
     }
-    remove(inner, name, &seen.told).await
+    // An act ends it. Between both requests nothing keeps the blob, so nobody may break off there.
+    let inner = Arc::clone(inner);
+    apart(shelf::DELETE, name, async move {
+        let _turn = turn;
+        remove_unlocked(&inner, &seen).await
+    })
+    .await
+}
+
+/// Takes an unlocked lock off a blob and deletes it; where that fails, the lock is set again.
+async fn remove_unlocked(inner: &Inner, seen: &Seen) -> Result<()> {
+    let name = &seen.record.name;
+    let taken_off = inner.blob(name).delete_immutability_policy(None).await;
+    let removed = match taken_off.map_err(|error| inner.refused(shelf::DELETE, name, &error)) {
+        Ok(_) => remove(inner, name, &seen.told).await,
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(()) => Ok(()),
+        Err(error) => Err(retain::set_again(inner, shelf::DELETE, seen, error).await),
+    }
 }
 
 /// Deletes a blob in the state in which it was seen.
 pub(super) async fn remove(inner: &Inner, name: &BlobName, told: &Told) -> Result<()> {
     let lost = Lost::default();
     let options = BlobClientDeleteOptions {
+        // What others have taken of it would be left otherwise, and keep it from being deleted.
+        delete_snapshots: Some(DeleteSnapshotsOptionType::Include),
         if_match: Some(quoted(told).into()),
         method_options: watched(&lost),
         ..BlobClientDeleteOptions::default()

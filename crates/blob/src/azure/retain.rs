@@ -1,5 +1,7 @@
 //! Changing what keeps a blob: by the service where it knows of it, and in the metadata.
 
+use std::sync::Arc;
+
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::models::{
     BlobClientSetImmutabilityPolicyOptions, BlobClientSetMetadataOptions, ImmutabilityPolicyMode,
@@ -7,13 +9,16 @@ use azure_storage_blob::models::{
 use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
 
-use super::Inner;
 use super::document::{Document, Seen, quoted};
+use super::{Inner, apart};
 use crate::backend::shelf;
 use crate::name::BlobName;
 use crate::record::{BlobEncryption, BlobRecord, ETag};
-use crate::retention::{LockMode, RetentionAct, RetentionState};
+use crate::retention::{LockMode, RetentionAct, RetentionAction, RetentionState};
 use crate::store::about;
+
+/// How often a longer end is set again that another process has made shorter.
+const TRIES: usize = 3;
 
 /// Returns the end of a lock as the service keeps it: in whole seconds, and never sooner.
 pub(super) fn until(end: DateTime<Utc>) -> Option<OffsetDateTime> {
@@ -29,22 +34,90 @@ pub(super) const fn azure_mode(mode: LockMode) -> ImmutabilityPolicyMode {
 }
 
 pub(super) async fn set_retention(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     name: &BlobName,
     etag: &ETag,
     next: &RetentionState,
     act: &RetentionAct,
 ) -> Result<BlobRecord> {
+    let turn = inner.turns.take(name).await;
     let seen = inner.look(shelf::RETENTION, name).await?;
     shelf::with_retention(&seen.record, etag, next, act, &inner.clock)?;
-    let change = Change {
-        inner,
-        name,
-        seen: &seen,
-        next,
+    let (inner, next) = (Arc::clone(inner), next.clone());
+    let only_grows = act.action != RetentionAction::Shortened;
+    // Several requests make one change, so nobody may break off between them.
+    apart(shelf::RETENTION, name, async move {
+        let _turn = turn;
+        let change = Change {
+            inner: &inner,
+            name: &seen.record.name,
+            seen: &seen,
+            next: &next,
+        };
+        change.make().await?;
+        change.seen_to(only_grows).await
+    })
+    .await
+}
+
+/// Sets again what was taken off a blob for something that failed, and returns what it failed with.
+///
+/// What others have set meanwhile stays.
+pub(super) async fn set_again(
+    inner: &Inner,
+    operation: &'static str,
+    seen: &Seen,
+    failed: Error,
+) -> Error {
+    let name = &seen.record.name;
+    let (has_policy, is_held) = match inner.look(operation, name).await {
+        Ok(now) if now.document.upload == seen.document.upload => {
+            (now.told.policy.is_some(), now.told.is_held)
+        }
+        Ok(_) => return failed,
+        Err(error) if error.kind() == ErrorKind::NotFound => return failed,
+        // Better one time too often.
+        Err(_) => (false, false),
     };
-    change.make().await?;
-    Ok(inner.look(shelf::RETENTION, name).await?.record)
+    let policy = seen.told.policy.filter(|_| !has_policy);
+    let policy = policy.filter(|policy| policy.until > inner.now());
+    let set = async {
+        if let Some(policy) = policy {
+            set_policy(inner, name, (policy.mode, policy.until)).await?;
+        }
+        if seen.told.is_held && !is_held {
+            inner.blob(name).set_legal_hold(true, None).await?;
+        }
+        Ok::<_, azure_core::Error>(())
+    };
+    match set.await {
+        Ok(()) => failed,
+        Err(error) => {
+            let left = inner.refused(operation, name, &error);
+            about(Error::new(failed.kind(), operation), name)
+                .with_detail(
+                    "its lock or its hold was taken off, and could not be set again: set it",
+                )
+                .with_source(left)
+        }
+    }
+}
+
+async fn set_policy(
+    inner: &Inner,
+    name: &BlobName,
+    (mode, end): (LockMode, DateTime<Utc>),
+) -> azure_core::Result<()> {
+    let Some(end) = until(end) else {
+        return Ok(());
+    };
+    let options = BlobClientSetImmutabilityPolicyOptions {
+        immutability_policy_mode: Some(azure_mode(mode)),
+        ..BlobClientSetImmutabilityPolicyOptions::default()
+    };
+    let blob = inner.blob(name);
+    let set = blob.set_immutability_policy(&end, Some(options)).await;
+    set.map(drop)
 }
 
 pub(super) async fn set_encryption(
@@ -92,34 +165,21 @@ struct Change<'c> {
 
 impl Change<'_> {
     /// What ends goes first and what begins comes last: between them the metadata can be written. Where
-    /// it breaks off, the blob is kept by what was written up to then.
+    /// that fails, what has ended is set again; where it breaks off, the blob is kept by what was written
+    /// up to then.
     async fn make(&self) -> Result<()> {
         let (before, next) = (&self.seen.record.retention, self.next);
-        let ends_lock = before.lock.is_some() && next.lock.is_none();
-        let ends_hold = before.is_held() && !next.is_held();
         let begins_hold = !before.is_held() && next.is_held();
-        let changes_lock =
-            next.lock.is_some() && (before.lock, before.until) != (next.lock, next.until);
-        let is_writable = (before.lock.is_none() || ends_lock) && (!before.is_held() || ends_hold);
-        let document = self.seen.document.with_retention(next.clone());
-        if !is_writable {
+        if !self.is_writable() {
             self.check_unwritten(before)?;
         }
-        if ends_lock {
-            self.told(
-                self.inner
-                    .blob(self.name)
-                    .delete_immutability_policy(None)
-                    .await,
-            )?;
+        if let Err(error) = self.end_and_write().await {
+            return Err(match self.ends_lock() || self.ends_hold() {
+                true => set_again(self.inner, shelf::RETENTION, self.seen, error).await,
+                false => error,
+            });
         }
-        if ends_hold {
-            self.told(self.inner.blob(self.name).set_legal_hold(false, None).await)?;
-        }
-        if is_writable && document != self.seen.document {
-            write(self.inner, shelf::RETENTION, self.seen, &document).await?;
-        }
-        if changes_lock {
+        if self.changes_lock() {
             self.set_policy().await?;
         }
         if begins_hold {
@@ -128,30 +188,85 @@ impl Change<'_> {
         Ok(())
     }
 
+    async fn end_and_write(&self) -> Result<()> {
+        let blob = self.inner.blob(self.name);
+        if self.ends_lock() {
+            self.told(blob.delete_immutability_policy(None).await)?;
+        }
+        if self.ends_hold() {
+            self.told(blob.set_legal_hold(false, None).await)?;
+        }
+        let document = self.seen.document.with_retention(self.next.clone());
+        // The hold may have been another's by then: a write tells, for it has a condition.
+        if self.is_writable() && (self.ends_hold() || document != self.seen.document) {
+            write(self.inner, shelf::RETENTION, self.seen, &document).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what is kept now. Another process may have set a shorter end from what it had seen before:
+    /// the longer one counts, unless it was to become shorter.
+    async fn seen_to(&self, only_grows: bool) -> Result<BlobRecord> {
+        let mut seen = self.inner.look(shelf::RETENTION, self.name).await?;
+        for _ in 0..TRIES {
+            let kept = seen.told.policy.map(|policy| policy.until);
+            if !(only_grows && self.changes_lock() && kept < self.next.until) {
+                break;
+            }
+            self.set_policy().await?;
+            seen = self.inner.look(shelf::RETENTION, self.name).await?;
+        }
+        Ok(seen.record)
+    }
+
+    const fn ends_lock(&self) -> bool {
+        self.seen.record.retention.lock.is_some() && self.next.lock.is_none()
+    }
+
+    fn ends_hold(&self) -> bool {
+        self.seen.told.is_held && !self.next.is_held()
+    }
+
+    fn changes_lock(&self) -> bool {
+        let (before, next) = (&self.seen.record.retention, self.next);
+        next.lock.is_some() && (before.lock, before.until) != (next.lock, next.until)
+    }
+
+    /// Returns whether the metadata can be written, after what ends has ended.
+    fn is_writable(&self) -> bool {
+        let told = &self.seen.told;
+        (told.policy.is_none() || self.ends_lock()) && (!told.is_held || self.ends_hold())
+    }
+
     /// Checks whether a change is one that the service itself takes, without a word in the metadata.
     fn check_unwritten(&self, before: &RetentionState) -> Result<()> {
-        let next = self.next;
+        let (next, document) = (self.next, &self.seen.document);
         let other_holds = before.is_held() && next.is_held() && before.holds != next.holds;
-        let other_end = next.lock.is_none() && before.until != next.until;
+        // An end that stands in the metadata counts beside the policy of others.
+        let is_of_policy = next.lock.is_some()
+            && (document.has_lock() || next.until.is_some_and(|end| document.ends_by(end)));
+        let other_end = before.until != next.until && !is_of_policy;
         if !other_holds && !other_end && before.archive_at == next.archive_at {
             return Ok(());
         }
-        Err(about(Error::new(ErrorKind::Retained, shelf::RETENTION), self.name).with_detail(
-            "Azure keeps one legal hold of a blob, and under it nothing else can be written of it: \
-             clear it first, and place it again",
-        ))
+        let detail = match self.seen.told.is_held {
+            true => {
+                "Azure keeps one legal hold of a blob, and under it nothing else can be written of it: \
+                 clear it first, and place it again"
+            }
+            false => {
+                "a policy of immutability of others is on it, under which nothing can be written of it: \
+                 have it taken off"
+            }
+        };
+        Err(about(Error::new(ErrorKind::Retained, shelf::RETENTION), self.name).with_detail(detail))
     }
 
     async fn set_policy(&self) -> Result<()> {
-        let (Some(mode), Some(end)) = (self.next.lock, self.next.until.and_then(until)) else {
+        let (Some(mode), Some(end)) = (self.next.lock, self.next.until) else {
             return Ok(());
         };
-        let options = BlobClientSetImmutabilityPolicyOptions {
-            immutability_policy_mode: Some(azure_mode(mode)),
-            ..BlobClientSetImmutabilityPolicyOptions::default()
-        };
-        let blob = self.inner.blob(self.name);
-        self.told(blob.set_immutability_policy(&end, Some(options)).await)
+        self.told(set_policy(self.inner, self.name, (mode, end)).await)
     }
 
     fn told<T>(&self, answer: azure_core::Result<T>) -> Result<()> {

@@ -9,13 +9,19 @@ mod encrypted;
 mod faults;
 mod lists;
 mod locks;
+mod races;
+mod stall;
 #[cfg(feature = "encryption")]
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::sync::Arc;
 
-use tenantry_blob::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
+use azure_core::time::OffsetDateTime;
+use azure_storage_blob::BlobClient;
+use azure_storage_blob::models::{BlobClientSetImmutabilityPolicyOptions, ImmutabilityPolicyMode};
+use chrono::{DateTime, Utc};
+use tenantry_blob::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings, BlobName};
 use tenantry_core::Secret;
 use tenantry_testkit::AzuriteServer;
 use uuid::Uuid;
@@ -37,4 +43,28 @@ fn layouts() -> [AzureLayout; 2] {
 
 fn open(settings: AzureSettings) -> Arc<AzureBlobs> {
     Arc::new(AzureBlobs::new(settings).unwrap())
+}
+
+/// Returns what another program has of a blob, where the names of all tenants lie in one container.
+fn official(
+    url: &str,
+    server: &AzuriteServer,
+    layout: &AzureLayout,
+    name: &BlobName,
+) -> BlobClient {
+    let client = AzureBlobs::official_client(&settings(url, server, layout.clone())).unwrap();
+    client.blob_client(&layout.container_of(name.tenant()), name.as_str())
+}
+
+/// Sets an unlocked policy, as another program does.
+async fn set_policy(official: &BlobClient, end: DateTime<Utc>) {
+    let options = BlobClientSetImmutabilityPolicyOptions {
+        immutability_policy_mode: Some(ImmutabilityPolicyMode::Unlocked),
+        ..BlobClientSetImmutabilityPolicyOptions::default()
+    };
+    let end = OffsetDateTime::from_unix_timestamp(end.timestamp()).unwrap();
+    official
+        .set_immutability_policy(&end, Some(options))
+        .await
+        .unwrap();
 }
