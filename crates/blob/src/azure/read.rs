@@ -8,13 +8,15 @@ use std::time::Duration;
 use azure_storage_blob::models::BlobClientDownloadOptions;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::document::quoted;
 use super::refusal::Refusal;
-use super::retry::Late;
+use super::retry::{Late, after};
 use super::{BLOCK, Inner, LOOK, checksum};
 use crate::backend::BlobRead;
 use crate::integrity::Crc64;
@@ -53,6 +55,10 @@ pub(super) async fn read(
         return Err(outside(name));
     }
     let etag = quoted(&seen.told);
+    let state = Arc::new(State {
+        upload: seen.document.upload,
+        etag: Mutex::new(etag.clone()),
+    });
     let mut start = range.start;
     let mut begun = Vec::new();
     if let Some(Ok(pieces)) = first
@@ -69,7 +75,7 @@ pub(super) async fn read(
                 Arc::clone(&inner),
                 name.clone(),
                 range,
-                Some(etag.clone()),
+                Some(Arc::clone(&state)),
             ))
         }
     });
@@ -86,14 +92,21 @@ pub(super) async fn read(
 
 fn ranges(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
-    std::iter::successors(Some(range.start), move |start| Some(start + BLOCK))
+    std::iter::successors(Some(range.start), move |start| start.checked_add(BLOCK))
         .take_while(move |start| *start < end)
-        .map(move |start| start..(start + BLOCK).min(end))
+        .map(move |start| start..start.saturating_add(BLOCK).min(end))
 }
 
 fn length_of(pieces: &[Bytes]) -> u64 {
     let length: usize = pieces.iter().map(Bytes::len).sum();
     u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// The state of the blob that is read: others may change its record meanwhile, and never its bytes.
+struct State {
+    /// Tells it from what another put under the same name.
+    upload: Uuid,
+    etag: Mutex<String>,
 }
 
 /// The bytes of a range, as they came.
@@ -107,12 +120,12 @@ async fn fetch(
     inner: Arc<Inner>,
     name: BlobName,
     range: Range<u64>,
-    etag: Option<String>,
+    state: Option<Arc<State>>,
 ) -> Result<Pieces> {
-    let end = Instant::now() + inner.settings.deadline;
+    let end = after(inner.settings.deadline);
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
-        match fetch_once(&inner, &name, &range, etag.as_deref(), end).await {
+        match fetch_once(&inner, &name, &range, state.as_deref(), end).await {
             Err(Failed::OnTheWay(_)) if Instant::now() + pause < end => {
                 sleep(pause).await;
                 pause *= 2;
@@ -120,7 +133,7 @@ async fn fetch(
             outcome => return outcome.map_err(Failed::into_error),
         }
     }
-    fetch_once(&inner, &name, &range, etag.as_deref(), end)
+    fetch_once(&inner, &name, &range, state.as_deref(), end)
         .await
         .map_err(Failed::into_error)
 }
@@ -143,34 +156,35 @@ async fn fetch_once(
     inner: &Inner,
     name: &BlobName,
     range: &Range<u64>,
-    etag: Option<&str>,
+    state: Option<&State>,
     end: Instant,
 ) -> Result<Pieces, Failed> {
     let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let options = BlobClientDownloadOptions {
-        if_match: etag.map(Into::into),
+        if_match: state.map(|state| state.etag.lock().clone().into()),
         parallel: NonZero::new(1),
         partition_size: NonZero::new(length),
         range: Some((range.start..range.end).into()),
         range_get_content_crc64: inner.settings.checks_ranges.then_some(true),
         ..BlobClientDownloadOptions::default()
     };
-    let refused = |error: azure_core::Error| match Refusal::of(&error).status() {
-        // It was deleted, and put anew by somebody else: this is another blob.
-        Some(412) => Failed::ForGood(not_found(LOOK, name)),
-        _ => Failed::ForGood(inner.refused(READ, name, &error)),
+    let answer = match inner.blob(name).download(Some(options)).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let is_changed = Refusal::of(&error).status() == Some(412);
+            let refused = inner.refused(READ, name, &error);
+            return Err(match state.filter(|_| is_changed) {
+                Some(state) => state.looked_after(inner, name, refused).await,
+                None => Failed::ForGood(refused),
+            });
+        }
     };
-    let answer = inner
-        .blob(name)
-        .download(Some(options))
-        .await
-        .map_err(refused)?;
     let told = answer
         .properties
         .content_crc64
         .as_deref()
         .and_then(checksum::read);
-    let limit = end.min(Instant::now() + inner.settings.try_timeout);
+    let limit = end.min(after(inner.settings.try_timeout));
     let body = timeout_at(limit, answer.body.try_collect::<Vec<Bytes>>()).await;
     let body = body.unwrap_or_else(|_| {
         Err(azure_core::Error::new(
@@ -179,7 +193,7 @@ async fn fetch_once(
         ))
     });
     let bytes = body.map_err(|error| Failed::OnTheWay(inner.refused(READ, name, &error)))?;
-    let is_whole = etag.is_none() || length_of(&bytes) == range.end - range.start;
+    let is_whole = state.is_none() || length_of(&bytes) == range.end - range.start;
     let is_intact = told.is_none_or(|told| Crc64::of_all(bytes.iter().map(|it| &**it)) == told);
     if !is_whole || !is_intact {
         let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name);
@@ -191,6 +205,24 @@ async fn fetch_once(
         bytes,
         etag: answer.properties.etag.map(|etag| etag.to_string()),
     })
+}
+
+impl State {
+    /// Looks at a blob that has another state than it had: whether it is still the same one.
+    async fn looked_after(&self, inner: &Inner, name: &BlobName, changed: Error) -> Failed {
+        match inner.look(READ, name).await {
+            Ok(seen) if seen.document.upload == self.upload => {
+                *self.etag.lock() = quoted(&seen.told);
+                Failed::OnTheWay(changed)
+            }
+            // It was deleted, and put anew by somebody else: this is another blob.
+            Ok(_) => Failed::ForGood(not_found(LOOK, name)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Failed::ForGood(not_found(LOOK, name))
+            }
+            Err(error) => Failed::ForGood(error),
+        }
+    }
 }
 
 /// Work that goes on while its caller does something else, and ends when its caller is gone.

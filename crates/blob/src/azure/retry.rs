@@ -58,13 +58,13 @@ impl Policy for Retry {
         request: &mut Request,
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
-        let end = Instant::now() + self.all;
+        let end = after(self.all);
         let whole = request.clone();
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
             tries += 1;
-            let limit = end.min(Instant::now() + self.each);
+            let limit = end.min(after(self.each));
             let sent = next[0].send(context, request, &next[1..]);
             let outcome = timeout_at(limit, sent)
                 .await
@@ -87,6 +87,13 @@ impl Policy for Retry {
             *request = whole.clone();
         }
     }
+}
+
+/// Returns the time after so long: decades from now on where there is none, for a clock has an end.
+pub(super) fn after(duration: Duration) -> Instant {
+    const DECADES: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now + DECADES)
 }
 
 /// Returns how long the service wants to be left alone.

@@ -265,3 +265,16 @@ async fn who_answers_too_slowly_is_given_up() {
     let error = read.expect("it does not wait").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 }
+
+#[tokio::test]
+async fn a_time_without_end_is_one() {
+    let changes: [fn(AzureSettings) -> AzureSettings; 2] = [
+        |settings| settings.with_deadline(Duration::MAX),
+        |settings| settings.with_try_timeout(Duration::MAX),
+    ];
+    for change in changes {
+        let scene = Scene::with(change).await;
+        scene.put("bytes").await.unwrap();
+        scene.assert_whole(b"bytes").await;
+    }
+}
