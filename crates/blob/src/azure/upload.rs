@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::checksum::written;
 use super::commit::Commit;
-use super::{BLOCKS, Inner};
+use super::{BLOCKS, Inner, apart};
 use crate::backend::{BlobUpload, NewBlob, Seal};
 use crate::integrity::{Block, Crc64, Sha256};
 use crate::name::BlobName;
@@ -104,6 +104,18 @@ impl Upload {
         }
     }
 
+    async fn end(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
+        let first = self.first.take();
+        let commit = Commit::new(&self.inner, &self.blob, seal, self.id)?;
+        if self.sent > 0 {
+            let blocks = (0..self.sent).map(|number| self.block_id(number));
+            return commit.list(blocks.collect()).await;
+        }
+        let crc64 = first.as_ref().map_or(Crc64::of(b""), Block::crc64);
+        let bytes = first.map(Block::into_bytes).unwrap_or_default();
+        commit.whole(bytes, crc64).await
+    }
+
     /// All ids of the blocks of a blob have one length.
     fn block_id(&self, number: u32) -> Vec<u8> {
         [&self.id.as_bytes()[..], &number.to_be_bytes()].concat()
@@ -130,15 +142,9 @@ impl BlobUpload for Upload {
                 .await
                 .map_err(|error| about(error, &self.blob.name))?;
         }
-        let first = self.first.take();
-        let commit = Commit::new(&self.inner, &self.blob, seal, self.id)?;
-        if self.sent > 0 {
-            let blocks = (0..self.sent).map(|number| self.block_id(number));
-            return commit.list(blocks.collect()).await;
-        }
-        let crc64 = first.as_ref().map_or(Crc64::of(b""), Block::crc64);
-        let bytes = first.map(Block::into_bytes).unwrap_or_default();
-        commit.whole(bytes, crc64).await
+        let name = self.blob.name.clone();
+        // A lock that is not kept is seen after the blob is there: nobody may break off before that.
+        apart(PUT, &name, async move { self.end(seal).await }).await
     }
 
     async fn abort(mut self: Box<Self>) {

@@ -1,6 +1,7 @@
 //! Locks and holds: kept behind a front that keeps them, and missed where Azurite ignores them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tenantry_blob::conformance::{blob_clock_conformance, blob_lock_conformance};
 use tenantry_blob::{BlobKind, BlobStore, HoldTag, PutOptions, Retention, RetentionClass};
@@ -113,4 +114,39 @@ async fn of_a_hold_on_what_is_locked_the_service_knows_no_more_than_that_there_i
         .await
         .unwrap();
     assert!(!cleared.retention.is_held() && cleared.retention.lock.is_some());
+}
+
+/// Whoever is gone before the lock was read back leaves nothing that is visible without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_is_dropped_does_not_stay_without_its_lock() {
+    let server = AzuriteServer::shared().await.unwrap();
+    let [_, layout] = layouts();
+    let store = BlobStore::new(open(settings(server.url(), server, layout)));
+    let blobs = store.tenant(TenantId::generate());
+    let kind = BlobKind::new("exports").unwrap();
+    // Its container is there then.
+    let options = PutOptions::new(Service::Reporting, Retention::days(0));
+    let first = blobs.name(&kind).unwrap();
+    blobs.put_bytes(&first, options, "first").await.unwrap();
+    let mut dropped = Vec::new();
+    for micros in (0..24_000).step_by(200) {
+        let name = blobs.name(&kind).unwrap();
+        let options = PutOptions::new(Service::Reporting, Retention::days(9).locked());
+        let put = blobs.put_bytes(&name, options, "sealed");
+        let put = tokio::time::timeout(Duration::from_micros(micros), put).await;
+        if put.is_err() {
+            dropped.push(name);
+        }
+    }
+    assert!(!dropped.is_empty());
+    for name in dropped {
+        let is_gone = async {
+            while blobs.head(&name).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), is_gone)
+            .await
+            .expect("it stays without its lock");
+    }
 }
