@@ -27,6 +27,8 @@ use crate::store::about;
 const RECORD: &str = "tenantry_record";
 /// How much metadata Azure takes, names and values together.
 const MOST: usize = 8 * 1024;
+/// How long a blob can be: 50,000 blocks of 4,000 MiB.
+const LONGEST: u64 = 50_000 * 4_000 * 1024 * 1024;
 /// What stands for an empty value, which not every way keeps; no value has a control character.
 const EMPTY: &str = "%00";
 /// How long after its creation a move to a tier is that of the put itself.
@@ -215,6 +217,9 @@ impl Told {
         };
         if document.name != *name {
             return corrupt("its metadata are those of another blob: it was copied by others");
+        }
+        if document.length > LONGEST {
+            return corrupt("its metadata were changed by others: no blob is so long");
         }
         let Some(metadata) = metadata_of(&self.metadata) else {
             return corrupt("its metadata were changed by others");

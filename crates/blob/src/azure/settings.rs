@@ -1,5 +1,6 @@
 //! Where the blobs are, how they are laid out, and how long is waited.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl AzureLayout {
 }
 
 /// Where an [`AzureBlobs`](super::AzureBlobs) keeps blobs, who it is there, and how long it waits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AzureSettings {
     pub(super) url: String,
     pub(super) account: Option<String>,
@@ -106,6 +107,32 @@ pub struct AzureSettings {
     pub(super) soft_delete: Option<Duration>,
     pub(super) tags_classes: bool,
     pub(super) clock: SharedClock,
+}
+
+impl fmt::Debug for AzureSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whoever puts a credential into the URL is refused when it is opened, and may have shown it before.
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        let url = match url.contains('@') {
+            true => "(with a credential)",
+            false => url,
+        };
+        f.debug_struct("AzureSettings")
+            .field("url", &url)
+            .field("account", &self.account)
+            .field("layout", &self.layout)
+            .field("credential", &self.credential)
+            .field("scope", &self.scope)
+            .field("creates_containers", &self.creates_containers)
+            .field("takes_http", &self.takes_http)
+            .field("checks_ranges", &self.checks_ranges)
+            .field("authorities", &self.authorities.len())
+            .field("try_timeout", &self.try_timeout)
+            .field("deadline", &self.deadline)
+            .field("soft_delete", &self.soft_delete)
+            .field("tags_classes", &self.tags_classes)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -410,6 +437,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{url}");
             assert!(!format!("{error:?}").contains("canary"));
         }
+        for url in [
+            "https://a.blob.core.windows.net/?sv=1&sig=canary",
+            "https://a.blob.core.windows.net/#sig=canary",
+            "https://a:canary@a.blob.core.windows.net",
+        ] {
+            let shown = format!("{:?}", settings(url));
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        let shown = format!("{:?}", settings("https://billing.blob.core.windows.net"));
+        assert!(shown.contains("billing.blob"), "{shown}");
         let inside = settings("http://storage.local/x").with_plain_http();
         assert_eq!(inside.endpoint().unwrap().1, "storage");
         let other = settings("https://blobs.example.com").with_account("billing");

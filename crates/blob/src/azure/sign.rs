@@ -34,7 +34,10 @@ pub(super) async fn signed_url(
     // By the clock of the machine, for the service goes by its own.
     let now = SystemClock.now();
     let valid_for = TimeDelta::from_std(valid_for).unwrap_or(TimeDelta::minutes(1));
-    let until = (now + valid_for).trunc_subsecs(0);
+    let until = now
+        .checked_add_signed(valid_for)
+        .unwrap_or(now)
+        .trunc_subsecs(0);
     let (container, blob) = inner.settings.layout.place(name);
     let url = inner.client.url();
     let is_https = url.scheme() == "https";
