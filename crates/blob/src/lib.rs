@@ -73,8 +73,8 @@ pub use self::artifact::{
 #[cfg(feature = "azure")]
 pub use self::azure::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
 pub use self::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, NewBlob, Seal,
-    SignedUrl,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, ListedBlob,
+    NewBlob, Seal, SignedUrl,
 };
 #[cfg(feature = "encryption")]
 pub use self::encryption::{BlobKeys, EncryptedBlobs, VaultKeys};

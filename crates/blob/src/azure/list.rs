@@ -15,7 +15,7 @@ use super::Inner;
 use super::document::Told;
 use super::refusal::Refusal;
 use super::settings::Layout;
-use crate::backend::{BackendPage, DueBlob};
+use crate::backend::{BackendPage, DueBlob, ListedBlob};
 use crate::name::BlobPrefix;
 use crate::record::BlobRecord;
 use crate::store::invalid_cursor;
@@ -33,16 +33,27 @@ pub(super) async fn list(
     after: Option<&str>,
     limit: usize,
 ) -> Result<BackendPage<BlobRecord>> {
+    let page = list_each(inner, prefix, after, limit).await?;
+    let records = page.items.into_iter().map(|listed| listed.record);
+    Ok(BackendPage {
+        items: records.collect::<Result<_>>()?,
+        next: page.next,
+    })
+}
+
+pub(super) async fn list_each(
+    inner: &Inner,
+    prefix: &BlobPrefix,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<BackendPage<ListedBlob>> {
     let (container, begin) = inner.settings.layout.place_of_prefix(prefix);
     let page = listed(inner, LIST, &container, begin, after, limit).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for item in page.items {
-        if let Some(record) = record(inner, &container, item) {
-            items.push(record?);
-        }
-    }
+    let items = page.items.into_iter();
     Ok(BackendPage {
-        items,
+        items: items
+            .filter_map(|item| blob_of(inner, &container, item))
+            .collect(),
         next: page.next,
     })
 }
@@ -77,8 +88,15 @@ pub(super) async fn due(
                 continue;
             }
             // What nobody of us put is nobody's to delete.
-            let Some(Ok(record)) = record(inner, &current, item) else {
+            let Some(ListedBlob { name, record }) = blob_of(inner, &current, item) else {
                 continue;
+            };
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::warn!(target: "tenantry::blob", %error, blob = %name, "whether a blob is due cannot be read");
+                    continue;
+                }
             };
             let Some(due) = DueBlob::of(&record, at) else {
                 continue;
@@ -224,12 +242,13 @@ async fn listed(
 }
 
 /// Reads an item of a list; what has no name of ours is none of ours.
-fn record(inner: &Inner, container: &str, item: BlobItem) -> Option<Result<BlobRecord>> {
+fn blob_of(inner: &Inner, container: &str, item: BlobItem) -> Option<ListedBlob> {
     let name = inner
         .settings
         .layout
         .name_at(container, item.name.as_deref()?)?;
     let metadata = item.metadata.and_then(|it| it.values).unwrap_or_default();
     let told = Told::of_list(item.properties.unwrap_or_default(), metadata);
-    Some(told.read(&name).map(|seen| seen.record))
+    let record = told.read(&name).map(|seen| seen.record);
+    Some(ListedBlob { name, record })
 }

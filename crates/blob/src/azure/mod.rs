@@ -46,8 +46,8 @@ use self::sign::DelegationKeys;
 use self::turns::Turns;
 use self::upload::Upload;
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob,
-    SignedUrl, shelf,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, ListedBlob,
+    NewBlob, SignedUrl, shelf,
 };
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
@@ -333,6 +333,15 @@ impl BlobBackend for AzureBlobs {
         limit: usize,
     ) -> Result<BackendPage<BlobRecord>> {
         list::list(&self.inner, prefix, after, limit).await
+    }
+
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        list::list_each(&self.inner, prefix, after, limit).await
     }
 
     async fn due(

@@ -120,6 +120,31 @@ pub trait BlobBackend: Send + Sync + Debug {
         limit: usize,
     ) -> Result<BackendPage<BlobRecord>>;
 
+    /// Returns the same blobs as [`list`](Self::list), and tells of each whose record cannot be read by
+    /// itself: what was altered of one blob does not hide the others.
+    ///
+    /// A backend whose records nobody else alters leaves it as it is; one that wraps another passes it on.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list), but for [`Corrupt`](tenantry_core::ErrorKind::Corrupt) of one blob.
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let page = self.list(prefix, after, limit).await?;
+        let items = page.items.into_iter().map(|record| ListedBlob {
+            name: record.name.clone(),
+            record: Ok(record),
+        });
+        Ok(BackendPage {
+            items: items.collect(),
+            next: page.next,
+        })
+    }
+
     /// Returns blobs of all tenants for which something is to be done at a time: those whose retention
     /// is over, and those that are to be archived; by and large the longest due first.
     ///
@@ -325,6 +350,15 @@ pub struct BackendPage<T> {
     pub items: Vec<T>,
     /// Where the next begins; `None` where this is the last.
     pub next: Option<String>,
+}
+
+/// A blob that is there, whether its record can be read or not.
+#[derive(Debug)]
+pub struct ListedBlob {
+    /// Its name.
+    pub name: BlobName,
+    /// What is known of it, or why that cannot be read.
+    pub record: Result<BlobRecord>,
 }
 
 /// What is to be done to a blob.

@@ -9,6 +9,7 @@ mod encrypted;
 mod faults;
 mod lists;
 mod locks;
+mod others;
 mod races;
 mod stall;
 #[cfg(feature = "encryption")]
