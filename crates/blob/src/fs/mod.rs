@@ -42,7 +42,9 @@ const BLOCK: usize = 1024 * 1024;
 ///
 /// # What is on the disk
 ///
-/// - `blobs/<name>`: the bytes of each blob, and behind them the CRC64 of each MiB.
+/// - `blobs/<name>`: the bytes of each blob, and behind them the CRC64 of each MiB and what tells whose they
+///   are: a file in the place of another is not read, nor is a part of it. Files of the first format tell
+///   nothing of that; where a part of one is read, all of it is checked before.
 /// - `journal`: what is known of all blobs, their retention above all, as frames of JSON, each with its
 ///   checksum. What stands in it has happened; what does not has not. Where most of it is over it is
 ///   compacted by itself, to the records of the blobs that are there: acts stand in it until then, and for
@@ -277,24 +279,28 @@ impl BlobBackend for FsBlobs {
     }
 
     async fn read(&self, name: &BlobName, range: Option<Range<u64>>) -> Result<BlobRead> {
-        let record = self.head(name).await?;
-        if !record.is_readable() {
-            return Err(rehydrating(&record));
-        }
-        let range = range.unwrap_or(0..record.length);
-        if range.start > range.end || range.end > record.length {
-            return Err(outside(name));
-        }
-        match read::open(&self.inner, &record, range).await {
-            Ok(bytes) => Ok(BlobRead { record, bytes }),
-            // It may have been deleted since it was looked up.
-            Err(error) if error.kind() == ErrorKind::Corrupt => match self.head(name).await {
+        let mut record = self.head(name).await?;
+        loop {
+            if !record.is_readable() {
+                return Err(rehydrating(&record));
+            }
+            let range = range.clone().unwrap_or(0..record.length);
+            if range.start > range.end || range.end > record.length {
+                return Err(outside(name));
+            }
+            let error = match read::open(&self.inner, &record, range).await {
+                Ok(bytes) => return Ok(BlobRead { record, bytes }),
+                Err(error) if error.kind() == ErrorKind::Corrupt => error,
+                Err(error) => return Err(error),
+            };
+            // It may have been deleted since it was looked up, and others put under its name.
+            record = match self.head(name).await {
+                Ok(anew) if anew.etag != record.etag => anew,
                 Err(gone) if gone.kind() == ErrorKind::NotFound => {
-                    Err(not_found("look up blob", name))
+                    return Err(not_found("look up blob", name));
                 }
-                _ => Err(error),
-            },
-            Err(error) => Err(error),
+                _ => return Err(error),
+            };
         }
     }
 

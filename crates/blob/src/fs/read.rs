@@ -11,11 +11,11 @@ use futures_util::{StreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::Inner;
+use super::{BLOCK, Inner};
 use super::changes::failed;
-use super::layout::Checksums;
+use super::layout::{Checksums, Found, Identity};
 use super::upload::joined;
-use crate::integrity::Crc64;
+use crate::integrity::{Crc64, Hasher};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 use crate::store::about;
@@ -38,8 +38,8 @@ pub(super) async fn open(
     record: &BlobRecord,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
-    let (opening, length, of) = (Arc::clone(inner), record.length, record.name.clone());
-    let open = move || Reading::open(&opening, of, length, range);
+    let (opening, of) = (Arc::clone(inner), record.clone());
+    let open = move || Reading::open(&opening, &of, range);
     let reading = joined(spawn_blocking(open), &record.name).await?;
     let name = record.name.clone();
     // The next block is read while whoever reads works with this one.
@@ -62,24 +62,36 @@ fn ahead(reading: Reading) -> Option<JoinHandle<Next>> {
 }
 
 impl Reading {
-    fn open(inner: &Inner, name: BlobName, length: u64, range: Range<u64>) -> Result<Self> {
-        let opened = File::open(inner.disk.place(&name)).and_then(|file| {
-            let checksums = Checksums::read(&file, length)?;
-            Ok((file, checksums))
+    fn open(inner: &Inner, record: &BlobRecord, range: Range<u64>) -> Result<Self> {
+        let (name, length) = (&record.name, record.length);
+        let opened = File::open(inner.disk.place(name)).and_then(|file| {
+            let found = Checksums::read(&file, length)?;
+            Ok((file, found))
         });
-        let (file, checksums) = opened.map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => lost(&name).with_source(cause),
-            _ => failed(&name, READ, cause),
+        let (file, found) = opened.map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => lost(name).with_source(cause),
+            _ => failed(name, READ, cause),
         })?;
-        let checksums = checksums.ok_or_else(|| damaged(&name))?;
+        let checksums = match found {
+            Found::Checksums(checksums) => checksums,
+            Found::Newer => return Err(newer(name)),
+            Found::Damage => return Err(damaged(name)),
+        };
+        match checksums.identity() {
+            Some(identity) if identity == Identity::of(name, &record.sha256) => {}
+            Some(_) => return Err(foreign(name)),
+            // Of the whole the digest tells at its end whose it is; of a part, only the whole does.
+            None if range == (0..length) => {}
+            None => check_whole(&file, record)?,
+        }
         let start = range.start - range.start % checksums.block();
         if start > 0 {
             let seek = (&file).seek(SeekFrom::Start(start));
-            seek.map_err(|cause| failed(&name, READ, cause))?;
+            seek.map_err(|cause| failed(name, READ, cause))?;
         }
         Ok(Self {
             file,
-            name,
+            name: name.clone(),
             length,
             checksums,
             range,
@@ -110,6 +122,38 @@ impl Reading {
         self.range.start = stop;
         Ok(Some((piece, self)))
     }
+}
+
+/// Checks whether a file has all the bytes of its blob, and leaves it at its beginning.
+fn check_whole(file: &File, record: &BlobRecord) -> Result<()> {
+    let name = &record.name;
+    let mut hasher = Hasher::default();
+    let mut rest = file.take(record.length);
+    let mut bytes = Vec::with_capacity(BLOCK);
+    loop {
+        bytes.clear();
+        let read = rest.by_ref().take(BLOCK as u64).read_to_end(&mut bytes);
+        if read.map_err(|cause| failed(name, READ, cause))? == 0 {
+            break;
+        }
+        hasher.update(&bytes);
+    }
+    if hasher.finish() != record.sha256 {
+        return Err(foreign(name));
+    }
+    let mut file = file;
+    let back = file.seek(SeekFrom::Start(0));
+    back.map(drop).map_err(|cause| failed(name, READ, cause))
+}
+
+fn foreign(name: &BlobName) -> Error {
+    about(Error::new(ErrorKind::Corrupt, READ), name)
+        .with_detail("its file is not the one that was written for it: restore it")
+}
+
+fn newer(name: &BlobName) -> Error {
+    about(Error::new(ErrorKind::SchemaMismatch, READ), name)
+        .with_detail("a newer release has written its file: deploy that one")
 }
 
 fn damaged(name: &BlobName) -> Error {

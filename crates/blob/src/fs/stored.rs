@@ -8,14 +8,16 @@ use tenantry_core::{Actor, Service, TraceParent};
 use uuid::Uuid;
 
 use super::journal::{Event, Frame, encoded};
-use super::layout::Checksums;
+use super::layout::{Checksums, Found, Identity};
 use super::*;
 use crate::integrity::{Crc64, Sha256};
 use crate::record::{ContentType, Metadata, Rehydration, Tags};
 use crate::retention::{HoldTag, LegalHold, LockMode, RetentionAction};
 
 const JOURNAL: &[u8] = include_bytes!("fixtures/journal-1");
-const FILE: &[u8] = include_bytes!("fixtures/file-1");
+const FILE: &[u8] = include_bytes!("fixtures/file-2");
+/// As it was written before a file told whose it is.
+const FILE_1: &[u8] = include_bytes!("fixtures/file-1");
 const TENANT: &str = "00000000-0000-0000-0000-000000000001";
 
 fn time(day: u32) -> DateTime<Utc> {
@@ -164,7 +166,7 @@ async fn a_journal_that_was_stored_is_read() {
 }
 
 #[test]
-fn a_file_is_written_and_read_as_ever() {
+fn a_file_is_written_as_ever() {
     let bytes = b"ten bytes.";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -174,16 +176,82 @@ fn a_file_is_written_and_read_as_ever() {
     for block in bytes.chunks(4) {
         checksums.push(block.len(), Crc64::of(block));
     }
-    checksums.write(&file).unwrap();
+    let identity = Identity::of(&name(1), &Sha256::of(bytes));
+    checksums.write(&file, identity).unwrap();
     assert!(
         fs::read(&path).unwrap() == FILE,
         "another format needs another number and a fixture of its own"
     );
-    fs::write(&path, FILE).unwrap();
-    let file = fs::File::open(&path).unwrap();
-    let read = Checksums::read(&file, 10).unwrap().unwrap();
-    assert_eq!(read.block(), 4);
-    let found = [0, 1, 2, 3].map(|number| read.of_block(number));
-    let of = |block: &[u8]| Some(Crc64::of(block));
-    assert_eq!(found, [of(b"ten "), of(b"byte"), of(b"s."), None]);
+}
+
+/// Reads what is behind the ten bytes of a file.
+fn found(stored: &[u8]) -> Found {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, stored).unwrap();
+    Checksums::read(&fs::File::open(&path).unwrap(), 10).unwrap()
+}
+
+#[test]
+fn files_of_all_formats_are_read() {
+    let identity = Identity::of(&name(1), &Sha256::of(b"ten bytes."));
+    for (stored, expected) in [(FILE, Some(identity)), (FILE_1, None)] {
+        let Found::Checksums(read) = found(stored) else {
+            panic!("it is as it was written");
+        };
+        assert_eq!((read.block(), read.identity()), (4, expected));
+        let found = [0, 1, 2, 3].map(|number| read.of_block(number));
+        let of = |block: &[u8]| Some(Crc64::of(block));
+        assert_eq!(found, [of(b"ten "), of(b"byte"), of(b"s."), None]);
+    }
+}
+
+#[test]
+fn a_file_of_a_format_to_come_is_told_from_a_damaged_one() {
+    let mut newer = FILE.to_vec();
+    let end = newer.len() - 8;
+    newer[end - 1] = b'3';
+    assert!(matches!(found(&newer), Found::Damage), "not its checksum");
+    let own = Crc64::of(&newer[10..end]).0;
+    newer[end..].copy_from_slice(&own.to_le_bytes());
+    assert!(matches!(found(&newer), Found::Newer));
+}
+
+/// Writes a file for a blob that is there, as a release before wrote it.
+fn write_as_before(folder: &std::path::Path, name: &BlobName, bytes: &[u8]) {
+    let path = folder.join("blobs").join(name.as_str());
+    let mut checked = Vec::new();
+    for block in bytes.chunks(BLOCK) {
+        checked.extend_from_slice(&Crc64::of(block).0.to_le_bytes());
+    }
+    checked.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    checked.extend_from_slice(&u32::try_from(BLOCK).unwrap().to_le_bytes());
+    checked.extend_from_slice(b"TBF1");
+    let own = Crc64::of(&checked).0.to_le_bytes();
+    fs::write(path, [bytes, &checked, &own].concat()).unwrap();
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_of_the_first_format_is_read_where_the_whole_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = FsBlobs::open(FsSettings::new(folder.path())).await.unwrap();
+    let blobs = crate::BlobStore::new(Arc::new(blobs)).tenant(TENANT.parse().unwrap());
+    let bytes: Vec<u8> = (0..=255).cycle().take(BLOCK * 2 + 7).collect();
+    let options = crate::PutOptions::new(Service::Reporting, crate::Retention::days(1));
+    blobs
+        .put_bytes(&name(1), options, bytes.clone())
+        .await
+        .unwrap();
+    write_as_before(folder.path(), &name(1), &bytes);
+    assert_eq!(blobs.get(&name(1)).await.unwrap().bytes, bytes);
+    for range in [0..1, 5..9, BLOCK - 1..BLOCK + 1, BLOCK * 2..bytes.len()] {
+        let wide = range.start as u64..range.end as u64;
+        let read = blobs.range(&name(1), wide).await.unwrap();
+        assert_eq!(read, bytes[range]);
+    }
+    // Whole by its own checksums, and another's.
+    let others: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    write_as_before(folder.path(), &name(1), &others);
+    let error = blobs.range(&name(1), 5..9).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
 }

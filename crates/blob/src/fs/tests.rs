@@ -420,6 +420,74 @@ async fn a_file_that_was_altered_cut_or_lost_is_corrupt() {
     assert_eq!(read().await.unwrap(), "old");
 }
 
+/// Each file is whole, so that its own checksums tell nothing.
+#[tokio::test]
+async fn no_part_of_a_file_in_the_place_of_another_is_given_out() {
+    let scene = Scene::new().await;
+    let (mine, theirs) = (scene.blobs(1).await, scene.blobs(2).await);
+    let place = |name: &BlobName| scene.folder.path().join("blobs").join(name.as_str());
+    let [a, b] = [name(&mine, 1), name(&theirs, 1)];
+    // Of the same length; and of the same bytes.
+    put(&theirs, 2, "new").await.unwrap();
+    for foreign in [name(&theirs, 2), b.clone()] {
+        let own = fs::read(place(&a)).unwrap();
+        fs::copy(place(&foreign), place(&a)).unwrap();
+        for read in [
+            mine.get(&a).await.map(|read| read.bytes),
+            mine.range(&a, 0..2).await,
+            mine.range(&a, 3..3).await,
+        ] {
+            let error = read.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{foreign}: {error:?}");
+        }
+        fs::write(place(&a), own).unwrap();
+        assert_eq!(mine.range(&a, 1..3).await.unwrap(), "ld");
+    }
+    // One's own of before, under the same name.
+    let own = fs::read(place(&a)).unwrap();
+    let options = PutOptions::new(Service::Reporting, Retention::days(0));
+    let again = name(&mine, 3);
+    mine.put_bytes(&again, options.clone(), "one")
+        .await
+        .unwrap();
+    let before = fs::read(place(&again)).unwrap();
+    mine.delete(&again).await.unwrap();
+    mine.put_bytes(&again, options, "two").await.unwrap();
+    fs::write(place(&again), before).unwrap();
+    let error = mine.range(&again, 0..1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    assert_eq!(fs::read(place(&a)).unwrap(), own);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_is_put_anew_while_it_is_read_is_read_anew() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(1).await;
+    let again = name(&blobs, 3);
+    let options = || PutOptions::new(Service::Reporting, Retention::days(0));
+    blobs.put_bytes(&again, options(), "one").await.unwrap();
+    let writing = tokio::spawn({
+        let (blobs, again) = (scene.blobs(1).await, again.clone());
+        async move {
+            for bytes in ["two", "one"].into_iter().cycle().take(60) {
+                blobs.delete(&again).await.unwrap();
+                blobs.put_bytes(&again, options(), bytes).await.unwrap();
+            }
+        }
+    });
+    let mut read = 0;
+    while !writing.is_finished() {
+        match blobs.range(&again, 0..3).await {
+            Ok(bytes) => assert!(bytes == "one" || bytes == "two", "{bytes:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}"),
+        }
+        read += 1;
+        tokio::task::yield_now().await;
+    }
+    writing.await.unwrap();
+    assert!(read > 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_lose_no_blob() {
     let scene = Scene::new().await;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::changes::{Change, change, failed, new_file};
 use super::disk::{Step, begin_flush, remove};
-use super::layout::Checksums;
+use super::layout::{Checksums, Identity};
 use super::{BLOCK, Inner};
 use crate::backend::{BlobUpload, NewBlob, Seal};
 use crate::integrity::{Block, Lane, Work};
@@ -145,15 +145,16 @@ impl Upload {
 
 impl Upload {
     /// Waits until all bytes and their checksums are on the disk.
-    async fn seal(&mut self) -> Result<File> {
+    async fn seal(&mut self, seal: &Seal) -> Result<File> {
         let written = self.lane.finish().await;
         let Writing {
             file, checksums, ..
         } = written.map_err(|error| about(error, &self.blob.name))?;
         let (disk, name) = (Arc::clone(&self.inner), self.blob.name.clone());
+        let identity = Identity::of(&name, &seal.sha256);
         let seal = move || {
             checksums
-                .write(&file)
+                .write(&file, identity)
                 .and_then(|()| file.sync_data())
                 .and_then(|()| disk.disk.reached(Step::Sealed))
                 .map_err(|cause| failed(&name, PUT, cause))?;
@@ -172,7 +173,7 @@ impl BlobUpload for Upload {
     }
 
     async fn commit(mut self: Box<Self>, seal: Seal) -> Result<BlobRecord> {
-        let file = match self.seal().await {
+        let file = match self.seal(&seal).await {
             Ok(file) => file,
             Err(error) => {
                 self.abort().await;

@@ -17,7 +17,20 @@ pub(crate) struct Hashing {
     length: u64,
 }
 
-struct Hasher(sha2::Sha256);
+/// A digest that is under way in this thread.
+#[derive(Default)]
+pub(crate) struct Hasher(sha2::Sha256);
+
+#[cfg(feature = "fs")]
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
 
 impl Work for Hasher {
     type Piece = Vec<Bytes>;
@@ -39,7 +52,7 @@ impl Hasher {
 impl Hashing {
     pub(crate) fn new() -> Self {
         Self {
-            lane: Lane::new(Hasher(sha2::Sha256::new())),
+            lane: Lane::new(Hasher::default()),
             length: 0,
         }
     }

@@ -13,6 +13,8 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 pub use self::block::Block;
 pub(crate) use self::block::{Blocks, Body};
+#[cfg(feature = "fs")]
+pub(crate) use self::digest::Hasher;
 pub(crate) use self::digest::Hashing;
 #[cfg(feature = "fs")]
 pub(crate) use self::lane::{Lane, Work};
