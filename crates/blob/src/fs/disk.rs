@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::name::BlobName;
@@ -77,6 +78,12 @@ impl Disk {
 
     pub(super) fn new_journal(&self) -> PathBuf {
         self.root.join("journal.new")
+    }
+
+    /// Returns where what was cut off from a journal at a time is kept.
+    pub(super) fn cut_journal(&self, at: DateTime<Utc>) -> PathBuf {
+        let time = at.format("%Y%m%dT%H%M%S%.6fZ");
+        self.root.join(format!("journal.cut-{time}"))
     }
 
     pub(super) fn incoming(&self) -> PathBuf {

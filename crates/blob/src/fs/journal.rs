@@ -1,17 +1,20 @@
 //! The journal: what has happened to blobs, one frame for each batch of changes.
 //!
 //! A frame is written and synced before the next begins, and counts as a whole: a crash leaves at most
-//! one broken frame, and that at the end. Any other is damage.
+//! one broken frame, and that at the end. Any other is damage. A disk that alters the last frame leaves the
+//! same as a crash: what is cut off is kept beside the journal.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tenantry_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use super::disk::{Disk, Step, failure, identity_of, options_of_owner, remove, sync_folder};
+use crate::backend::GuardedClock;
 use crate::integrity::Crc64;
 use crate::name::BlobName;
 use crate::record::BlobRecord;
@@ -113,8 +116,13 @@ impl Journal {
     }
 
     /// Reads what was written since, while the lock is held; what a crash has left half written is cut
-    /// off.
-    pub(super) fn read_on(&mut self, mut each: impl FnMut(Frame)) -> Result<()> {
+    /// off, and kept beside it.
+    pub(super) fn read_on(
+        &mut self,
+        disk: &Disk,
+        clock: &GuardedClock,
+        mut each: impl FnMut(Frame),
+    ) -> Result<()> {
         let length = self
             .file
             .metadata()
@@ -132,7 +140,7 @@ impl Journal {
         let mut reader = BufReader::with_capacity(256 * 1024, &self.file);
         while self.position < length {
             let Some((frame, taken)) = read_frame(&mut reader, length - self.position)? else {
-                return self.cut_off(length);
+                return self.cut_off(disk, clock.now(), length);
             };
             self.position += taken;
             each(frame);
@@ -169,8 +177,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Cuts off a frame that a crash has left half written: it was answered to nobody.
-    fn cut_off(&self, length: u64) -> Result<()> {
+    /// Cuts off a frame that a crash has left half written, which was answered to nobody; it is kept, for it may
+    /// be one that was altered since.
+    fn cut_off(&self, disk: &Disk, now: DateTime<Utc>, length: u64) -> Result<()> {
         let failed = |cause| failure(READ, cause);
         (&self.file)
             .seek(SeekFrom::Start(self.position))
@@ -193,8 +202,43 @@ impl Journal {
             return Err(Error::new(ErrorKind::Corrupt, READ)
                 .with_detail("a part of it is damaged: restore the folder"));
         }
-        let cut = self.file.set_len(self.position);
-        cut.and_then(|()| self.file.sync_data()).map_err(failed)
+        let cut = keep_cut(disk, now, &rest).and_then(|kept| {
+            self.file.set_len(self.position)?;
+            self.file.sync_data()?;
+            Ok(kept)
+        });
+        let kept = cut.map_err(failed)?;
+        tracing::warn!(
+            at = self.position,
+            bytes = rest.len(),
+            kept = %kept.display(),
+            "the journal of blobs did not end with a whole frame, as after a crash: what was there is cut off"
+        );
+        Ok(())
+    }
+}
+
+/// Keeps what is cut off in a file of its own.
+fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut time = now;
+    loop {
+        let path = disk.cut_journal(time);
+        match options_of_owner().create_new(true).open(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                time += TimeDelta::microseconds(1);
+            }
+            opened => {
+                let mut file = opened?;
+                let written = file.write_all(bytes).and_then(|()| file.sync_all());
+                if let Err(cause) = written {
+                    // Where there was no room for it, it takes none any longer.
+                    let _ = remove(&path);
+                    return Err(cause);
+                }
+                sync_folder(disk.root())?;
+                return Ok(path);
+            }
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Known {
             events,
             ..
         } = &mut known;
-        journal.read_on(|frame| {
+        journal.read_on(disk, clock, |frame| {
             clock.has_shown(frame.at);
             *revision = frame.revision;
             for event in frame.events {
@@ -123,7 +123,7 @@ impl Known {
         // Where it fails on the way, what was read and not learned is read anew.
         self.is_doubtful = true;
         let mut frames = Vec::new();
-        journal.read_on(|frame| frames.push(frame))?;
+        journal.read_on(disk, clock, |frame| frames.push(frame))?;
         for frame in frames {
             clock.has_shown(frame.at);
             Self::finish(disk, &frame)?;
@@ -172,7 +172,7 @@ impl Known {
         write_new(disk, self.snapshot(clock))
             .map_err(|cause| failure("compact journal of blobs", cause))?;
         let mut journal = Journal::open(disk)?;
-        journal.read_on(|_| {})?;
+        journal.read_on(disk, clock, |_| {})?;
         self.journal = Some(journal);
         self.events = live;
         self.long = LONG;

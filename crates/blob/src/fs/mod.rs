@@ -51,6 +51,9 @@ const BLOCK: usize = 1024 * 1024;
 ///   good in the [`RetentionAudit`](crate::RetentionAudit) alone.
 /// - `incoming/`: bytes on their way in. What a crash has left there is removed by the next who opens
 ///   the store, that of a process which still writes is not.
+/// - `journal.cut-<time>`: what was cut off from the end of the journal when it was read, for it was no whole
+///   frame. A crash leaves such an end, and nobody was answered for it; but a disk that alters what stands there
+///   leaves one as well, so that it is told at `WARN` and kept. Remove it when you know where it came from.
 /// - `journal.lock`: an empty file by which changes wait for those of other processes, for half a minute
 ///   at most. Leave it where it is.
 ///
@@ -150,7 +153,7 @@ impl FsBlobs {
     ///   [`ReadOnly`](ErrorKind::ReadOnly), [`StorageFull`](ErrorKind::StorageFull): the folder cannot be
     ///   used.
     /// - [`Locked`](ErrorKind::Locked): another process holds the lock for more than half a minute.
-    /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only cut off at its end.
+    /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only at its end.
     /// - [`SchemaMismatch`](ErrorKind::SchemaMismatch): a newer release has written it.
     /// - [`Unavailable`](ErrorKind::Unavailable): the disk failed.
     ///

@@ -102,6 +102,12 @@ pub(super) fn files_in(root: &Path) -> BTreeSet<PathBuf> {
     files
 }
 
+/// Whether a file is what was cut off from a journal.
+pub(super) fn is_cut(file: &Path) -> bool {
+    let name = file.file_name().and_then(OsStr::to_str);
+    name.is_some_and(|name| name.starts_with("journal.cut-"))
+}
+
 fn clock() -> ManualClock {
     ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap())
 }
@@ -382,6 +388,39 @@ async fn a_frame_that_was_half_written_is_cut_off_and_one_in_the_midst_is_damage
             "nothing is lost by looking"
         );
     }
+}
+
+/// A crash and a disk that alters the last frame leave the same: who looks later can tell them apart.
+#[tokio::test]
+async fn what_is_cut_off_from_a_journal_is_kept_beside_it() {
+    let scene = Scene::new().await;
+    let whole = fs::read(scene.journal()).unwrap();
+    put(&scene.blobs(1).await, 2, "new").await.unwrap();
+    let longer = fs::read(scene.journal()).unwrap();
+    let kept = |folder: &Path| -> Vec<_> {
+        let files = files_in(folder).into_iter().filter(|file| is_cut(file));
+        files.map(|file| fs::read(folder.join(file)).unwrap()).collect()
+    };
+    assert!(kept(scene.folder.path()).is_empty());
+    let mut expected = Vec::new();
+    for at in (whole.len()..longer.len()).step_by(29) {
+        let mut altered = longer.clone();
+        altered[at] ^= 0x10;
+        fs::write(scene.journal(), &altered).unwrap();
+        let blobs = scene.blobs(1).await;
+        assert_eq!(bytes_of(&blobs, 2).await, None, "altered at {at}");
+        assert_eq!(bytes_of(&blobs, 1).await.unwrap(), "old");
+        assert_eq!(fs::read(scene.journal()).unwrap(), whole, "altered at {at}");
+        expected.push(altered[whole.len()..].to_vec());
+        assert_eq!(kept(scene.folder.path()), expected, "altered at {at}");
+    }
+    // One that has the store open follows; with the byte set right, all of it is there again.
+    let witness = scene.blobs(1).await;
+    fs::write(scene.journal(), &longer).unwrap();
+    for blobs in [witness, scene.blobs(1).await] {
+        assert_eq!(bytes_of(&blobs, 2).await.unwrap(), "new");
+    }
+    assert_eq!(kept(scene.folder.path()), expected, "nothing was cut off");
 }
 
 #[tokio::test]
