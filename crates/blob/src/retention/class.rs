@@ -12,6 +12,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// 400 years, which is what Azure takes for a policy of immutability: 146,000 days.
 const LONGEST: Duration = Duration::from_secs(146_000 * 24 * 60 * 60);
 const RESOLVE: &str = "resolve retention";
+const FIXED_PERIOD: &str = "fixed-period";
+const FIXED_END: &str = "fixed-end";
+const UNTIL_EVENT: &str = "until-event";
 
 /// How long a blob is to be kept, and how firmly; each put names one.
 ///
@@ -58,7 +61,7 @@ impl Retention {
     /// Keeps the blob for a fixed time from its creation on.
     #[must_use]
     pub const fn period(period: Duration) -> Self {
-        Self::new(Cow::Borrowed("fixed-period"), Keep::For(period))
+        Self::new(Cow::Borrowed(FIXED_PERIOD), Keep::For(period))
     }
 
     /// Keeps the blob for days of 24 hours from its creation on.
@@ -70,13 +73,13 @@ impl Retention {
     /// Keeps the blob until a moment.
     #[must_use]
     pub const fn until(end: DateTime<Utc>) -> Self {
-        Self::new(Cow::Borrowed("fixed-end"), Keep::Until(end))
+        Self::new(Cow::Borrowed(FIXED_END), Keep::Until(end))
     }
 
     /// Keeps the blob until an event is reported of it, and for a time from then on.
     #[must_use]
     pub const fn until_event_then(period: Duration) -> Self {
-        Self::new(Cow::Borrowed("until-event"), Keep::UntilEventThen(period))
+        Self::new(Cow::Borrowed(UNTIL_EVENT), Keep::UntilEventThen(period))
     }
 
     /// Keeps the blob until an event is reported of it, and for days of 24 hours from then on.
@@ -204,12 +207,18 @@ impl RetentionClass {
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): the name is not 1 to 63 characters of `[a-z0-9_-]`
-    ///   that begin with a letter.
+    ///   that begin with a letter, or is one of `fixed-period`, `fixed-end` and `until-event`: a blob that
+    ///   was put without a class shows that, and a rule for a class must not reach it.
     pub fn new(name: &str, mut retention: Retention) -> Result<Self> {
         crate::name::BlobKind::new(name).map_err(|_| {
             Error::new(ErrorKind::InvalidInput, "make retention class")
                 .with_detail("expected a name of [a-z0-9_-] that begins with a letter")
         })?;
+        if [FIXED_PERIOD, FIXED_END, UNTIL_EVENT].contains(&name) {
+            return Err(Error::new(ErrorKind::InvalidInput, "make retention class")
+                .with_subject(name.to_owned())
+                .with_detail("what has no class is called so: take another name"));
+        }
         retention.class = name.to_owned().into();
         Ok(Self { retention })
     }

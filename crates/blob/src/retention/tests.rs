@@ -316,6 +316,24 @@ fn what_contradicts_itself_is_refused() {
     }
 }
 
+/// A rule that deletes blobs of a class finds them by its name.
+#[test]
+fn a_class_is_not_called_as_what_has_none() {
+    for plain in [
+        Retention::days(1),
+        Retention::period(Duration::from_secs(1)),
+        Retention::until(at(9)),
+        Retention::until_event_then_days(1),
+    ] {
+        let name = state(&plain).class;
+        let error = RetentionClass::new(&name, Retention::days(30)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
+        assert_eq!(error.subject(), name);
+        let longer = format!("{name}s");
+        assert!(RetentionClass::new(&longer, Retention::days(30)).is_ok());
+    }
+}
+
 #[test]
 fn an_anchor_moves_all_that_is_counted() {
     let state = state(
