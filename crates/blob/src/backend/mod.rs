@@ -441,3 +441,6 @@ pub struct SignedUrl {
     /// Until when.
     pub expires_at: DateTime<Utc>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ impl Shelf {
         let next = until
             .next()
             .and(last)
-            .map(|(time, name)| format!("{}@{name}", time.timestamp_micros()));
+            .map(|(time, name)| write_cursor(*time, name));
         Ok(BackendPage { items, next })
     }
 }
@@ -244,8 +244,15 @@ fn next_due(record: &BlobRecord) -> Option<DateTime<Utc>> {
     end.into_iter().chain(archive).min()
 }
 
+/// Writes all of the time: behind a part of it, the same blob would come again and again.
+fn write_cursor(time: DateTime<Utc>, name: &BlobName) -> String {
+    let (seconds, nanos) = (time.timestamp(), time.timestamp_subsec_nanos());
+    format!("{seconds}.{nanos}@{name}")
+}
+
 fn read_cursor(cursor: &str) -> Option<(DateTime<Utc>, BlobName)> {
-    let (micros, name) = cursor.split_once('@')?;
-    let time = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    let (time, name) = cursor.split_once('@')?;
+    let (seconds, nanos) = time.split_once('.')?;
+    let time = DateTime::from_timestamp(seconds.parse().ok()?, nanos.parse().ok()?)?;
     Some((time, name.parse().ok()?))
 }
