@@ -241,6 +241,7 @@ impl Told {
             created_at: document.created_at,
             tier,
             tier_changed_at: self.moved_at(&document, tier),
+            brought_back_at: self.moved_at(&document, tier),
             rehydration: self.rehydration(),
             retention: self.retention(&document),
             encryption: document.encryption.clone(),

@@ -310,6 +310,7 @@ impl NewBlob {
             created_at: self.created_at,
             tier: self.tier,
             tier_changed_at: None,
+            brought_back_at: None,
             rehydration: None,
             retention: self.retention,
             encryption: self.encryption,
@@ -417,7 +418,7 @@ pub(crate) fn due_times(record: &BlobRecord) -> (Option<DateTime<Utc>>, Option<D
     let archive = retention
         .archive_at
         // What somebody brought back is not sent away again.
-        .filter(|at| record.tier_changed_at.is_none_or(|changed| changed < *at))
+        .filter(|at| record.brought_back_at.is_none_or(|back| back < *at))
         .filter(|_| record.tier != Tier::Archive);
     (end, archive)
 }

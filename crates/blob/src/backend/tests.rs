@@ -71,6 +71,10 @@ impl Scene {
         self.blobs.put_bytes(&name, options, "x").await.unwrap();
         name
     }
+
+    async fn tier(&self, name: &BlobName) -> Tier {
+        self.blobs.head(name).await.unwrap().tier
+    }
 }
 
 #[tokio::test]
@@ -80,7 +84,9 @@ async fn what_is_due_between_two_microseconds_is_told_once() {
         for _ in 0..3 {
             scene.put(Retention::until(end)).await;
         }
-        scene.put(Retention::until(end + TimeDelta::nanoseconds(1))).await;
+        scene
+            .put(Retention::until(end + TimeDelta::nanoseconds(1)))
+            .await;
         // The first and the last that there are, and a leap second.
         scene.put(Retention::until(DateTime::<Utc>::MIN_UTC)).await;
         scene.put(Retention::until(DateTime::<Utc>::MAX_UTC)).await;
@@ -106,5 +112,26 @@ async fn what_is_due_between_two_microseconds_is_told_once() {
         assert_eq!((plan.examined, plan.is_complete), (5, true));
         let report = scene.sweeper().run().await.unwrap();
         assert_eq!((report.deleted, report.is_complete), (5, true));
+    }
+}
+
+#[tokio::test]
+async fn what_is_moved_after_its_time_is_archived_all_the_same() {
+    for scene in Scene::all().await {
+        let retention = Retention::days(100).archived_after_days(10);
+        let name = scene.put(retention).await;
+        scene.clock.advance(11 * DAY);
+        scene.blobs.set_tier(&name, Tier::Cool).await.unwrap();
+        assert_eq!(scene.sweeper().run().await.unwrap().archived, 1);
+        assert_eq!(scene.tier(&name).await, Tier::Archive);
+        // What somebody brought back stays, also where it is moved on.
+        let priority = RehydratePriority::Standard;
+        let back = scene.blobs.rehydrate(&name, Tier::Cool, priority).await;
+        assert!(back.unwrap().brought_back_at.is_some());
+        assert_eq!(scene.sweeper().run().await.unwrap().examined, 0);
+        scene.clock.advance(DAY);
+        scene.blobs.set_tier(&name, Tier::Hot).await.unwrap();
+        assert_eq!(scene.sweeper().run().await.unwrap().examined, 0);
+        assert_eq!(scene.tier(&name).await, Tier::Hot);
     }
 }

@@ -54,6 +54,7 @@ fn full(number: u32) -> BlobRecord {
         created_at: time(1),
         tier: Tier::Archive,
         tier_changed_at: Some(time(2)),
+        brought_back_at: None,
         rehydration: Some(Rehydration {
             to: Tier::Hot,
             priority: RehydratePriority::High,

@@ -80,6 +80,11 @@ pub struct BlobRecord {
     /// When it was last moved to a tier, if it ever was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier_changed_at: Option<DateTime<Utc>>,
+    /// When it came back from the archive tier, if it ever did: it is not sent there again by its retention.
+    ///
+    /// A service that does not tell one move from another tells of the last, as Azure does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought_back_at: Option<DateTime<Utc>>,
     /// Where it is being brought back to, while it cannot be read yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehydration: Option<Rehydration>,
@@ -128,6 +133,7 @@ impl BlobRecord {
         {
             self.tier = back.to;
             self.tier_changed_at = back.ready_at;
+            self.brought_back_at = back.ready_at;
             self.rehydration = None;
         }
         self

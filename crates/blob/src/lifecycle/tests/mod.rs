@@ -57,6 +57,7 @@ fn record(tenant: TenantId, retention: &Retention, days: i64) -> BlobRecord {
         created_at: day(days),
         tier: Tier::Hot,
         tier_changed_at: None,
+        brought_back_at: None,
         rehydration: None,
         retention: retention.resolve(day(days)).unwrap(),
         encryption: None,
