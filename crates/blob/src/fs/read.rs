@@ -11,10 +11,10 @@ use futures_util::{StreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{BLOCK, Inner};
 use super::changes::failed;
 use super::layout::{Checksums, Found, Identity};
 use super::upload::joined;
+use super::{BLOCK, Inner};
 use crate::integrity::{Crc64, Hasher};
 use crate::name::BlobName;
 use crate::record::BlobRecord;

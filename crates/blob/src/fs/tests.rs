@@ -399,7 +399,9 @@ async fn what_is_cut_off_from_a_journal_is_kept_beside_it() {
     let longer = fs::read(scene.journal()).unwrap();
     let kept = |folder: &Path| -> Vec<_> {
         let files = files_in(folder).into_iter().filter(|file| is_cut(file));
-        files.map(|file| fs::read(folder.join(file)).unwrap()).collect()
+        files
+            .map(|file| fs::read(folder.join(file)).unwrap())
+            .collect()
     };
     assert!(kept(scene.folder.path()).is_empty());
     let mut expected = Vec::new();
@@ -714,6 +716,67 @@ async fn a_clock_that_was_set_back_while_the_store_was_closed_ends_nothing() {
     );
     let early = blobs.delete_early(&kept, "a whim").await;
     assert_eq!(early.unwrap_err().kind(), ErrorKind::Retained);
+}
+
+#[tokio::test]
+async fn any_end_that_there_is_is_read_again() {
+    let ends = [
+        DateTime::<Utc>::MIN_UTC,
+        "-0001-01-01T00:00:00Z".parse().unwrap(),
+        "2027-06-30T23:59:60Z".parse().unwrap(),
+        "+12345-01-01T00:00:00.000000001Z".parse().unwrap(),
+        DateTime::<Utc>::MAX_UTC,
+    ];
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(1).await;
+    for (number, end) in (10..).zip(ends) {
+        let options = PutOptions::new(Service::Reporting, Retention::until(end));
+        let put = blobs.put_bytes(&name(&blobs, number), options, "x").await;
+        let again = scene.blobs(1).await.head(&name(&blobs, number)).await;
+        assert_eq!(again.unwrap(), put.unwrap().record);
+        let why = blobs.why_retained(&name(&blobs, number)).await.unwrap();
+        assert!(why.to_string().contains("it may be deleted"), "{why}");
+    }
+}
+
+/// One sweeps what the other places holds on, at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_holds_is_not_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = async || {
+        let backend = open_in(folder.path(), clock.clone(), None).await.unwrap();
+        BlobStore::new(Arc::new(backend))
+    };
+    let (one, two) = (open().await, open().await);
+    let tenant = TenantId::from_u128(1).unwrap();
+    let (blobs, tag) = (two.tenant(tenant), HoldTag::new("case17").unwrap());
+    let names: Vec<_> = (0..60).map(|number| name(&blobs, number)).collect();
+    for name in &names {
+        let options = PutOptions::new(Service::Reporting, Retention::days(1));
+        blobs.put_bytes(name, options, "x").await.unwrap();
+    }
+    clock.advance(Duration::from_secs(2 * 86_400));
+    let sweep = async |store: &BlobStore, batch| {
+        let policy = crate::SweepPolicy::default().with_batch(batch);
+        crate::Sweeper::new(store, policy).unwrap().run().await
+    };
+    let hold = async {
+        let mut held = Vec::new();
+        for name in names.iter().rev() {
+            match blobs.place_hold(name, &tag, "they sue").await {
+                Ok(_) => held.push(name),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}"),
+            }
+        }
+        held
+    };
+    let (held, first, second) = futures_util::join!(hold, sweep(&one, 7), sweep(&two, 3));
+    for name in &held {
+        assert_eq!(one.tenant(tenant).get(name).await.unwrap().bytes, "x");
+    }
+    let deleted = first.unwrap().deleted + second.unwrap().deleted;
+    assert_eq!(held.len() as u64 + deleted, 60);
 }
 
 #[tokio::test]

@@ -141,6 +141,22 @@ fn a_class_that_the_plan_does_not_know_is_deleted_by_no_rule() {
 }
 
 #[test]
+fn what_was_put_without_a_class_is_deleted_by_no_rule() {
+    for plain in [
+        Retention::days(3_650),
+        Retention::until(day(9)),
+        Retention::until_event_then_days(30),
+    ] {
+        let name = plain.resolve(day(0)).unwrap().class;
+        assert!(RetentionClass::new(&name, Retention::days(30)).is_err());
+        assert_eq!(
+            problems(&plan().with_rule(of_class(&name, 90_000))),
+            [Problem::UnknownClass { class: name }]
+        );
+    }
+}
+
+#[test]
 fn names_of_classes_stay_apart_as_rules() {
     let names: Vec<_> = ["a-b", "a_b", "a--b", "aub"]
         .map(|name| {
