@@ -25,6 +25,9 @@ const END: &str = concat!(
     r#"; }; PID=$(cat "$FOLDER/companion") && kill -KILL "$PID""#
 );
 
+/// Halts a server. A signal stops one thread after another: the last may answer until its turn comes.
+const HALT: &str = r#"PID=$(cat "$FOLDER/pid") && kill -STOP "$PID" && while grep -qs '^State:[[:space:]]*[A-SU-Y]' "/proc/$PID/task/"*/status; do sleep 0.01; done"#;
+
 /// What is run, and what it finds in its folder.
 pub(crate) struct Program {
     /// A line of shell that starts the server and leaves its number in `$FOLDER/pid`.
@@ -90,7 +93,7 @@ impl Daemon {
     }
 
     pub(crate) fn pause(&self) -> Result<()> {
-        self.keeper.run(r#"kill -STOP "$(cat "$FOLDER/pid")""#)
+        self.keeper.run(HALT)
     }
 
     pub(crate) fn resume(&self) -> Result<()> {
