@@ -22,7 +22,8 @@ use self::layout::{Layout, SEGMENT};
 use self::read::{Opening, truncated};
 use self::upload::{Sealing, Upload};
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, NewBlob, SignedUrl,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, ListedBlob, NewBlob,
+    SignedUrl,
 };
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
@@ -372,6 +373,31 @@ impl BlobBackend for EncryptedBlobs {
         let mut items = Vec::with_capacity(page.items.len());
         for record in page.items {
             items.push(self.shown(record, &mut asked).await?);
+        }
+        Ok(BackendPage {
+            items,
+            next: page.next,
+        })
+    }
+
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let page = self.inner.list_each(prefix, after, limit).await?;
+        let mut asked = Asked::default();
+        let mut items = Vec::with_capacity(page.items.len());
+        for ListedBlob { name, record } in page.items {
+            let record = match record {
+                Ok(record) => match self.shown(record, &mut asked).await {
+                    Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+                    shown => shown,
+                },
+                Err(error) => Err(error),
+            };
+            items.push(ListedBlob { name, record });
         }
         Ok(BackendPage {
             items,

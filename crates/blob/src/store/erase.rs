@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Actor, Error, ErrorKind, Result, SecretReference, TenantId};
 
 use super::TenantBlobs;
-use crate::backend::Deletion;
+use crate::backend::{Deletion, ListedBlob};
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobRecord, KeyState};
@@ -44,8 +44,9 @@ pub struct ErasureReport {
     /// What could not be erased for another reason, or of which nobody knows whether it was: have it
     /// erased again.
     ///
-    /// A [`Conflict`](ErrorKind::Conflict) is one that was changed by others each time, or that its
-    /// service does not delete as long as somebody has a hand on it.
+    /// A [`Conflict`](ErrorKind::Conflict) is one that was changed by others each time; one that is
+    /// [`Locked`](ErrorKind::Locked) somebody has a lease on; of one that is
+    /// [`Corrupt`](ErrorKind::Corrupt) the record was altered, so that nobody knows what keeps it.
     pub failed: Vec<(BlobName, ErrorKind)>,
     /// What is still there, and nobody can read: it is encrypted, and its key is gone.
     ///
@@ -211,10 +212,13 @@ impl TenantBlobs {
         loop {
             let page = self
                 .backend()
-                .list(&prefix, after.as_deref(), BATCH)
+                .list_each(&prefix, after.as_deref(), BATCH)
                 .await?;
             let (mut erasable, mut deletions) = (Vec::new(), Vec::new());
-            for record in page.items {
+            for ListedBlob { name, record } in page.items {
+                let Some(record) = left.read(name, record) else {
+                    continue;
+                };
                 left.failed.remove(&record.name);
                 match self.erasure_of(&record, &report.reason, left)? {
                     Some(act) => {
@@ -260,9 +264,12 @@ impl TenantBlobs {
         loop {
             let page = self
                 .backend()
-                .list(&prefix, after.as_deref(), BATCH)
+                .list_each(&prefix, after.as_deref(), BATCH)
                 .await?;
-            for record in page.items {
+            for ListedBlob { name, record } in page.items {
+                let Some(record) = left.read(name, record) else {
+                    continue;
+                };
                 if self.erasure_of(&record, reason, left)?.is_some() {
                     let met = left.failed.get(&record.name).copied();
                     left.fail(record, met.unwrap_or(ErrorKind::Conflict));
@@ -311,6 +318,16 @@ impl Left {
     fn begin(&mut self) {
         self.kept.clear();
         self.shredded.clear();
+    }
+
+    /// Returns a record; one that cannot be read keeps its blob, and nobody knows what else does.
+    fn read(&mut self, name: BlobName, record: Result<BlobRecord>) -> Option<BlobRecord> {
+        record
+            .map_err(|error| {
+                tracing::warn!(target: "tenantry::blob", %error, blob = %name, "a blob is not erased");
+                self.failed.insert(name, error.kind());
+            })
+            .ok()
     }
 
     fn fail(&mut self, record: BlobRecord, kind: ErrorKind) {

@@ -8,7 +8,7 @@ use azure_storage_blob::models::BlobClientGetPropertiesResultHeaders as _;
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 use tenantry_blob::{
-    AzureLayout, BlobBackend as _, BlobKind, BlobName, BlobPrefix, BlobStore, HoldTag, ListOptions,
+    AzureLayout, BlobBackend, BlobKind, BlobName, BlobPrefix, BlobStore, HoldTag, ListOptions,
     PutOptions, Retention, SweepPolicy, Sweeper, TenantBlobs,
 };
 use tenantry_core::{Clock as _, ErrorKind, ManualClock, Service, SystemClock, TenantId};
@@ -137,32 +137,58 @@ async fn a_policy_of_others_ends_no_blob_early() {
     blobs.delete_early(&years, "a request").await.unwrap();
 }
 
+/// Returns a backend of an account, and one that encrypts what it puts there.
+fn plain_and_encrypted(
+    server: &AzuriteServer,
+    layout: &AzureLayout,
+) -> impl Iterator<Item = Arc<dyn BlobBackend>> {
+    let plain = open(settings(server.url(), server, layout.clone())) as Arc<dyn BlobBackend>;
+    #[cfg(feature = "encryption")]
+    let encrypted = {
+        let (keys, secrets) = super::support::tenant_keys();
+        let inner = Arc::clone(&plain);
+        Some(Arc::new(tenantry_blob::EncryptedBlobs::new(inner, keys, secrets)) as _)
+    };
+    #[cfg(not(feature = "encryption"))]
+    let encrypted = None;
+    std::iter::once(plain).chain(encrypted)
+}
+
 #[tokio::test]
 async fn a_record_that_others_altered_is_told_of_by_itself() {
     let server = AzuriteServer::shared().await.unwrap();
     let layout = layout();
-    let backend = open(settings(server.url(), server, layout.clone()));
-    let blobs = BlobStore::new(Arc::clone(&backend) as _).tenant(TenantId::generate());
-    let intact = put(&blobs, Retention::days(1), "one").await;
-    let altered = put(&blobs, Retention::days(1), "two").await;
-    official(server.url(), server, &layout, &altered)
-        .set_metadata(&HashMap::new(), None)
-        .await
-        .unwrap();
-    let listed = blobs.list(ListOptions::new()).await.unwrap_err();
-    assert_eq!(listed.kind(), ErrorKind::Corrupt);
-    assert_eq!(listed.subject(), altered.as_str());
-    let prefix = BlobPrefix::of(blobs.tenant());
-    let page = backend.list_each(&prefix, None, 9).await.unwrap();
-    let mut told: Vec<_> = page
-        .items
-        .into_iter()
-        .map(|it| (it.name, it.record.map(drop).map_err(|error| error.kind())))
-        .collect();
-    let mut expected = [(intact, Ok(())), (altered, Err(ErrorKind::Corrupt))];
-    told.sort_by(|a, b| a.0.cmp(&b.0));
-    expected.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(told, expected);
+    for backend in plain_and_encrypted(server, &layout) {
+        let blobs = BlobStore::new(Arc::clone(&backend)).tenant(TenantId::generate());
+        let intact = put(&blobs, Retention::days(1), "one").await;
+        let altered = put(&blobs, Retention::days(1), "two").await;
+        official(server.url(), server, &layout, &altered)
+            .set_metadata(&HashMap::new(), None)
+            .await
+            .unwrap();
+        let listed = blobs.list(ListOptions::new()).await.unwrap_err();
+        assert_eq!(listed.kind(), ErrorKind::Corrupt);
+        assert_eq!(listed.subject(), altered.as_str());
+        let prefix = BlobPrefix::of(blobs.tenant());
+        let page = backend.list_each(&prefix, None, 9).await.unwrap();
+        let mut told: Vec<_> = page
+            .items
+            .into_iter()
+            .map(|it| (it.name, it.record.map(drop).map_err(|error| error.kind())))
+            .collect();
+        let mut expected = [
+            (intact.clone(), Ok(())),
+            (altered.clone(), Err(ErrorKind::Corrupt)),
+        ];
+        told.sort_by(|a, b| a.0.cmp(&b.0));
+        expected.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(told, expected);
+        let report = blobs.erase("they left").await.unwrap();
+        assert_eq!(report.erased.len(), 1);
+        assert_eq!(report.erased[0].name, intact);
+        assert_eq!(report.failed, [(altered, ErrorKind::Corrupt)]);
+        assert!(!report.is_complete() && !report.is_unreadable());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
