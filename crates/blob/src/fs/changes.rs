@@ -1,7 +1,7 @@
 //! Changes, gathered: whoever comes while others wait for the disk goes with the next batch, and a batch
 //! waits for the disk once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -125,8 +125,8 @@ impl Leader {
         loop {
             let requests = {
                 let mut waiting = self.inner.queue.waiting.lock();
-                let most = waiting.requests.len().min(MOST);
-                let requests: Vec<_> = waiting.requests.drain(..most).collect();
+                let count = together(&waiting.requests);
+                let requests: Vec<_> = waiting.requests.drain(..count).collect();
                 if requests.is_empty() {
                     waiting.is_led = false;
                     self.has_ended = true;
@@ -152,6 +152,22 @@ impl Drop for Leader {
         drop(known);
         self.inner.queue.waiting.lock().is_led = false;
     }
+}
+
+/// Returns how many of the changes that wait go together: what is put under a name that one of them deletes
+/// waits for the next batch, for both have the same place.
+fn together(waiting: &[Request]) -> usize {
+    let mut deleted = HashSet::new();
+    let waiting = waiting.iter().take(MOST);
+    let apart = waiting.clone().position(|request| match &request.change {
+        Change::Put { blob, .. } => deleted.contains(&blob.name),
+        Change::Delete(deletions) => {
+            deleted.extend(deletions.iter().map(|deletion| &deletion.name));
+            false
+        }
+        _ => false,
+    });
+    apart.unwrap_or(waiting.len())
 }
 
 /// What a batch comes to before it has happened.

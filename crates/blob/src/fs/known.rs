@@ -1,7 +1,7 @@
 //! What a process knows of the store, and how it follows the others.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::{fs, io};
 
 use tenantry_core::Result;
 use uuid::Uuid;
@@ -55,7 +55,7 @@ impl Known {
         };
         // A crash has left it.
         remove(&disk.new_journal()).map_err(|cause| failure("open blobs", cause))?;
-        let (mut deleted, mut unplaced) = (HashSet::new(), HashMap::new());
+        let mut half_done = HalfDone::default();
         let mut journal = Journal::open(disk)?;
         let Self {
             shelf,
@@ -68,30 +68,13 @@ impl Known {
             *revision = frame.revision;
             for event in frame.events {
                 *events += 1;
-                match &event {
-                    Event::Put { record, file } => {
-                        deleted.remove(&record.name);
-                        if staged.remove(file.to_string().as_str()) {
-                            unplaced.insert(record.name.clone(), *file);
-                        }
-                    }
-                    Event::Changed { .. } => {}
-                    Event::Deleted { name, .. } => {
-                        unplaced.remove(name);
-                        deleted.insert(name.clone());
-                    }
-                }
+                half_done.follow(&event, |file| staged.remove(file.to_string().as_str()));
                 apply(shelf, event);
             }
         })?;
-        let failed = |cause| failure("open blobs", cause);
-        for (name, file) in unplaced {
-            disk.put_in_place(&disk.staged(file.to_string()), &name)
-                .map_err(failed)?;
-        }
-        for name in deleted {
-            remove_deleted(disk, &name);
-        }
+        half_done
+            .end(disk)
+            .map_err(|cause| failure("open blobs", cause))?;
         known.journal = Some(journal);
         remove_what_nobody_writes(disk, &staged);
         Ok(known)
@@ -124,30 +107,18 @@ impl Known {
         self.is_doubtful = true;
         let mut frames = Vec::new();
         journal.read_on(disk, clock, |frame| frames.push(frame))?;
+        let mut half_done = HalfDone::default();
+        for event in frames.iter().flat_map(|frame| &frame.events) {
+            half_done.follow(event, |file| disk.staged(file.to_string()).exists());
+        }
+        half_done
+            .end(disk)
+            .map_err(|cause| failure("read blobs", cause))?;
         for frame in frames {
             clock.has_shown(frame.at);
-            Self::finish(disk, &frame)?;
             self.learn(frame);
         }
         self.is_doubtful = false;
-        Ok(())
-    }
-
-    /// Ends what whoever wrote a frame may have left half done.
-    fn finish(disk: &Disk, frame: &Frame) -> Result<()> {
-        for event in &frame.events {
-            match event {
-                Event::Put { record, file } => {
-                    let staged = disk.staged(file.to_string());
-                    if staged.exists() {
-                        disk.put_in_place(&staged, &record.name)
-                            .map_err(|cause| failure("read blobs", cause))?;
-                    }
-                }
-                Event::Changed { .. } => {}
-                Event::Deleted { name, .. } => remove_deleted(disk, name),
-            }
-        }
         Ok(())
     }
 
@@ -199,6 +170,48 @@ impl Known {
             is_first = false;
             frame
         })
+    }
+}
+
+/// What whoever wrote events may have left half done: all of them together tell what it is, for what was
+/// deleted may have been put anew, and then its place is that of the new bytes.
+#[derive(Default)]
+struct HalfDone {
+    deleted: HashSet<BlobName>,
+    unplaced: HashMap<BlobName, Uuid>,
+    needless: Vec<Uuid>,
+}
+
+impl HalfDone {
+    /// Goes on by an event; `is_staged` says whether the bytes of a put are not in their place yet.
+    fn follow(&mut self, event: &Event, is_staged: impl FnOnce(Uuid) -> bool) {
+        match event {
+            Event::Put { record, file } => {
+                self.deleted.remove(&record.name);
+                if is_staged(*file) {
+                    self.unplaced.insert(record.name.clone(), *file);
+                }
+            }
+            Event::Changed { .. } => {}
+            Event::Deleted { name, .. } => {
+                self.needless.extend(self.unplaced.remove(name));
+                self.deleted.insert(name.clone());
+            }
+        }
+    }
+
+    /// Does it, while the lock is held.
+    fn end(self, disk: &Disk) -> io::Result<()> {
+        for (name, file) in self.unplaced {
+            disk.put_in_place(&disk.staged(file.to_string()), &name)?;
+        }
+        for file in self.needless {
+            remove(&disk.staged(file.to_string()))?;
+        }
+        for name in self.deleted {
+            remove_deleted(disk, &name);
+        }
+        Ok(())
     }
 }
 

@@ -394,6 +394,8 @@ impl BlobBackend for FsBlobs {
 }
 
 #[cfg(test)]
+mod anew;
+#[cfg(test)]
 mod stored;
 #[cfg(test)]
 mod storm;

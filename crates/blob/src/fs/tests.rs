@@ -39,12 +39,12 @@ const PUT_STEPS: [Step; 7] = [
 ];
 
 /// A folder with one blob of each of two tenants.
-struct Scene {
-    folder: TempDir,
+pub(super) struct Scene {
+    pub(super) folder: TempDir,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let scene = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -54,11 +54,11 @@ impl Scene {
         scene
     }
 
-    async fn blobs(&self, tenant: u128) -> TenantBlobs {
+    pub(super) async fn blobs(&self, tenant: u128) -> TenantBlobs {
         blobs_in(self.folder.path(), tenant, None).await.unwrap()
     }
 
-    async fn blobs_with(&self, at_step: AtStep) -> TenantBlobs {
+    pub(super) async fn blobs_with(&self, at_step: AtStep) -> TenantBlobs {
         blobs_in(self.folder.path(), 1, Some(at_step))
             .await
             .unwrap()
@@ -69,7 +69,7 @@ impl Scene {
     }
 
     /// Checks that there is no file that no blob has, and none missing.
-    async fn assert_tidy(&self) {
+    pub(super) async fn assert_tidy(&self) {
         let mut expected = BTreeSet::new();
         for tenant in [1, 2] {
             let page = self
@@ -124,7 +124,7 @@ async fn blobs_in(folder: &Path, tenant: u128, at_step: Option<AtStep>) -> Resul
     Ok(BlobStore::new(Arc::new(backend)).tenant(TenantId::from_u128(tenant).unwrap()))
 }
 
-fn name(blobs: &TenantBlobs, number: u128) -> BlobName {
+pub(super) fn name(blobs: &TenantBlobs, number: u128) -> BlobName {
     let kind = BlobKind::new("exports").unwrap();
     blobs
         .name_of(&kind, BlobId::new(Uuid::from_u128(number)))
@@ -498,35 +498,6 @@ async fn no_part_of_a_file_in_the_place_of_another_is_given_out() {
     let error = mine.range(&again, 0..1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert_eq!(fs::read(place(&a)).unwrap(), own);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blob_that_is_put_anew_while_it_is_read_is_read_anew() {
-    let scene = Scene::new().await;
-    let blobs = scene.blobs(1).await;
-    let again = name(&blobs, 3);
-    let options = || PutOptions::new(Service::Reporting, Retention::days(0));
-    blobs.put_bytes(&again, options(), "one").await.unwrap();
-    let writing = tokio::spawn({
-        let (blobs, again) = (scene.blobs(1).await, again.clone());
-        async move {
-            for bytes in ["two", "one"].into_iter().cycle().take(60) {
-                blobs.delete(&again).await.unwrap();
-                blobs.put_bytes(&again, options(), bytes).await.unwrap();
-            }
-        }
-    });
-    let mut read = 0;
-    while !writing.is_finished() {
-        match blobs.range(&again, 0..3).await {
-            Ok(bytes) => assert!(bytes == "one" || bytes == "two", "{bytes:?}"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}"),
-        }
-        read += 1;
-        tokio::task::yield_now().await;
-    }
-    writing.await.unwrap();
-    assert!(read > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
