@@ -31,7 +31,7 @@ async fn outages_of_the_server_lose_nothing_and_reorder_nothing() {
 #[ignore = "long: run by scripts/prove"]
 async fn prove_outbox_through_outages() {
     let seconds = std::env::var("TENANTRY_PROVE_SECONDS").unwrap();
-    let committed = storm(Duration::from_secs(seconds.parse().unwrap()), 20).await;
+    let committed = storm(Duration::from_secs(seconds.parse().unwrap()), 60).await;
     println!("{committed} messages, none lost, none out of order, none that was not committed");
 }
 
