@@ -155,6 +155,17 @@ impl Database {
         Ok(self.database.execute(&sql).await?)
     }
 
+    /// Lets a peer that brings tables of its own make a schema for them.
+    pub(crate) async fn let_peer_create_schemas(&self) -> Result<()> {
+        let peer = self.peer.user();
+        let sql = format!(
+            "do $$ begin
+                 execute format('grant create on database %I to {peer}', current_database());
+             end $$"
+        );
+        Ok(self.database.execute(&sql).await?)
+    }
+
     /// Appends messages of two tenants under a thousand keys, each in a statement of its own for a
     /// thousand rows.
     pub(crate) async fn fill_outbox(&self, schema: &str, flood: Flood) -> Result<()> {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tenantry_outbox::{OutboxWorker, WorkerSettings};
 
 use super::broker::Broker;
-use super::{Bench, platform};
+use super::{Bench, graphile, platform};
 use crate::database::{Fixture, Flood};
 use crate::error::Result;
 use crate::model::Key;
@@ -37,6 +37,7 @@ pub(super) async fn run(
     let tenants = [keys[0].tenant, keys[keys.len() / 2].tenant];
     let platform = platform(bench, fixture).await?;
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    let mut queues = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (place, batch) in [BATCH, 2_000].into_iter().enumerate() {
             let flood = Flood {
@@ -58,26 +59,46 @@ pub(super) async fn run(
         settle().await;
         rates[2].push(rows as f64 / take_away(&pool, &twin, rows).await?);
         bench.database.empty_outbox(&fixture.schema, &twin).await?;
+        settle().await;
+        let graphile = graphile::run(bench, rows / 10).await?;
+        queues[0].push(graphile.ordered);
+        queues[1].push(graphile.unordered);
     }
     let [same, ours, peer] = rates;
-    let ratio = |ours: &[f64]| median(ours.iter().zip(&peer).map(|(ours, peer)| ours / peer));
-    for (name, ours, target) in [
+    let [ordered, unordered] = queues;
+    let ratio =
+        |ours: &[f64], peer: &[f64]| median(ours.iter().zip(peer).map(|(ours, peer)| ours / peer));
+    for (name, ours, peer, target) in [
         (
             "outbox/skip-locked/batch-500/rows-per-s",
             &same,
+            &peer,
             Target::TimesAtLeast(0.8),
         ),
         (
             "outbox/skip-locked/batch-2000/rows-per-s",
             &ours,
+            &peer,
             Target::FigureAtLeast(20_000.0),
+        ),
+        (
+            "outbox/graphile-ordered/rows-per-s",
+            &ours,
+            &ordered,
+            Target::TimesAtLeast(50.0),
+        ),
+        (
+            "outbox/graphile-unordered/rows-per-s",
+            &ours,
+            &unordered,
+            Target::TimesAtLeast(1.5),
         ),
     ] {
         report.add(Ratio {
             name: name.to_owned(),
             ours: median(ours.iter().copied()),
             peer: median(peer.iter().copied()),
-            ratio: ratio(ours),
+            ratio: ratio(ours, peer),
             target,
         });
     }

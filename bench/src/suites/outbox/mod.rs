@@ -3,6 +3,7 @@
 mod broker;
 mod drain;
 mod fair;
+mod graphile;
 mod soon;
 mod writer;
 
