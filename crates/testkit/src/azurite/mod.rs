@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 use uuid::Uuid;
 
-use self::programs::Programs;
+use crate::daemon::Daemon;
 use crate::postgres::blocking;
 use crate::{Error, Result, Settings, StopMode, Way, ports};
 
@@ -72,7 +72,7 @@ pub struct AzuriteServer {
     account: String,
     key: String,
     certificate: Option<String>,
-    programs: Option<Arc<Programs>>,
+    daemon: Option<Arc<Daemon>>,
 }
 
 impl AzuriteServer {
@@ -198,8 +198,8 @@ impl AzuriteServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
-        let programs = Arc::clone(self.programs.as_ref().ok_or_else(not_ours)?);
-        blocking(move || programs.stop(mode)).await
+        let daemon = Arc::clone(self.daemon.as_ref().ok_or_else(not_ours)?);
+        blocking(move || daemon.stop(mode)).await
     }
 
     /// Starts the server again on the same port, after stopping it if it runs; returns when it
@@ -209,8 +209,8 @@ impl AzuriteServer {
     ///
     /// When the server belongs to somebody else, or does not come up.
     pub async fn restart(&self) -> Result<()> {
-        let programs = Arc::clone(self.programs.as_ref().ok_or_else(not_ours)?);
-        blocking(move || programs.restart()).await?;
+        let daemon = Arc::clone(self.daemon.as_ref().ok_or_else(not_ours)?);
+        blocking(move || daemon.restart()).await?;
         self.until_ready().await
     }
 
@@ -237,7 +237,7 @@ impl AzuriteServer {
             account,
             key,
             certificate: None,
-            programs: None,
+            daemon: None,
         };
         server.until_ready().await?;
         Ok(server)
@@ -259,14 +259,10 @@ impl AzuriteServer {
             let login = format!("{DEFAULT_ACCOUNT}:{key}");
             let (folder, settings, pair) = (folder.clone(), settings.clone(), certificate.clone());
             let started = blocking(move || {
-                let files = pair.as_ref().map(|(certificate, key)| {
-                    [
-                        ("cert.pem", certificate.as_str()),
-                        ("key.pem", key.as_str()),
-                    ]
-                });
-                let files = files.as_ref().map_or(&[][..], |files| &files[..]);
-                Programs::start(folder, &settings, port, &login, files, tls)
+                let files = pair
+                    .map(|(certificate, key)| vec![("cert.pem", certificate), ("key.pem", key)]);
+                let files = files.unwrap_or_default();
+                programs::start(folder, &settings, port, &login, files, tls)
             });
             let url = format!("{scheme}://127.0.0.1:{port}/{DEFAULT_ACCOUNT}");
             let server = Self {
@@ -277,7 +273,7 @@ impl AzuriteServer {
                 certificate: certificate
                     .as_ref()
                     .map(|(certificate, _)| certificate.clone()),
-                programs: Some(Arc::new(started.await?)),
+                daemon: Some(Arc::new(started.await?)),
             };
             let Err(error) = server.until_ready().await else {
                 return Ok(server);
@@ -285,7 +281,7 @@ impl AzuriteServer {
             attempts -= 1;
             if attempts == 0 {
                 let log = server
-                    .programs
+                    .daemon
                     .as_ref()
                     .map(|it| it.log())
                     .unwrap_or_default();

@@ -3,21 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::daemon::gone;
-use crate::keeper::{Keeper, Plan};
+use crate::daemon::{Daemon, Program};
 use crate::programs::folder_with;
-use crate::{Error, Result, Settings, StopMode};
+use crate::{Result, Settings};
 
 const PROGRAM: &str = "azurite-blob";
 /// Where `scripts/install-tools` puts it, from the home folder on.
 const TOOLS: &str = ".local/share/tenantry-test/azurite/node_modules/.bin";
-
-const GONE: &str = gone!();
-const END: &str = concat!(
-    r#"PID=$(cat "$FOLDER/pid") && kill -KILL "$PID" && { "#,
-    gone!(),
-    "; }"
-);
 
 /// Returns the folder of the program.
 ///
@@ -28,67 +20,32 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
     folder_with(&[PROGRAM], &[], on_path.chain(tools))
 }
 
-/// A running server and the keeper that stops it.
-#[derive(Debug)]
-pub(super) struct Programs {
-    keeper: Keeper,
-    start: String,
-}
-
-impl Programs {
-    /// Starts a server. Blocks.
-    pub(super) fn start(
-        folder: PathBuf,
-        settings: &Settings,
-        port: u16,
-        account: &str,
-        files: &[(&str, &str)],
-        options: &str,
-    ) -> Result<Self> {
-        let path = std::env::join_paths(settings.search_path()).unwrap_or_else(|_| OsString::new());
-        let keeper = Keeper::start(&Plan {
-            at_end: END,
-            variables: vec![
-                ("BIN", folder.into()),
-                ("PATH", path),
-                ("AZURITE_ACCOUNTS", account.into()),
-            ],
-            inherit: false,
-            user: None,
-            in_memory: false,
-            prefix: settings.prefix().to_owned(),
-        })?;
-        for (name, text) in files {
-            std::fs::write(keeper.folder().join(name), text)
-                .map_err(|error| Error::because("cannot write a file of a server", error))?;
-        }
-        // Headers that it does not know are ignored, as far as they only ask for more to be told:
-        // checksums of ranges above all.
-        let start = format!(
-            r#"cd "$FOLDER" && {{ "$BIN/{PROGRAM}" --loose --silent --disableTelemetry --location data --blobHost 127.0.0.1 --blobPort {port} {options} >>azurite.log 2>&1 & echo $! >pid; }}"#
-        );
-        keeper.run(&start)?;
-        Ok(Self { keeper, start })
-    }
-
-    pub(super) fn stop(&self, mode: StopMode) -> Result<()> {
-        let signal = match mode {
-            StopMode::Fast => "TERM",
-            StopMode::Immediate => "KILL",
-        };
-        self.keeper.run(&format!(
-            r#"PID=$(cat "$FOLDER/pid") && kill -{signal} "$PID" && kill -CONT "$PID" 2>/dev/null; {GONE}"#
-        ))
-    }
-
-    pub(super) fn restart(&self) -> Result<()> {
-        let start = &self.start;
-        self.keeper.run(&format!(
-            r#"if [ -e "$FOLDER/pid" ]; then PID=$(cat "$FOLDER/pid"); kill -KILL "$PID"; {GONE}; fi; {start}"#
-        ))
-    }
-
-    pub(super) fn log(&self) -> String {
-        self.keeper.tail("azurite.log")
-    }
+/// Starts a server. Blocks.
+pub(super) fn start(
+    folder: PathBuf,
+    settings: &Settings,
+    port: u16,
+    account: &str,
+    files: Vec<(&'static str, String)>,
+    options: &str,
+) -> Result<Daemon> {
+    let path = std::env::join_paths(settings.search_path()).unwrap_or_else(|_| OsString::new());
+    // Headers that it does not know are ignored, as far as they only ask for more to be told:
+    // checksums of ranges above all.
+    let start = format!(
+        r#"cd "$FOLDER" && {{ "$BIN/{PROGRAM}" --loose --silent --disableTelemetry --location data --blobHost 127.0.0.1 --blobPort {port} {options} >>azurite.log 2>&1 & echo $! >pid; }}"#
+    );
+    let program = Program {
+        start: start.into(),
+        variables: vec![
+            ("BIN", folder.into()),
+            ("PATH", path),
+            ("AZURITE_ACCOUNTS", account.into()),
+        ],
+        log: "azurite.log",
+        user: None,
+        // Tests put blobs there that memory has no room for.
+        in_memory: false,
+    };
+    Daemon::start(program, settings.prefix().to_owned(), |_| files)
 }

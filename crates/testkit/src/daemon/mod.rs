@@ -1,5 +1,6 @@
 //! A server from the program of this machine, in a temporary folder, by its process number.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -14,8 +15,6 @@ macro_rules! gone {
         r#"while kill -0 "$PID" 2>/dev/null && { [ "$(ls "/proc/$PID/task" 2>/dev/null | wc -l)" != 1 ] || ! grep -q '^State:[[:space:]]*Z' "/proc/$PID/status" 2>/dev/null; }; do sleep 0.01; done; rm -f "$FOLDER/pid""#
     };
 }
-#[cfg(feature = "azurite")]
-pub(crate) use gone;
 const GONE: &str = gone!();
 
 /// Ends a server that may have been stopped before, and a process that goes with it.
@@ -31,18 +30,39 @@ const HALT: &str = r#"PID=$(cat "$FOLDER/pid") && kill -STOP "$PID" && while gre
 /// What is run, and what it finds in its folder.
 pub(crate) struct Program {
     /// A line of shell that starts the server and leaves its number in `$FOLDER/pid`.
-    pub(crate) start: &'static str,
+    pub(crate) start: Cow<'static, str>,
     /// Variables of that line.
     pub(crate) variables: Vec<(&'static str, OsString)>,
     /// The file that it writes what it does to.
     pub(crate) log: &'static str,
+    /// Who it runs as.
+    pub(crate) user: Option<User>,
+    /// Whether its folder is better held in memory than on a disk.
+    pub(crate) in_memory: bool,
+}
+
+impl Program {
+    /// Returns a program that runs as servers do, in memory where there is room.
+    pub(crate) fn of_server(
+        start: &'static str,
+        variables: Vec<(&'static str, OsString)>,
+        log: &'static str,
+    ) -> Self {
+        Self {
+            start: start.into(),
+            variables,
+            log,
+            user: User::for_servers(),
+            in_memory: true,
+        }
+    }
 }
 
 /// A running server and the keeper that stops it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     keeper: Keeper,
-    start: &'static str,
+    start: Cow<'static, str>,
     log: &'static str,
 }
 
@@ -57,8 +77,8 @@ impl Daemon {
             at_end: END,
             variables: program.variables,
             inherit: false,
-            user: User::for_servers(),
-            in_memory: true,
+            user: program.user,
+            in_memory: program.in_memory,
             prefix,
         })?;
         for (name, text) in config(keeper.folder()) {
@@ -66,7 +86,7 @@ impl Daemon {
                 Error::because("cannot write the configuration of a server", error)
             })?;
         }
-        keeper.run(program.start)?;
+        keeper.run(&program.start)?;
         Ok(Self {
             keeper,
             start: program.start,
@@ -86,7 +106,7 @@ impl Daemon {
     }
 
     pub(crate) fn restart(&self) -> Result<()> {
-        let start = self.start;
+        let start = &self.start;
         self.keeper.run(&format!(
             r#"if [ -e "$FOLDER/pid" ]; then PID=$(cat "$FOLDER/pid"); kill -KILL "$PID"; {GONE}; fi; {start}"#
         ))

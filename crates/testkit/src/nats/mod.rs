@@ -201,11 +201,8 @@ impl NatsServer {
             // Another process may take the port between the look and the start.
             let (port, password) = (ports::free()?, uuid::Uuid::new_v4().simple().to_string());
             let config = config(options, port, &password);
-            let program = Program {
-                start: START,
-                variables: vec![("BIN", folder.clone().into())],
-                log: "nats.log",
-            };
+            let variables = vec![("BIN", folder.clone().into())];
+            let program = Program::of_server(START, variables, "nats.log");
             let prefix = settings.prefix().to_owned();
             let daemon = blocking(move || {
                 Daemon::start(program, prefix, |folder| {

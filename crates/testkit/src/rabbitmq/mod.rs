@@ -202,17 +202,14 @@ impl RabbitMqServer {
                 options.settings
             );
             let cookie = uuid::Uuid::new_v4().simple().to_string();
-            let program = Program {
-                start: START,
-                variables: vec![
-                    ("BIN", folder.clone().into()),
-                    ("COOKIE", cookie.into()),
-                    ("DIST", dist.to_string().into()),
-                    ("EPMD", epmd.to_string().into()),
-                    ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG.into()),
-                ],
-                log: "rabbitmq.log",
-            };
+            let variables = vec![
+                ("BIN", folder.clone().into()),
+                ("COOKIE", cookie.into()),
+                ("DIST", dist.to_string().into()),
+                ("EPMD", epmd.to_string().into()),
+                ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG.into()),
+            ];
+            let program = Program::of_server(START, variables, "rabbitmq.log");
             let prefix = settings.prefix().to_owned();
             let daemon = blocking(move || {
                 Daemon::start(program, prefix, |_| {

@@ -17,10 +17,6 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
 
 /// Starts a server. Blocks.
 pub(super) fn start(folder: &Path, prefix: String, config: String) -> Result<Daemon> {
-    let program = Program {
-        start: START,
-        variables: vec![("BIN", folder.into())],
-        log: "redis.log",
-    };
+    let program = Program::of_server(START, vec![("BIN", folder.into())], "redis.log");
     Daemon::start(program, prefix, |_| vec![("redis.conf", config)])
 }
