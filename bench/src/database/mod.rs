@@ -127,6 +127,11 @@ impl Database {
         self.app.url()
     }
 
+    /// Returns the role behind the walls.
+    pub(crate) fn app_user(&self) -> &str {
+        self.app.user()
+    }
+
     /// Returns the URL of the role that owns the twins.
     pub(crate) fn peer_url(&self) -> &str {
         self.peer.url()

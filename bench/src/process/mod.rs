@@ -1,6 +1,7 @@
 //! What this process uses: allocations, and memory.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::ALLOCATOR;
 use crate::error::Result;
@@ -39,4 +40,12 @@ fn status(field: &str) -> Result<u64> {
     let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
     let kibibytes = kibibytes.ok_or_else(|| format!("/proc/self/status has no {field}"))?;
     Ok(kibibytes.trim().parse::<u64>()? * 1024)
+}
+
+/// Returns how long a process of this machine has had a processor.
+pub(crate) fn spent_by(process: i32) -> Result<Duration> {
+    let path = format!("/proc/{process}/schedstat");
+    let text = fs::read_to_string(path)?;
+    let nanos = text.split_whitespace().next().unwrap_or_default();
+    Ok(Duration::from_nanos(nanos.parse()?))
 }

@@ -1,7 +1,7 @@
 //! The first batches of a backlog, be it ten thousand messages or ten million.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenantry_core::TenantId;
 use tenantry_outbox::{OutboxWorker, WorkerSettings};
@@ -35,7 +35,15 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, fixture: &Fixture) -
     for _ in 0..rounds {
         deep.extend(batches(bench, fixture, 0).await?);
     }
+    // What a worker does of a generation once all of it has left.
+    let started = Instant::now();
     bench.database.empty_messages(&fixture.schema).await?;
+    report.add(Ratio::of(
+        format!("backlog/truncate-{rows}/ms"),
+        started.elapsed().as_secs_f64() * 1e3,
+        f64::NAN,
+        Target::Figure(1_000.0),
+    ));
     for (percent, target) in [(50, Target::None), (99, Target::Figure(20.0))] {
         let millis = |waits: &[Duration]| percentile(waits, percent).as_secs_f64() * 1e3;
         report.add(Ratio::of(

@@ -1,6 +1,7 @@
 //! What a message costs its writer, how fast messages leave, and how soon.
 
 mod broker;
+mod cost;
 mod drain;
 mod fair;
 mod graphile;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenantry_outbox::{NewMessage, Outbox};
 use tenantry_store::{Repository as _, RepositoryExt as _, TenantStore};
 
-use super::Bench;
+use super::{Bench, cost};
 use crate::database::Fixture;
 use crate::error::Result;
 use crate::model::{Key, Order};
@@ -13,6 +13,9 @@ use crate::network::Link;
 use crate::report::{Report, Target};
 use crate::runner::{Operation, Side};
 use crate::suites::{TASKS, settle};
+
+/// How many bytes a message has.
+const PAYLOAD: usize = 400;
 
 pub(super) async fn run(
     bench: &Bench,
@@ -35,6 +38,7 @@ pub(super) async fn run(
             store: bench.store(Link::Loopback, fixture).await?,
             keys: Arc::clone(keys),
         };
+        cost::run(bench, report, suite, [&with, &without], PAYLOAD).await?;
         let sides = [
             Side::new("with-message", with),
             Side::new("without-message", without),
@@ -51,7 +55,7 @@ pub(super) async fn run(
 }
 
 /// One row read, changed and stored, one stored beside it, and what tells of it.
-struct Work {
+pub(super) struct Work {
     outbox: Option<Outbox>,
     rides: bool,
     store: TenantStore,
@@ -76,7 +80,10 @@ impl Operation for Work {
         }
         if let Some(outbox) = &self.outbox {
             let message = NewMessage::new("orders.changed", key.id.to_string());
-            outbox.append_message(&work, message.with_payload("text/plain", vec![b'x'; 400]))?;
+            outbox.append_message(
+                &work,
+                message.with_payload("text/plain", vec![b'x'; PAYLOAD]),
+            )?;
         }
         match self.rides {
             true => work.commit_with_insert(&mut fresh).await?,
