@@ -12,8 +12,8 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::stream;
 use tenantry_blob::{
-    ARTIFACTS_SQLITE, Artifact, ArtifactState, BlobBackend as _, BlobKind, BlobStore, ListOptions,
-    MemoryBlobs, PutOptions, Retention, TenantArtifacts,
+    ARTIFACTS_SQLITE, Artifact, ArtifactState, BlobBackend as _, BlobKind, BlobStore, HoldTag,
+    ListOptions, MemoryBlobs, PutOptions, Retention, TenantArtifacts,
 };
 use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
 use tenantry_store::{
@@ -292,4 +292,64 @@ async fn a_sweep_goes_through_a_bounded_part_of_what_has_to_stay() {
         scene.artifacts().sweep(HOUR, 5).await.unwrap();
     }
     assert_eq!(scene.count_blobs().await, 0);
+}
+
+/// Of three that are over, nobody can remove the bytes of one, or look at it.
+#[tokio::test]
+async fn one_blob_that_stays_keeps_no_other_artifact() {
+    for (refused, kind) in [
+        (Call::Delete, ErrorKind::Locked),
+        (Call::Head, ErrorKind::Corrupt),
+    ] {
+        let scene = Scene::new().await;
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            all.push(scene.committed(Retention::days(1)).await);
+            scene.clock.advance(HOUR);
+        }
+        scene.clock.advance(DAY * 2);
+        let first = all[0].blob_name().unwrap();
+        scene
+            .backend
+            .refuse(move |call, name| (call == refused && *name == first).then_some(kind));
+        for _ in 0..2 {
+            let swept = scene.artifacts().sweep(DAY, 100).await.unwrap();
+            assert_eq!(swept.failed, 1, "{swept:?}");
+        }
+        assert_eq!(scene.count_blobs().await, 1, "the others are gone");
+        scene.backend.refuse_nothing();
+        let swept = scene.artifacts().sweep(DAY, 100).await.unwrap();
+        assert_eq!((swept.deleted, swept.failed), (1, 0), "{swept:?}");
+        assert_eq!(scene.count_blobs().await, 0);
+    }
+}
+
+/// A process died between the blob and the row.
+#[tokio::test]
+async fn a_hold_that_is_cleared_of_the_blob_alone_does_not_stay_in_the_row() {
+    let scene = Scene::new().await;
+    let (artifacts, tag) = (scene.artifacts(), HoldTag::new("case17").unwrap());
+    let [cleared, held] = [
+        scene.committed(Retention::days(1)).await,
+        scene.committed(Retention::days(1)).await,
+    ];
+    for artifact in [&cleared, &held] {
+        artifacts
+            .place_hold(artifact.id, &tag, "they sue")
+            .await
+            .unwrap();
+    }
+    let name = cleared.blob_name().unwrap();
+    artifacts
+        .blobs()
+        .clear_hold(&name, &tag, "settled")
+        .await
+        .unwrap();
+    scene.clock.advance(DAY * 2);
+    let swept = artifacts.sweep(DAY, 100).await.unwrap();
+    assert_eq!((swept.expired, swept.deleted, swept.kept), (1, 1, 1));
+    assert!(artifacts.get(cleared.id).await.is_err());
+    assert!(artifacts.get(held.id).await.unwrap().held);
+    let swept = artifacts.sweep(DAY, 100).await.unwrap();
+    assert_eq!((swept.corrected, swept.kept), (0, 1), "no row is written");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
-use tenantry_store::{Cursor, Query, Repository as _};
+use tenantry_store::{Cursor, Filter, Query, Repository as _};
 
 use super::TenantArtifacts;
 use super::row::{Artifact, ArtifactRepository as _, ArtifactState};
@@ -15,19 +15,20 @@ use crate::record::BlobRecord;
 
 const SWEEP: &str = "sweep artifacts";
 
-/// Where the next sweep of a tenant goes on among what had to stay, as long as it has not come to the end.
-#[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<TenantId, Cursor>>);
-
-impl Places {
-    fn take(&self, tenant: TenantId) -> Option<Cursor> {
-        self.0.lock().remove(&tenant)
-    }
-
-    fn put(&self, tenant: TenantId, next: Cursor) {
-        self.0.lock().insert(tenant, next);
-    }
+/// What had to stay, or could not go, and is looked at a page at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Staying {
+    /// What has ended, and has its bytes still.
+    Ended,
+    /// What is held by its row, though its time is over.
+    Held,
+    /// What is over, and could not be ended before.
+    Over,
 }
+
+/// Where the next sweep of a tenant goes on among those, as long as it has not come to the end.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Mutex<HashMap<(TenantId, Staying), Cursor>>);
 
 /// What a sweep of a tenant's artifacts has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct ArtifactSweep {
     pub kept: u64,
     /// How many were changed by others meanwhile.
     pub skipped: u64,
+    /// How many failed, as of a blob that another program has a lease on: each is logged, and the others go
+    /// on.
+    pub failed: u64,
 }
 
 impl ArtifactSweep {
@@ -54,6 +58,7 @@ impl ArtifactSweep {
         self.corrected += other.corrected;
         self.kept += other.kept;
         self.skipped += other.skipped;
+        self.failed += other.failed;
     }
 
     /// Returns whether nothing has changed by it.
@@ -103,80 +108,109 @@ impl TenantArtifacts {
                     .with_detail("expected a shorter grace time")
             })?;
         let mut swept = ArtifactSweep::default();
-        let left = self.remove_left(limit, &mut swept).await;
+        let mut has_more = self.remove_left(limit, &mut swept).await?;
         let orphans = self.rows.pending_since(before, limit).await?;
-        let over = self.rows.over_at(now, limit).await?;
-        let is_full = |list: &[Artifact]| list.len() as u64 >= u64::from(limit);
-        let has_more = is_full(&orphans) || is_full(&over);
-        let mut ended = Vec::new();
-        for mut orphan in orphans {
-            orphan.state = ArtifactState::Expired;
-            match self.rows.update(&mut orphan).await {
-                Ok(()) => {
-                    swept.orphans += 1;
-                    ended.push(orphan);
-                }
-                Err(error) if is_change_of_others(&error) => swept.skipped += 1,
-                Err(error) => return Err(error),
+        has_more |= orphans.len() as u64 >= u64::from(limit);
+        for orphan in orphans {
+            self.give_up(orphan, &mut swept).await?;
+        }
+        for staying in [Staying::Over, Staying::Held] {
+            let filter = Artifact::STATE
+                .eq(ArtifactState::Committed)
+                .and(Artifact::EXPIRES_AT.le(now))
+                .and(Artifact::HELD.eq(staying == Staying::Held));
+            let (page, is_cut) = self.page(staying, filter, limit).await?;
+            has_more |= is_cut;
+            for artifact in page {
+                self.end(artifact, &mut swept).await?;
             }
         }
-        for artifact in over {
-            ended.extend(self.end(artifact, &mut swept).await?);
-        }
-        for artifact in ended {
-            self.remove(artifact, &mut swept).await?;
-        }
-        // What could not be removed has not held up what was to end.
-        let is_cut = left?;
-        Ok((swept, has_more || is_cut))
+        Ok((swept, has_more))
     }
 
-    /// Removes the bytes of what ended before, a page of it: what is still kept does not hold up what stands
-    /// behind it, for the next sweep goes on there. Tells whether there is more.
-    async fn remove_left(&self, limit: u32, swept: &mut ArtifactSweep) -> Result<bool> {
-        let places = self.blobs.store().places();
-        let tenant = self.blobs.tenant();
+    /// Returns a page of what may have to stay, and whether there is more: what does not go does not hold up
+    /// what stands behind it, for the next sweep begins there.
+    async fn page(
+        &self,
+        staying: Staying,
+        filter: Filter<Artifact>,
+        limit: u32,
+    ) -> Result<(Vec<Artifact>, bool)> {
+        let (places, key) = (
+            &self.blobs.store().places().0,
+            (self.blobs.tenant(), staying),
+        );
         let mut query = Query::new()
-            .filter(Artifact::STATE.eq(ArtifactState::Expired))
+            .filter(filter)
             .sort(Artifact::CREATED_AT.asc())
             .limit(limit);
-        if let Some(cursor) = places.take(tenant) {
+        let place = places.lock().remove(&key);
+        if let Some(cursor) = place {
             query = query.cursor(cursor);
         }
         let page = self.rows.list(query).await?;
         let is_cut = page.next.is_some();
-        // Before them, so that one at which it fails is not where the next begins again.
         if let Some(next) = page.next {
-            places.put(tenant, next);
+            places.lock().insert(key, next);
         }
-        for artifact in page.items {
+        Ok((page.items, is_cut))
+    }
+
+    /// Removes the bytes of what ended before, a page of it. Tells whether there is more.
+    async fn remove_left(&self, limit: u32, swept: &mut ArtifactSweep) -> Result<bool> {
+        let filter = Artifact::STATE.eq(ArtifactState::Expired);
+        let (page, is_cut) = self.page(Staying::Ended, filter, limit).await?;
+        for artifact in page {
             self.remove(artifact, swept).await?;
         }
         Ok(is_cut)
     }
 
-    /// Ends an artifact, unless its blob is kept longer than its row says.
-    async fn end(
-        &self,
-        mut artifact: Artifact,
-        swept: &mut ArtifactSweep,
-    ) -> Result<Option<Artifact>> {
-        let kept = self.kept(&artifact.blob_name()?).await?;
-        let is_over = kept.is_none();
-        match kept {
-            Some(record) => artifact.learn(&record),
-            None => artifact.state = ArtifactState::Expired,
+    /// Gives up an upload that never ended.
+    async fn give_up(&self, mut orphan: Artifact, swept: &mut ArtifactSweep) -> Result<()> {
+        orphan.state = ArtifactState::Expired;
+        if self.write(&mut orphan, swept).await? {
+            swept.orphans += 1;
+            self.remove(orphan, swept).await?;
         }
-        match self.rows.update(&mut artifact).await {
-            Ok(()) if is_over => {
+        Ok(())
+    }
+
+    /// Ends an artifact and removes its bytes, unless its blob is kept longer than its row says.
+    async fn end(&self, mut artifact: Artifact, swept: &mut ArtifactSweep) -> Result<()> {
+        let name = artifact.blob_name()?;
+        let kept = match self.kept(&name).await {
+            Ok(kept) => kept,
+            Err(error) => return failed(&name, error, swept),
+        };
+        let Some(record) = kept else {
+            artifact.state = ArtifactState::Expired;
+            if self.write(&mut artifact, swept).await? {
                 swept.expired += 1;
-                return Ok(Some(artifact));
+                self.remove(artifact, swept).await?;
             }
-            Ok(()) => swept.corrected += 1,
-            Err(error) if is_change_of_others(&error) => swept.skipped += 1,
-            Err(error) => return Err(error),
+            return Ok(());
+        };
+        let before = artifact.clone();
+        artifact.learn(&record);
+        if artifact == before {
+            swept.kept += 1;
+        } else if self.write(&mut artifact, swept).await? {
+            swept.corrected += 1;
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Writes the row of an artifact, unless others have changed it.
+    async fn write(&self, artifact: &mut Artifact, swept: &mut ArtifactSweep) -> Result<bool> {
+        match self.rows.update(artifact).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_change_of_others(&error) => {
+                swept.skipped += 1;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns what is known of a blob, if its time is not over.
@@ -202,41 +236,44 @@ impl TenantArtifacts {
             }
             removed => removed,
         };
-        let mut is_deleted = true;
-        match removed {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.kind() == ErrorKind::Retained => {
-                let kept = match is_committed {
-                    true => self.kept(&name).await?,
-                    false => None,
-                };
-                let Some(record) = kept else {
-                    swept.kept += 1;
-                    return Ok(());
-                };
-                // It was ended too early, or is kept longer since.
-                artifact.learn(&record);
-                is_deleted = false;
-            }
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                swept.skipped += 1;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        let (state, count) = match is_deleted {
-            true => (ArtifactState::Deleted, &mut swept.deleted),
-            false => (ArtifactState::Committed, &mut swept.corrected),
+        let error = match removed {
+            Ok(()) => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => Some(error),
         };
-        artifact.state = state;
-        match self.rows.update(&mut artifact).await {
-            Ok(()) => *count += 1,
-            Err(error) if is_change_of_others(&error) => swept.skipped += 1,
-            Err(error) => return Err(error),
+        let Some(error) = error else {
+            artifact.state = ArtifactState::Deleted;
+            swept.deleted += u64::from(self.write(&mut artifact, swept).await?);
+            return Ok(());
+        };
+        match error.kind() {
+            ErrorKind::Retained if is_committed => match self.kept(&name).await {
+                // It was ended too early, or is kept longer since.
+                Ok(Some(record)) => {
+                    artifact.learn(&record);
+                    artifact.state = ArtifactState::Committed;
+                    swept.corrected += u64::from(self.write(&mut artifact, swept).await?);
+                }
+                Ok(None) => swept.kept += 1,
+                Err(error) => return failed(&name, error, swept),
+            },
+            ErrorKind::Retained => swept.kept += 1,
+            ErrorKind::Conflict => swept.skipped += 1,
+            _ => return failed(&name, error, swept),
         }
         Ok(())
     }
+}
+
+/// Counts an artifact whose blob cannot be looked at or removed, so that the others go on; where none can be,
+/// the sweep ends.
+fn failed(name: &BlobName, error: Error, swept: &mut ArtifactSweep) -> Result<()> {
+    if error.is_retryable() && error.kind() != ErrorKind::Locked {
+        return Err(error);
+    }
+    tracing::warn!(target: "tenantry::blob", %error, blob = %name, "an artifact is not swept");
+    swept.failed += 1;
+    Ok(())
 }
 
 fn is_change_of_others(error: &Error) -> bool {

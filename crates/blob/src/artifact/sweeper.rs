@@ -206,7 +206,7 @@ impl ArtifactSweeper {
             }
         }
         report.is_complete = turns.is_empty();
-        if report.failed == 0 {
+        if report.failed + report.swept.failed == 0 {
             self.instruments.succeeded(self.blobs.now());
         }
         report

@@ -42,6 +42,7 @@ impl Instruments {
             ("corrected", swept.corrected),
             ("kept", swept.kept),
             ("skipped", swept.skipped),
+            ("failed", swept.failed),
         ];
         for (outcome, count) in outcomes {
             let outcome = KeyValue::new(names::OUTCOME, outcome);
