@@ -190,26 +190,38 @@ impl TenantObjectStore {
             let range = 0..reader.record().length;
             return Ok(Opened::new(reader, range));
         }
-        let record = self.blobs.head(&name).await.map_err(told)?;
-        options.check_preconditions(&meta_of(&record))?;
-        if options.head {
-            return Ok(Opened {
-                range: 0..record.length,
-                record,
-                bytes: stream::empty().boxed(),
-            });
+        loop {
+            let record = self.blobs.head(&name).await.map_err(told)?;
+            options.check_preconditions(&meta_of(&record))?;
+            if options.head {
+                return Ok(Opened {
+                    range: 0..record.length,
+                    record,
+                    bytes: stream::empty().boxed(),
+                });
+            }
+            let range = match &options.range {
+                None => 0..record.length,
+                Some(range) => {
+                    range
+                        .as_range(record.length)
+                        .map_err(|cause| StoreError::Generic {
+                            store: STORE,
+                            source: Box::new(cause),
+                        })?
+                }
+            };
+            // The whole is checked by its digest, which a range is not.
+            let reader = match range == (0..record.length) {
+                true => self.blobs.stream(&name).await,
+                false => self.blobs.stream_range(&name, range.clone()).await,
+            };
+            let reader = reader.map_err(told)?;
+            // What was put anew meanwhile is another state, for which the conditions are asked again.
+            if reader.record().etag == record.etag {
+                return Ok(Opened::new(reader, range));
+            }
         }
-        let range = match &options.range {
-            None => 0..record.length,
-            Some(range) => range
-                .as_range(record.length)
-                .map_err(|cause| StoreError::Generic {
-                    store: STORE,
-                    source: Box::new(cause),
-                })?,
-        };
-        let reader = self.blobs.stream_range(&name, range.clone()).await;
-        Ok(Opened::new(reader.map_err(told)?, range))
     }
 }
 
