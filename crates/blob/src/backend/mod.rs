@@ -145,6 +145,19 @@ pub trait BlobBackend: Send + Sync + Debug {
         })
     }
 
+    /// Removes what is still stored of blobs that were deleted, as records of what was: an erasure is ended by
+    /// it. What the service behind [keeps for a while](Self::keeps_deleted_for) stays.
+    ///
+    /// A backend that stores nothing of what was deleted leaves it as it is; one that wraps another passes it
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the service.
+    async fn forget_deleted(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns blobs of all tenants for which something is to be done at a time: those whose retention
     /// is over, and those that are to be archived; by and large the longest due first.
     ///

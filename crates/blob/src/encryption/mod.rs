@@ -405,6 +405,10 @@ impl BlobBackend for EncryptedBlobs {
         })
     }
 
+    async fn forget_deleted(&self) -> Result<()> {
+        self.inner.forget_deleted().await
+    }
+
     async fn due(
         &self,
         at: DateTime<Utc>,

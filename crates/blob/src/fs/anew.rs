@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::disk::Step;
 use super::tests::{Scene, files_in, name};
 use super::*;
+use crate::record::Metadata;
 use crate::retention::Retention;
 use crate::store::PutOptions;
 
@@ -85,6 +86,36 @@ async fn what_waits_beside_its_deletion_is_put_after_it() {
     first.await.unwrap().unwrap();
     slow.await.unwrap().unwrap();
     assert_eq!(blobs.get(&again).await.unwrap().bytes, "two");
+    scene.assert_tidy().await;
+}
+
+/// Neither their bytes nor what was known of them; what is there and what comes afterwards is.
+#[tokio::test]
+async fn nothing_of_an_erased_tenant_is_left_in_the_folder() {
+    let scene = Scene::new().await;
+    let (blobs, other) = (scene.blobs(3).await, scene.blobs(1).await);
+    let metadata = Metadata::new().with("file_name", "payslip").unwrap();
+    let personal = PutOptions::new(Service::Reporting, Retention::days(9)).with_metadata(metadata);
+    let erased = name(&blobs, 5);
+    blobs
+        .put_bytes(&erased, personal, "personal")
+        .await
+        .unwrap();
+    let report = blobs.erase("they left").await.unwrap();
+    assert!(report.is_complete() && report.erased.len() == 1);
+    let after = name(&other, 6);
+    other.put_bytes(&after, options(), "after").await.unwrap();
+    for file in files_in(scene.folder.path()) {
+        let bytes = std::fs::read(scene.folder.path().join(&file)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let is_left =
+            ["payslip", "personal", &blobs.tenant().to_string()].map(|it| text.contains(it));
+        assert_eq!(is_left, [false; 3], "{}", file.display());
+    }
+    assert_eq!(
+        scene.blobs(1).await.get(&after).await.unwrap().bytes,
+        "after"
+    );
     scene.assert_tidy().await;
 }
 

@@ -50,6 +50,8 @@ pub(super) enum Step {
     Placed,
     /// The bytes of a deletion are gone.
     Unlinked,
+    /// What is to be cut off from the end of the journal is kept beside it.
+    Cutting,
     /// A shorter journal is written, on its way to the disk.
     Compacting,
     /// It is on the disk.

@@ -202,19 +202,29 @@ impl Journal {
             return Err(Error::new(ErrorKind::Corrupt, READ)
                 .with_detail("a part of it is damaged: restore the folder"));
         }
-        let cut = keep_cut(disk, now, &rest).and_then(|kept| {
-            self.file.set_len(self.position)?;
-            self.file.sync_data()?;
-            Ok(kept)
-        });
-        let kept = cut.map_err(failed)?;
-        tracing::warn!(
-            at = self.position,
-            bytes = rest.len(),
-            kept = %kept.display(),
-            "the journal of blobs did not end with a whole frame, as after a crash: what was there is cut off"
-        );
-        Ok(())
+        let kept = disk
+            .reached(Step::Cutting)
+            .and_then(|()| keep_cut(disk, now, &rest));
+        let (at, bytes) = (self.position, rest.len());
+        match kept.map_err(failed) {
+            Ok(kept) => tracing::warn!(
+                at,
+                bytes,
+                kept = %kept.display(),
+                "the journal of blobs did not end with a whole frame, as after a crash: what was there is cut off"
+            ),
+            // A crash on a full disk is the usual one, and only deletions make room.
+            Err(error) if error.kind() == ErrorKind::StorageFull => tracing::error!(
+                at,
+                bytes,
+                %error,
+                "the journal of blobs did not end with a whole frame, as after a crash: what was there is cut \
+                 off, and could not be kept"
+            ),
+            Err(error) => return Err(error),
+        }
+        let cut = self.file.set_len(self.position);
+        cut.and_then(|()| self.file.sync_data()).map_err(failed)
     }
 }
 
@@ -225,7 +235,8 @@ fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf
         let path = disk.cut_journal(time);
         match options_of_owner().create_new(true).open(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-                time += TimeDelta::microseconds(1);
+                let next = time.checked_add_signed(TimeDelta::microseconds(1));
+                time = next.unwrap_or(DateTime::<Utc>::MIN_UTC);
             }
             opened => {
                 let mut file = opened?;

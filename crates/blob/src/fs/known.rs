@@ -140,12 +140,17 @@ impl Known {
         }
         // Where it fails, as for want of room, it is not tried again with each change.
         self.long = self.events + LONG;
+        self.compact(disk, clock)
+    }
+
+    /// Writes a journal of what is there and of nothing else, while the lock is held.
+    pub(super) fn compact(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
         write_new(disk, self.snapshot(clock))
             .map_err(|cause| failure("compact journal of blobs", cause))?;
         let mut journal = Journal::open(disk)?;
         journal.read_on(disk, clock, |_| {})?;
         self.journal = Some(journal);
-        self.events = live;
+        self.events = self.shelf.len() as u64;
         self.long = LONG;
         Ok(())
     }

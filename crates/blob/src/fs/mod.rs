@@ -287,11 +287,12 @@ impl BlobBackend for FsBlobs {
             if !record.is_readable() {
                 return Err(rehydrating(&record));
             }
-            let range = range.clone().unwrap_or(0..record.length);
-            if range.start > range.end || range.end > record.length {
+            if let Some(range) = &range
+                && (range.start > range.end || range.end > record.length)
+            {
                 return Err(outside(name));
             }
-            let error = match read::open(&self.inner, &record, range).await {
+            let error = match read::open(&self.inner, &record, range.clone()).await {
                 Ok(bytes) => return Ok(BlobRead { record, bytes }),
                 Err(error) if error.kind() == ErrorKind::Corrupt => error,
                 Err(error) => return Err(error),
@@ -316,6 +317,21 @@ impl BlobBackend for FsBlobs {
         let (prefix, after) = (prefix.clone(), after.map(str::to_owned));
         self.look(move |shelf, now| shelf.list(&prefix, after.as_deref(), limit, now))
             .await
+    }
+
+    async fn forget_deleted(&self) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let forget = move || {
+            let _lock = inner.disk.lock()?;
+            let mut known = inner.known.lock();
+            known.catch_up(&inner.disk, &inner.clock)?;
+            known.compact(&inner.disk, &inner.clock)
+        };
+        spawn_blocking(forget).await.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Unavailable, "forget deleted blobs")
+                .with_detail("the runtime shuts down")
+                .with_source(cause))
+        })
     }
 
     async fn due(

@@ -36,7 +36,7 @@ struct Reading {
 pub(super) async fn open(
     inner: &Arc<Inner>,
     record: &BlobRecord,
-    range: Range<u64>,
+    range: Option<Range<u64>>,
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
     let (opening, of) = (Arc::clone(inner), record.clone());
     let open = move || Reading::open(&opening, &of, range);
@@ -62,7 +62,7 @@ fn ahead(reading: Reading) -> Option<JoinHandle<Next>> {
 }
 
 impl Reading {
-    fn open(inner: &Inner, record: &BlobRecord, range: Range<u64>) -> Result<Self> {
+    fn open(inner: &Inner, record: &BlobRecord, range: Option<Range<u64>>) -> Result<Self> {
         let (name, length) = (&record.name, record.length);
         let opened = File::open(inner.disk.place(name)).and_then(|file| {
             let found = Checksums::read(&file, length)?;
@@ -80,10 +80,12 @@ impl Reading {
         match checksums.identity() {
             Some(identity) if identity == Identity::of(name, &record.sha256) => {}
             Some(_) => return Err(foreign(name)),
-            // Of the whole the digest tells at its end whose it is; of a part, only the whole does.
-            None if range == (0..length) => {}
+            // Whoever reads the whole checks its digest, which tells whose it is; who reads a range, be it as
+            // long as the whole, checks none.
+            None if range.is_none() => {}
             None => check_whole(&file, record)?,
         }
+        let range = range.unwrap_or(0..length);
         let start = range.start - range.start % checksums.block();
         if start > 0 {
             let seek = (&file).seek(SeekFrom::Start(start));

@@ -425,6 +425,32 @@ async fn what_is_cut_off_from_a_journal_is_kept_beside_it() {
     assert_eq!(kept(scene.folder.path()), expected, "nothing was cut off");
 }
 
+/// A crash on a full disk is the usual one, and only deletions make room.
+#[tokio::test]
+async fn a_journal_that_is_cut_off_on_a_full_disk_does_not_close_the_store() {
+    let scene = Scene::new().await;
+    let mut journal = options_of_owner()
+        .append(true)
+        .open(scene.journal())
+        .unwrap();
+    journal.write_all(b"\xf1TBJ half a frame").unwrap();
+    let full = fails_at(Step::Cutting, io::ErrorKind::StorageFull);
+    let blobs = scene.blobs_with(full).await;
+    assert_eq!(bytes_of(&blobs, 1).await.as_deref(), Some(&b"old"[..]));
+    assert!(
+        !files_in(scene.folder.path())
+            .iter()
+            .any(|file| is_cut(file))
+    );
+    journal.write_all(b"\xf1TBJ half a frame").unwrap();
+    let broken = fails_at(Step::Cutting, io::ErrorKind::PermissionDenied);
+    let error = blobs_in(scene.folder.path(), 1, Some(broken)).await;
+    assert!(error.is_err(), "for another reason nothing is thrown away");
+    scene.blobs(1).await;
+    let files = files_in(scene.folder.path());
+    assert_eq!(files.iter().filter(|file| is_cut(file)).count(), 1);
+}
+
 #[tokio::test]
 async fn a_file_that_was_altered_cut_or_lost_is_corrupt() {
     let scene = Scene::new().await;

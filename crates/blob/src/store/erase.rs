@@ -196,6 +196,14 @@ impl TenantBlobs {
             report.failed = left.failed.into_iter().collect();
             report.shredded = left.shredded;
             if !report.erased.is_empty() {
+                if let Err(error) = self.backend().forget_deleted().await {
+                    tracing::warn!(
+                        target: "tenantry::blob",
+                        %error,
+                        tenant = %self.tenant,
+                        "what is stored of erased blobs, other than their bytes, stays for a while"
+                    );
+                }
                 report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
             Ok(report)
