@@ -17,8 +17,10 @@ use tokio::process::Child;
 use uuid::Uuid;
 
 use crate::OnPostgres;
-use crate::processes::{BATCH, TENANTS, got, signal, spawn};
+use crate::processes::{TENANTS, got, signal, spawn};
 
+/// Larger than that of a test in which workers alone die: they have to keep up with the writers.
+const BATCH: usize = 500;
 const WORKERS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +45,7 @@ async fn storm(time: Duration, most: usize) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broker");
     std::fs::File::create(&file).unwrap();
-    let spawn = || spawn(subject.platform_login.url(), &file);
+    let spawn = || spawn(subject.platform_login.url(), &file, BATCH);
     let mut workers: Vec<Child> = (0..WORKERS).map(|_| spawn()).collect();
 
     let is_over = Arc::new(AtomicBool::new(false));

@@ -28,7 +28,7 @@ const ORDER: &str = "TENANTRY_TEST_OUTBOX";
 
 const WORKERS: usize = 3;
 
-pub(crate) const BATCH: usize = 50;
+const BATCH: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_are_killed_and_stopped_lose_nothing_and_reorder_nothing() {
@@ -49,21 +49,24 @@ async fn prove_outbox_in_processes() {
 #[ignore = "run by its parent, in a process of its own"]
 async fn work_and_die() {
     let order = std::env::var(ORDER).unwrap();
-    let (url, file) = order.split_once('\n').unwrap();
+    let [url, file, batch] = order.split('\n').collect::<Vec<_>>()[..] else {
+        panic!("no order: {order}");
+    };
+    let batch = batch.parse().unwrap();
     let settings = PostgresSettings::new(url).with_max_connections(4);
     let platform = PlatformStore::postgres(settings).await.unwrap();
     let publisher = Arc::new(ToFile::open(Path::new(file)));
-    let worker = OutboxWorker::start(&platform, publisher, settings_of_workers()).unwrap();
+    let worker = OutboxWorker::start(&platform, publisher, settings_of_workers(batch)).unwrap();
     // Closed when the parent is gone, or wants an orderly end.
     let mut nothing = Vec::new();
     tokio::io::stdin().read_to_end(&mut nothing).await.unwrap();
     worker.stop().await.unwrap();
 }
 
-fn settings_of_workers() -> WorkerSettings {
+fn settings_of_workers(batch: usize) -> WorkerSettings {
     quick()
         .with_lease(Duration::from_millis(700))
-        .with_batch(BATCH)
+        .with_batch(batch)
 }
 
 /// A broker that is a file: what is written has been taken, in the order of the lines.
@@ -113,7 +116,7 @@ async fn storm(time: Duration) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broker");
     std::fs::File::create(&file).unwrap();
-    let spawn = || spawn(subject.platform_login.url(), &file);
+    let spawn = || spawn(subject.platform_login.url(), &file, BATCH);
     let mut workers: Vec<Child> = (0..WORKERS).map(|_| spawn()).collect();
 
     let is_over = Arc::new(AtomicBool::new(false));
@@ -200,10 +203,10 @@ const fn tenant(number: u128) -> TenantId {
     }
 }
 
-pub(crate) fn spawn(url: &str, file: &Path) -> Child {
+pub(crate) fn spawn(url: &str, file: &Path, batch: usize) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::work_and_die", "--ignored"])
-        .env(ORDER, format!("{url}\n{}", file.display()))
+        .env(ORDER, format!("{url}\n{}\n{batch}", file.display()))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)
