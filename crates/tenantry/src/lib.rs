@@ -109,6 +109,7 @@
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
+//! | `otel-links` | spans of messages, linked to the trace in which they were appended | |
 //! | `blob` | blobs with retention, in memory, and artifacts | |
 //! | `blob-fs` | the same in a folder | |
 //! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |

@@ -112,6 +112,8 @@ pub const MESSAGING_CLIENT_SENT_MESSAGES: &str = "messaging.client.sent.messages
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 /// The attribute for what is done to messages: `send`.
 pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// The attribute for one message: its identifier.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
 /// The gauge of how long ago the first message of an outbox occurred that has not left.
 pub const OUTBOX_OLDEST_UNSENT_AGE: &str = "tenantry.outbox.oldest_unsent.age";
 /// The unit of [`OUTBOX_OLDEST_UNSENT_AGE`]: seconds.

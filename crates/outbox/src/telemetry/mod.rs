@@ -1,14 +1,24 @@
-//! What an operator sees: a span for each call of a publisher, and with the feature `otel` metrics.
+//! What an operator sees: spans of what is sent and handled, with the feature `otel` metrics, and with `otel-links` the
+//! way from a span to where its messages come from.
 
 #[cfg(not(feature = "otel"))]
 mod disabled;
+#[cfg(feature = "otel-links")]
+mod links;
 #[cfg(feature = "otel")]
 mod otel;
+#[cfg(not(feature = "otel-links"))]
+mod unlinked;
 
 #[cfg(not(feature = "otel"))]
 pub(crate) use disabled::Metrics;
 #[cfg(feature = "otel")]
 pub(crate) use otel::Metrics;
+
+#[cfg(feature = "otel-links")]
+use links::link;
+#[cfg(not(feature = "otel-links"))]
+use unlinked::link;
 
 use tracing::Span;
 use tracing::field::{Empty, display};
@@ -16,16 +26,19 @@ use tracing::field::{Empty, display};
 use crate::Message;
 
 /// Returns the span of a call of a publisher: the root of a trace, for a message that waited long
-/// would stretch the one of its request. That one stands in a field, to link to.
+/// would stretch the one of its request. That one is linked to; of the first message it stands in a field as well.
 pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
     let span = tracing::info_span!(
         target: "tenantry::outbox",
         parent: None,
         "tenantry.outbox.send",
+        // It creates nothing: what the messages bear is the context in which they were appended.
+        otel.kind = "client",
         messaging.system = system,
         messaging.operation.name = "send",
         messaging.operation.r#type = "send",
-        messaging.batch.message_count = messages.len(),
+        // Signed, or it would be exported as a text.
+        messaging.batch.message_count = i64::try_from(messages.len()).unwrap_or(i64::MAX),
         messaging.destination.name = Empty,
         messaging.message.id = Empty,
         tenant.id = Empty,
@@ -43,18 +56,20 @@ pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
         if let Some(trace) = first.trace() {
             span.record("tenantry.creation.traceparent", display(trace));
         }
+        link(&span, messages);
     }
     span
 }
 
-/// Returns the span of an attempt to handle a message, the root of a trace as well; the handler finds the trace of the
-/// message in the context of its unit of work.
+/// Returns the span of an attempt to handle a message, the root of a trace as well, which is linked to that of the
+/// message; the handler finds the trace of the message in the context of its unit of work.
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message) -> Span {
     let span = tracing::info_span!(
         target: "tenantry::outbox",
         parent: None,
         "tenantry.outbox.process",
+        otel.kind = "consumer",
         messaging.system = system,
         messaging.operation.name = "process",
         messaging.operation.r#type = "process",
@@ -71,6 +86,7 @@ pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message
         if let Some(trace) = message.trace() {
             span.record("tenantry.creation.traceparent", display(trace));
         }
+        link(&span, std::slice::from_ref(message));
     }
     span
 }
