@@ -343,6 +343,47 @@ async fn a_partition_is_reached_through_its_table_alone() {
 }
 
 #[tokio::test]
+async fn what_was_revoked_is_not_given_back() {
+    let walled = Walled::with_invoices().await;
+    let rights = async |table: &str| {
+        let held = format!(
+            "select concat_ws(' ', acl.grantee::regrole, acl.privilege_type, acl.is_grantable, a.attname)
+             from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attacl is not null,
+                 lateral (
+                     select (aclexplode(c.relacl)).* union all select (aclexplode(a.attacl)).*
+                 ) acl
+             where c.oid = '{table}'::regclass order by 1"
+        );
+        texts(&mut walled.admin().await, &held).await
+    };
+    let whole = rights("customers").await;
+    walled
+        .owner_runs(
+            "revoke update, delete on invoices from {app}; grant update (status) on invoices to {app};
+             revoke delete on invoices from {platform}; revoke all on customers from {app};",
+        )
+        .await
+        .unwrap();
+    let before = [rights("invoices").await, rights("customers").await];
+    walled
+        .owner_runs("select tenantry.protect('customers'), tenantry.protect('invoices')")
+        .await
+        .unwrap();
+    assert_eq!(
+        [rights("invoices").await, rights("customers").await],
+        before
+    );
+    walled.verify().await.unwrap();
+
+    // Who wants all of it again builds the wall anew.
+    walled
+        .owner_runs("select tenantry.unprotect('customers'), tenantry.protect('customers')")
+        .await
+        .unwrap();
+    assert_eq!(rights("customers").await, whole);
+}
+
+#[tokio::test]
 async fn views_and_functions_of_the_owner_show_nothing() {
     let walled = Walled::with_invoices().await;
     walled

@@ -9,6 +9,7 @@ use tenantry_testkit::{Login, PostgresServer, TestDatabase};
 /// A database of a test's own.
 pub(crate) struct OnPostgres {
     pub(crate) database: TestDatabase,
+    pub(crate) owner: Login,
     pub(crate) app: Login,
     pub(crate) platform_login: Login,
     pub(crate) store: TenantStore,
@@ -42,6 +43,7 @@ impl OnPostgres {
                 .await
                 .unwrap(),
             database,
+            owner,
             app,
             platform_login,
         }

@@ -1,8 +1,8 @@
 //! What the role of the services may do, and what an audit says of the tables.
 
-use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tenantry_core::TenantId;
-use tenantry_outbox::{NewMessage, Outbox};
+use tenantry_outbox::{NewMessage, Outbox, RIGHTS_POSTGRES};
 use tenantry_store::postgres::{Role, audit};
 use tenantry_testkit::wall_two_alone;
 
@@ -85,4 +85,82 @@ async fn a_service_inserts_for_its_tenant_and_reads_nothing() {
         .unwrap();
     let found: Vec<uuid::Uuid> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(found, tenants.map(|tenant| tenant.as_uuid()));
+}
+
+/// Returns who may do what with every table and sequence of the outbox.
+async fn rights(admin: &mut PgConnection) -> Vec<String> {
+    let rows = sqlx::query_scalar(
+        "select concat_ws(' ', c.relname, coalesce(r.rolname, 'public'), acl.privilege_type, acl.is_grantable) \
+         from pg_class c, aclexplode(c.relacl) acl left join pg_roles r on r.oid = acl.grantee \
+         where c.relname like 'outbox\\_%' and c.relkind in ('r', 'p', 'S') order by 1",
+    );
+    rows.fetch_all(admin).await.unwrap()
+}
+
+#[tokio::test]
+async fn tables_that_are_protected_again_are_open_to_nobody_new() {
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    let (app, platform) = (subject.app.user(), subject.platform_login.user());
+    let before = rights(&mut admin).await;
+    for expected in [
+        format!("outbox_messages {app} INSERT f"),
+        format!("outbox_messages {platform} SELECT f"),
+        format!("outbox_messages_2 {platform} TRUNCATE f"),
+    ] {
+        assert!(before.contains(&expected), "{expected}: {before:#?}");
+    }
+
+    let mut owner = PgConnection::connect(subject.owner.url()).await.unwrap();
+    let again = "select tenantry.protect(own) \
+        from unnest(array['outbox_messages', 'outbox_parked', 'outbox_inbox']::regclass[]) own";
+    owner.execute(again).await.unwrap();
+    assert_eq!(rights(&mut admin).await, before);
+    // Also where somebody has broken the wall.
+    let broken = "drop policy tenantry_wall on outbox_messages; \
+        alter table outbox_parked no force row level security; \
+        alter table outbox_parked drop constraint tenantry_not_nil";
+    owner.execute(sqlx::raw_sql(broken)).await.unwrap();
+    owner.execute(again).await.unwrap();
+    assert_eq!(rights(&mut admin).await, before);
+    // And what is too much is taken away.
+    let too_much = format!(
+        "grant truncate, references on outbox_messages to {app}, {platform}; \
+         grant insert on outbox_messages to {app} with grant option; \
+         grant select, truncate on outbox_messages_0 to {app}; grant select on outbox_messages_1 to {platform}; \
+         grant references (id) on outbox_messages to {app}; \
+         grant select on outbox_inbox to public; \
+         grant select on sequence outbox_messages_position_seq to {app}"
+    );
+    owner
+        .execute(sqlx::raw_sql(AssertSqlSafe(too_much)))
+        .await
+        .unwrap();
+    assert_ne!(rights(&mut admin).await, before);
+    owner.execute(again).await.unwrap();
+    assert_eq!(rights(&mut admin).await, before);
+    for (login, role) in [
+        (&subject.app, Role::App),
+        (&subject.platform_login, Role::Platform),
+    ] {
+        let report = audit(login.url(), role).await.unwrap();
+        assert!(report.findings().is_empty(), "{:?}", report.findings());
+    }
+}
+
+#[tokio::test]
+async fn rights_that_an_older_protect_has_widened_are_mended() {
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    let before = rights(&mut admin).await;
+    let mut owner = PgConnection::connect(subject.owner.url()).await.unwrap();
+    // What a second `protect` did, and what taking the walls down and building them again does.
+    let rebuilt = "select tenantry.unprotect(own), tenantry.protect(own) \
+        from unnest(array['outbox_messages', 'outbox_parked', 'outbox_inbox']::regclass[]) own";
+    owner.execute(rebuilt).await.unwrap();
+    let widened = rights(&mut admin).await;
+    let reads = format!("outbox_messages {} SELECT f", subject.app.user());
+    assert!(widened.contains(&reads) && !before.contains(&reads));
+    owner.execute(sqlx::raw_sql(RIGHTS_POSTGRES)).await.unwrap();
+    assert_eq!(rights(&mut admin).await, before);
 }

@@ -530,6 +530,86 @@ begin
 end
 $$;
 
+-- Takes from `grantee` (0 is PUBLIC) what it holds on a table, its columns or a sequence beyond `allowed`, and the
+-- right to grant it on; what it does not hold, it does not get.
+create or replace function tenantry.narrow_privileges(target regclass, grantee oid, allowed text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    kind constant text := (select case relkind when 'S' then 'sequence' else 'table' end from pg_class where oid = target);
+    grantee_name constant text := case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end;
+    held record;
+begin
+    for held in
+        select acl.privilege_type as name, bool_or(acl.is_grantable) as is_grantable
+        from (
+            select privilege_type, is_grantable
+            from pg_class, aclexplode(relacl) acl
+            where oid = target and acl.grantee = narrow_privileges.grantee
+            union all
+            select privilege_type, is_grantable
+            from pg_attribute, aclexplode(attacl) acl
+            where attrelid = target and acl.grantee = narrow_privileges.grantee
+        ) acl
+        group by acl.privilege_type
+    loop
+        if held.name <> all (allowed) then
+            -- That of a table goes with those of its columns.
+            execute format('revoke %s on %s %s from %s cascade', held.name, kind, target, grantee_name);
+        elsif held.is_grantable then
+            execute format('revoke grant option for %s on %s %s from %s cascade', held.name, kind, target, grantee_name);
+        end if;
+    end loop;
+end
+$$;
+
+-- As `set_access`, for a table that has been protected before: it takes away and gives nothing, for what is missing
+-- was taken on purpose. The platform role keeps the right to empty single partitions, by which no row is read.
+create or replace function tenantry.narrow_access(target regclass, app_allowed text[], platform_allowed text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
+as $$
+declare
+    conf constant tenantry.settings := tenantry.current_settings();
+    nothing constant text[] := '{}';
+    part regclass;
+    owned_sequence regclass;
+begin
+    perform tenantry.narrow_privileges(target, 0, nothing);
+    perform tenantry.narrow_privileges(target, conf.app_role, app_allowed);
+    perform tenantry.narrow_privileges(target, conf.platform_role, platform_allowed);
+
+    for part in select tenantry.with_partitions(target) except select target loop
+        perform tenantry.narrow_privileges(part, 0, nothing);
+        perform tenantry.narrow_privileges(part, conf.app_role, nothing);
+        perform tenantry.narrow_privileges(part, conf.platform_role, array['TRUNCATE']);
+    end loop;
+
+    for owned_sequence in select tenantry.owned_sequences(target) loop
+        perform tenantry.narrow_privileges(owned_sequence, conf.app_role, array['USAGE']);
+        perform tenantry.narrow_privileges(owned_sequence, conf.platform_role, array['USAGE']);
+    end loop;
+end
+$$;
+
+-- Returns the sequences that go with a table.
+create or replace function tenantry.owned_sequences(target regclass) returns setof regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select d.objid::regclass
+    from pg_depend d
+    join pg_class c on c.oid = d.objid and c.relkind = 'S'
+    where d.classid = 'pg_class'::regclass
+        and d.refclassid = 'pg_class'::regclass
+        and d.refobjid = target
+        and d.deptype in ('a', 'i');
+end;
+
 -- Makes `wanted` the privileges of the app role, and `platform_wanted` those of the platform role,
 -- on a table; its sequences follow, and nobody gets a partition by itself or anything as PUBLIC.
 create or replace function tenantry.set_access(target regclass, app_wanted text[], platform_wanted text[])
@@ -556,15 +636,7 @@ begin
         perform tenantry.set_privileges(part, conf.platform_role, nothing);
     end loop;
 
-    for owned_sequence in
-        select d.objid::regclass
-        from pg_depend d
-        join pg_class c on c.oid = d.objid and c.relkind = 'S'
-        where d.classid = 'pg_class'::regclass
-            and d.refclassid = 'pg_class'::regclass
-            and d.refobjid = target
-            and d.deptype in ('a', 'i')
-    loop
+    for owned_sequence in select tenantry.owned_sequences(target) loop
         perform tenantry.set_privileges(owned_sequence, conf.app_role,
             case when 'INSERT' = any (app_wanted) then array['USAGE'] else nothing end);
         perform tenantry.set_privileges(owned_sequence, conf.platform_role,
@@ -657,10 +729,19 @@ declare
     relation pg_class;
     not_nil record;
     full_access constant text[] := array['DELETE', 'INSERT', 'SELECT', 'UPDATE'];
+    was_protected boolean;
 begin
     perform tenantry.require_table(target);
     -- Keeps other schema changes out between the look and the change; readers and writers go on.
     execute format('lock table %s in share update exclusive mode', target);
+
+    -- All of it goes with `unprotect`; what is left of a wall that was broken counts as well.
+    was_protected := exists (
+        select from pg_policy
+        where polrelid = target and polname in ('tenantry_wall', 'tenantry_access', 'tenantry_platform')
+    ) or exists (
+        select from pg_constraint where conrelid = target and conname = 'tenantry_not_nil'
+    );
 
     for part in select tenantry.with_partitions(target) loop
         select * into trouble from tenantry.shape_problems(part) limit 1;
@@ -705,7 +786,11 @@ begin
     end loop;
 
     -- No TRUNCATE, which row-level security does not see, no REFERENCES, no TRIGGER.
-    perform tenantry.set_access(target, full_access, full_access);
+    if was_protected then
+        perform tenantry.narrow_access(target, full_access, full_access);
+    else
+        perform tenantry.set_access(target, full_access, full_access);
+    end if;
 end
 $$;
 
