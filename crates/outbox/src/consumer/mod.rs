@@ -110,8 +110,15 @@ impl From<Error> for HandlerError {
 ///
 /// # Order
 ///
-/// Within a key, as the broker delivers. One instance of a consumer at a time keeps it; with several, the broker may
-/// give messages of one key to two of them.
+/// Within a key, as the broker delivers, by one instance of a consumer. **Several of one name may handle two messages of
+/// a key at once, the later one first**: brokers give messages out to whoever is free, and know no keys. So:
+///
+/// - Run one instance, or several of which one is at work and the others stand by: a queue of RabbitMQ that was declared
+///   with `x-single-active-consumer`, or `NatsSource::with_one_at_a_time`.
+/// - To share the work, part it by tenant: keys are within a tenant. A consumer for each part has its queue, or its
+///   stream, of its own: an exchange of the type `x-consistent-hash` in RabbitMQ, a mapping of subjects with
+///   `partition` in NATS, or a prefix of [`Routes`](crate::Routes) for each part.
+/// - Or let handlers not depend on the order: they compare a version in the message with that of the row.
 ///
 /// Dropped, it ends at once, and what was under way comes again.
 pub struct Consumer {

@@ -43,6 +43,7 @@ pub struct NatsSource {
     dead_letters: String,
     routes: Option<Routes>,
     types: String,
+    one_at_a_time: bool,
 }
 
 impl NatsSource {
@@ -60,6 +61,7 @@ impl NatsSource {
             dead_letters: dead_letters.into(),
             routes: None,
             types: ">".to_owned(),
+            one_at_a_time: false,
         }
     }
 
@@ -76,6 +78,17 @@ impl NatsSource {
     #[must_use]
     pub fn with_types(mut self, types: impl Into<String>) -> Self {
         self.types = types.into();
+        self
+    }
+
+    /// Lets the server give out one message at a time, to all instances of the consumer together: then keys stay in
+    /// order however many instances there are, and each message waits for the one before, of whatever tenant and key.
+    ///
+    /// Of several instances one is at work, and any of them goes on when it fails. The consumer is made so
+    /// on the server (`max_ack_pending` of 1); one that is there and gives out more is refused.
+    #[must_use]
+    pub const fn with_one_at_a_time(mut self) -> Self {
+        self.one_at_a_time = true;
         self
     }
 }
@@ -125,7 +138,10 @@ impl Deliveries {
             durable_name: Some(settings.name.clone()),
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
-            max_ack_pending: i64::try_from(settings.in_flight.max(1_000)).unwrap_or(i64::MAX),
+            max_ack_pending: match source.one_at_a_time {
+                true => 1,
+                false => i64::try_from(settings.in_flight.max(1_000)).unwrap_or(i64::MAX),
+            },
             filter_subject: format!("{}.*.{}", routes.prefix(), source.types),
             ..pull::Config::default()
         };
@@ -144,6 +160,12 @@ impl Deliveries {
             return Err(invalid(format!(
                 "the consumer {} loses messages: acknowledge explicitly, and set no most of deliveries",
                 settings.name
+            )));
+        }
+        if source.one_at_a_time && found.max_ack_pending != 1 {
+            return Err(invalid(format!(
+                "the consumer {} gives out {} messages at a time: set its max_ack_pending to 1, or make it anew",
+                settings.name, found.max_ack_pending
             )));
         }
         Ok(Self {

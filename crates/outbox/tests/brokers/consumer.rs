@@ -388,6 +388,75 @@ pub(crate) async fn a_consumer_that_is_stopped_gives_back_what_waits(broker: &dy
     }
 }
 
+/// Takes note of the order in which messages are handled, and of those of a key that are handled at once.
+#[derive(Default)]
+pub(crate) struct Order {
+    handled: Mutex<HashMap<(TenantId, String), Vec<usize>>>,
+    under_way: Mutex<HashMap<(TenantId, String), usize>>,
+    at_once: AtomicUsize,
+}
+
+#[async_trait]
+impl MessageHandler for Order {
+    async fn handle(&self, _: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        let key = (message.tenant(), message.key().to_owned());
+        let number = String::from_utf8_lossy(message.payload()).parse().unwrap();
+        let others = {
+            let mut under_way = self.under_way.lock();
+            let count = under_way.entry(key.clone()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        self.at_once.fetch_add(others, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..8))).await;
+        *self.under_way.lock().get_mut(&key).unwrap() -= 1;
+        self.handled.lock().entry(key).or_default().push(number);
+        Ok(())
+    }
+}
+
+impl Order {
+    fn count(&self) -> usize {
+        self.handled.lock().values().map(Vec::len).sum()
+    }
+}
+
+/// Of one name, side by side, one of which is stopped in the middle: it is as if there were one.
+pub(crate) async fn several_keep_the_order(
+    broker: &dyn Consumed,
+    order: &Order,
+    consumers: Vec<Consumer>,
+) {
+    const EACH: usize = 25;
+    let tenants = tenants();
+    for tenant in tenants {
+        for key in ["a", "b"] {
+            let messages: Vec<_> = (0..EACH)
+                .map(|number| message(tenant, key, &number.to_string()))
+                .collect();
+            broker.publisher().publish(&messages).await.unwrap();
+        }
+    }
+    let mut consumers = consumers.into_iter();
+    let mut left = 4 * EACH;
+    // Whichever is at work, its turn to stop comes.
+    while let Some(consumer) = consumers.next() {
+        let share = left / (consumers.len() + 1);
+        let until_then = 4 * EACH - left + share;
+        until("a share of them is handled", || order.count() >= until_then).await;
+        left = 4 * EACH - order.count();
+        consumer.stop().await.unwrap();
+    }
+    let handled = order.handled.lock();
+    for tenant in tenants {
+        for key in ["a", "b"] {
+            let all: Vec<_> = (0..EACH).collect();
+            assert_eq!(handled[&(tenant, key.to_owned())], all);
+        }
+    }
+    assert_eq!(order.at_once.load(Ordering::Relaxed), 0);
+}
+
 /// Killed and halted under a worker and a consumer: one effect of each message in the end.
 pub(crate) async fn one_effect_each_while_the_broker_fails(broker: &dyn Consumed) {
     let subject = OnPostgres::open().await;

@@ -388,6 +388,16 @@ async fn an_event_in_one_document_is_read_as_it_was() {
     assert_eq!(broker.got().await, sent);
 }
 
+async fn make_graves(url: &str) {
+    let graves = stream::Config {
+        name: "DEAD".to_owned(),
+        subjects: vec!["dead.>".to_owned()],
+        ..stream::Config::default()
+    };
+    let context = jetstream_of(url).await;
+    context.get_or_create_stream(graves).await.unwrap();
+}
+
 #[async_trait]
 impl Consumed for OnNats {
     async fn consumer(
@@ -396,13 +406,7 @@ impl Consumed for OnNats {
         handler: Arc<dyn MessageHandler>,
         settings: ConsumerSettings,
     ) -> Consumer {
-        let graves = stream::Config {
-            name: "DEAD".to_owned(),
-            subjects: vec!["dead.>".to_owned()],
-            ..stream::Config::default()
-        };
-        let context = jetstream_of(self.server.url()).await;
-        context.get_or_create_stream(graves).await.unwrap();
+        make_graves(self.server.url()).await;
         let source = NatsSource::new(connection(self.server.url()), STREAM, "dead");
         Consumer::nats(&subject.store, source, handler, settings)
             .await
@@ -472,4 +476,32 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
             .await
             .contains("name")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_consumers_that_get_one_message_at_a_time_keep_the_order() {
+    let broker = OnNats::open().await;
+    let subject = OnPostgres::open().await;
+    make_graves(broker.server.url()).await;
+    let order = Arc::new(crate::consumer::Order::default());
+    let source = NatsSource::new(connection(broker.server.url()), STREAM, "dead");
+    let start = async |source: NatsSource| {
+        let handler: Arc<dyn MessageHandler> = Arc::<crate::consumer::Order>::clone(&order);
+        Consumer::nats(&subject.store, source, handler, crate::consumer::settings()).await
+    };
+    let mut consumers = Vec::new();
+    for _ in 0..3 {
+        let source = source.clone().with_one_at_a_time();
+        consumers.push(start(source).await.unwrap());
+    }
+    crate::consumer::several_keep_the_order(&broker, &order, consumers).await;
+
+    // One on the server that gives out more keeps no order.
+    let stream = jetstream_of(broker.server.url()).await;
+    let stream = stream.get_stream(STREAM).await.unwrap();
+    stream.delete_consumer("suite").await.unwrap();
+    start(source.clone()).await.unwrap().stop().await.unwrap();
+    let error = start(source.with_one_at_a_time()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+    assert!(error.to_string().contains("max_ack_pending"), "{error}");
 }

@@ -493,6 +493,42 @@ async fn an_event_in_one_document_is_read_as_it_was_and_a_key_that_is_too_long_i
 
 const GRAVES: &str = "dead-letters";
 
+async fn make_graves(channel: &Channel) {
+    channel
+        .exchange_declare(
+            GRAVES.into(),
+            ExchangeKind::Fanout,
+            ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    channel
+        .queue_declare(
+            GRAVES.into(),
+            QueueDeclareOptions {
+                durable: true,
+                ..QueueDeclareOptions::default()
+            },
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    channel
+        .queue_bind(
+            GRAVES.into(),
+            GRAVES.into(),
+            "".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+}
+
 #[async_trait]
 impl Consumed for OnRabbitMq {
     async fn consumer(
@@ -501,40 +537,7 @@ impl Consumed for OnRabbitMq {
         handler: Arc<dyn MessageHandler>,
         settings: ConsumerSettings,
     ) -> Consumer {
-        let channel = channel(self.server.url()).await;
-        channel
-            .exchange_declare(
-                GRAVES.into(),
-                ExchangeKind::Fanout,
-                ExchangeDeclareOptions {
-                    durable: true,
-                    ..ExchangeDeclareOptions::default()
-                },
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
-        channel
-            .queue_declare(
-                GRAVES.into(),
-                QueueDeclareOptions {
-                    durable: true,
-                    ..QueueDeclareOptions::default()
-                },
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
-        channel
-            .queue_bind(
-                GRAVES.into(),
-                GRAVES.into(),
-                "".into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
+        make_graves(&channel(self.server.url()).await).await;
         let source = RabbitMqSource::new(connection(self.server.url()), QUEUE, GRAVES);
         Consumer::rabbitmq(&subject.store, source, handler, settings)
             .await
@@ -609,4 +612,33 @@ async fn a_consumer_without_its_queue_or_a_place_for_dead_letters_is_not_started
             .await
             .contains("queue nothing is not there")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_consumers_of_a_queue_with_one_that_is_active_keep_the_order() {
+    let broker = OnRabbitMq::open().await;
+    let subject = OnPostgres::open().await;
+    let channel = channel(broker.server.url()).await;
+    make_graves(&channel).await;
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    channel
+        .queue_declare("single".into(), durable, arguments)
+        .await
+        .unwrap();
+    bind(&channel, "single").await;
+    let order = Arc::new(crate::consumer::Order::default());
+    let mut consumers = Vec::new();
+    for _ in 0..3 {
+        let handler: Arc<dyn MessageHandler> = Arc::<crate::consumer::Order>::clone(&order);
+        let source = RabbitMqSource::new(connection(broker.server.url()), "single", GRAVES);
+        let consumer =
+            Consumer::rabbitmq(&subject.store, source, handler, crate::consumer::settings());
+        consumers.push(consumer.await.unwrap());
+    }
+    crate::consumer::several_keep_the_order(&broker, &order, consumers).await;
 }
