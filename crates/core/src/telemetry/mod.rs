@@ -108,9 +108,31 @@ pub const MESSAGING_CLIENT_OPERATION_DURATION: &str = "messaging.client.operatio
 pub const MESSAGING_CLIENT_OPERATION_DURATION_UNIT: &str = "s";
 /// The counter of messages that brokers have acknowledged.
 pub const MESSAGING_CLIENT_SENT_MESSAGES: &str = "messaging.client.sent.messages";
+/// The histogram of the durations of attempts to handle a message.
+pub const MESSAGING_PROCESS_DURATION: &str = "messaging.process.duration";
+/// The unit of [`MESSAGING_PROCESS_DURATION`]: seconds.
+pub const MESSAGING_PROCESS_DURATION_UNIT: &str = "s";
+/// The boundaries of [`MESSAGING_PROCESS_DURATION`], as the semantic conventions advise.
+pub const MESSAGING_PROCESS_DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// The counter of messages that brokers have given out to consumers.
+pub const MESSAGING_CLIENT_CONSUMED_MESSAGES: &str = "messaging.client.consumed.messages";
+/// The attribute for the name of a consumer.
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+/// The counter of what became of messages that were given out, with [`OUTCOME`], and [`ERROR_TYPE`] of dead letters.
+pub const CONSUMER_SETTLED: &str = "tenantry.consumer.settled";
+/// The histogram of how long ago messages occurred when they are first attempted to be handled.
+pub const CONSUMER_MESSAGE_AGE: &str = "tenantry.consumer.message.age";
+/// The unit of [`CONSUMER_MESSAGE_AGE`]: seconds.
+pub const CONSUMER_MESSAGE_AGE_UNIT: &str = "s";
+/// The boundaries of [`CONSUMER_MESSAGE_AGE`]: from 10 ms to a day.
+pub const CONSUMER_MESSAGE_AGE_BUCKETS: [f64; 12] = [
+    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0,
+];
 /// The attribute for the broker, such as `rabbitmq`.
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
-/// The attribute for what is done to messages: `send`.
+/// The attribute for what is done to messages: `send`, `receive` or `process`.
 pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
 /// The attribute for one message: its identifier.
 pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::delivery::{Delivery, Receipt, Source};
 use super::{ConsumerSettings, HandlerError, MessageHandler};
-use crate::telemetry::processing;
+use crate::telemetry::{Consumed, Settled, processing};
 use crate::{Inbox, Message};
 
 /// How often the dead letters are asked to take one, before the broker is left to deliver it again.
@@ -33,6 +33,7 @@ struct Shared {
     handler: Arc<dyn MessageHandler>,
     settings: ConsumerSettings,
     system: &'static str,
+    metrics: Consumed,
     stopped: watch::Receiver<bool>,
     places: Arc<Semaphore>,
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
@@ -78,6 +79,7 @@ impl Lanes {
             inbox: Inbox::new(store),
             handler,
             system,
+            metrics: Consumed::new(system, &settings.name),
             stopped: stopped.clone(),
             places: Arc::new(Semaphore::new(settings.in_flight)),
             settings,
@@ -106,6 +108,9 @@ impl Lanes {
             match source.next(places.num_permits()).await {
                 Ok(deliveries) => {
                     failures = 0;
+                    if !deliveries.is_empty() {
+                        self.shared.metrics.received(deliveries.len());
+                    }
                     for delivery in deliveries {
                         // Never more than places.
                         if let Some(place) = places.split(1) {
@@ -185,7 +190,8 @@ impl Shared {
     async fn serve(self: Arc<Self>, lane: Lane, first: Waiting) {
         let mut next = Some(first);
         while let Some(waiting) = next {
-            self.settle(&waiting.delivery).await;
+            let settled = self.settle(&waiting.delivery).await;
+            self.metrics.settled(settled);
             self.held.lock().remove(&waiting.number);
             drop(waiting);
             let mut lanes = self.lanes.lock();
@@ -196,7 +202,7 @@ impl Shared {
         }
     }
 
-    async fn settle(&self, delivery: &Delivery) {
+    async fn settle(&self, delivery: &Delivery) -> Settled {
         let message = match &delivery.read {
             Ok(message) => message,
             Err(refusal) => return self.bury(delivery, refusal.reason, &refusal.detail).await,
@@ -212,27 +218,36 @@ impl Shared {
             if *self.stopped.borrow() {
                 // It comes again if this is lost.
                 let _ = delivery.receipt.release().await;
-                return;
+                return Settled::Released;
+            }
+            if (attempts, outages) == (0, 0) {
+                self.metrics.begins(message);
             }
             let span = processing(self.system, &self.settings.name, message);
+            let begun = Instant::now();
             let outcome = self.once(message).instrument(span.clone()).await;
-            span.record(
-                "tenantry.outcome",
-                match &outcome {
-                    Ok(true) => "ok",
-                    Ok(false) => "duplicate",
-                    Err(Trouble::Outage(_)) => "outage",
-                    Err(Trouble::Failed(_)) => "failed",
-                    Err(Trouble::Poison(..)) => "poison",
-                },
-            );
+            let failure = match &outcome {
+                Ok(_) => None,
+                Err(Trouble::Outage(_)) => Some("outage"),
+                Err(Trouble::Failed(_)) => Some("failed"),
+                Err(Trouble::Poison(..)) => Some("poison"),
+            };
+            self.metrics.attempted(begun.elapsed(), failure);
+            let told = failure.unwrap_or(match &outcome {
+                Ok(false) => "duplicate",
+                _ => "ok",
+            });
+            span.record("tenantry.outcome", told);
             match outcome {
-                Ok(_) => {
+                Ok(is_first) => {
                     if let Err(error) = delivery.receipt.accept().await {
                         // It comes again, and the inbox knows it.
                         tracing::debug!(target: "tenantry::outbox", %error, "not acknowledged");
                     }
-                    return;
+                    return match is_first {
+                        true => Settled::Handled,
+                        false => Settled::Duplicate,
+                    };
                 }
                 Err(Trouble::Outage(error)) => {
                     outages += 1;
@@ -302,7 +317,7 @@ impl Shared {
         Err(trouble)
     }
 
-    async fn bury(&self, delivery: &Delivery, reason: &str, detail: &str) {
+    async fn bury(&self, delivery: &Delivery, reason: &'static str, detail: &str) -> Settled {
         tracing::warn!(
             target: "tenantry::outbox",
             consumer = self.settings.name,
@@ -313,7 +328,7 @@ impl Shared {
         );
         for attempt in 1..=BURIALS {
             match delivery.receipt.bury(reason, detail).await {
-                Ok(()) => return,
+                Ok(()) => return Settled::DeadLettered(reason),
                 Err(error) => {
                     tracing::warn!(
                         target: "tenantry::outbox",
@@ -328,6 +343,7 @@ impl Shared {
         }
         // It comes again, and is buried then.
         let _ = delivery.receipt.release().await;
+        Settled::Released
     }
 
     /// Says of all that is held that it is still wanted.

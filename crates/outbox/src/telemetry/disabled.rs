@@ -1,5 +1,9 @@
 use std::time::Duration;
 
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+use super::Settled;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+use crate::Message;
 use crate::OutboxStatus;
 
 /// Stands in for the metrics when the feature `otel` is off.
@@ -23,4 +27,24 @@ impl Metrics {
 
     #[allow(clippy::needless_pass_by_value, reason = "as where it is kept")]
     pub(crate) fn stands(&self, _status: Option<OutboxStatus>) {}
+}
+
+/// Stands in for the metrics of a consumer.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+#[derive(Debug, Clone)]
+pub(crate) struct Consumed;
+
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+impl Consumed {
+    pub(crate) const fn new(_system: &'static str, _consumer: &str) -> Self {
+        Self
+    }
+
+    pub(crate) const fn received(&self, _messages: usize) {}
+
+    pub(crate) const fn begins(&self, _message: &Message) {}
+
+    pub(crate) const fn attempted(&self, _took: Duration, _failure: Option<&'static str>) {}
+
+    pub(crate) const fn settled(&self, _settled: Settled) {}
 }

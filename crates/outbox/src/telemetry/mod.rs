@@ -1,6 +1,8 @@
 //! What an operator sees: spans of what is sent and handled, with the feature `otel` metrics, and with `otel-links` the
 //! way from a span to where its messages come from.
 
+#[cfg(all(feature = "otel", any(feature = "nats", feature = "rabbitmq")))]
+mod consumed;
 #[cfg(not(feature = "otel"))]
 mod disabled;
 #[cfg(feature = "otel-links")]
@@ -10,6 +12,10 @@ mod otel;
 #[cfg(not(feature = "otel-links"))]
 mod unlinked;
 
+#[cfg(all(feature = "otel", any(feature = "nats", feature = "rabbitmq")))]
+pub(crate) use consumed::Consumed;
+#[cfg(all(not(feature = "otel"), any(feature = "nats", feature = "rabbitmq")))]
+pub(crate) use disabled::Consumed;
 #[cfg(not(feature = "otel"))]
 pub(crate) use disabled::Metrics;
 #[cfg(feature = "otel")]
@@ -89,4 +95,18 @@ pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message
         link(&span, std::slice::from_ref(message));
     }
     span
+}
+
+/// What became of a message that a broker has given out.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// It was handled, by its first attempt or a later one.
+    Handled,
+    /// It had been handled before.
+    Duplicate,
+    /// It was given up, for this reason.
+    DeadLettered(&'static str),
+    /// It was given back, and comes again.
+    Released,
 }
