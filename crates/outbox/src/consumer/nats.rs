@@ -97,6 +97,8 @@ pub(super) struct Deliveries {
     shared: Arc<Shared>,
     consumer: PullConsumer,
     ack_wait: Duration,
+    /// How many messages are asked for at a time at most.
+    most: usize,
 }
 
 struct Shared {
@@ -170,6 +172,11 @@ impl Deliveries {
         }
         Ok(Self {
             ack_wait: found.ack_wait,
+            // What is asked for and held back by the server is waited for, with the one that is there.
+            most: match source.one_at_a_time {
+                true => 1,
+                false => usize::MAX,
+            },
             consumer,
             shared: Arc::new(Shared {
                 link,
@@ -207,6 +214,7 @@ impl Source for Deliveries {
     async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
         let failed = |error| lost("take messages", error);
         let mut got = Vec::new();
+        let most = most.min(self.most);
         let asking = self.consumer.fetch().max_messages(most).expires(PATIENCE);
         let mut there = asking
             .messages()
