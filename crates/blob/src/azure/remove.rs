@@ -70,7 +70,7 @@ async fn remove_unlocked(inner: &Inner, seen: &Seen) -> Result<()> {
     };
     match removed {
         Ok(()) => Ok(()),
-        Err(error) => Err(retain::set_again(inner, shelf::DELETE, seen, error).await),
+        Err(error) => Err(retain::set_again(inner, shelf::DELETE, (seen, None), error).await),
     }
 }
 

@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
 
 use super::document::{Document, Seen, quoted};
-use super::{Inner, apart};
+use super::retry::Lost;
+use super::{Inner, apart, watched};
 use crate::backend::shelf;
 use crate::name::BlobName;
 use crate::record::{BlobEncryption, BlobRecord, ETag};
@@ -62,15 +63,16 @@ pub(super) async fn set_retention(
 
 /// Sets again what was taken off a blob for something that failed, and returns what it failed with.
 ///
-/// What others have set meanwhile stays.
+/// What others have set meanwhile stays; nothing is set again of what was `written` all the same.
 pub(super) async fn set_again(
     inner: &Inner,
     operation: &'static str,
-    seen: &Seen,
+    (seen, written): (&Seen, Option<&Document>),
     failed: Error,
 ) -> Error {
     let name = &seen.record.name;
     let (has_policy, is_held) = match inner.look(operation, name).await {
+        Ok(now) if written.is_some_and(|written| now.document == *written) => return failed,
         Ok(now) if now.document.upload == seen.document.upload => {
             (now.told.policy.is_some(), now.told.is_held)
         }
@@ -141,8 +143,10 @@ async fn write(
     document: &Document,
 ) -> Result<()> {
     let metadata = document.write(&seen.record.metadata)?;
+    let lost = Lost::default();
     let options = BlobClientSetMetadataOptions {
         if_match: Some(quoted(&seen.told).into()),
+        method_options: watched(&lost),
         ..BlobClientSetMetadataOptions::default()
     };
     let name = &seen.record.name;
@@ -150,9 +154,19 @@ async fn write(
         .blob(name)
         .set_metadata(&metadata, Some(options))
         .await;
-    written
-        .map(drop)
-        .map_err(|error| inner.refused(operation, name, &error))
+    match written.map_err(|error| inner.refused(operation, name, &error)) {
+        Ok(_) => Ok(()),
+        Err(error) if lost.is_set() => match inner.look(operation, name).await {
+            // An earlier try of this request has written it.
+            Ok(now) if now.document == *document => Ok(()),
+            Ok(_) => Err(error),
+            Err(now) if now.kind() == ErrorKind::NotFound => Err(now),
+            Err(_) => Err(about(Error::new(ErrorKind::CommitUnknown, operation), name)
+                .with_detail("the answer was lost: it is done or it is not, so look")
+                .with_source(error)),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// One change of what keeps a blob.
@@ -173,9 +187,12 @@ impl Change<'_> {
         if !self.is_writable() {
             self.check_unwritten(before)?;
         }
-        if let Err(error) = self.end_and_write().await {
+        let document = self.seen.document.with_retention(self.next.clone());
+        if let Err(error) = self.end_and_write(&document).await {
+            let written = (document != self.seen.document).then_some(&document);
+            let seen = (self.seen, written);
             return Err(match self.ends_lock() || self.ends_hold() {
-                true => set_again(self.inner, shelf::RETENTION, self.seen, error).await,
+                true => set_again(self.inner, shelf::RETENTION, seen, error).await,
                 false => error,
             });
         }
@@ -188,7 +205,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    async fn end_and_write(&self) -> Result<()> {
+    async fn end_and_write(&self, document: &Document) -> Result<()> {
         let blob = self.inner.blob(self.name);
         if self.ends_lock() {
             self.told(blob.delete_immutability_policy(None).await)?;
@@ -196,10 +213,9 @@ impl Change<'_> {
         if self.ends_hold() {
             self.told(blob.set_legal_hold(false, None).await)?;
         }
-        let document = self.seen.document.with_retention(self.next.clone());
         // The hold may have been another's by then: a write tells, for it has a condition.
-        if self.is_writable() && (self.ends_hold() || document != self.seen.document) {
-            write(self.inner, shelf::RETENTION, self.seen, &document).await?;
+        if self.is_writable() && (self.ends_hold() || *document != self.seen.document) {
+            write(self.inner, shelf::RETENTION, self.seen, document).await?;
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use tenantry_blob::{
-    AzureBlobs, AzureSettings, BlobKind, BlobName, BlobStore, PutOptions, Retention, StoredBlob,
-    TenantBlobs,
+    AzureBlobs, AzureSettings, BlobKind, BlobName, BlobRecord, BlobStore, HoldTag, LockMode,
+    PutOptions, Retention, StoredBlob, TenantBlobs,
 };
-use tenantry_core::{ErrorKind, Result, Service, TenantId};
+use tenantry_core::{Clock as _, ErrorKind, Result, Service, SystemClock, TenantId};
 use tenantry_testkit::{AzuriteServer, BlobFault, WormFront};
 
 use super::{layouts, settings};
@@ -48,6 +49,26 @@ impl Scene {
     async fn put(&self, bytes: impl Into<Bytes>) -> Result<StoredBlob> {
         let options = PutOptions::new(Service::Reporting, Retention::days(1));
         self.blobs.put_bytes(&self.name, options, bytes).await
+    }
+
+    async fn put_with(&self, retention: Retention) -> Result<StoredBlob> {
+        let options = PutOptions::new(Service::Reporting, retention);
+        self.blobs.put_bytes(&self.name, options, "bytes").await
+    }
+
+    async fn act(&self, act: &str) -> Result<BlobRecord> {
+        let (blobs, name) = (&self.blobs, &self.name);
+        let is_locked = blobs.head(name).await?.retention.lock.is_some();
+        let tag = HoldTag::new(if is_locked { "azure" } else { "case1" })?;
+        let in_days = |days| SystemClock.now() + TimeDelta::days(days);
+        match act {
+            "place" => blobs.place_hold(name, &tag, "they sue").await,
+            "clear" => blobs.clear_hold(name, &tag, "settled").await,
+            "extend" => blobs.extend_retention(name, in_days(90), "longer").await,
+            "shorten" => blobs.shorten_retention(name, in_days(2), "sooner").await,
+            "lock" => blobs.lock_retention(name, "for good").await,
+            _ => blobs.report_event(name, in_days(0), "it came").await,
+        }
     }
 
     /// Has the tenant's container made, so that the next request is not the one that finds it missing.
@@ -184,6 +205,55 @@ async fn a_deletion_whose_answer_is_lost_is_done() {
         .await
         .unwrap();
     scene.assert_nothing().await;
+}
+
+/// Of each act one answer after the other is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_of_which_an_answer_is_lost_is_done_once() {
+    let days = || Retention::days(10);
+    for (act, retention) in [
+        ("place", days()),
+        ("clear", days()),
+        ("clear", days().unlocked()),
+        ("extend", days()),
+        ("extend", days().unlocked()),
+        ("shorten", days()),
+        ("shorten", days().unlocked()),
+        ("lock", days().unlocked()),
+        ("report", Retention::until_event_then_days(5)),
+    ] {
+        for method in ["PUT", "DELETE"] {
+            for after in 0.. {
+                let scene = Scene::new().await;
+                scene.put_with(retention.clone()).await.unwrap();
+                if act == "clear" {
+                    scene.act("place").await.unwrap();
+                }
+                let before = scene.blobs.head(&scene.name).await.unwrap().retention;
+                scene
+                    .front
+                    .inject_at(BlobFault::AnswerLost, (method, ""), after, 1);
+                let done = scene.act(act).await;
+                if scene.front.is_armed() {
+                    break;
+                }
+                let shown = format!("{act} {before:?} {method} {after}");
+                let done = done.unwrap_or_else(|error| panic!("{shown}: {error:?}"));
+                let kept = scene.blobs.head(&scene.name).await.unwrap().retention;
+                assert_eq!(done.retention, kept, "{shown}");
+                let is_done = match act {
+                    "place" => kept.is_held(),
+                    "clear" => !kept.is_held() && kept.until == before.until,
+                    "extend" => kept.until > before.until,
+                    "shorten" => kept.until < before.until,
+                    "lock" => kept.lock == Some(LockMode::Locked),
+                    _ => kept.until.is_some(),
+                };
+                let is_locked = kept.lock.is_some() == before.lock.is_some();
+                assert!(is_done && is_locked, "{shown}: {kept:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
