@@ -43,7 +43,7 @@ use self::retry::Lost;
 pub use self::settings::{AzureLayout, AzureSettings};
 use self::shared_key::AccountKey;
 use self::sign::DelegationKeys;
-use self::turns::Turns;
+use self::turns::{Turn, Turns};
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, ListedBlob,
@@ -81,7 +81,8 @@ const BLOCKS: u64 = 50_000;
 ///   reports an event of such a blob, nor gives it an end before its own.
 ///
 /// The service sets and takes off policies and holds without a condition. Within a process one goes after
-/// the other; of several, one that changes an unlocked lock, or clears the hold of what is locked, does not
+/// the other, and who waits for that longer than the [deadline](AzureSettings::with_deadline) is answered with
+/// [`Unavailable`](ErrorKind::Unavailable); of several, one that changes an unlocked lock, or clears the hold of what is locked, does not
 /// see what another has changed in the moment between its look and its request: a longer end may become a
 /// shorter one, and what was just extended may still be [deleted early](crate::TenantBlobs::delete_early).
 /// A locked lock only becomes longer, for the service sees to that itself. Where a process is killed within
@@ -194,6 +195,12 @@ impl Inner {
         self.client.blob_client(&container, blob)
     }
 
+    /// Waits for the turn at a blob.
+    async fn turn(&self, operation: &'static str, name: &BlobName) -> Result<Turn> {
+        let longest = self.settings.deadline;
+        self.turns.take(operation, name, longest).await
+    }
+
     /// Looks at a blob.
     async fn look(&self, operation: &'static str, name: &BlobName) -> Result<Seen> {
         let answer = self.blob(name).get_properties(None).await;
@@ -271,9 +278,11 @@ async fn apart<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::spawn(work.in_current_span()).await;
     done.unwrap_or_else(|cause| {
-        Err(about(Error::new(ErrorKind::CommitUnknown, operation), name)
-            .with_detail("the runtime shut down meanwhile: it is done or it is not, so look")
-            .with_source(cause))
+        let detail = match cause.is_panic() {
+            true => "it panicked, which is a bug: it is done or it is not, so look",
+            false => "the runtime shut down meanwhile: it is done or it is not, so look",
+        };
+        Err(about(Error::new(ErrorKind::CommitUnknown, operation), name).with_detail(detail))
     })
 }
 

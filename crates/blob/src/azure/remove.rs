@@ -38,26 +38,24 @@ pub(super) async fn delete(inner: &Arc<Inner>, deletions: &[Deletion]) -> Vec<Re
 }
 
 async fn answered(inner: &Arc<Inner>, at: usize, deletion: &Deletion) -> (usize, Result<()>) {
-    (at, delete_one(inner, deletion).await)
+    let name = &deletion.name;
+    let work = delete_one(Arc::clone(inner), deletion.clone());
+    (at, apart(shelf::DELETE, name, work).await)
 }
 
-async fn delete_one(inner: &Arc<Inner>, deletion: &Deletion) -> Result<()> {
+/// Deletes a blob; where an act ends its unlocked lock, nothing keeps it between two requests, so nobody may
+/// break off there.
+async fn delete_one(inner: Arc<Inner>, deletion: Deletion) -> Result<()> {
     let name = &deletion.name;
-    let turn = inner.turns.take(name).await;
+    let _turn = inner.turn(shelf::DELETE, name).await?;
     let seen = inner.look(shelf::DELETE, name).await?;
-    shelf::check_deletion(&seen.record, deletion, &inner.clock)?;
+    shelf::check_deletion(&seen.record, &deletion, &inner.clock)?;
     let now = inner.now();
     let is_to_end = |policy: Policy| policy.mode == LockMode::Unlocked && policy.until > now;
-    if !seen.told.policy.is_some_and(is_to_end) {
-        return remove(inner, name, &seen.told).await;
+    match seen.told.policy.is_some_and(is_to_end) {
+        true => remove_unlocked(&inner, &seen).await,
+        false => remove(&inner, name, &seen.told).await,
     }
-    // An act ends it. Between both requests nothing keeps the blob, so nobody may break off there.
-    let inner = Arc::clone(inner);
-    apart(shelf::DELETE, name, async move {
-        let _turn = turn;
-        remove_unlocked(&inner, &seen).await
-    })
-    .await
 }
 
 /// Takes an unlocked lock off a blob and deletes it; where that fails, the lock is set again.

@@ -41,21 +41,21 @@ pub(super) async fn set_retention(
     next: &RetentionState,
     act: &RetentionAct,
 ) -> Result<BlobRecord> {
-    let turn = inner.turns.take(name).await;
-    let seen = inner.look(shelf::RETENTION, name).await?;
-    shelf::with_retention(&seen.record, etag, next, act, &inner.clock)?;
-    let (inner, next) = (Arc::clone(inner), next.clone());
-    let only_grows = act.action != RetentionAction::Shortened;
+    let (inner, name, etag) = (Arc::clone(inner), name.clone(), etag.clone());
+    let (next, act) = (next.clone(), act.clone());
     // Several requests make one change, so nobody may break off between them.
-    apart(shelf::RETENTION, name, async move {
-        let _turn = turn;
+    apart(shelf::RETENTION, &name.clone(), async move {
+        let _turn = inner.turn(shelf::RETENTION, &name).await?;
+        let seen = inner.look(shelf::RETENTION, &name).await?;
+        shelf::with_retention(&seen.record, &etag, &next, &act, &inner.clock)?;
         let change = Change {
             inner: &inner,
-            name: &seen.record.name,
+            name: &name,
             seen: &seen,
             next: &next,
         };
         change.make().await?;
+        let only_grows = act.action != RetentionAction::Shortened;
         change.seen_to(only_grows).await
     })
     .await

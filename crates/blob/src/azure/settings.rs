@@ -275,6 +275,8 @@ impl AzureSettings {
     }
 
     /// Gives all tries of a request together so long, pauses included; two minutes if nothing is said.
+    ///
+    /// As long does a change wait for those of the same blob, in the same process, that came before it.
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

@@ -1,5 +1,6 @@
 //! Changes of what keeps a blob that fail half-way, or meet those of another process.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,6 +247,29 @@ async fn what_was_extended_in_a_process_is_not_deleted_by_a_stale_state() {
     let is_there = scene.other.head(&name).await.is_ok();
     assert_eq!(extended.is_ok(), is_there, "{extended:?}");
     assert_eq!(deleted.is_ok(), !is_there, "{deleted:?}");
+}
+
+/// As in a `select!` of which another branch calls the same blobs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_nobody_polls_any_longer_holds_up_no_other() {
+    let scene = Scene::new("HEAD ").await;
+    let tag = tag("case1");
+    for polled_for in 0..20 {
+        let name = scene.put(Retention::days(0)).await;
+        let mut deleting = pin!(scene.first.delete_early(&name, "a request"));
+        let pause = tokio::time::sleep(Duration::from_millis(polled_for));
+        let early = tokio::select! {
+            deleted = &mut deleting => Some(deleted),
+            () = pause => None,
+        };
+        let placed = scene.first.place_hold(&name, &tag, "they sue");
+        let placed = tokio::time::timeout(Duration::from_secs(30), placed).await;
+        let deleted = match early {
+            Some(deleted) => deleted,
+            None => deleting.await,
+        };
+        assert_eq!(placed.expect("it ends").is_ok(), deleted.is_err());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
