@@ -95,7 +95,10 @@ impl Document {
 
     pub(super) fn with_retention(&self, retention: RetentionState) -> Self {
         Self {
-            retention,
+            retention: RetentionState {
+                locked_by_others: None,
+                ..retention
+            },
             ..self.clone()
         }
     }
@@ -294,15 +297,21 @@ impl Told {
     /// Returns what keeps the blob: of locks and holds, what the service keeps.
     ///
     /// A policy that others have set, as a container does by default, stands beside the blob's own end: the
-    /// later counts, and it is a lock where that is the policy's.
+    /// later counts, and it is a lock where that is the policy's. One that ends sooner and is locked
+    /// keeps the blob from any early end.
     fn retention(&self, document: &Document) -> RetentionState {
         let mut retention = document.retention.clone();
         retention.lock = None;
-        if let Some(policy) = self.policy
-            && (document.has_lock() || document.ends_by(policy.until))
-        {
-            retention.lock = Some(policy.mode);
-            retention.until = Some(policy.until);
+        retention.locked_by_others = None;
+        match self.policy {
+            Some(policy) if document.has_lock() || document.ends_by(policy.until) => {
+                retention.lock = Some(policy.mode);
+                retention.until = Some(policy.until);
+            }
+            Some(policy) if policy.mode == LockMode::Locked => {
+                retention.locked_by_others = Some(policy.until);
+            }
+            _ => {}
         }
         if !self.is_held {
             retention.holds.clear();

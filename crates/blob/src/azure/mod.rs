@@ -78,7 +78,8 @@ const BLOCKS: u64 = 50_000;
 ///   [`Retained`](ErrorKind::Retained);
 /// - a policy that others have set, as a container does by default, keeps a blob beside its own end: the
 ///   later counts, and is told of as a lock where it is the policy's. Until the policy is taken off nobody
-///   reports an event of such a blob, nor gives it an end before its own.
+///   reports an event of such a blob, nor gives it an end before its own. One that is locked and ends sooner
+///   is told of as [what keeps the blob](crate::RetainedBy::LockOfOthers): no act deletes it before that.
 ///
 /// The service sets and takes off policies and holds without a condition. Within a process one goes after
 /// the other, and who waits for that longer than the [deadline](AzureSettings::with_deadline) is answered with

@@ -163,6 +163,7 @@ impl Retention {
             archive_at: resolved(self.archive_after)?,
             floor: resolved(self.floor)?,
             ceiling: resolved(self.ceiling)?,
+            locked_by_others: None,
             holds: Vec::new(),
         };
         match (state.lock, until) {

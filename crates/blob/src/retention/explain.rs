@@ -23,6 +23,11 @@ pub enum RetainedBy {
         /// Until when.
         until: DateTime<Utc>,
     },
+    /// A locked policy of immutability that others have put on it.
+    LockOfOthers {
+        /// Until when.
+        until: DateTime<Utc>,
+    },
     /// The time of its class.
     Period {
         /// The class.
@@ -68,6 +73,11 @@ impl fmt::Display for RetainedBy {
             Self::Lock { mode, until } => {
                 write!(f, "a lock ({mode}) keeps it until {}", shown(*until))
             }
+            Self::LockOfOthers { until } => write!(
+                f,
+                "a locked policy that others have put on it keeps it until {}",
+                shown(*until)
+            ),
             Self::Period { class, until } => {
                 write!(f, "the class {class} keeps it until {}", shown(*until))
             }
@@ -141,6 +151,9 @@ impl fmt::Display for WhyRetained {
 
 pub(crate) fn reasons(state: &RetentionState, now: DateTime<Utc>) -> Vec<RetainedBy> {
     let mut reasons: Vec<_> = state.holds.iter().cloned().map(RetainedBy::Hold).collect();
+    if let Some(until) = state.locked_by_others.filter(|until| *until > now) {
+        reasons.push(RetainedBy::LockOfOthers { until });
+    }
     match (state.until, state.lock) {
         (None, _) => reasons.push(RetainedBy::Event {
             class: state.class.clone(),

@@ -20,13 +20,20 @@ impl RetentionState {
     /// Returns whether the storage service keeps the blob at a time, apart from holds.
     #[must_use]
     pub fn is_locked_at(&self, now: DateTime<Utc>) -> bool {
-        self.lock.is_some() && self.until.is_none_or(|until| until > now)
+        let is_locked = self.lock.is_some() && self.until.is_none_or(|until| until > now);
+        is_locked || self.is_locked_by_others_at(now)
+    }
+
+    fn is_locked_by_others_at(&self, now: DateTime<Utc>) -> bool {
+        self.locked_by_others.is_some_and(|until| until > now)
     }
 
     /// Returns whether nothing keeps the blob at a time: from its end on, not before.
     #[must_use]
     pub fn is_over_at(&self, now: DateTime<Utc>) -> bool {
-        !self.is_held() && self.until.is_some_and(|until| until <= now)
+        !self.is_held()
+            && !self.is_locked_by_others_at(now)
+            && self.until.is_some_and(|until| until <= now)
     }
 
     /// Checks whether the blob may be deleted: at its end, or before it by an act that shortens its
@@ -34,14 +41,15 @@ impl RetentionState {
     ///
     /// # Errors
     ///
-    /// - [`Retained`](ErrorKind::Retained): a hold or a lock keeps it; or its time has not come, and
-    ///   there is no act, or its floor forbids one.
+    /// - [`Retained`](ErrorKind::Retained): a hold or a lock keeps it, be it of others; or its time has not
+    ///   come, and there is no act, or its floor forbids one.
     pub fn check_deletion(&self, now: DateTime<Utc>, act: Option<&RetentionAct>) -> Result<()> {
         if self.is_over_at(now) {
             return Ok(());
         }
         let may_end_now = !self.is_held()
             && self.lock != Some(LockMode::Locked)
+            && !self.is_locked_by_others_at(now)
             && self.floor.is_none_or(|floor| floor <= now);
         if act.is_some_and(|act| act.action.ends_early()) && may_end_now {
             return Ok(());

@@ -51,6 +51,10 @@ pub struct RetentionState {
     /// After which moment it may not be made to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<DateTime<Utc>>,
+    /// Until when it is locked by others as well, who have put a policy of immutability of their own on it,
+    /// such as the default of a container in Azure: told by the service, and never stored.
+    #[serde(skip)]
+    pub locked_by_others: Option<DateTime<Utc>>,
     /// What keeps it beyond all that.
     ///
     /// A service that only knows whether there is a hold tells of one with a tag of its own.

@@ -267,6 +267,23 @@ fn an_unlocked_lock_is_taken_off_and_shortened_by_an_act() {
 }
 
 #[test]
+fn a_lock_of_others_forbids_an_early_end_and_is_never_stored() {
+    let period = state(&Retention::days(9));
+    let locked = RetentionState {
+        locked_by_others: Some(at(5)),
+        ..period.clone()
+    };
+    let erased = act(RetentionAction::Erased);
+    let refused = locked.check_deletion(at(4), Some(&erased)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Retained);
+    assert!(refused.detail().contains("others"), "{refused}");
+    assert!(locked.is_locked_at(at(4)) && !locked.is_locked_at(at(5)));
+    locked.check_deletion(at(5), Some(&erased)).unwrap();
+    let json = serde_json::to_string(&locked).unwrap();
+    assert_eq!(json, serde_json::to_string(&period).unwrap());
+}
+
+#[test]
 fn a_hold_is_cleared_by_that_act_alone() {
     let period = state(&Retention::days(9));
     let held = held(&period);

@@ -59,8 +59,12 @@ fn official(
 
 /// Sets an unlocked policy, as another program does.
 async fn set_policy(official: &BlobClient, end: DateTime<Utc>) {
+    set_policy_of(ImmutabilityPolicyMode::Unlocked, official, end).await;
+}
+
+async fn set_policy_of(mode: ImmutabilityPolicyMode, official: &BlobClient, end: DateTime<Utc>) {
     let options = BlobClientSetImmutabilityPolicyOptions {
-        immutability_policy_mode: Some(ImmutabilityPolicyMode::Unlocked),
+        immutability_policy_mode: Some(mode),
         ..BlobClientSetImmutabilityPolicyOptions::default()
     };
     let end = OffsetDateTime::from_unix_timestamp(end.timestamp()).unwrap();

@@ -2,19 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use azure_storage_blob::models::BlobClientGetPropertiesResultHeaders as _;
-use chrono::TimeDelta;
+use async_trait::async_trait;
+use azure_storage_blob::models::{
+    BlobClientGetPropertiesResultHeaders as _, ImmutabilityPolicyMode,
+};
+use chrono::{SubsecRound as _, TimeDelta};
 use futures_util::StreamExt as _;
 use tenantry_blob::{
     AzureLayout, BlobBackend, BlobKind, BlobName, BlobPrefix, BlobStore, HoldTag, ListOptions,
-    PutOptions, Retention, SweepPolicy, Sweeper, TenantBlobs,
+    PutOptions, RetainedBy, Retention, RetentionAct, RetentionAudit, SweepPolicy, Sweeper,
+    TenantBlobs,
 };
-use tenantry_core::{Clock as _, ErrorKind, ManualClock, Service, SystemClock, TenantId};
+use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, SystemClock, TenantId};
 use tenantry_testkit::{AzuriteServer, WormFront};
 
-use super::{layouts, official, open, set_policy, settings};
+use super::{layouts, official, open, set_policy, set_policy_of, settings};
 
 fn layout() -> AzureLayout {
     let [_, layout] = layouts();
@@ -135,6 +140,49 @@ async fn a_policy_of_others_ends_no_blob_early() {
     assert_eq!((swept.deleted, swept.failed), (1, 0), "{swept:?}");
     // What is to go early goes, though a policy of others is on it.
     blobs.delete_early(&years, "a request").await.unwrap();
+}
+
+/// An act ends the blob's own end, and never such a policy.
+#[tokio::test]
+async fn a_locked_policy_of_others_is_told_as_what_keeps_a_blob() {
+    let server = AzuriteServer::shared().await.unwrap();
+    let front = WormFront::start(server).await.unwrap();
+    let layout = layout();
+    let audit = Arc::new(Counted::default());
+    let store = BlobStore::new(open(settings(front.url(), server, layout.clone())));
+    let blobs = store
+        .with_audit(Arc::clone(&audit) as _)
+        .tenant(TenantId::generate());
+    let name = put(&blobs, Retention::days(3_650), "ten years").await;
+    let end = (SystemClock.now() + TimeDelta::days(7)).trunc_subsecs(0);
+    let official = official(front.url(), server, &layout, &name);
+    set_policy(&official, end).await;
+    let unlocked = blobs.why_retained(&name).await.unwrap();
+    assert_eq!(unlocked.reasons.len(), 1, "{unlocked}");
+    set_policy_of(ImmutabilityPolicyMode::Locked, &official, end).await;
+    let why = blobs.why_retained(&name).await.unwrap();
+    let lock = RetainedBy::LockOfOthers { until: end };
+    assert!(why.reasons.contains(&lock), "{why}");
+    assert!(why.to_string().contains("others"), "{why}");
+    let refused = blobs.delete_early(&name, "a request").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Retained);
+    assert!(refused.detail().contains("others"), "{refused}");
+    let report = blobs.erase("they left").await.unwrap();
+    assert_eq!((report.kept.len(), report.failed.len()), (1, 0), "{report}");
+    assert_eq!(report.kept[0].reasons, why.reasons);
+    assert_eq!(audit.0.load(Ordering::SeqCst), 0, "nothing was ordered");
+}
+
+/// Counts acts.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+#[async_trait]
+impl RetentionAudit for Counted {
+    async fn record(&self, _: &RetentionAct) -> Result<()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 /// Returns a backend of an account, and one that encrypts what it puts there.
