@@ -10,6 +10,8 @@ use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId
 use super::credential::AzureCredential;
 
 const SET_UP: &str = "set up Azure blobs";
+const NO_ACCOUNT: &str = "expected the URL of an account, with no more than scheme, host and path in \
+                          it: a credential stands beside it";
 /// A hyphenated UUID, and a hyphen before it.
 const TENANT: usize = 37;
 /// How long the name of a container or of an encryption scope may be.
@@ -112,13 +114,8 @@ pub struct AzureSettings {
 impl fmt::Debug for AzureSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Whoever puts a credential into the URL is refused when it is opened, and may have shown it before.
-        let url = self.url.split(['?', '#']).next().unwrap_or_default();
-        let url = match url.contains('@') {
-            true => "(with a credential)",
-            false => url,
-        };
         f.debug_struct("AzureSettings")
-            .field("url", &url)
+            .field("url", &shown(&self.url))
             .field("account", &self.account)
             .field("layout", &self.layout)
             .field("credential", &self.credential)
@@ -295,15 +292,17 @@ impl AzureSettings {
         let url = Url::parse(&self.url).map_err(|_| invalid("the URL of the account is none"))?;
         let has_more =
             url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
-        if has_more || url.password().is_some() {
-            return Err(invalid(
-                "the URL of the account holds more than scheme, host and path: a credential stands \
-                 beside it",
-            ));
-        }
-        let Some(host) = url.host_str() else {
-            return Err(invalid("the URL of the account has no host"));
+        let (Some(host), false) = (host_of(&url), has_more || url.password().is_some()) else {
+            return Err(invalid(NO_ACCOUNT));
         };
+        // What is elsewhere than it belongs, such as a signature, would be told on with the URL.
+        let is_plain = |text: &str| {
+            text.bytes()
+                .all(|it| it.is_ascii_alphanumeric() || b"-_./".contains(&it))
+        };
+        if !is_plain(url.path()) {
+            return Err(invalid(NO_ACCOUNT));
+        }
         if url.scheme() != "https"
             && !(url.scheme() == "http" && (is_here(host) || self.takes_http))
         {
@@ -324,6 +323,24 @@ impl AzureSettings {
         }
         let account = account.to_owned();
         Ok((url, account))
+    }
+}
+
+/// Returns the host of a URL, if nothing else stands there.
+fn host_of(url: &Url) -> Option<&str> {
+    let is_of_host = |it: u8| it.is_ascii_alphanumeric() || b"-_.:[]".contains(&it);
+    url.host_str().filter(|host| host.bytes().all(is_of_host))
+}
+
+/// Returns what may be shown of a URL, or of whatever was given in its place.
+fn shown(url: &str) -> String {
+    let parsed = Url::parse(url).ok();
+    let host = parsed
+        .as_ref()
+        .and_then(|url| Some((url.scheme(), host_of(url)?)));
+    match host {
+        Some((scheme @ ("https" | "http"), host)) => format!("{scheme}://{host}"),
+        _ => "no URL of an account".to_owned(),
     }
 }
 
@@ -434,6 +451,8 @@ mod tests {
             "https://user:canary@billing.blob.core.windows.net",
             "ftp://127.0.0.1/x",
             "http://127.0.0.1:10000",
+            "https://billing.blob.core.windows.net;sig=canary",
+            "https://127.0.0.1/billing;sig=canary",
         ] {
             let error = settings(url).endpoint().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{url}");
@@ -443,9 +462,20 @@ mod tests {
             "https://a.blob.core.windows.net/?sv=1&sig=canary",
             "https://a.blob.core.windows.net/#sig=canary",
             "https://a:canary@a.blob.core.windows.net",
+            "https:\\\\user:canary@a.blob.core.windows.net",
+            "https://a.blob.core.windows.net/;sig=canary",
+            "https://a.blob.core.windows.net;sig=canary",
+            "https://a.blob.core.windows.net/&sig=canary",
+            "https://a.blob.core.windows.net/%3Fsig=canary",
+            "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=canary",
+            "BlobEndpoint=https://a.blob.core.windows.net/;SharedAccessSignature=sig=canary",
+            "sv=2024-11-04&sig=canary",
+            "AccountKey:canary",
         ] {
             let shown = format!("{:?}", settings(url));
             assert!(!shown.contains("canary"), "{shown}");
+            let error = settings(url).endpoint().unwrap_err();
+            assert!(!format!("{error:?} {error}").contains("canary"), "{url}");
         }
         let shown = format!("{:?}", settings("https://billing.blob.core.windows.net"));
         assert!(shown.contains("billing.blob"), "{shown}");
