@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use tenantry_blob::{
     BlobBackend as _, BlobKind, BlobName, BlobStore, HoldTag, LockMode, MemoryBlobs, PutOptions,
-    RehydratePriority, Retention, SweepPolicy, Sweeper, TenantBlobs, Tier,
+    RehydratePriority, Retention, RetentionAct, RetentionAction, RetentionAudit, SweepPolicy,
+    Sweeper, TenantBlobs, Tier,
 };
-use tenantry_core::{Clock as _, ErrorKind, ManualClock, Service, TenantId};
+use tenantry_core::{Clock as _, Error, ErrorKind, ManualClock, Result, Service, TenantId};
 
 use self::refusing::{Call, Refusing};
 
@@ -245,4 +248,44 @@ async fn lengths_that_nothing_has_give_out_no_wrong_byte() {
             assert_eq!(bytes, put, "{range:?} of {length}");
         }
     }
+}
+
+/// Keeps what it hears of, unless it is full.
+#[derive(Debug, Default)]
+struct Acts {
+    heard: Mutex<Vec<RetentionAction>>,
+    is_full: AtomicBool,
+}
+
+#[async_trait]
+impl RetentionAudit for Acts {
+    async fn record(&self, act: &RetentionAct) -> Result<()> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::StorageFull, "write audit"));
+        }
+        self.heard.lock().push(act.action);
+        Ok(())
+    }
+}
+
+/// A service takes the lock and keeps none: what was put goes again, and that is an act as well.
+#[tokio::test]
+async fn what_is_deleted_for_it_has_no_lock_is_told_to_the_audit() {
+    let backend = Refusing::around(MemoryBlobs::new());
+    backend.ignore_locks();
+    let acts = Arc::new(Acts::default());
+    let store = BlobStore::new(Arc::<Refusing>::clone(&backend));
+    let store = store.with_audit(Arc::<Acts>::clone(&acts));
+    let blobs = store.tenant(TenantId::generate());
+    for is_full in [false, true] {
+        acts.is_full.store(is_full, Ordering::SeqCst);
+        let name = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+        let put = blobs.put_bytes(&name, options(Retention::days(7).unlocked()), "x");
+        let error = put.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RetentionNotEnforced);
+        // What the audit does not take is not done.
+        assert_eq!(blobs.head(&name).await.is_ok(), is_full);
+        assert_eq!(error.detail().contains("still there"), is_full, "{error}");
+    }
+    assert_eq!(*acts.heard.lock(), [RetentionAction::DeletedEarly]);
 }

@@ -290,6 +290,10 @@ impl TenantBlobs {
                 let now = self.backend().now();
                 let reason = "its lock is not enforced";
                 let act = self.act(&seen, RetentionAction::DeletedEarly, reason, Some(now))?;
+                let stays = "the service does not keep its lock; the blob is still there";
+                if let Err(cause) = self.store.audit.record(&act).await {
+                    return Err(error.with_detail(stays).with_source(cause));
+                }
                 let deletion = Deletion {
                     name: seen.name,
                     etag: seen.etag,
@@ -304,7 +308,7 @@ impl TenantBlobs {
                 Err(if is_gone {
                     error
                 } else {
-                    error.with_detail("the service does not keep its lock; the blob is still there")
+                    error.with_detail(stays)
                 })
             }
         }
