@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use azure_core::error::ErrorKind as AzureErrorKind;
 use azure_core::http::RawResponse;
@@ -15,6 +16,9 @@ use tenantry_core::{Clock as _, Error, ErrorKind, SystemClock};
 
 use super::credential::{Late, ManagementCredential};
 use super::retry::retry_after;
+
+/// The longest time to wait that is told on: what is longer than an hour is a mistake, or no friend.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// What was being done, and to what.
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ impl Operation {
         let answer = Answer::of(response);
         let error = self.answered(&answer).with_source(answer);
         match retry_after(response.headers(), SystemClock.now()) {
-            Some(wait) => error.with_retry_after(wait),
+            Some(wait) => error.with_retry_after(wait.min(LONGEST_WAIT)),
             None => error,
         }
     }
@@ -241,4 +245,27 @@ fn is_of_tls(cause: &(dyn StdError + 'static)) -> bool {
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
     cause.is::<rustls::Error>() || inner.is_some_and(|inner| is_of_tls(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::http::headers::{Headers, RETRY_AFTER};
+
+    use super::*;
+
+    #[test]
+    fn no_wait_is_told_on_that_is_longer_than_an_hour() {
+        let operation = Operation {
+            name: "read account",
+            subject: "billing".to_owned(),
+            is_write: false,
+        };
+        for (text, wait) in [("7", 7), ("86400", 3_600), ("18446744073709551615", 3_600)] {
+            let mut headers = Headers::new();
+            headers.insert(RETRY_AFTER, text);
+            let response = RawResponse::from_bytes(429.into(), headers, "");
+            let told = operation.refused(&response).retry_after();
+            assert_eq!(told, Some(Duration::from_secs(wait)));
+        }
+    }
 }
