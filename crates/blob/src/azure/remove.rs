@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use azure_storage_blob::models::{BlobClientDeleteOptions, DeleteSnapshotsOptionType};
 use futures_util::{StreamExt as _, stream};
-use tenantry_core::{ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result};
 
 use super::document::{Policy, Seen, Told, quoted};
 use super::refusal::Refusal;
@@ -14,6 +14,7 @@ use super::{Inner, apart, retain, watched};
 use crate::backend::{Deletion, shelf};
 use crate::name::BlobName;
 use crate::retention::LockMode;
+use crate::store::about;
 
 /// How many blobs are deleted at a time.
 const AT_ONCE: usize = 16;
@@ -107,6 +108,16 @@ async fn remove_version(inner: &Inner, name: &BlobName, version: &str) -> Result
     match inner.blob(name).delete(Some(options)).await {
         Ok(_) => Ok(()),
         Err(error) if Refusal::of(&error).status() == Some(404) => Ok(()),
-        Err(error) => Err(inner.refused(shelf::DELETE, name, &error)),
+        Err(error) => {
+            let cause = inner.refused(shelf::DELETE, name, &error);
+            // No list shows it any longer: whoever looks again would take it for gone.
+            let kind = match cause.kind() {
+                ErrorKind::Conflict => ErrorKind::Retained,
+                kind => kind,
+            };
+            Err(about(Error::new(kind, shelf::DELETE), name)
+                .with_detail("it is deleted, and a version of it is still there: delete that")
+                .with_source(cause))
+        }
     }
 }
