@@ -74,7 +74,7 @@ pub use self::artifact::{
 pub use self::azure::{AzureBlobs, AzureCredential, AzureLayout, AzureSettings};
 pub use self::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueAction, DueBlob, ListedBlob,
-    NewBlob, Seal, SignedUrl,
+    ListedDue, NewBlob, Seal, SignedUrl,
 };
 #[cfg(feature = "encryption")]
 pub use self::encryption::{BlobKeys, EncryptedBlobs, VaultKeys};

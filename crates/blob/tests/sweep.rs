@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tenantry_blob::{
     BackendPage, BlobBackend, BlobKind, BlobName, BlobPrefix, BlobRead, BlobRecord, BlobStore,
-    BlobUpload, Deletion, DueAction, DueBlob, ETag, HoldTag, ListOptions, MemoryBlobs, NewBlob,
+    BlobUpload, Deletion, DueAction, ETag, HoldTag, ListOptions, ListedDue, MemoryBlobs, NewBlob,
     PutOptions, RehydratePriority, Retention, RetentionAct, RetentionState, SignedUrl, SweepPolicy,
     Sweeper, TenantBlobs, Tier,
 };
@@ -25,6 +25,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 struct Stubborn {
     inner: MemoryBlobs,
     names: Mutex<Vec<BlobName>>,
+    /// Those whose record cannot be read.
+    unread: Mutex<Vec<BlobName>>,
     /// How often it was asked what is due, and whether it cannot tell.
     asked: AtomicUsize,
     is_down: AtomicBool,
@@ -83,12 +85,19 @@ impl BlobBackend for Stubborn {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.is_down.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Unavailable, "list due blobs"));
         }
-        self.inner.due(at, after, limit).await
+        let mut page = self.inner.due(at, after, limit).await?;
+        let unread = self.unread.lock();
+        for item in &mut page.items {
+            if unread.contains(&item.name) {
+                item.due = Err(Error::new(ErrorKind::Corrupt, "read record of blob"));
+            }
+        }
+        Ok(page)
     }
 
     async fn delete(&self, deletions: &[Deletion]) -> Vec<Result<()>> {
@@ -145,6 +154,7 @@ impl Scene {
         let backend = Arc::new(Stubborn {
             inner: MemoryBlobs::with_clock(Arc::new(clock.clone())),
             names: Mutex::default(),
+            unread: Mutex::default(),
             asked: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
         });
@@ -280,13 +290,42 @@ async fn a_run_is_bounded_and_the_next_goes_on_past_what_failed() {
     assert_eq!((second.examined, second.deleted, second.failed), (7, 6, 1));
     let third = sweeper.run().await.unwrap();
     assert_eq!((third.examined, third.deleted, third.failed), (7, 6, 1));
-    assert_eq!(third.failures[0].action, DueAction::Archive);
+    assert_eq!(third.failures[0].action, Some(DueAction::Archive));
     // From its beginning again, where the failures are.
     scene.backend.names.lock().clear();
     let rest = [sweeper.run().await.unwrap(), sweeper.run().await.unwrap()];
     assert_eq!(rest[0].deleted + rest[1].deleted, 8);
     assert_eq!(rest[0].archived + rest[1].archived, 1);
     assert_eq!(scene.names().await, [cold]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_has_failed_and_holds_up_no_other() {
+    let scene = Scene::new();
+    // With a share of one both laps come by.
+    let policy = SweepPolicy::default().with_batch(2).with_share(1);
+    let sweeper = scene.sweeper(policy);
+    let mut names = Vec::new();
+    for _ in 0..9 {
+        names.push(scene.put(0, Retention::days(1)).await);
+    }
+    let unread = [names[0].clone(), names[4].clone()];
+    scene.backend.unread.lock().extend(unread.clone());
+    scene.clock.advance(DAY);
+    for report in [sweeper.plan().await.unwrap(), sweeper.run().await.unwrap()] {
+        assert_eq!((report.examined, report.deleted, report.failed), (9, 7, 2));
+        assert_eq!((report.backlog, report.is_complete), (2, true));
+        let mut failed: Vec<_> = report.failures.iter().map(|it| it.name.clone()).collect();
+        failed.sort();
+        let mut expected = unread.to_vec();
+        expected.sort();
+        assert_eq!(failed, expected);
+        for failure in report.failures {
+            assert_eq!((failure.action, failure.kind), (None, ErrorKind::Corrupt));
+        }
+    }
+    let report = sweeper.run().await.unwrap();
+    assert_eq!((report.examined, report.failed), (2, 2));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::Inner;
 use super::document::Told;
 use super::refusal::Refusal;
 use super::settings::Layout;
-use crate::backend::{BackendPage, DueBlob, ListedBlob};
+use crate::backend::{BackendPage, DueBlob, ListedBlob, ListedDue};
 use crate::name::BlobPrefix;
 use crate::record::BlobRecord;
 use crate::store::invalid_cursor;
@@ -67,7 +67,7 @@ pub(super) async fn due(
     at: DateTime<Utc>,
     after: Option<&str>,
     limit: usize,
-) -> Result<BackendPage<DueBlob>> {
+) -> Result<BackendPage<ListedDue>> {
     let mut cursor = match after {
         None => None,
         Some(text) => Some(Cursor::parse(text).ok_or_else(|| invalid_cursor(DUE))?),
@@ -91,14 +91,7 @@ pub(super) async fn due(
             let Some(ListedBlob { name, record }) = blob_of(inner, &current, item) else {
                 continue;
             };
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    tracing::warn!(target: "tenantry::blob", %error, blob = %name, "whether a blob is due cannot be read");
-                    continue;
-                }
-            };
-            let Some(due) = DueBlob::of(&record, at) else {
+            let Some(due) = record.map(|record| DueBlob::of(&record, at)).transpose() else {
                 continue;
             };
             if items.len() == limit {
@@ -113,7 +106,7 @@ pub(super) async fn due(
                     next: Some(next.to_string()),
                 });
             }
-            items.push(due);
+            items.push(ListedDue { name, due });
             last = blob;
         }
         cursor = match page.next {

@@ -46,7 +46,7 @@ use self::sign::DelegationKeys;
 use self::turns::{Turn, Turns};
 use self::upload::Upload;
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, ListedBlob,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
     NewBlob, SignedUrl, shelf,
 };
 use crate::name::{BlobName, BlobPrefix};
@@ -359,7 +359,7 @@ impl BlobBackend for AzureBlobs {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         list::due(&self.inner, at, after, limit).await
     }
 

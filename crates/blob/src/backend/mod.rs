@@ -161,7 +161,8 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// Returns blobs of all tenants for which something is to be done at a time: those whose retention
     /// is over, and those that are to be archived; by and large the longest due first.
     ///
-    /// What is held is not among them, nor what is archived already and not over.
+    /// What is held is not among them, nor what is archived already and not over. One whose record cannot
+    /// be read is told of by itself: it may be due, and it hides no other.
     ///
     /// # Errors
     ///
@@ -171,7 +172,7 @@ pub trait BlobBackend: Send + Sync + Debug {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>>;
+    ) -> Result<BackendPage<ListedDue>>;
 
     /// Deletes blobs, each for itself, and answers for each in the order in which they were given.
     ///
@@ -397,6 +398,24 @@ pub struct DueBlob {
     pub since: DateTime<Utc>,
     /// How many bytes it has.
     pub length: u64,
+}
+
+/// A blob to which something is to be done, or of which that cannot be told.
+#[derive(Debug)]
+pub struct ListedDue {
+    /// Its name.
+    pub name: BlobName,
+    /// What is to be done, or why its record cannot be read.
+    pub due: Result<DueBlob>,
+}
+
+impl From<DueBlob> for ListedDue {
+    fn from(due: DueBlob) -> Self {
+        Self {
+            name: due.name.clone(),
+            due: Ok(due),
+        }
+    }
 }
 
 impl DueBlob {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
 
-use super::{BackendPage, Deletion, DueBlob, GuardedClock, due_times};
+use super::{BackendPage, Deletion, DueBlob, GuardedClock, ListedDue, due_times};
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Rehydration, Tier};
 use crate::retention::{RetentionAct, RetentionState};
@@ -107,7 +107,7 @@ impl Shelf {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         let start = match after {
             None => Bound::Unbounded,
             Some(cursor) => Bound::Excluded(
@@ -121,7 +121,8 @@ impl Shelf {
         let mut items = Vec::new();
         let mut last = None;
         for due in until.by_ref().take(limit) {
-            items.extend(self.get(&due.1).and_then(|record| DueBlob::of(record, at)));
+            let found = self.get(&due.1).and_then(|record| DueBlob::of(record, at));
+            items.extend(found.map(ListedDue::from));
             last = Some(due);
         }
         let next = until

@@ -22,7 +22,7 @@ use self::layout::{Layout, SEGMENT};
 use self::read::{Opening, truncated};
 use self::upload::{Sealing, Upload};
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, ListedBlob, NewBlob,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, ListedBlob, ListedDue, NewBlob,
     SignedUrl,
 };
 use crate::integrity::Sha256;
@@ -414,7 +414,7 @@ impl BlobBackend for EncryptedBlobs {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         self.inner.due(at, after, limit).await
     }
 

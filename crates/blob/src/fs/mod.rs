@@ -25,7 +25,7 @@ use self::disk::Disk;
 use self::known::Known;
 use self::upload::Upload;
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedDue, NewBlob,
     Shelf, SignedUrl,
 };
 use crate::name::{BlobName, BlobPrefix};
@@ -339,7 +339,7 @@ impl BlobBackend for FsBlobs {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         let after = after.map(str::to_owned);
         self.look(move |shelf, _| shelf.due(at, after.as_deref(), limit))
             .await

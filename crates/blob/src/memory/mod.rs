@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
 
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, DueBlob, GuardedClock, NewBlob, Seal,
-    Shelf, SignedUrl, shelf,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedDue, NewBlob,
+    Seal, Shelf, SignedUrl, shelf,
 };
 use crate::integrity::Block;
 use crate::name::{BlobName, BlobPrefix};
@@ -209,7 +209,7 @@ impl BlobBackend for MemoryBlobs {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         self.inner.kept.lock().shelf.due(at, after, limit)
     }
 

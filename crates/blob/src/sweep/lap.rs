@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use tenantry_core::{ErrorKind, Result, TenantId};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::{SweepReport, Sweeper};
-use crate::backend::{BackendPage, DueBlob};
+use crate::backend::{BackendPage, DueBlob, ListedDue};
 use crate::name::BlobName;
 
 /// Where the next run goes on, each with what it begins behind.
@@ -128,9 +128,30 @@ impl<'s> Run<'s> {
         (!is_over).then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
-    async fn due(&self, after: Option<&str>, batch: usize) -> Result<BackendPage<DueBlob>> {
+    /// Returns a page of what is due; what cannot be read has failed.
+    async fn due(&mut self, after: Option<&str>, batch: usize) -> Result<BackendPage<DueBlob>> {
         let at = self.report.at;
-        self.sweeper.backend.due(at, after, batch).await
+        let page = self.sweeper.backend.due(at, after, batch).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for ListedDue { name, due } in page.items {
+            match due {
+                Ok(due) => items.push(due),
+                Err(error) => self.count_unread(name, &error),
+            }
+        }
+        Ok(BackendPage {
+            items,
+            next: page.next,
+        })
+    }
+
+    /// Both laps may meet it, and it counts once.
+    fn count_unread(&mut self, name: BlobName, error: &Error) {
+        if self.left.insert(name.clone()) {
+            tracing::warn!(target: "tenantry::blob", %error, blob = %name, "whether a blob is due cannot be read");
+            self.report.examined += 1;
+            self.report.fail(name, None, error.kind());
+        }
     }
 
     /// Returns whether a blob is within the share of its tenant.

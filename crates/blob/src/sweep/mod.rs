@@ -106,7 +106,8 @@ impl Sweeper {
 
     /// Deletes and archives what is due, as much of it as the policy says.
     ///
-    /// What fails of one blob is told in the report, and stops no other.
+    /// What fails of one blob is told in the report, and stops no other; so is one whose record cannot be
+    /// read, for it may be due.
     ///
     /// # Errors
     ///

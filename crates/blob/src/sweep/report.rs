@@ -25,7 +25,8 @@ pub struct SweepReport {
     /// How many were left alone, for others have deleted them meanwhile, or changed them so that they are
     /// due no longer.
     pub skipped: u64,
-    /// How many could not be deleted or archived, and are tried again by a later run.
+    /// How many could not be deleted or archived, and are tried again by a later run; in a plan too those
+    /// whose record cannot be read, so that nobody knows whether they are due.
     ///
     /// Those are among them that the backend keeps though they are due: where its clock was set back, it
     /// keeps them all. A [`Conflict`](ErrorKind::Conflict) is one that was changed twice, or that its
@@ -41,13 +42,13 @@ pub struct SweepReport {
     pub backlog: u64,
 }
 
-/// A blob that could not be deleted or archived.
+/// A blob that could not be deleted or archived, or not even be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepFailure {
     /// The blob.
     pub name: BlobName,
-    /// What was to be done.
-    pub action: DueAction,
+    /// What was to be done; `None` where its record cannot be read.
+    pub action: Option<DueAction>,
     /// What it failed with.
     pub kind: ErrorKind,
 }
@@ -79,16 +80,14 @@ impl SweepReport {
                 DueAction::Archive => self.archived += 1,
             },
             Err(error) if error.kind() == ErrorKind::NotFound => self.skipped += 1,
-            Err(error) => {
-                self.failed += 1;
-                if self.failures.len() < NAMED {
-                    self.failures.push(SweepFailure {
-                        name: due.name.clone(),
-                        action: due.action,
-                        kind: error.kind(),
-                    });
-                }
-            }
+            Err(error) => self.fail(due.name.clone(), Some(due.action), error.kind()),
+        }
+    }
+
+    pub(super) fn fail(&mut self, name: BlobName, action: Option<DueAction>, kind: ErrorKind) {
+        self.failed += 1;
+        if self.failures.len() < NAMED {
+            self.failures.push(SweepFailure { name, action, kind });
         }
     }
 }

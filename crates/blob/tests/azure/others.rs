@@ -231,6 +231,21 @@ async fn a_record_that_others_altered_is_told_of_by_itself() {
         told.sort_by(|a, b| a.0.cmp(&b.0));
         expected.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(told, expected);
+        // It may be due, and nobody knows.
+        let store = BlobStore::new(Arc::clone(&backend));
+        let sweeper = Sweeper::new(&store, SweepPolicy::default()).unwrap();
+        for swept in [sweeper.plan().await.unwrap(), sweeper.run().await.unwrap()] {
+            let failed: Vec<_> = swept
+                .failures
+                .iter()
+                .map(|it| (&it.name, it.kind))
+                .collect();
+            assert!(
+                failed.contains(&(&altered, ErrorKind::Corrupt)),
+                "{swept:?}"
+            );
+            assert_eq!((swept.deleted, swept.examined), (0, swept.failed));
+        }
         let report = blobs.erase("they left").await.unwrap();
         assert_eq!(report.erased.len(), 1);
         assert_eq!(report.erased[0].name, intact);

@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tenantry_blob::{
     BackendPage, BlobBackend, BlobEncryption, BlobName, BlobPrefix, BlobRead, BlobRecord,
-    BlobUpload, Deletion, DueBlob, ETag, NewBlob, RehydratePriority, RetentionAct, RetentionState,
-    SignedUrl, Tier,
+    BlobUpload, Deletion, ETag, ListedDue, NewBlob, RehydratePriority, RetentionAct,
+    RetentionState, SignedUrl, Tier,
 };
 use tenantry_core::{Error, ErrorKind, Result};
 
@@ -155,7 +155,7 @@ impl BlobBackend for Refusing {
         at: DateTime<Utc>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<DueBlob>> {
+    ) -> Result<BackendPage<ListedDue>> {
         let page = self.inner.due(at, after, limit).await;
         let then = self.behind_list.lock().take();
         if let Some(then) = then {

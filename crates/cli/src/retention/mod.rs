@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tenantry_blob::{
-    BlobBackend as _, BlobName, BlobStore, DueAction, SweepPolicy, SweepReport, Sweeper,
+    BlobBackend as _, BlobName, BlobStore, DueAction, ListedDue, SweepPolicy, SweepReport, Sweeper,
 };
 use tenantry_core::Result;
 
@@ -56,7 +56,7 @@ enum Command {
         /// Its name, which begins with its tenant
         name: BlobName,
     },
-    /// Lists what is due, the longest first
+    /// Lists what is due, the longest first, and what cannot be read
     List {
         #[command(flatten)]
         place: Place,
@@ -172,13 +172,17 @@ async fn list(place: &Place, limit: usize, out: &mut impl Write) -> Result<Verdi
     let written = if place.json {
         let due: Vec<_> = all
             .iter()
-            .map(|due| {
-                json!({
-                    "name": due.name.to_string(),
+            .map(|ListedDue { name, due }| match due {
+                Ok(due) => json!({
+                    "name": name.to_string(),
                     "action": action(due.action),
                     "since": due.since,
                     "length": due.length,
-                })
+                }),
+                Err(error) => json!({
+                    "name": name.to_string(),
+                    "kind": error.kind().as_str(),
+                }),
             })
             .collect();
         written_json(
@@ -186,11 +190,15 @@ async fn list(place: &Place, limit: usize, out: &mut impl Write) -> Result<Verdi
             &json!({ "at": at, "due": due, "is_complete": after.is_none() }),
         )
     } else {
-        all.iter().try_for_each(|due| {
-            let since = due.since.format("%FT%TZ");
-            let action = action(due.action);
-            writeln!(out, "{action:7}  {since}  {:>12}  {}", due.length, due.name)
-        })
+        all.iter()
+            .try_for_each(|ListedDue { name, due }| match due {
+                Ok(due) => {
+                    let since = due.since.format("%FT%TZ");
+                    let action = action(due.action);
+                    writeln!(out, "{action:7}  {since}  {:>12}  {name}", due.length)
+                }
+                Err(error) => writeln!(out, "not read: {name}: {}", error.kind()),
+            })
     };
     written.map_err(unwritten)?;
     Ok(Verdict::of(!all.is_empty()))
@@ -208,8 +216,12 @@ fn told(place: &Place, report: &SweepReport, would: &str, out: &mut impl Write) 
 
 fn failures(report: &SweepReport, out: &mut impl Write) -> io::Result<()> {
     report.failures.iter().try_for_each(|failure| {
-        let action = action(failure.action);
-        writeln!(out, "not {action}d: {}: {}", failure.name, failure.kind)
+        let done = match failure.action {
+            Some(DueAction::Delete) => "deleted",
+            Some(DueAction::Archive) => "archived",
+            None => "read",
+        };
+        writeln!(out, "not {done}: {}: {}", failure.name, failure.kind)
     })
 }
 
@@ -237,7 +249,7 @@ fn shown(report: &SweepReport) -> Value {
         .map(|failure| {
             json!({
                 "name": failure.name.to_string(),
-                "action": action(failure.action),
+                "action": failure.action.map(action),
                 "kind": failure.kind.as_str(),
             })
         })
