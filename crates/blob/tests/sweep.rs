@@ -59,6 +59,10 @@ impl BlobBackend for Stubborn {
         self.inner.block_length(length)
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        self.inner.takes_whole_blocks()
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         self.inner.create(blob).await
     }

@@ -313,6 +313,10 @@ impl BlobBackend for AzureBlobs {
         usize::try_from(needed.max(BLOCK)).unwrap_or(usize::MAX)
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        true
+    }
+
     async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
         let keeps = match self.inner.settings.soft_delete {
             Some(keeps) => keeps,

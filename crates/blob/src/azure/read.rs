@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use azure_storage_blob::models::BlobClientDownloadOptions;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::future::{Either, ready};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use super::refusal::Refusal;
 use super::retry::{Late, after};
 use super::{BLOCK, Inner, LOOK, checksum};
 use crate::backend::BlobRead;
-use crate::integrity::Crc64;
+use crate::integrity::{Buffers, Crc64, Summing};
 use crate::name::BlobName;
 use crate::store::{about, not_found, outside, rehydrating};
 
@@ -36,12 +37,18 @@ pub(super) async fn read(
     range: Option<Range<u64>>,
 ) -> Result<BlobRead> {
     let look = inner.look(LOOK, name);
+    let buffers = Buffers::of(usize::try_from(BLOCK).unwrap_or(usize::MAX));
     // How long it is, and in which state, is not known yet.
     let (seen, first) = match range {
         Some(_) => (look.await, None),
         None => {
-            let first = fetch(Arc::clone(inner), name.clone(), 0..BLOCK, None);
-            let (seen, first) = tokio::join!(look, first);
+            let fetching = Fetching {
+                inner: Arc::clone(inner),
+                name: name.clone(),
+                buffers: buffers.clone(),
+                state: None,
+            };
+            let (seen, first) = tokio::join!(look, fetching.fetch(0..BLOCK));
             (seen, Some(first))
         }
     };
@@ -55,35 +62,35 @@ pub(super) async fn read(
         return Err(outside(name));
     }
     let etag = quoted(&seen.told);
-    let state = Arc::new(State {
-        upload: seen.document.upload,
-        etag: Mutex::new(etag.clone()),
-    });
     let mut start = range.start;
-    let mut begun = Vec::new();
-    if let Some(Ok(pieces)) = first
-        && pieces.etag.as_deref() == Some(etag.as_str())
-        && length_of(&pieces.bytes) == range.end.min(BLOCK)
+    let mut begun = None;
+    if let Some(Ok(part)) = first
+        && part.etag.as_deref() == Some(etag.as_str())
+        && length_of(&part.bytes) == range.end.min(BLOCK)
     {
         start = range.end.min(BLOCK);
-        begun = pieces.bytes;
+        begun = Some(part.bytes).filter(|bytes| !bytes.is_empty());
     }
-    let rest = stream::iter(ranges(start..range.end)).map({
-        let (inner, name) = (Arc::clone(inner), name.clone());
-        move |range| {
-            Task::of(fetch(
-                Arc::clone(&inner),
-                name.clone(),
-                range,
-                Some(Arc::clone(&state)),
-            ))
-        }
+    let fetching = Fetching {
+        inner: Arc::clone(inner),
+        name: name.clone(),
+        buffers,
+        state: Some(Arc::new(State {
+            upload: seen.document.upload,
+            etag: Mutex::new(etag),
+        })),
+    };
+    let begun = begun
+        .into_iter()
+        .map(|bytes| Either::Left(ready(Ok(bytes))));
+    let rest = ranges(start..range.end).map(move |range| {
+        let fetching = fetching.clone();
+        Either::Right(Task::of(
+            async move { Ok(fetching.fetch(range).await?.bytes) },
+        ))
     });
-    let rest = rest.buffered(AT_ONCE).map_ok(|pieces| pieces.bytes);
-    let bytes = stream::iter([Ok(begun)])
-        .chain(rest)
-        .map_ok(|pieces| stream::iter(pieces).map(Ok))
-        .try_flatten();
+    // While the first is read, those behind it are on their way.
+    let bytes = stream::iter(begun.chain(rest)).buffered(AT_ONCE);
     Ok(BlobRead {
         record: seen.record,
         bytes: bytes.boxed(),
@@ -97,9 +104,8 @@ fn ranges(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         .map(move |start| start..start.saturating_add(BLOCK).min(end))
 }
 
-fn length_of(pieces: &[Bytes]) -> u64 {
-    let length: usize = pieces.iter().map(Bytes::len).sum();
-    u64::try_from(length).unwrap_or(u64::MAX)
+fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// The state of the blob that is read: others may change its record meanwhile, and never its bytes.
@@ -109,33 +115,20 @@ struct State {
     etag: Mutex<String>,
 }
 
-/// The bytes of a range, as they came.
-struct Pieces {
-    bytes: Vec<Bytes>,
-    etag: Option<String>,
-}
-
-/// Reads one range whole, as often as it takes, and checks it where the service tells its checksum.
-async fn fetch(
+/// What it takes to read a range.
+#[derive(Clone)]
+struct Fetching {
     inner: Arc<Inner>,
     name: BlobName,
-    range: Range<u64>,
+    buffers: Buffers,
+    /// The state that is read, once it is known.
     state: Option<Arc<State>>,
-) -> Result<Pieces> {
-    let end = after(inner.settings.deadline);
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        match fetch_once(&inner, &name, &range, state.as_deref(), end).await {
-            Err(Failed::OnTheWay(_)) if Instant::now() + pause < end => {
-                sleep(pause).await;
-                pause *= 2;
-            }
-            outcome => return outcome.map_err(Failed::into_error),
-        }
-    }
-    fetch_once(&inner, &name, &range, state.as_deref(), end)
-        .await
-        .map_err(Failed::into_error)
+}
+
+/// The bytes of a range.
+struct Part {
+    bytes: Bytes,
+    etag: Option<String>,
 }
 
 enum Failed {
@@ -152,59 +145,97 @@ impl Failed {
     }
 }
 
-async fn fetch_once(
-    inner: &Inner,
-    name: &BlobName,
-    range: &Range<u64>,
-    state: Option<&State>,
-    end: Instant,
-) -> Result<Pieces, Failed> {
-    let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    let options = BlobClientDownloadOptions {
-        if_match: state.map(|state| state.etag.lock().clone().into()),
-        parallel: NonZero::new(1),
-        partition_size: NonZero::new(length),
-        range: Some((range.start..range.end).into()),
-        range_get_content_crc64: inner.settings.checks_ranges.then_some(true),
-        ..BlobClientDownloadOptions::default()
-    };
-    let answer = match inner.blob(name).download(Some(options)).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            let is_changed = Refusal::of(&error).status() == Some(412);
-            let refused = inner.refused(READ, name, &error);
-            return Err(match state.filter(|_| is_changed) {
-                Some(state) => state.looked_after(inner, name, refused).await,
-                None => Failed::ForGood(refused),
-            });
+impl Fetching {
+    /// Reads one range whole, as often as it takes, and checks it where the service tells its checksum.
+    async fn fetch(&self, range: Range<u64>) -> Result<Part> {
+        let end = after(self.inner.settings.deadline);
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            match self.fetch_once(&range, end).await {
+                Err(Failed::OnTheWay(_)) if Instant::now() + pause < end => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome.map_err(Failed::into_error),
+            }
         }
-    };
-    let told = answer
-        .properties
-        .content_crc64
-        .as_deref()
-        .and_then(checksum::read);
-    let limit = end.min(after(inner.settings.try_timeout));
-    let body = timeout_at(limit, answer.body.try_collect::<Vec<Bytes>>()).await;
-    let body = body.unwrap_or_else(|_| {
-        Err(azure_core::Error::new(
-            azure_core::error::ErrorKind::Io,
-            Late,
-        ))
-    });
-    let bytes = body.map_err(|error| Failed::OnTheWay(inner.refused(READ, name, &error)))?;
-    let is_whole = state.is_none() || length_of(&bytes) == range.end - range.start;
-    let is_intact = told.is_none_or(|told| Crc64::of_all(bytes.iter().map(|it| &**it)) == told);
-    if !is_whole || !is_intact {
-        let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name);
-        return Err(Failed::OnTheWay(corrupt.with_detail(
-            "a part of it has another length or checksum than the service tells of it",
-        )));
+        let outcome = self.fetch_once(&range, end).await;
+        outcome.map_err(Failed::into_error)
     }
-    Ok(Pieces {
-        bytes,
-        etag: answer.properties.etag.map(|etag| etag.to_string()),
-    })
+
+    async fn fetch_once(&self, range: &Range<u64>, end: Instant) -> Result<Part, Failed> {
+        let (inner, name) = (&*self.inner, &self.name);
+        let state = self.state.as_deref();
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let options = BlobClientDownloadOptions {
+            if_match: state.map(|state| state.etag.lock().clone().into()),
+            parallel: NonZero::new(1),
+            partition_size: NonZero::new(length),
+            range: Some((range.start..range.end).into()),
+            range_get_content_crc64: inner.settings.checks_ranges.then_some(true),
+            ..BlobClientDownloadOptions::default()
+        };
+        let answer = match inner.blob(name).download(Some(options)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let is_changed = Refusal::of(&error).status() == Some(412);
+                let refused = inner.refused(READ, name, &error);
+                return Err(match state.filter(|_| is_changed) {
+                    Some(state) => state.looked_after(inner, name, refused).await,
+                    None => Failed::ForGood(refused),
+                });
+            }
+        };
+        let told = answer.properties;
+        let crc64 = told.content_crc64.as_deref().and_then(checksum::read);
+        // Without a state it may be shorter than the range.
+        let expected = told.content_length.map(usize::try_from);
+        let room = expected.and_then(Result::ok).unwrap_or(length).min(length);
+        let limit = end.min(after(inner.settings.try_timeout));
+        let body = timeout_at(limit, self.collect(answer.body, room, crc64)).await;
+        let body = body.unwrap_or_else(|_| {
+            Err(azure_core::Error::new(
+                azure_core::error::ErrorKind::Io,
+                Late,
+            ))
+        });
+        let bytes = body.map_err(|error| Failed::OnTheWay(inner.refused(READ, name, &error)))?;
+        let is_whole = |bytes: &Bytes| state.is_none() || bytes.len() == length;
+        let bytes = bytes.filter(is_whole).ok_or_else(|| {
+            let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name);
+            Failed::OnTheWay(corrupt.with_detail(
+                "a part of it has another length or checksum than the service tells of it",
+            ))
+        })?;
+        Ok(Part {
+            bytes,
+            etag: told.etag.map(|etag| etag.to_string()),
+        })
+    }
+
+    /// Returns all that comes in one piece: nothing if that is more than there is room for, or has another
+    /// checksum.
+    ///
+    /// What comes is a part of larger memory, most of which is unused: it is not kept.
+    async fn collect(
+        &self,
+        mut body: impl Stream<Item = azure_core::Result<Bytes>> + Unpin,
+        room: usize,
+        crc64: Option<Crc64>,
+    ) -> azure_core::Result<Option<Bytes>> {
+        let mut buffer = self.buffers.take(room);
+        let mut summing = crc64.map(|_| Summing::default());
+        while let Some(piece) = body.try_next().await? {
+            if buffer.fill(&piece) < piece.len() {
+                return Ok(None);
+            }
+            if let Some(summing) = &mut summing {
+                summing.add(&piece);
+            }
+        }
+        let is_intact = summing.map(Summing::finish) == crc64;
+        Ok(is_intact.then(|| buffer.into_bytes()))
+    }
 }
 
 impl State {

@@ -82,14 +82,15 @@ impl Upload {
             return Err(Error::new(ErrorKind::InvalidInput, PUT)
                 .with_detail("a blob of more than 195 GiB is put with its length said before"));
         }
-        while self.on_the_way.len() >= (ON_THE_WAY / self.block).max(1) {
-            self.arrived().await?;
-        }
         let (inner, name) = (Arc::clone(&self.inner), self.blob.name.clone());
         let id = self.block_id(self.sent);
         self.sent += 1;
         self.on_the_way
             .spawn(async move { stage(&inner, &name, &id, block).await });
+        // Not before it is sent: it would lie in memory, and the next one as well that comes meanwhile.
+        while self.on_the_way.len() >= (ON_THE_WAY / self.block).max(1) {
+            self.arrived().await?;
+        }
         Ok(())
     }
 

@@ -67,6 +67,12 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// longer ones for a long blob.
     fn block_length(&self, length: Option<u64>) -> usize;
 
+    /// Returns whether each block is to come in one piece, as a request carries it.
+    ///
+    /// What comes in several is then copied together as it comes, into memory that is used again: the pieces
+    /// of a block are not in memory beside the block.
+    fn takes_whole_blocks(&self) -> bool;
+
     /// Returns for how long the service behind it still keeps what was deleted, so that an operator could
     /// bring it back; `None` where what is deleted is gone at once, as it is by default.
     ///

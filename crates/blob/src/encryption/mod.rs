@@ -323,6 +323,11 @@ impl BlobBackend for EncryptedBlobs {
         (block / layout.segment()).max(1) * layout.content()
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        // They are encrypted into memory of their own.
+        false
+    }
+
     async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
         self.inner.keeps_deleted_for().await
     }

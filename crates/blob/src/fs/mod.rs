@@ -260,6 +260,10 @@ impl BlobBackend for FsBlobs {
         BLOCK
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        false
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         let name = blob.name.clone();
         let is_taken = self

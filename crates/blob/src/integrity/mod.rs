@@ -1,6 +1,7 @@
 //! Checksums: CRC64 of each block, and SHA-256 of the whole.
 
 mod block;
+mod buffers;
 mod digest;
 mod lane;
 
@@ -13,6 +14,8 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 pub use self::block::Block;
 pub(crate) use self::block::{Blocks, Body};
+#[cfg(feature = "azure")]
+pub(crate) use self::buffers::Buffers;
 #[cfg(feature = "fs")]
 pub(crate) use self::digest::Hasher;
 pub(crate) use self::digest::Hashing;
@@ -39,11 +42,30 @@ impl Crc64 {
     }
 
     pub(crate) fn of_all<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Self {
-        let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut summing = Summing::default();
         for chunk in chunks {
-            digest.update(chunk);
+            summing.add(chunk);
         }
-        Self(digest.finalize())
+        summing.finish()
+    }
+}
+
+/// A checksum that is under way: of bytes that were just copied, while they are near.
+pub(crate) struct Summing(crc_fast::Digest);
+
+impl Summing {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Crc64 {
+        Crc64(self.0.finalize())
+    }
+}
+
+impl Default for Summing {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))
     }
 }
 

@@ -146,6 +146,10 @@ impl BlobBackend for MemoryBlobs {
         BLOCK
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        false
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         if self.inner.kept.lock().shelf.get(&blob.name).is_some() {
             return Err(taken(&blob.name));

@@ -256,6 +256,10 @@ impl TenantBlobs {
             encryption: None,
         };
         let blocks = Blocks::new(body, self.backend().block_length(options.length));
+        let blocks = match self.backend().takes_whole_blocks() {
+            true => blocks.in_one_piece(),
+            false => blocks,
+        };
         let mut upload = self.backend().create(blob).await?;
         let expected = (options.length, options.sha256);
         let record = match pour(&mut *upload, blocks, expected).await {

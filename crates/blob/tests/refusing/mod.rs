@@ -120,6 +120,10 @@ impl BlobBackend for Refusing {
         self.inner.block_length(length)
     }
 
+    fn takes_whole_blocks(&self) -> bool {
+        self.inner.takes_whole_blocks()
+    }
+
     async fn create(&self, mut blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         if self.ignores_locks.load(Ordering::Relaxed) {
             blob.retention.lock = None;
