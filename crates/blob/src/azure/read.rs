@@ -11,6 +11,7 @@ use futures_util::future::{Either, ready};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
@@ -25,8 +26,10 @@ use crate::name::BlobName;
 use crate::store::{about, not_found, outside, rehydrating};
 
 const READ: &str = "read blob";
-/// How many ranges are on their way at a time.
+/// How many ranges are asked for at a time.
 const AT_ONCE: usize = 4;
+/// How many ranges have begun and are not read yet: where the first is slow, those behind it make room for more.
+const AHEAD: usize = 6;
 /// How often a range is asked for whose answer breaks off.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -83,14 +86,17 @@ pub(super) async fn read(
     let begun = begun
         .into_iter()
         .map(|bytes| Either::Left(ready(Ok(bytes))));
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     let rest = ranges(start..range.end).map(move |range| {
-        let fetching = fetching.clone();
-        Either::Right(Task::of(
-            async move { Ok(fetching.fetch(range).await?.bytes) },
-        ))
+        let (fetching, turns) = (fetching.clone(), Arc::clone(&turns));
+        Either::Right(Task::of(async move {
+            // In the order in which they are to be read; it is never closed.
+            let _turn = turns.acquire().await;
+            Ok(fetching.fetch(range).await?.bytes)
+        }))
     });
     // While the first is read, those behind it are on their way.
-    let bytes = stream::iter(begun.chain(rest)).buffered(AT_ONCE);
+    let bytes = stream::iter(begun.chain(rest)).buffered(AHEAD);
     Ok(BlobRead {
         record: seen.record,
         bytes: bytes.boxed(),
