@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`stream`](suites::stream) | `stream` over a million rows | `query_as().fetch()` |
 //! | [`blob`](suites::blob) | blobs of a GiB in a folder, and many of them | copies of files; `object_store` in a folder; SHA-256 alone |
+//! | [`azure`](suites::azure) | blobs of a GiB in Azurite, and lists of many; encrypted ones in a folder | the official client alone; `object_store`; plain ones |
 //! | [`read`](suites::read) | `find` by identifier | a plain pool, set_config by hand, tenaxum |
 //! | [`work`](suites::work) | a unit of work: one read, two writes | a plain transaction, without a tenant and with it in the key; both walls by hand |
 //! | [`list`](suites::list) | a page of 1,000 rows | `query_as` |
@@ -91,6 +92,7 @@ async fn measure(options: &Options) -> Result<Report> {
                 suites::stream::run(servers.store(options, report).await?, report).await?
             }
             Suite::Blob => suites::blob::run(options, report).await?,
+            Suite::Azure => suites::azure::run(options, report).await?,
             Suite::Read => suites::read::run(servers.store(options, report).await?, report).await?,
             Suite::Work => suites::work::run(servers.store(options, report).await?, report).await?,
             Suite::List => suites::list::run(servers.store(options, report).await?, report).await?,

@@ -47,6 +47,7 @@ pub(crate) enum Suite {
     /// Memory goes first: a process that has done much else has a heap to reuse unseen.
     Stream,
     Blob,
+    Azure,
     Read,
     Work,
     List,
@@ -105,6 +106,7 @@ impl Suite {
         match self {
             Self::Stream => "stream",
             Self::Blob => "blob",
+            Self::Azure => "azure",
             Self::Read => "read",
             Self::Work => "work",
             Self::List => "list",

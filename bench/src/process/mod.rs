@@ -1,4 +1,4 @@
-//! What this process uses: allocations, and memory.
+//! What this process uses: allocations, memory, and processors.
 
 use std::fs;
 use std::time::Duration;
@@ -32,6 +32,16 @@ pub(crate) fn peak_resident() -> Result<u64> {
 /// Starts the search for the peak anew; see `clear_refs` in `proc(5)`.
 pub(crate) fn forget_peak() -> Result<()> {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
+}
+
+/// Returns how long processors have worked for this process, in hundredths of a second; see `proc(5)`.
+pub(crate) fn processor_time() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name of the program, which may hold anything, `utime` and `stime` are the 12th and 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(10 * ticks))
 }
 
 fn status(field: &str) -> Result<u64> {

@@ -1,5 +1,6 @@
 //! What is compared with what.
 
+pub(crate) mod azure;
 pub(crate) mod backlog;
 pub(crate) mod blob;
 pub(crate) mod bulk;

@@ -12,14 +12,18 @@ use crate::options::Options;
 use crate::report::Report;
 
 /// A folder on the disk that the report goes to: a folder for temporary files may be memory.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn create(options: &Options) -> Result<Self> {
+    pub(super) fn create(options: &Options) -> Result<Self> {
         let beside = options.out.parent().unwrap_or(Path::new(""));
         let folder = beside.join(format!("blobs-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         Ok(Self(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
