@@ -32,7 +32,7 @@ impl GuardedClock {
         *latest
     }
 
-    #[cfg(feature = "fs")]
+    #[cfg(any(feature = "fs", test))]
     /// Takes note of a time that was shown before this process began, or by another.
     pub(crate) fn has_shown(&self, before: DateTime<Utc>) {
         let mut latest = self.latest.lock();
