@@ -169,12 +169,7 @@ impl NatsConnection {
         if self.url.starts_with("tls://") {
             options = options.tls_client_config(self.tls()?);
         }
-        let urls: Vec<_> = self
-            .url
-            .split(',')
-            .map(|url| url.trim().to_owned())
-            .collect();
-        let connecting = options.connect(urls);
+        let connecting = options.connect(self.bare_urls());
         let client = tokio::time::timeout(self.timeout * 2, connecting).await;
         let client = client.map_err(|_| {
             Error::new(ErrorKind::Unavailable, CONNECT)
@@ -201,6 +196,18 @@ impl NatsConnection {
             Error::new(kind, CONNECT).with_detail(detail).with_source(error)
         })?;
         Ok(NatsLink { client, state })
+    }
+
+    /// Returns the URLs without a login, which the client has apart and would write to its log with them.
+    fn bare_urls(&self) -> Vec<String> {
+        let bare = |url: &str| match url.trim().split_once("://") {
+            Some((scheme, rest)) => {
+                let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+                format!("{scheme}://{host}")
+            }
+            None => url.trim().to_owned(),
+        };
+        self.url.split(',').map(bare).collect()
     }
 
     fn addresses(&self) -> Result<Vec<ServerAddr>> {

@@ -8,9 +8,9 @@ use async_nats::jetstream::{self, stream};
 use tenantry_core::{ErrorKind, Secret, TenantId};
 use tenantry_outbox::conformance::{RealBroker, publish_patiently};
 use tenantry_outbox::{
-    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, NatsConnection,
-    NatsPublisher, NatsSettings, NatsSource, NewMessage, PublishErrorKind, PublishReason,
-    Publisher, Routes,
+    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, MessageId,
+    NatsConnection, NatsPublisher, NatsSettings, NatsSource, NewMessage, PublishErrorKind,
+    PublishReason, Publisher, Routes,
 };
 use tenantry_store::async_trait;
 use tenantry_testkit::{DelayProxy, NatsOptions, NatsServer, ProxyOptions, StopMode};
@@ -504,4 +504,24 @@ async fn several_consumers_that_get_one_message_at_a_time_keep_the_order() {
     let error = start(source.with_one_at_a_time()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidSettings);
     assert!(error.to_string().contains("max_ack_pending"), "{error}");
+}
+
+/// An event that came from elsewhere goes to two tenants with the identifier that it had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identifier_is_that_of_its_tenant() {
+    let broker = OnNats::open().await;
+    let id = MessageId::generate();
+    for tenant in [TenantId::generate(), TenantId::generate()] {
+        let message = Message::new(tenant, NewMessage::new("suite.a", "k").with_id(id));
+        for _ in 0..2 {
+            broker
+                .publisher()
+                .publish(std::slice::from_ref(&message))
+                .await
+                .unwrap();
+        }
+    }
+    let got: Vec<_> = broker.got().await.iter().map(Message::tenant).collect();
+    assert_eq!(got.len(), 2, "{got:?}");
+    assert_ne!(got[0], got[1]);
 }

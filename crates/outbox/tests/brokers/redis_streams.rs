@@ -310,3 +310,39 @@ async fn a_connection_that_is_cut_before_the_answer_makes_no_second_message() {
     let numbers: Vec<_> = got.iter().map(Message::payload).collect();
     assert_eq!(numbers, [b"0", b"1", b"2", b"0", b"1", b"2"]);
 }
+
+/// Nothing counts as handed over that was not added: not when it comes again either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_added_is_not_taken_for_what_was() {
+    let broker = OnRedis::open().await;
+    let server = &broker.server;
+    let message = Message::new(TenantId::generate(), NewMessage::new("suite.a", "k"));
+    let sent = [message];
+    let user = [
+        "acl",
+        "setuser",
+        "adds-nothing",
+        "on",
+        ">secret",
+        "~*",
+        "+@all",
+        "-xadd",
+    ];
+    server.execute(&user).await.unwrap();
+    let plain = format!("redis://adds-nothing:secret@{}", server.address());
+    let refused = RedisStreamsPublisher::connect(settings(&plain))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        refused.publish(&sent).await.unwrap_err();
+    }
+    server.execute(&["del", STREAM]).await.unwrap();
+    server.execute(&["set", STREAM, "no stream"]).await.unwrap();
+    broker.publisher.publish(&sent).await.unwrap_err();
+    server.execute(&["del", STREAM]).await.unwrap();
+    make(server).await;
+    for _ in 0..2 {
+        publish_patiently(&*broker.publisher, &sent).await;
+        assert_eq!(read(server.url()).await.len(), 1, "once");
+    }
+}

@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Hands messages to a stream of NATS JetStream.
 ///
-/// A message counts as handed over when the stream has acknowledged it. Its identifier is the `Nats-Msg-Id`, by which the
+/// A message counts as handed over when the stream has acknowledged it. Its tenant and identifier are the `Nats-Msg-Id`, by which the
 /// stream drops what it gets again within its duplicate window; its subject is that of [`Routes`]. It bears the
 /// attributes of the [`CloudEvent`] as headers `ce-…`, written as the binding says.
 ///
@@ -232,7 +232,9 @@ impl NatsPublisher {
     fn written(&self, message: &Message) -> Result<(HeaderMap, Bytes), PublishError> {
         let event = message.cloud_event(&self.settings.source);
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", message.id().to_string());
+        // Another tenant may have a message of the same identifier.
+        let id = format!("{}:{}", message.tenant(), message.id());
+        headers.insert("Nats-Msg-Id", id);
         headers.insert("Nats-Expected-Stream", &*self.settings.stream);
         let payload = match self.settings.mode {
             ContentMode::Binary => {

@@ -16,12 +16,14 @@ for number = 2, #KEYS do
     entry[#entry + 1] = ARGV[field]
   end
   at = last + 1
-  if window == '0' or redis.call('SET', KEYS[number], '1', 'NX', 'PX', window) then
+  -- A write, so that waiting for replicas waits for all that came before.
+  if window == '0' or redis.call('PEXPIRE', KEYS[number], window) == 0 then
     redis.call('XADD', stream, '*', unpack(entry))
+    -- After it: where nothing could be added, nothing is there when it comes again.
+    if window ~= '0' then
+      redis.call('SET', KEYS[number], '1', 'PX', window)
+    end
     added = added + 1
-  else
-    -- A write, so that waiting for replicas waits for all that came before.
-    redis.call('PEXPIRE', KEYS[number], window)
   end
 end
 return added
