@@ -111,7 +111,8 @@ impl<'m> CloudEvent<'m> {
         STRUCTURED
     }
 
-    /// Returns all of it as one JSON document: a payload that is JSON as it is, any other in base64.
+    /// Returns all of it as one JSON document: a payload that is JSON as it is, any other in base64, and none where there
+    /// is none.
     ///
     /// # Errors
     ///
@@ -125,8 +126,14 @@ impl<'m> CloudEvent<'m> {
         })?;
         // What follows takes the place of the brace.
         document.pop();
-        if is_json(self.message.content_type()) {
-            let is_document = serde_json::from_slice::<IgnoredAny>(payload);
+        if payload.is_empty() {
+            // An event need not have data.
+        } else if is_json(self.message.content_type()) {
+            let text = std::str::from_utf8(payload).map_err(|error| {
+                self.invalid("its payload is no UTF-8, and its content type says it is JSON")
+                    .with_source(error)
+            })?;
+            let is_document = serde_json::from_str::<IgnoredAny>(text);
             is_document.map_err(|error| {
                 self.invalid("its payload is no JSON, and its content type says so")
                     .with_source(error)
@@ -158,7 +165,7 @@ impl<'m> CloudEvent<'m> {
     }
 }
 
-fn is_json(content_type: &str) -> bool {
+pub(super) fn is_json(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case(JSON) || media.to_ascii_lowercase().ends_with("+json")
 }
@@ -220,10 +227,24 @@ mod tests {
 
     #[test]
     fn a_payload_that_only_says_it_is_json_is_refused() {
-        for payload in [&b"{"[..], b"", b"{} {}"] {
+        for payload in [&b"{"[..], b" ", b"{} {}", b"\"\xff\""] {
             let message = message(1, "application/json; charset=utf-8", payload);
             let error = message.cloud_event("/s").structured().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        }
+    }
+
+    #[test]
+    fn without_a_payload_there_is_no_data() {
+        for content_type in [JSON, "text/plain"] {
+            let message = message(1, content_type, b"");
+            let written = message.cloud_event("/s").structured().unwrap();
+            let document: serde_json::Value = serde_json::from_slice(&written).unwrap();
+            assert_eq!(
+                (document.get("data"), document.get("data_base64")),
+                (None, None)
+            );
+            assert_eq!(CloudEvent::read_structured(&written).unwrap(), message);
         }
     }
 

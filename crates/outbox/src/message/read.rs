@@ -1,14 +1,17 @@
 //! The way back: a message from the attributes and the payload that a broker gives out.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tenantry_core::{CorrelationId, Error, ErrorKind, Result, TenantId, TraceParent};
 
+use super::cloud_event::is_json;
 use super::{CloudEvent, JSON, Message, MessageId, NewMessage};
 
 /// The most bytes of a payload that came from elsewhere: what the broker lets through.
@@ -50,23 +53,28 @@ impl CloudEvent<'_> {
         found.message(payload)
     }
 
-    /// Reads a message from one JSON document, as [`structured`](Self::structured) writes it.
+    /// Reads a message from one JSON document, as [`structured`](Self::structured) writes it, and others do: data that is
+    /// a text and not JSON by its content type is that text.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read).
     pub fn read_structured(document: &[u8]) -> Result<Message> {
-        let members: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(document)
+        let Members(members) = serde_json::from_slice(document)
             .map_err(|error| invalid("it is no JSON object").with_source(error))?;
         let mut found = Attributes::default();
-        let mut payload = Vec::new();
-        for (name, value) in members {
+        let (mut payload, mut data) = (Vec::new(), None);
+        let mut names = HashSet::new();
+        for (name, value) in &members {
+            if !names.insert(&**name) && KNOWN.contains(&&**name) && name != "tenantid" {
+                return Err(invalid(format!("`{name}` stands there more than once")));
+            }
             let text = || {
                 serde_json::from_str::<Cow<'_, str>>(value.get())
                     .map_err(|_| invalid(format!("`{name}` is no text")))
             };
-            match &*name {
-                "data" => payload = value.get().as_bytes().to_vec(),
+            match &**name {
+                "data" => data = Some(*value),
                 "data_base64" => {
                     payload = STANDARD
                         .decode(text()?.as_bytes())
@@ -77,7 +85,41 @@ impl CloudEvent<'_> {
                 other => found.set(other, &text()?)?,
             }
         }
+        if let Some(data) = data {
+            let is_json = found.content_type.as_deref().is_none_or(is_json);
+            payload = match serde_json::from_str::<Cow<'_, str>>(data.get()) {
+                Ok(text) if !is_json => text.into_owned().into_bytes(),
+                _ => data.get().as_bytes().to_vec(),
+            };
+        }
         found.message(payload)
+    }
+}
+
+/// The members of an object, also those of one name.
+struct Members<'d>(Vec<(Cow<'d, str>, &'d RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OfMembers)
+    }
+}
+
+struct OfMembers;
+
+impl<'de> Visitor<'de> for OfMembers {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
     }
 }
 
@@ -250,9 +292,38 @@ mod tests {
             let error = with(tenants).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{tenants:?}");
         }
-        let document = br#"{"specversion":"1.0","id":"00000000-0000-0000-0000-00000190b5a4","type":"a","subject":"k"}"#;
-        let error = CloudEvent::read_structured(document).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        for tenants in ["", r#","tenantid":"{0}","tenantid":"{1}""#] {
+            let tenants = tenants
+                .replace("{0}", &own)
+                .replace("{1}", &TenantId::generate().to_string());
+            let error = CloudEvent::read_structured(document(&tenants).as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        }
+    }
+
+    /// An event with further members.
+    fn document(further: &str) -> String {
+        let id = "00000000-0000-0000-0000-00000190b5a4";
+        format!(r#"{{"specversion":"1.0","id":"{id}","type":"a","subject":"k"{further}}}"#)
+    }
+
+    #[test]
+    fn data_is_read_as_its_content_type_says() {
+        let tenant = TenantId::generate();
+        for (content_type, data, payload) in [
+            ("text/plain", r#""h\u00e9llo""#, "héllo"),
+            ("application/json", r#""hello""#, r#""hello""#),
+            ("text/plain", "7", "7"),
+        ] {
+            let further = format!(
+                r#","tenantid":"{tenant}","datacontenttype":"{content_type}","data":{data}"#
+            );
+            let read = CloudEvent::read_structured(document(&further).as_bytes()).unwrap();
+            assert_eq!(read.payload(), payload.as_bytes(), "{data}");
+        }
+        let twice = format!(r#","tenantid":"{tenant}","type":"b""#);
+        let error = CloudEvent::read_structured(document(&twice).as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue);
     }
 
     #[test]
