@@ -209,7 +209,7 @@ impl Texts {
                 "insert into {schema}outbox_parked ({columns}, partition_id, state) \
                  select {columns}, partition_id, 'waiting' from {schema}outbox_messages \
                  where position {among $1} \
-                 on conflict (tenant_id, id) do nothing",
+                 on conflict (tenant_id, id, position) do nothing",
             ),
             fail: text(
                 "update {schema}outbox_parked set state = $2, attempts = attempts + $6, \

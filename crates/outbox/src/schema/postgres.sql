@@ -14,7 +14,8 @@ create table outbox_messages (
     tenant_id      uuid        not null,
     id             uuid        not null,
     causation_id   uuid,
-    partition_id   smallint    not null,
+    -- Nobody hands over what is in no part.
+    partition_id   smallint    not null check (partition_id between 0 and 63),
     event_type     text        not null,
     ordering_key   text        not null,
     project        text,
@@ -57,6 +58,8 @@ create table outbox_cluster (
     only_row boolean primary key default true check (only_row),
     cluster  text    not null
 );
+-- Before there is a message: a dump may be taken before the first worker runs.
+insert into outbox_cluster (cluster) select system_identifier from pg_control_system();
 
 -- Messages of keys that stand still after a failure, and those that were given up.
 create table outbox_parked (
@@ -82,7 +85,8 @@ create table outbox_parked (
     failed_at      bigint,
     reason         text,
     detail         text,
-    primary key (tenant_id, id)
+    -- One may come that has the id of one which stands here.
+    primary key (tenant_id, id, position)
 );
 create index outbox_parked_key on outbox_parked (partition_id, tenant_id, ordering_key, position);
 

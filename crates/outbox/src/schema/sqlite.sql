@@ -59,7 +59,8 @@ create table outbox_parked (
     failed_at      integer,
     reason         text,
     detail         text,
-    primary key (tenant_id, id)
+    -- One may come that has the id of one which stands here.
+    primary key (tenant_id, id, position)
 ) strict;
 create index outbox_parked_key on outbox_parked (partition_id, tenant_id, ordering_key, position);
 

@@ -59,3 +59,39 @@ async fn what_had_not_left_leaves_from_another_cluster_and_the_rest_does_not() {
     worker.stop().await.unwrap();
     assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
 }
+
+/// The dump was taken before any worker had run: nothing tells what has left, for nothing has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_appended_before_the_first_worker_leaves_from_another_cluster() {
+    let subject = OnPostgres::open().await;
+    let outbox = Outbox::new(&subject.store);
+    let (ledger, broker) = (Ledger::default(), Broker::default());
+    let tenants = [TenantId::generate(), TenantId::generate()].map(|it| subject.store.tenant(it));
+    let accounts: Vec<_> = (0..10).map(|_| Uuid::now_v7()).collect();
+    let write = async || {
+        for tenant in &tenants {
+            ledger
+                .write(&outbox, tenant, &accounts, true)
+                .await
+                .unwrap();
+        }
+    };
+    write().await;
+    let mut admin = subject.admin().await;
+    let ahead = "update outbox_messages set xid = (xid::text::bigint + 4000000000)::text::xid8";
+    admin.execute(ahead).await.unwrap();
+    let cluster = "update outbox_cluster set cluster = 'another'";
+    let known = admin.execute(cluster).await.unwrap();
+    assert_eq!(
+        known.rows_affected(),
+        1,
+        "it is known from the first moment on"
+    );
+    let publisher = std::sync::Arc::new(broker.clone());
+    let worker = OutboxWorker::start(subject.platform(), publisher, quick()).unwrap();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    write().await;
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
+}
