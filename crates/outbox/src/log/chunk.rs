@@ -149,8 +149,6 @@ impl Log {
 
 const NO_TENANT: ValueError = ValueError::new("holds no tenant");
 const IS_NULL: ValueError = ValueError::new("is NULL");
-const NO_TRACE: ValueError = ValueError::new("holds no trace");
-const NO_CORRELATION: ValueError = ValueError::new("holds no correlation id");
 
 impl Row {
     /// Reads a message whose columns begin at one.
@@ -162,8 +160,9 @@ impl Row {
             row.uuid(first + column)?.ok_or(IS_NULL)
         };
         let occurred_at: DateTime<Utc> = row.timestamp(first + 5)?.ok_or(IS_NULL)?;
-        let correlation_id = owned(10)?.map(CorrelationId::new).transpose();
-        let trace = text(12)?.map(str::parse).transpose();
+        // What somebody wrote there by hand and nobody can read holds up no message.
+        let correlation_id = owned(10)?.and_then(|it| CorrelationId::new(it).ok());
+        let trace = text(12)?.and_then(|it| it.parse().ok());
         Ok(Self {
             position: row.integer(first)?.ok_or(IS_NULL)?,
             message: Message {
@@ -175,9 +174,9 @@ impl Row {
                     key: always(4)?,
                     project: owned(8)?,
                     module: owned(9)?,
-                    correlation_id: correlation_id.map_err(|_| NO_CORRELATION)?,
+                    correlation_id,
                     causation_id: row.uuid(first + 11)?.map(MessageId::new),
-                    trace: trace.map_err(|_| NO_TRACE)?,
+                    trace,
                     trace_state: owned(13)?,
                     occurred_at: Some(occurred_at),
                     content_type: always(6)?.into(),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use tenantry_core::{CorrelationId, Error, ErrorKind, RequestContext, Result, TraceParent};
 
 use super::{Event, JSON, MessageId};
@@ -185,6 +185,12 @@ impl NewMessage {
             "its trace state is not of 1 to 512 bytes without control characters"
         } else if self.id.as_uuid().is_nil() {
             "its id is nil"
+        } else if self
+            .occurred_at
+            .is_some_and(|at| !(0..=9_999).contains(&at.year()))
+        {
+            // What RFC 3339, and so a CloudEvent, can say.
+            "its time is not of the years 0 to 9999"
         } else if self.payload.len() > most_bytes {
             let detail = format!(
                 "its payload takes {} bytes of {most_bytes} at most: put it into a blob, and send where it is",
@@ -226,6 +232,8 @@ mod tests {
         for (wrong, said) in [
             (message(), "payload"),
             (NewMessage::new("", "k"), "type"),
+            (message().with_occurred_at(DateTime::<Utc>::MAX_UTC), "time"),
+            (message().with_occurred_at(DateTime::<Utc>::MIN_UTC), "time"),
             (NewMessage::new("a", ""), "key"),
             (NewMessage::new("a", "k\n"), "key"),
             (NewMessage::new("a", "k".repeat(257)), "key"),
