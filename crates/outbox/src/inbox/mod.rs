@@ -19,8 +19,9 @@ const GENERATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many generations there are.
 pub(crate) const GENERATIONS: i64 = 16;
 
-/// How many generations back are remembered: between the oldest and the next one that comes, one is empty.
-const REMEMBERED: i64 = 13;
+/// How many generations back are remembered: between the oldest and the next one that comes, one is empty, and one more
+/// is left, for the clock of a process may be behind that of the database by up to a day.
+const REMEMBERED: i64 = 12;
 
 const INSERT: &str = "insert into {schema}outbox_inbox (tenant_id, generation, message_id, consumer) \
     values (?1, ?2, ?3, ?4) on conflict do nothing";
@@ -76,7 +77,7 @@ pub struct Inbox {
 
 impl Inbox {
     /// For how long after a message was appended its deliveries are told apart.
-    pub const REMEMBERS: Duration = Duration::from_secs(13 * 24 * 60 * 60);
+    pub const REMEMBERS: Duration = Duration::from_secs(12 * 24 * 60 * 60);
 
     /// Returns the inbox of a store.
     #[must_use]
@@ -201,7 +202,7 @@ mod tests {
             let in_use = (day - REMEMBERED..=day + 1).map(|day| day.rem_euclid(GENERATIONS));
             assert!(in_use.clone().all(|generation| generation != emptied));
             // And one more stands between, for clocks that differ.
-            let before = (day - REMEMBERED - 1).rem_euclid(GENERATIONS);
+            let before = (day - REMEMBERED - 2).rem_euclid(GENERATIONS);
             assert_eq!(before, emptied);
         }
     }
