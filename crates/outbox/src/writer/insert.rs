@@ -41,6 +41,9 @@ const ONE_RIDING: &str = "insert into {schema}outbox_messages (tenant_id, id, pa
 /// How many messages one statement takes.
 const MOST_ROWS: usize = 10_000;
 
+/// How many bytes of payloads a statement has at most: the protocol takes a gigabyte.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// The columns behind the tenant, in the order of the arguments.
 const COLUMNS: [ColumnType; 13] = [
     ColumnType::Uuid,
@@ -90,7 +93,7 @@ impl Insert {
             Engine::Postgres => MOST_ROWS,
             _ => 1,
         };
-        for rows in messages.chunks(rows) {
+        for rows in chunks(messages, rows) {
             let written = match rows {
                 [message] => {
                     let partition = partition_of(work.tenant(), message.key());
@@ -116,6 +119,22 @@ impl Insert {
     }
 }
 
+/// Cuts messages into parts, each of which a statement can carry.
+fn chunks(mut messages: &[NewMessage], rows: usize) -> impl Iterator<Item = &[NewMessage]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |message: &&NewMessage| {
+            bytes += message.payload.len();
+            bytes <= MOST_BYTES
+        };
+        let count = messages.iter().take(rows).take_while(fits).count();
+        // One that is longer goes alone.
+        let (chunk, rest) = messages.split_at(count.max(1).min(messages.len()));
+        messages = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
 impl Insert {
     /// Returns messages as a statement that goes along with the last write, if they are few enough for one.
     pub(super) fn rider(&self, work: &UnitOfWork) -> Option<Rider> {
@@ -125,6 +144,7 @@ impl Insert {
         let messages = work.take_deferred::<NewMessage>();
         let partitions = partitions_of(work, &messages);
         let rows = messages.len() as u64;
+        let are_one = chunks(&messages, MOST_ROWS).nth(1).is_none();
         let rider = match messages.len() {
             0 => return None,
             1 => Rider::new(
@@ -133,7 +153,7 @@ impl Insert {
                 rows,
                 Box::new(move |arguments| bind_one(&messages[0], partitions[0], arguments)),
             ),
-            2..=MOST_ROWS => Rider::new(
+            _ if are_one => Rider::new(
                 &MESSAGES,
                 &self.many_riding,
                 rows,
