@@ -170,7 +170,7 @@ impl NatsConnection {
             options = options.tls_client_config(self.tls()?);
         }
         let connecting = options.connect(self.bare_urls());
-        let client = tokio::time::timeout(self.timeout * 2, connecting).await;
+        let client = tokio::time::timeout(self.timeout.saturating_mul(2), connecting).await;
         let client = client.map_err(|_| {
             Error::new(ErrorKind::Unavailable, CONNECT)
                 .with_detail("the server accepts connections and does not answer")

@@ -159,7 +159,7 @@ impl RabbitMqConnection {
                 .with_source(error)
         })?;
         let opening = Connection::connect_uri_with_config(uri, properties, tls, runtime);
-        let opened = tokio::time::timeout(self.timeout * 2, opening).await;
+        let opened = tokio::time::timeout(self.timeout.saturating_mul(2), opening).await;
         let opened = opened.map_err(|_| {
             Error::new(ErrorKind::Unavailable, CONNECT)
                 .with_detail("the server accepts connections and does not answer")

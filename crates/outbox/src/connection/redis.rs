@@ -124,7 +124,7 @@ impl RedisConnection {
                 .get_multiplexed_async_connection_with_config(&config)
                 .await
         };
-        let opened = tokio::time::timeout(self.timeout * 2, opening).await;
+        let opened = tokio::time::timeout(self.timeout.saturating_mul(2), opening).await;
         let opened = opened.map_err(|_| {
             Error::new(ErrorKind::Unavailable, CONNECT)
                 .with_detail("the server accepts connections and does not answer")

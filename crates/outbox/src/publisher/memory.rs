@@ -54,11 +54,11 @@ impl MemoryPublisher {
         Self::default()
     }
 
-    /// Subscribes to the types that begin with a prefix; `""` is all. Up to `queue` messages, at least one,
-    /// wait for the subscriber.
+    /// Subscribes to the types that begin with a prefix; `""` is all. Up to `queue` messages, from one to a
+    /// million, wait for the subscriber.
     #[must_use]
     pub fn subscribe(&self, prefix: &str, queue: usize) -> Subscription {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
+        let (sender, receiver) = mpsc::channel(queue.clamp(1, 1_000_000));
         self.subscribers.write().push(Subscriber {
             prefix: prefix.into(),
             queue: sender,

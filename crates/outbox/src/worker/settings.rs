@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::{FailurePolicy, Outbox};
 
-/// How a worker works.
+/// The longest time that a setting may have.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a worker works. No time of it is longer than a day.
 ///
 /// # Examples
 ///
@@ -167,6 +170,18 @@ impl WorkerSettings {
             "polls are some time apart, and the longest not less than the shortest"
         } else if self.idle_poll.is_zero() {
             "looks of an idle worker are some time apart"
+        } else if [
+            self.lease,
+            self.publish_timeout,
+            self.patience,
+            self.longest_poll,
+            self.idle_after,
+            self.idle_poll,
+        ]
+        .into_iter()
+        .any(|time| time > LONGEST)
+        {
+            "no time is longer than a day"
         } else {
             return Ok(());
         };
