@@ -1,13 +1,18 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
-use tenantry_core::TenantId;
+use tenantry_core::{RequestContext, TenantId};
+use tenantry_store::TenantScope;
 use uuid::Uuid;
 
 use super::{Answer, Broker, Ledger, Subject, quick, start, two_tenants, until};
-use crate::{FailurePolicy, Message, NewMessage, OnDeadLetter, Outbox, PublishErrorKind};
+use crate::{
+    DeadLetterFilter, DeadLetters, FailurePolicy, Message, MessageId, NewMessage, OnDeadLetter,
+    Outbox, OutboxStatus, OutboxWorker, PublishErrorKind, Publisher, Stopped,
+};
 
 /// Its key waits, in order and behind it, and all others go on: those of the other tenant under the same key as well.
 pub async fn a_refused_message_holds_up_its_key_alone(subject: &dyn Subject) {
@@ -211,4 +216,201 @@ pub async fn a_key_that_is_not_answered_holds_up_itself_alone(subject: &dyn Subj
     worker.stop().await.unwrap();
     ledger.assert_whole(&broker.got());
     assert_eq!(count(quick_one.tenant()), 4);
+}
+
+/// Takes each message after a time, one after the other.
+#[derive(Debug, Clone)]
+struct Slow {
+    each: Duration,
+    taken: Broker,
+}
+
+#[async_trait]
+impl Publisher for Slow {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        for (index, message) in messages.iter().enumerate() {
+            tokio::time::sleep(self.each).await;
+            let taken = self.taken.publish(std::slice::from_ref(message)).await;
+            taken.map_err(|stopped| Stopped::new(index, stopped.error))?;
+        }
+        Ok(())
+    }
+
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+}
+
+/// A key whose messages take longer in all than is waited for an answer leaves nevertheless, and so do others.
+pub async fn a_long_backlog_of_a_key_leaves_to_a_slow_broker(subject: &dyn Subject) {
+    const BACKLOG: usize = 300;
+    let outbox = Outbox::new(subject.store());
+    let tenants = two_tenants(subject);
+    let append = async |tenant: usize, count: usize| {
+        let work = tenants[tenant].begin().await.unwrap();
+        for number in 0..count {
+            let message = NewMessage::new("suite.a", "hot")
+                .with_payload("text/plain", number.to_string().into());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    };
+    append(0, BACKLOG).await;
+    append(1, 1).await;
+    let taken = Broker::default();
+    let broker = Slow {
+        each: Duration::from_millis(2),
+        taken: taken.clone(),
+    };
+    let settings = quick()
+        .with_patience(Duration::from_millis(100))
+        .with_publish_timeout(Duration::from_millis(200));
+    let worker = OutboxWorker::start(subject.platform(), Arc::new(broker), settings).unwrap();
+    let distinct = || {
+        let got = taken.got();
+        got.iter().map(Message::id).collect::<HashSet<_>>().len()
+    };
+    until("all have left", || distinct() == BACKLOG + 1).await;
+    worker.stop().await.unwrap();
+    // The first ones of each in order: what was broken off may have been taken.
+    let mut first = HashSet::new();
+    let got = taken.got();
+    let hot = got.iter().filter(|it| it.tenant() == tenants[0].tenant());
+    let order: Vec<usize> = hot
+        .filter(|message| first.insert(message.id()))
+        .map(|message| {
+            std::str::from_utf8(message.payload())
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+/// Many keys of a tenant that are refused, and nothing else that is taken: the other tenant's messages leave, and no
+/// attempt is used up as long as nobody knows whether the broker is to blame.
+pub async fn many_refused_keys_hold_up_no_other_tenant(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    let [bad, good] = two_tenants(subject);
+    let refused_of = bad.tenant();
+    broker.answer(move |message| {
+        (message.tenant() == refused_of).then_some(Answer::No(PublishErrorKind::Refused))
+    });
+    let wait = Duration::from_millis(20);
+    let policy = FailurePolicy::default()
+        .with_attempts(1)
+        .with_waits(wait, wait);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    let append = async |tenant: &TenantScope, keys: usize| {
+        let work = tenant.begin().await.unwrap();
+        for key in 0..keys {
+            let message = NewMessage::new("suite.a", key.to_string());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    };
+    append(&bad, 20).await;
+    let waiting = async || {
+        OutboxStatus::read(subject.platform())
+            .await
+            .unwrap()
+            .waiting
+    };
+    let mut tries = 0;
+    while waiting().await < 20 {
+        tries += 1;
+        assert!(tries < 1_000, "they do not wait aside");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    append(&good, 1).await;
+    until("the other's has left", || broker.count() == 1).await;
+    broker.take_all();
+    // Those that were tried since the other's was taken have used their one attempt up.
+    let letters = DeadLetters::open(subject.platform(), "suite", RequestContext::system()).unwrap();
+    let all = DeadLetterFilter::default();
+    let mut tries = 0;
+    while broker.count() < 21 {
+        letters.replay(refused_of, &all).await.unwrap();
+        tries += 1;
+        assert!(tries < 1_000, "{} have left", broker.count());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worker.stop().await.unwrap();
+}
+
+/// A broker of a service that panics at a message.
+#[derive(Debug)]
+struct Panics(Broker);
+
+#[async_trait]
+impl Publisher for Panics {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        assert!(messages[0].key() != "bad", "as the test asks");
+        self.0.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "panics"
+    }
+}
+
+/// It has refused that message, and others go on.
+pub async fn a_publisher_that_panics_has_refused(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    let panics = Arc::new(Panics(broker.clone()));
+    let worker = OutboxWorker::start(subject.platform(), panics, quick()).unwrap();
+    for tenant in two_tenants(subject) {
+        for key in ["bad", "good"] {
+            let work = tenant.begin().await.unwrap();
+            let message = NewMessage::new("suite.a", key);
+            outbox.append_message(&work, message).unwrap();
+            work.commit().await.unwrap();
+        }
+    }
+    until("the others have left", || broker.count() == 2).await;
+    worker.stop().await.unwrap();
+}
+
+/// It came while one of its identifier was parked: both leave, once that is replayed.
+pub async fn a_message_with_the_id_of_a_parked_one_is_not_lost(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    broker.answer(|message| {
+        (message.payload() == b"poison").then_some(Answer::No(PublishErrorKind::Poison))
+    });
+    let worker = start(subject, &broker, quick());
+    let [tenant, _] = two_tenants(subject);
+    let id = MessageId::generate();
+    let append = async |payload: &str| {
+        let work = tenant.begin().await.unwrap();
+        let message = NewMessage::new("suite.a", "k")
+            .with_id(id)
+            .with_payload("text/plain", payload.into());
+        outbox.append_message(&work, message).unwrap();
+        work.commit().await
+    };
+    append("poison").await.unwrap();
+    let blocked = async || {
+        OutboxStatus::read(subject.platform())
+            .await
+            .unwrap()
+            .blocked
+    };
+    while blocked().await < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Where the first one still stands in the table it is refused.
+    let is_taken = append("second").await.is_ok();
+    broker.take_all();
+    let letters = DeadLetters::open(subject.platform(), "suite", RequestContext::system()).unwrap();
+    let all = DeadLetterFilter::default();
+    letters.replay(tenant.tenant(), &all).await.unwrap();
+    until("all have left", || {
+        broker.count() == 1 + usize::from(is_taken)
+    })
+    .await;
+    worker.stop().await.unwrap();
 }

@@ -66,11 +66,12 @@ impl FailurePolicy {
         self
     }
 
-    /// Sets the first and the longest wait between two attempts.
+    /// Sets the first and the longest wait between two attempts, from a millisecond to a day: what is outside counts as
+    /// the nearest of both.
     #[must_use]
     pub fn with_waits(mut self, first: Duration, longest: Duration) -> Self {
-        self.first_wait = first;
-        self.longest_wait = longest.max(first);
+        self.first_wait = first.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        self.longest_wait = longest.clamp(self.first_wait, LONGEST_WAIT);
         self
     }
 
@@ -109,11 +110,15 @@ impl FailurePolicy {
         }
     }
 
-    /// Returns what becomes of a message that is not answered while others are.
-    pub(super) fn set_aside(&self, error: &PublishError) -> Verdict {
+    /// Returns what becomes of a message that is not answered while others are; where some of its key were, it is
+    /// its turn at once.
+    pub(super) fn set_aside(&self, error: &PublishError, is_moving: bool) -> Verdict {
         Verdict {
             state: Parked::Waiting,
-            wait: self.wait(ASIDE, rand::random()),
+            wait: match is_moving {
+                true => Duration::ZERO,
+                false => self.wait(ASIDE, rand::random()),
+            },
             counts: false,
             reason: error.code(),
             detail: shortened(error),
@@ -130,6 +135,9 @@ impl FailurePolicy {
         full.mul_f64(0.5 + chance / 2.0)
     }
 }
+
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// As after how many failures is waited where there is no answer.
 const ASIDE: u32 = 5;

@@ -1,10 +1,11 @@
 //! The messages of one key in a chunk, and what becomes of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tenantry_core::TenantId;
 use tracing::Instrument as _;
 
@@ -24,8 +25,10 @@ pub(super) struct Run {
     pub(super) failed: Vec<Failed>,
     /// What stopped the last call, where no verdict is given yet.
     pub(super) stopped: Option<PublishError>,
-    /// Whether others were answered in that call, and this one was not.
+    /// Whether others were answered in that call, and this one was not, or not all of it: it waits aside.
     pub(super) is_silent: bool,
+    /// Whether any of them was taken in the last call.
+    pub(super) is_moving: bool,
 }
 
 impl Run {
@@ -37,6 +40,7 @@ impl Run {
             failed: Vec::new(),
             stopped: None,
             is_silent: false,
+            is_moving: false,
         }
     }
 
@@ -67,7 +71,7 @@ impl Run {
             return !self.is_done();
         };
         let verdict = match self.is_silent {
-            true => policy.set_aside(&error),
+            true => policy.set_aside(&error, self.is_moving),
             false => policy.judge(self.messages[self.done].event_type(), 1, &error),
         };
         let is_passed_by = verdict.state == Parked::Dead;
@@ -100,71 +104,163 @@ pub(super) fn by_key(rows: Vec<Row>) -> Vec<Run> {
     runs
 }
 
-/// Publishes what is left of runs, as many at a time as the settings say; what is not answered is waited for less long where
-/// others are taken, or `is_aside`, for then others wait.
-pub(super) async fn publish(
-    publisher: &dyn Publisher,
-    metrics: &Metrics,
-    runs: &mut [Run],
-    settings: &WorkerSettings,
-    is_aside: bool,
-) {
-    let left = runs.iter_mut().filter(|run| !run.is_done());
-    let others_are_taken = &AtomicBool::new(is_aside);
-    stream::iter(left)
-        .for_each_concurrent(settings.keys_in_flight, |run| async move {
-            let messages = &run.messages[run.done..];
-            let span = sending(publisher.system(), messages);
-            let begun = Instant::now();
-            let calling = publisher.publish(messages).instrument(span.clone());
-            let (outcome, is_silent) = answer(calling, settings, others_are_taken).await;
-            run.is_silent = is_silent;
-            if outcome.is_ok() {
-                others_are_taken.store(true, Ordering::Relaxed);
-            }
-            let failure = outcome
-                .as_ref()
-                .err()
-                .map(|stopped| stopped.error.kind().as_str());
-            span.record("tenantry.outcome", failure.unwrap_or("ok"));
-            let sent = outcome
-                .as_ref()
-                .err()
-                .map_or(messages.len(), |stopped| stopped.acknowledged);
-            metrics.sent(begun.elapsed(), sent.min(messages.len()), failure);
-            match outcome {
-                Ok(()) => run.done = run.messages.len(),
-                Err(stopped) => {
-                    // Not all of it, or it would not have stopped.
-                    let left = run.messages.len() - run.done;
-                    run.done += stopped.acknowledged.min(left.saturating_sub(1));
-                    run.stopped = Some(stopped.error);
-                }
-            }
-        })
-        .await;
+/// How many messages of a key one call of the publisher has. What a call that is broken off has handed over is not known,
+/// so that each has no more than a slow broker takes in good time.
+#[derive(Debug)]
+pub(super) struct Slice {
+    length: AtomicUsize,
+    most: usize,
 }
 
-/// Waits for an answer, and no longer than is patient where others are taken; tells whether that is why there is none.
-async fn answer(
-    calling: impl Future<Output = Result<(), Stopped>>,
-    settings: &WorkerSettings,
-    others_are_taken: &AtomicBool,
-) -> (Result<(), Stopped>, bool) {
-    let begun = Instant::now();
-    let mut calling = std::pin::pin!(calling);
-    loop {
-        let left = settings.publish_timeout.saturating_sub(begun.elapsed());
-        let outcome = tokio::time::timeout(left.min(settings.patience), &mut calling).await;
-        if let Ok(outcome) = outcome {
-            return (outcome, false);
-        }
-        let waited = begun.elapsed();
-        let is_silent = others_are_taken.load(Ordering::Relaxed);
-        if is_silent || waited >= settings.publish_timeout {
-            let detail = format!("no answer within {} ms", waited.as_millis());
-            let error = PublishError::new(PublishErrorKind::Unavailable, detail);
-            return (Err(Stopped::new(0, error)), is_silent);
+impl Slice {
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            length: AtomicUsize::new(most),
+            most,
         }
     }
+
+    fn length(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a call of a full slice that was not answered in good time.
+    fn was_late(&self, length: usize) {
+        let next = (length / 2).max(1);
+        self.length.fetch_min(next, Ordering::Relaxed);
+    }
+
+    /// The same of one that was answered in a small part of it.
+    fn was_quick(&self, length: usize) {
+        let next = length.saturating_mul(2).min(self.most);
+        self.length.fetch_max(next, Ordering::Relaxed);
+    }
+}
+
+/// How runs are published.
+pub(super) struct Calls<'c> {
+    pub(super) publisher: &'c dyn Publisher,
+    pub(super) metrics: &'c Metrics,
+    pub(super) settings: &'c WorkerSettings,
+    pub(super) slice: &'c Slice,
+    /// Whether any run was answered: then those that are not are waited for less long, for the others wait.
+    pub(super) others_are_taken: AtomicBool,
+}
+
+impl Calls<'_> {
+    /// Publishes what is left of runs, as many at a time as the settings say.
+    pub(super) async fn publish(&self, runs: &mut [Run]) {
+        let left = runs.iter_mut().filter(|run| !run.is_done());
+        stream::iter(left)
+            .for_each_concurrent(self.settings.keys_in_flight, |run| self.publish_run(run))
+            .await;
+    }
+
+    async fn publish_run(&self, run: &mut Run) {
+        let begun = Instant::now();
+        run.is_moving = false;
+        while !run.is_done() {
+            if run.is_moving
+                && begun.elapsed() >= self.settings.patience
+                && self.others_are_taken.load(Ordering::Relaxed)
+            {
+                // The others do not wait until all of a long backlog is taken.
+                run.is_silent = true;
+                run.stopped = Some(late(begun.elapsed()));
+                return;
+            }
+            let left = run.messages.len() - run.done;
+            let length = left.min(self.slice.length());
+            let answer = self.call(&run.messages[run.done..run.done + length]).await;
+            run.is_silent = answer.is_silent;
+            match answer.outcome {
+                Ok(()) => {
+                    self.others_are_taken.store(true, Ordering::Relaxed);
+                    run.done += length;
+                    run.is_moving = true;
+                }
+                Err(stopped) => {
+                    // Not all of it, or it would not have stopped.
+                    let taken = stopped.acknowledged.min(length.saturating_sub(1));
+                    run.done += taken;
+                    run.is_moving |= taken > 0;
+                    run.stopped = Some(stopped.error);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn call(&self, messages: &[Message]) -> Answer {
+        let span = sending(self.publisher.system(), messages);
+        let begun = Instant::now();
+        // One that panics at a message has refused it.
+        let calling = AssertUnwindSafe(self.publisher.publish(messages))
+            .catch_unwind()
+            .map(|outcome| {
+                outcome.unwrap_or_else(|_| {
+                    let error =
+                        PublishError::new(PublishErrorKind::Refused, "the publisher panicked");
+                    Err(Stopped::new(0, error))
+                })
+            })
+            .instrument(span.clone());
+        let answer = self.answer(calling).await;
+        if answer.is_late {
+            self.slice.was_late(messages.len());
+        } else if answer.outcome.is_ok() && begun.elapsed() < self.settings.patience / 8 {
+            self.slice.was_quick(messages.len());
+        }
+        let stopped = answer.outcome.as_ref().err();
+        let failure = stopped.map(|stopped| stopped.error.kind().as_str());
+        span.record("tenantry.outcome", failure.unwrap_or("ok"));
+        let sent = stopped.map_or(messages.len(), |stopped| stopped.acknowledged);
+        self.metrics
+            .sent(begun.elapsed(), sent.min(messages.len()), failure);
+        answer
+    }
+
+    /// Waits for an answer, and no longer than is patient where others are taken.
+    async fn answer(&self, calling: impl Future<Output = Result<(), Stopped>>) -> Answer {
+        let begun = Instant::now();
+        let mut calling = std::pin::pin!(calling);
+        loop {
+            let left = self
+                .settings
+                .publish_timeout
+                .saturating_sub(begun.elapsed());
+            let outcome =
+                tokio::time::timeout(left.min(self.settings.patience), &mut calling).await;
+            if let Ok(outcome) = outcome {
+                return Answer {
+                    outcome,
+                    is_silent: false,
+                    is_late: false,
+                };
+            }
+            let waited = begun.elapsed();
+            let is_silent = self.others_are_taken.load(Ordering::Relaxed);
+            if is_silent || waited >= self.settings.publish_timeout {
+                return Answer {
+                    outcome: Err(Stopped::new(0, late(waited))),
+                    is_silent,
+                    is_late: true,
+                };
+            }
+        }
+    }
+}
+
+/// What came of a call of the publisher.
+struct Answer {
+    outcome: Result<(), Stopped>,
+    /// Whether others were answered, and this one was not.
+    is_silent: bool,
+    /// Whether it was broken off.
+    is_late: bool,
+}
+
+fn late(waited: Duration) -> PublishError {
+    let detail = format!("no answer within {} ms", waited.as_millis());
+    PublishError::new(PublishErrorKind::Unavailable, detail)
 }

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 use super::WorkerSettings;
 use super::claim::Claim;
+use super::run::Slice;
 use crate::Publisher;
 use crate::log::{Group, Log};
+use crate::partition::PARTITIONS;
 use crate::telemetry::Metrics;
 
 /// For how long after the last message is looked for the next one at the shortest distance.
@@ -44,6 +46,12 @@ pub(super) struct Drain {
     taken_at: Option<Instant>,
     pruned_at: Instant,
     saved_at: Instant,
+    /// How many messages of a key are published at a time.
+    slice: Slice,
+    /// Whether any message was taken since parked ones were tried last.
+    has_taken: bool,
+    /// When many keys were last refused, and no other was taken.
+    doubted_at: Option<Instant>,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
     /// When there was last something to do.
@@ -64,7 +72,7 @@ impl Drain {
         settings: WorkerSettings,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, slice) = (Instant::now(), Slice::new(settings.batch));
         Self {
             log,
             metrics: Metrics::new(publisher.system()),
@@ -77,6 +85,9 @@ impl Drain {
             taken_at: None,
             pruned_at: now,
             saved_at: now,
+            slice,
+            has_taken: false,
+            doubted_at: None,
             rest_came_at: None,
             awaited_at: now,
         }
@@ -191,11 +202,15 @@ impl Drain {
     /// Holds nothing until there is something to do, or generations are to be looked after.
     async fn doze(&mut self) -> Result<()> {
         let begun = Instant::now();
-        // It had one when it became idle.
-        while let Some(group) = self.groups.first()
-            && begun.elapsed() < LONGEST_IDLE
-            && !self.is_stopped()
-        {
+        // It had one when it became idle. Of all parts: who had the others may be gone.
+        let Some(group) = self.groups.first().map(|group| Group {
+            partitions: (0..PARTITIONS.cast_signed()).collect(),
+            progress: group.progress.clone(),
+            is_main: group.is_main,
+        }) else {
+            return Ok(());
+        };
+        while begun.elapsed() < LONGEST_IDLE && !self.is_stopped() {
             tokio::select! {
                 () = self.committed() => {
                     self.awaited_at = Instant::now();
@@ -203,7 +218,7 @@ impl Drain {
                 }
                 () = self.rest(self.settings.idle_poll) => {}
             }
-            if !self.is_stopped() && self.log.is_awaited(group).await? {
+            if !self.is_stopped() && self.log.is_awaited(&group).await? {
                 self.awaited_at = Instant::now();
                 break;
             }
