@@ -142,7 +142,8 @@ impl RedisStreamsPublisher {
         Ok(Live(connection))
     }
 
-    async fn append(&self, live: &Live, messages: &[Message]) -> Result<(), PublishError> {
+    /// Returns how many of the messages are there: fewer than all where the stream has no more room.
+    async fn append(&self, live: &Live, messages: &[Message]) -> Result<usize, PublishError> {
         let window = self.settings.duplicate_window.as_millis();
         let mut call = self.append.prepare_invoke();
         call.key(&self.settings.stream)
@@ -163,7 +164,8 @@ impl RedisStreamsPublisher {
             call.arg("data").arg(message.payload());
         }
         let mut connection = live.0.clone();
-        call.invoke_async::<u64>(&mut connection)
+        let there = call
+            .invoke_async::<usize>(&mut connection)
             .await
             .map_err(|error| failed(&error, &self.settings))?;
         if let RedisDurability::Replicas(asked) = self.settings.durability {
@@ -179,7 +181,7 @@ impl RedisStreamsPublisher {
                 return Err(not_answered(&self.settings));
             }
         }
-        Ok(())
+        Ok(there)
     }
 
     /// Removes what is read, every now and then.
@@ -214,12 +216,19 @@ impl Publisher for RedisStreamsPublisher {
         let live = self.ready().await.map_err(|error| Stopped::new(0, error))?;
         let mut acknowledged = 0;
         for chunk in messages[..end].chunks(CHUNK) {
-            if let Err(error) = self.append(&live, chunk).await {
-                // Whatever it was, the next one looks at the server again.
-                self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
-                return Err(Stopped::new(acknowledged, error));
+            let there = match self.append(&live, chunk).await {
+                Ok(there) => there.min(chunk.len()),
+                Err(error) => {
+                    // Whatever it was, the next one looks at the server again.
+                    self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+                    return Err(Stopped::new(acknowledged, error));
+                }
+            };
+            acknowledged += there;
+            if there < chunk.len() {
+                self.trim(&live).await;
+                return Err(Stopped::new(acknowledged, outcome::full(&self.settings)));
             }
-            acknowledged += chunk.len();
         }
         self.trim(&live).await;
         match messages.get(end) {

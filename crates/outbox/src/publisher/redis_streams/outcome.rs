@@ -27,12 +27,6 @@ pub(super) fn failed(error: &RedisError, settings: &RedisStreamsSettings) -> Pub
             format!("the stream {stream} is not there: make it with a group"),
         );
     }
-    if error.code() == Some("FULL") {
-        return unavailable(
-            PublishReason::Full,
-            format!("the stream {stream} holds all that it may: somebody has to read it"),
-        );
-    }
     if says("OOM") || says("MISCONF") {
         return unavailable(
             PublishReason::Full,
@@ -45,7 +39,11 @@ pub(super) fn failed(error: &RedisError, settings: &RedisStreamsSettings) -> Pub
             format!("under the key {stream} is no stream"),
         );
     }
-    if says("NOPERM") || error.kind() == RedisKind::Server(ServerErrorKind::NoPerm) {
+    // The second is what is said of a command within a script.
+    if says("NOPERM")
+        || says("can't run this command")
+        || error.kind() == RedisKind::Server(ServerErrorKind::NoPerm)
+    {
         return unavailable(
             PublishReason::Forbidden,
             "the user may not do it: allow EVALSHA, EVAL, INFO, TYPE, and what the script calls",
@@ -55,6 +53,14 @@ pub(super) fn failed(error: &RedisError, settings: &RedisStreamsSettings) -> Pub
         return not_answered(settings);
     }
     unavailable(PublishReason::Disconnected, "the server cannot be asked")
+}
+
+pub(super) fn full(settings: &RedisStreamsSettings) -> PublishError {
+    let stream = &settings.stream;
+    unavailable(
+        PublishReason::Full,
+        format!("the stream {stream} holds all that it may: somebody has to read it"),
+    )
 }
 
 pub(super) fn not_answered(settings: &RedisStreamsSettings) -> PublishError {
