@@ -179,6 +179,8 @@ impl NewMessage {
             "its key is not of 1 to 256 bytes without control characters"
         } else if !is_plain(&self.content_type, MOST_OF_NAME) {
             "its content type is not of 1 to 200 bytes without control characters"
+        } else if names_envelope(&self.content_type) {
+            "its content type is that of an event itself, which a consumer would take it for"
         } else if !may_be(&self.project, MOST_OF_NAME) || !may_be(&self.module, MOST_OF_NAME) {
             "its project or module is not of 1 to 200 bytes without control characters"
         } else if !may_be(&self.trace_state, MOST_OF_TRACE_STATE) {
@@ -210,6 +212,13 @@ impl NewMessage {
     }
 }
 
+/// Whether a content type is that of a `CloudEvent` in structured mode, or of several.
+fn names_envelope(content_type: &str) -> bool {
+    const ENVELOPE: &str = "application/cloudevents";
+    let start = content_type.trim_start().get(..ENVELOPE.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(ENVELOPE))
+}
+
 impl fmt::Debug for NewMessage {
     /// Without the payload.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,6 +241,10 @@ mod tests {
         for (wrong, said) in [
             (message(), "payload"),
             (NewMessage::new("", "k"), "type"),
+            (
+                NewMessage::new("a", "k").with_payload("Application/CloudEvents+json", vec![]),
+                "event",
+            ),
             (message().with_occurred_at(DateTime::<Utc>::MAX_UTC), "time"),
             (message().with_occurred_at(DateTime::<Utc>::MIN_UTC), "time"),
             (NewMessage::new("a", ""), "key"),
