@@ -1,6 +1,7 @@
 //! Messages from a queue of RabbitMQ.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Confirmation, Connection, ExchangeKind};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
 use tenantry_core::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
 
 use super::ConsumerSettings;
 use super::delivery::{Delivery, Receipt, Source, checked, in_header, lost};
@@ -82,11 +84,24 @@ struct Live {
 
 /// Where dead letters go, over a channel that confirms.
 struct Graves {
-    channel: Channel,
+    /// The server closes it where a dead letter is refused: then there is another.
+    channel: Mutex<Channel>,
     exchange: String,
     timeout: Duration,
     /// It lasts as long as anything that came over it.
-    _connection: Connection,
+    connection: Connection,
+}
+
+impl Graves {
+    async fn channel(&self) -> lapin::Result<Channel> {
+        let mut channel = self.channel.lock().await;
+        if !channel.status().connected() {
+            let anew = self.connection.create_channel().await?;
+            anew.confirm_select(ConfirmSelectOptions::default()).await?;
+            *channel = anew;
+        }
+        Ok(channel.clone())
+    }
 }
 
 impl Deliveries {
@@ -156,13 +171,13 @@ impl Deliveries {
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
         answered(in_time(timeout, confirms).await, String::new())?;
         let graves = Arc::new(Graves {
-            channel,
+            channel: Mutex::new(channel),
             exchange: exchange.clone(),
             timeout,
-            _connection: connection,
+            connection,
         });
 
-        let channel = open(&graves._connection).await?;
+        let channel = open(&graves.connection).await?;
         let queue = &self.source.queue;
         let passive = QueueDeclareOptions {
             passive: true,
@@ -279,6 +294,34 @@ fn read(delivered: &Delivered) -> Result<Message> {
     CloudEvent::read(attributes, delivered.data.clone())
 }
 
+/// Returns what a dead letter keeps of a message: neither the time after which it vanishes, nor whose it was, for which
+/// the server would refuse it.
+fn kept(before: &BasicProperties) -> BasicProperties {
+    let mut kept = BasicProperties::default();
+    if let Some(value) = before.content_type() {
+        kept = kept.with_content_type(value.clone());
+    }
+    if let Some(value) = before.content_encoding() {
+        kept = kept.with_content_encoding(value.clone());
+    }
+    if let Some(value) = before.correlation_id() {
+        kept = kept.with_correlation_id(value.clone());
+    }
+    if let Some(value) = before.message_id() {
+        kept = kept.with_message_id(value.clone());
+    }
+    if let Some(value) = before.timestamp() {
+        kept = kept.with_timestamp(*value);
+    }
+    if let Some(value) = before.kind() {
+        kept = kept.with_type(value.clone());
+    }
+    if let Some(value) = before.app_id() {
+        kept = kept.with_app_id(value.clone());
+    }
+    kept
+}
+
 struct Held {
     graves: Arc<Graves>,
     consumer: String,
@@ -311,8 +354,15 @@ impl Receipt for Held {
 
     async fn bury(&self, reason: &str, detail: &str) -> Result<()> {
         let failed = |error: &'static str| lost("bury message", error);
-        let properties = self.delivered.properties.clone();
-        let mut headers = properties.headers().clone().unwrap_or_default();
+        // Not by which it would go to others as well.
+        let of_sender = |name: &ShortString| matches!(name.as_str(), "CC" | "BCC");
+        let before = self.delivered.properties.headers().iter();
+        let before = before.flat_map(FieldTable::inner);
+        let mut headers: FieldTable = before
+            .filter(|(name, _)| !of_sender(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<BTreeMap<_, _>>()
+            .into();
         for (name, value) in [
             ("tenantry-dead-reason", in_header(reason)),
             ("tenantry-dead-detail", in_header(detail)),
@@ -320,7 +370,9 @@ impl Receipt for Held {
         ] {
             headers.insert(name.into(), AMQPValue::LongString(value.into()));
         }
-        let properties = properties.with_headers(headers).with_delivery_mode(2);
+        let properties = kept(&self.delivered.properties)
+            .with_headers(headers)
+            .with_delivery_mode(2);
         let options = BasicPublishOptions {
             mandatory: true,
             immediate: false,
@@ -331,7 +383,8 @@ impl Receipt for Held {
                 self.delivered.routing_key.clone(),
             );
             self.graves
-                .channel
+                .channel()
+                .await?
                 .basic_publish(exchange, route, options, &self.delivered.data, properties)
                 .await?
                 .await
