@@ -16,6 +16,7 @@ use tenantry_core::{Error, ErrorKind, Result};
 use super::ConsumerSettings;
 use super::delivery::{Delivery, Receipt, Source, checked, in_header, lost};
 use crate::connection::NatsLink;
+use crate::publisher::wire_len;
 use crate::{CloudEvent, Message, NatsConnection, Routes};
 
 /// After what time without a word the server delivers a message again.
@@ -316,8 +317,14 @@ impl Receipt for Held {
             headers.insert("Nats-Msg-Id", id);
         }
         headers.insert("Tenantry-Dead-Reason", in_header(reason));
-        headers.insert("Tenantry-Dead-Detail", in_header(detail));
-        headers.insert("Tenantry-Dead-Subject", &*self.delivered.subject);
+        let mut told = headers.clone();
+        told.insert("Tenantry-Dead-Detail", in_header(detail));
+        told.insert("Tenantry-Dead-Subject", &*self.delivered.subject);
+        // One as large as the server takes has room for what is in the place of the headers that were left out.
+        let payload = self.delivered.payload.len();
+        if wire_len(&told) + payload <= link.client.max_payload() {
+            headers = told;
+        }
         let request = Request::new()
             .headers(headers)
             .payload(self.delivered.payload.clone())

@@ -19,6 +19,8 @@ use async_trait::async_trait;
 
 pub use self::memory::{MemoryPublisher, Subscription};
 #[cfg(feature = "nats")]
+pub(crate) use self::nats::wire_len;
+#[cfg(feature = "nats")]
 pub use self::nats::{NatsPublisher, NatsSettings};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMqPublisher, RabbitMqSettings};

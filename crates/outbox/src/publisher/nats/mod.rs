@@ -285,7 +285,7 @@ impl Publisher for NatsPublisher {
 }
 
 /// Returns how many bytes headers take as they are sent.
-fn wire_len(headers: &HeaderMap) -> usize {
+pub(crate) fn wire_len(headers: &HeaderMap) -> usize {
     let lines = headers.iter().flat_map(|(name, values)| {
         let name: &str = name.as_ref();
         values
