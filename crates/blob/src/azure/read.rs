@@ -140,13 +140,15 @@ struct Part {
 enum Failed {
     /// Another try may do better.
     OnTheWay(Error),
+    /// Others have changed its record meanwhile, and its state is known again.
+    Changed(Error),
     ForGood(Error),
 }
 
 impl Failed {
     fn into_error(self) -> Error {
         match self {
-            Self::OnTheWay(error) | Self::ForGood(error) => error,
+            Self::OnTheWay(error) | Self::Changed(error) | Self::ForGood(error) => error,
         }
     }
 }
@@ -155,26 +157,28 @@ impl Fetching {
     /// Reads one range whole, as often as it takes, and checks it where the service tells its checksum.
     async fn fetch(&self, range: Range<u64>) -> Result<Part> {
         let end = after(self.inner.settings.deadline);
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
+        let (mut pause, mut tries) = (FIRST_PAUSE, 1);
+        loop {
             match self.fetch_once(&range, end).await {
-                Err(Failed::OnTheWay(_)) if Instant::now() + pause < end => {
+                // Nothing has failed: each time another state was there.
+                Err(Failed::Changed(_)) if Instant::now() < end => {}
+                Err(Failed::OnTheWay(_)) if tries < TRIES && Instant::now() + pause < end => {
+                    tries += 1;
                     sleep(pause).await;
                     pause *= 2;
                 }
                 outcome => return outcome.map_err(Failed::into_error),
             }
         }
-        let outcome = self.fetch_once(&range, end).await;
-        outcome.map_err(Failed::into_error)
     }
 
     async fn fetch_once(&self, range: &Range<u64>, end: Instant) -> Result<Part, Failed> {
         let (inner, name) = (&*self.inner, &self.name);
         let state = self.state.as_deref();
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let asked = state.map(|state| state.etag.lock().clone());
         let options = BlobClientDownloadOptions {
-            if_match: state.map(|state| state.etag.lock().clone().into()),
+            if_match: asked.clone().map(Into::into),
             parallel: NonZero::new(1),
             partition_size: NonZero::new(length),
             range: Some((range.start..range.end).into()),
@@ -186,8 +190,10 @@ impl Fetching {
             Err(error) => {
                 let is_changed = Refusal::of(&error).status() == Some(412);
                 let refused = inner.refused(READ, name, &error);
-                return Err(match state.filter(|_| is_changed) {
-                    Some(state) => state.looked_after(inner, name, refused).await,
+                return Err(match state.zip(asked).filter(|_| is_changed) {
+                    Some((state, asked)) => {
+                        state.looked_after(inner, name, (&asked, refused)).await
+                    }
                     None => Failed::ForGood(refused),
                 });
             }
@@ -246,11 +252,21 @@ impl Fetching {
 
 impl State {
     /// Looks at a blob that has another state than it had: whether it is still the same one.
-    async fn looked_after(&self, inner: &Inner, name: &BlobName, changed: Error) -> Failed {
+    async fn looked_after(
+        &self,
+        inner: &Inner,
+        name: &BlobName,
+        (asked, changed): (&str, Error),
+    ) -> Failed {
         match inner.look(READ, name).await {
             Ok(seen) if seen.document.upload == self.upload => {
-                *self.etag.lock() = quoted(&seen.told);
-                Failed::OnTheWay(changed)
+                let now = quoted(&seen.told);
+                let is_other = now != asked;
+                *self.etag.lock() = now;
+                match is_other {
+                    true => Failed::Changed(changed),
+                    false => Failed::OnTheWay(changed),
+                }
             }
             // It was deleted, and put anew by somebody else: this is another blob.
             Ok(_) => Failed::ForGood(not_found(LOOK, name)),
@@ -269,9 +285,11 @@ impl<T: Send + 'static> Task<Result<T>> {
     async fn of(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         let mut task = Self(tokio::spawn(work));
         (&mut task.0).await.unwrap_or_else(|cause| {
-            Err(Error::new(ErrorKind::Unavailable, READ)
-                .with_detail("the runtime shuts down")
-                .with_source(cause))
+            let (kind, detail) = match cause.is_panic() {
+                true => (ErrorKind::Unexpected, "it panicked, which is a bug"),
+                false => (ErrorKind::Unavailable, "the runtime shuts down"),
+            };
+            Err(Error::new(kind, READ).with_detail(detail))
         })
     }
 }

@@ -263,15 +263,27 @@ async fn a_reader_keeps_a_blob_whose_record_changes() {
     let name = put(&blobs, Retention::days(1), vec![7; LENGTH]).await;
     let mut reader = blobs.stream(&name).await.unwrap();
     let mut came = reader.next().await.unwrap().unwrap().len();
-    let longer = SystemClock.now() + TimeDelta::days(9);
-    blobs
-        .extend_retention(&name, longer, "longer")
-        .await
-        .unwrap();
+    // As by a job that extends all that it goes through, again and again.
+    let changing = tokio::spawn({
+        let (blobs, name) = (blobs.clone(), name.clone());
+        async move {
+            for days in 2.. {
+                let longer = SystemClock.now() + TimeDelta::days(days);
+                let extended = blobs.extend_retention(&name, longer, "longer").await;
+                extended.unwrap();
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        }
+    });
     while let Some(piece) = reader.next().await {
         came += piece.unwrap().len();
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(came, LENGTH);
+    assert!(!changing.is_finished(), "it was changed to the end");
+    changing.abort();
+    let kept = blobs.head(&name).await.unwrap().retention.until;
+    assert!(kept > Some(SystemClock.now() + TimeDelta::days(4)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
