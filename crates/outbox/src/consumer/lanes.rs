@@ -25,6 +25,8 @@ const BURIALS: u32 = 5;
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
+    /// Says that nothing more is asked for.
+    asked: watch::Sender<bool>,
 }
 
 struct Shared {
@@ -35,6 +37,8 @@ struct Shared {
     system: &'static str,
     metrics: Consumed,
     stopped: watch::Receiver<bool>,
+    /// Once it is stopped: whether the broker is asked for nothing any more.
+    asked: watch::Receiver<bool>,
     places: Arc<Semaphore>,
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
     /// What was taken and is not acknowledged.
@@ -74,6 +78,7 @@ impl Lanes {
         system: &'static str,
         stopped: watch::Receiver<bool>,
     ) -> Self {
+        let (asked, is_asked) = watch::channel(false);
         let shared = Shared {
             store: store.clone(),
             inbox: Inbox::new(store),
@@ -81,6 +86,7 @@ impl Lanes {
             system,
             metrics: Consumed::new(system, &settings.name),
             stopped: stopped.clone(),
+            asked: is_asked,
             places: Arc::new(Semaphore::new(settings.in_flight)),
             settings,
             lanes: Mutex::default(),
@@ -90,6 +96,7 @@ impl Lanes {
         Self {
             shared: Arc::new(shared),
             stopped,
+            asked,
         }
     }
 
@@ -135,6 +142,7 @@ impl Lanes {
             }
             while tasks.try_join_next().is_some() {}
         }
+        self.asked.send_replace(true);
         // Whoever holds a place is being handled, or is given back.
         let all = u32::try_from(self.shared.settings.in_flight).unwrap_or(u32::MAX);
         let _ = self.shared.places.acquire_many(all).await;
@@ -216,6 +224,9 @@ impl Shared {
         let (mut attempts, mut outages) = (0, 0);
         loop {
             if *self.stopped.borrow() {
+                // As long as a request waits at the broker it would be given out again, to stand behind those of its key
+                // that wait here and are given back after it. It is over if nobody can say so.
+                let _ = self.asked.clone().wait_for(|asked| *asked).await;
                 // It comes again if this is lost.
                 let _ = delivery.receipt.release().await;
                 return Settled::Released;
