@@ -15,14 +15,8 @@ use crate::{PublishError, PublishErrorKind};
 /// How often is looked for parked messages that somebody else has put back.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
-/// Where so many keys are refused in one chunk, and no other is taken, the broker may be to blame.
+/// Where so many keys are refused in one chunk, and no other is taken, the broker is to blame.
 const MANY_KEYS: usize = 16;
-
-/// How often they are tried again before others have their turn: it may be the keys as well.
-const DOUBTS: u32 = 3;
-
-/// For how long it is not waited again in the same doubt.
-const DOUBT_COUNTS: Duration = Duration::from_secs(300);
 
 impl Drain {
     /// Publishes the messages of a chunk; returns what goes into the side table.
@@ -43,20 +37,7 @@ impl Drain {
             let kind = |run: &Run| run.stopped.as_ref().map(PublishError::kind);
             let count = |wanted| runs.iter().filter(|run| kind(run) == Some(wanted)).count();
             let refused = count(PublishErrorKind::Refused);
-            let is_doubtful = refused == asked && asked >= MANY_KEYS;
-            let has_doubted = self
-                .doubted_at
-                .is_some_and(|at| at.elapsed() < DOUBT_COUNTS);
-            let is_outage = is_doubtful && outages < DOUBTS && !has_doubted;
-            if is_doubtful && !is_outage {
-                // They wait aside, and no attempt is used up: what comes behind them tells whether others are taken.
-                self.doubted_at = Some(Instant::now());
-                for run in runs.iter_mut().filter(|run| run.stopped.is_some()) {
-                    run.is_silent = true;
-                }
-            }
-            self.has_taken |= runs.iter().any(|run| run.is_moving);
-            let kind = |run: &Run| run.stopped.as_ref().map(PublishError::kind);
+            let is_outage = refused == asked && asked >= MANY_KEYS;
             let mut waits = is_outage;
             for run in &mut runs {
                 match kind(run) {
@@ -142,14 +123,6 @@ impl Drain {
             }
             let mut runs = by_key(rows);
             self.publish(claim, &mut runs, true).await?;
-            let is_refused = |run: &&Run| {
-                let kind = run.stopped.as_ref().map(PublishError::kind);
-                kind == Some(PublishErrorKind::Refused)
-            };
-            let refused = runs.iter().filter(is_refused).count();
-            // Where nobody is taken, it may be the broker's fault, and no attempt is used up.
-            let has_taken = std::mem::take(&mut self.has_taken);
-            let is_doubtful = refused == runs.len() && refused >= MANY_KEYS && !has_taken;
             for run in &runs {
                 left.extend_from_slice(&run.positions[..run.done]);
                 let Some(error) = &run.stopped else { continue };
@@ -158,7 +131,7 @@ impl Drain {
                 let event_type = run.messages[run.done].event_type();
                 let policy = &self.settings.policy;
                 match error.kind() {
-                    _ if run.is_silent || is_doubtful => {
+                    _ if run.is_silent => {
                         failed.push((position, policy.set_aside(error, run.is_moving)));
                     }
                     PublishErrorKind::Unavailable => {}

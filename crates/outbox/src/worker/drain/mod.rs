@@ -48,10 +48,6 @@ pub(super) struct Drain {
     saved_at: Instant,
     /// How many messages of a key are published at a time.
     slice: Slice,
-    /// Whether any message was taken since parked ones were tried last.
-    has_taken: bool,
-    /// When many keys were last refused, and no other was taken.
-    doubted_at: Option<Instant>,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
     /// When there was last something to do.
@@ -86,8 +82,6 @@ impl Drain {
             pruned_at: now,
             saved_at: now,
             slice,
-            has_taken: false,
-            doubted_at: None,
             rest_came_at: None,
             awaited_at: now,
         }
