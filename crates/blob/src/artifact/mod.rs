@@ -20,6 +20,7 @@ pub use self::row::{
 };
 pub use self::sweep::ArtifactSweep;
 pub(crate) use self::sweep::Places;
+use self::sweep::is_change_of_others;
 pub use self::sweeper::{ArtifactSweepReport, ArtifactSweeper};
 use crate::name::{BlobId, BlobKind, BlobName};
 use crate::record::BlobRecord;
@@ -141,9 +142,7 @@ impl TenantArtifacts {
                 // A sweep that has given it up meanwhile has found no blob, and does not come again.
                 match self.rows.update(&mut artifact).await {
                     Ok(()) => {}
-                    Err(error)
-                        if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) =>
-                    {
+                    Err(error) if is_change_of_others(&error) => {
                         return Err(self.take_back(artifact, &name, error).await?);
                     }
                     Err(error) => {

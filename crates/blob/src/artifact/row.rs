@@ -98,6 +98,14 @@ impl Artifact {
     }
 }
 
+/// Chooses what counts and whose time is over, of what a hold keeps by its row or of the rest.
+pub(super) fn over(now: DateTime<Utc>, held: bool) -> Filter<Artifact> {
+    Artifact::STATE
+        .eq(ArtifactState::Committed)
+        .and(Artifact::EXPIRES_AT.le(now))
+        .and(Artifact::HELD.eq(held))
+}
+
 /// The artifacts of a tenant as rows: a [`Repository`] like any other, and what is asked of it here.
 #[async_trait]
 pub trait ArtifactRepository: Repository<Artifact> {
@@ -119,11 +127,7 @@ pub trait ArtifactRepository: Repository<Artifact> {
     ///
     /// As [`list`](Repository::list).
     async fn over_at(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Artifact>> {
-        let filter = Artifact::STATE
-            .eq(ArtifactState::Committed)
-            .and(Artifact::EXPIRES_AT.le(now))
-            .and(Artifact::HELD.eq(false));
-        self.oldest(filter, limit).await
+        self.oldest(over(now, false), limit).await
     }
 
     /// Returns artifacts whose bytes are on their way out, the oldest first.

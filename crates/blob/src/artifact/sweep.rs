@@ -9,7 +9,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tenantry_store::{Cursor, Filter, Query, Repository as _};
 
 use super::TenantArtifacts;
-use super::row::{Artifact, ArtifactRepository as _, ArtifactState};
+use super::row::{Artifact, ArtifactRepository as _, ArtifactState, over};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 
@@ -115,10 +115,7 @@ impl TenantArtifacts {
             self.give_up(orphan, &mut swept).await?;
         }
         for staying in [Staying::Over, Staying::Held] {
-            let filter = Artifact::STATE
-                .eq(ArtifactState::Committed)
-                .and(Artifact::EXPIRES_AT.le(now))
-                .and(Artifact::HELD.eq(staying == Staying::Held));
+            let filter = over(now, staying == Staying::Held);
             let (page, is_cut) = self.page(staying, filter, limit).await?;
             has_more |= is_cut;
             for artifact in page {
@@ -276,6 +273,6 @@ fn failed(name: &BlobName, error: Error, swept: &mut ArtifactSweep) -> Result<()
     Ok(())
 }
 
-fn is_change_of_others(error: &Error) -> bool {
+pub(super) fn is_change_of_others(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound)
 }
