@@ -70,6 +70,9 @@ pub(super) async fn run(folder: &Path, quick: bool, report: &mut Report) -> Resu
     for round in 0..=rounds {
         let kept = scene.put().await?;
         scene.put_object("kept").await?;
+        // What is read is in the cache of the kernel on all sides, as the file is that is copied.
+        scene.take(Turn::Get, &kept).await?;
+        scene.take(Turn::GetObject, &kept).await?;
         let order: Vec<_> = match round % 2 {
             0 => (0..TURNS.len()).collect(),
             _ => (0..TURNS.len()).rev().collect(),
