@@ -103,6 +103,7 @@ macro_rules! conformance_suite {
             many_messages_are_written_by_one_commit,
             messages_go_along_with_the_last_write_or_not_at_all,
             each_key_leaves_in_the_order_of_its_commits,
+            large_messages_are_read_a_few_at_a_time,
             workers_share_the_keys_and_give_them_back,
             a_worker_that_dies_is_taken_over,
             a_name_is_of_one_living_worker,

@@ -1,10 +1,14 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tenantry_core::ErrorKind;
 use uuid::Uuid;
 
 use super::{Broker, Ledger, Subject, quick, start, two_tenants, until};
-use crate::Outbox;
+use crate::log::MOST_BYTES;
+use crate::{Message, NewMessage, Outbox, OutboxWorker, Publisher, Stopped};
 
 /// Writers race for accounts, some give up, and workers read meanwhile.
 pub async fn each_key_leaves_in_the_order_of_its_commits(subject: &dyn Subject) {
@@ -173,4 +177,64 @@ pub async fn what_was_saved_is_not_handed_over_again(subject: &dyn Subject) {
         worker.stop().await.unwrap();
     }
     assert_eq!(ledger.assert_whole(&broker.got()).duplicates, 0);
+}
+
+/// A broker that looks at how much it is given at a time.
+#[derive(Debug, Default)]
+struct Weighs {
+    broker: Broker,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl Publisher for Weighs {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        let bytes = messages.iter().map(|message| message.payload().len()).sum();
+        self.most.fetch_max(bytes, Ordering::Relaxed);
+        self.broker.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "conformance"
+    }
+}
+
+/// In their order, and never more than there is room for.
+pub async fn large_messages_are_read_a_few_at_a_time(subject: &dyn Subject) {
+    const BYTES: usize = 1_000_000;
+    const UNITS: usize = 4;
+    let each = MOST_BYTES / BYTES / UNITS + 2;
+    let outbox = Outbox::new(subject.store());
+    let [large, small] = two_tenants(subject);
+    for unit in 0..UNITS {
+        let work = large.begin().await.unwrap();
+        for number in 0..each {
+            let mut payload = vec![b'x'; BYTES];
+            payload[..8].copy_from_slice(&(unit * each + number).to_be_bytes());
+            let message = NewMessage::new("suite.large", "k").with_payload("text/plain", payload);
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    }
+    let work = small.begin().await.unwrap();
+    outbox
+        .append_message(&work, NewMessage::new("suite.small", "k"))
+        .unwrap();
+    work.commit().await.unwrap();
+    let weighs = Arc::new(Weighs::default());
+    let publisher: Arc<dyn Publisher> = Arc::<Weighs>::clone(&weighs);
+    let worker = OutboxWorker::start(subject.platform(), publisher, quick()).unwrap();
+    let all = UNITS * each + 1;
+    until("all have left", || weighs.broker.count() == all).await;
+    worker.stop().await.unwrap();
+    let numbers: Vec<_> = weighs
+        .broker
+        .got()
+        .iter()
+        .filter(|message| message.tenant() == large.tenant())
+        .map(|message| message.payload()[..8].to_vec())
+        .collect();
+    assert!(numbers.is_sorted() && numbers.len() == all - 1);
+    let most = weighs.most.load(Ordering::Relaxed);
+    assert!((BYTES..=MOST_BYTES).contains(&most), "{most}");
 }

@@ -9,10 +9,15 @@ use uuid::Uuid;
 use super::{Group, Log, MESSAGES, Position, Share};
 use crate::{Message, MessageId, NewMessage};
 
+/// How many bytes of payloads are read at a time at most, but for one message.
+pub(crate) const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// Messages in the order of their positions.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) rows: Vec<Row>,
+    /// Whether there was no room for more of them.
+    pub(crate) is_cut: bool,
     /// The snapshot up to which they are, where nothing was begun before.
     pub(crate) snapshot: Option<String>,
     /// The highest position that it shows.
@@ -28,7 +33,7 @@ pub(crate) struct Row {
 
 impl Log {
     /// Reads what comes next in parts for a share of the tenants, of the positions up to `end`; fewer than `limit`
-    /// rows are all there is of those up to the snapshot.
+    /// rows are all there is of those up to the snapshot, unless there was no room for more.
     pub(crate) async fn read(
         &self,
         partitions: &[i16],
@@ -44,6 +49,7 @@ impl Log {
             bind: &bind,
         };
         let mut chunk = Chunk::default();
+        let mut room = Room::default();
         let mut work = self.read_one("read messages").await?;
         work.fetch(&statement, &mut |row| {
             match row.text(0)? {
@@ -51,11 +57,12 @@ impl Log {
                     chunk.snapshot = Some(snapshot.to_owned());
                     chunk.highest = row.integer(1)?.unwrap_or_default();
                 }
-                None => chunk.rows.push(Row::read(row, 1)?),
+                None => chunk.rows.extend(room.read(row, 1)?),
             }
             Ok(())
         })
         .await?;
+        chunk.is_cut = room.is_cut;
         if self.engine != Engine::Postgres {
             // No snapshot has a row that is behind those that were read: the last of them tells how far it is.
             chunk.snapshot = Some("0:0:".to_owned());
@@ -149,6 +156,30 @@ impl Log {
 
 const NO_TENANT: ValueError = ValueError::new("holds no tenant");
 const IS_NULL: ValueError = ValueError::new("is NULL");
+
+/// What rows are read into: those that come when it is full are left where they are.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    bytes: usize,
+    pub(super) is_cut: bool,
+}
+
+impl Room {
+    pub(super) fn read(
+        &mut self,
+        row: &dyn tenantry_store::Row,
+        first: usize,
+    ) -> Result<Option<Row>, ValueError> {
+        if self.is_cut {
+            return Ok(None);
+        }
+        let row = Row::read(row, first)?;
+        let bytes = self.bytes.saturating_add(row.message.payload().len());
+        self.is_cut = self.bytes > 0 && bytes > MOST_BYTES;
+        self.bytes = bytes;
+        Ok((!self.is_cut).then_some(row))
+    }
+}
 
 impl Row {
     /// Reads a message whose columns begin at one.

@@ -42,7 +42,9 @@ use tenantry_core::{Error, ErrorKind, Result};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnTable, OwnWork};
 use tenantry_store::{PlatformScope, ValueError};
 
-pub(crate) use self::chunk::Row;
+#[cfg(feature = "conformance")]
+pub(crate) use self::chunk::MOST_BYTES;
+pub(crate) use self::chunk::{Chunk, Row};
 pub(crate) use self::parked::{Failed, Parked, Verdict};
 pub(crate) use self::position::Position;
 pub(crate) use self::progress::{Lane, Progress, Share};

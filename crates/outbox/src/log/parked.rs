@@ -7,6 +7,7 @@ use tenantry_core::{Result, TenantId};
 use tenantry_store::ValueError;
 use tenantry_store::own::{OwnStatement, OwnWork};
 
+use super::chunk::Room;
 use super::{Log, MESSAGES, PARKED, Row, Token, lost, milliseconds};
 
 /// What becomes of a message that was not taken.
@@ -131,10 +132,11 @@ impl Log {
         Ok(keys)
     }
 
-    /// Reads the messages of keys whose turn it is, by keys and in order.
+    /// Reads the messages of keys whose turn it is, by keys and in order: first those that have waited longest.
     pub(crate) async fn parked_due(&self, partitions: &[i16]) -> Result<Vec<ParkedRow>> {
         const STATE: usize = 14;
         let mut due = Vec::new();
+        let mut room = Room::default();
         let partitions = self.list(partitions);
         let statement = OwnStatement {
             operation: "read parked messages",
@@ -147,8 +149,11 @@ impl Log {
             let attempts = row
                 .integer(STATE + 1)?
                 .and_then(|it| u32::try_from(it).ok());
+            let Some(read) = room.read(row, 0)? else {
+                return Ok(());
+            };
             due.push(ParkedRow {
-                row: Row::read(row, 0)?,
+                row: read,
                 is_blocked: row.text(STATE)? == Some(Parked::Blocked.as_str()),
                 attempts: attempts.ok_or(NO_COUNT)?,
             });

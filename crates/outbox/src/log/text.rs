@@ -227,7 +227,7 @@ impl Texts {
                      where state <> 'dead' and partition_id {among_parts $1} \
                      group by tenant_id, ordering_key), \
                  due as materialized (\
-                     select p.tenant_id, p.ordering_key from head \
+                     select p.tenant_id, p.ordering_key, p.next_at from head \
                      join {schema}outbox_parked p on p.position = head.position \
                      where p.state = 'waiting' and p.next_at <= {now} \
                      order by p.next_at, p.position limit 100) \
@@ -235,7 +235,7 @@ impl Texts {
                  from due join {schema}outbox_parked p \
                      on p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
                  where p.state <> 'dead' and p.partition_id {among_parts $1} \
-                 order by p.tenant_id, p.ordering_key, p.position limit 2000",
+                 order by due.next_at, p.tenant_id, p.ordering_key, p.position limit 2000",
             ),
             unpark: text("delete from {schema}outbox_parked where position {among $1}"),
             positions: text(

@@ -124,10 +124,12 @@ impl Slice {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a call of a full slice that was not answered in good time.
+    /// Takes note of a call of so many that was not answered in good time.
     fn was_late(&self, length: usize) {
-        let next = (length / 2).max(1);
-        self.length.fetch_min(next, Ordering::Relaxed);
+        // One message alone says nothing of how many are too many.
+        if length > 1 {
+            self.length.fetch_min(length / 2, Ordering::Relaxed);
+        }
     }
 
     /// The same of one that was answered in a small part of it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tenantry_core::{Result, TenantId};
 
 use super::{Drain, is_lost};
-use crate::log::{Failed, Group, Lane, Position, Progress, Row, Share, lost};
+use crate::log::{Chunk, Failed, Group, Lane, Position, Progress, Row, Share, lost};
 use crate::worker::claim::Claim;
 
 /// A tenant gets a lane where it has this part of a full chunk, one sixteenth.
@@ -67,19 +67,20 @@ impl Drain {
             next.progress.rest.open(snapshot);
         }
         let position = &mut next.progress.rest;
-        let batch = self.settings.batch;
+        let batch = self.reads;
         let end = end_of(position, &share, batch);
         let chunk = self
             .log
             .read(&next.partitions, (&share, position), end, batch)
             .await?;
+        self.notice_room(&chunk, batch);
         if position.is_closed()
             && let Some(snapshot) = &chunk.snapshot
         {
             position.open(snapshot);
             *upto = Some((snapshot.clone(), chunk.highest));
         }
-        let is_full = chunk.rows.len() >= batch;
+        let is_full = chunk.is_cut || chunk.rows.len() >= batch;
         let heavy = match is_full {
             true => heavy_of(&chunk.rows, batch / HEAVY),
             false => Vec::new(),
@@ -113,8 +114,8 @@ impl Drain {
         let mut next = self.groups[index].clone();
         let is_busy = self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
         let rows = match is_busy {
-            true => self.settings.batch / BESIDE_OTHERS,
-            false => self.settings.batch,
+            true => self.reads / BESIDE_OTHERS,
+            false => self.reads,
         };
         let parts = parts_of(
             rows,
@@ -137,7 +138,8 @@ impl Drain {
                 .log
                 .read(&next.partitions, (&share, &lane.position), end, limit)
                 .await?;
-            let is_full = chunk.rows.len() >= limit;
+            self.notice_room(&chunk, limit);
+            let is_full = chunk.is_cut || chunk.rows.len() >= limit;
             if is_full && lane.tenants.len() > 1 {
                 split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
             }
@@ -165,6 +167,15 @@ impl Drain {
         }
         self.groups[index] = next;
         Ok(any)
+    }
+
+    /// Has fewer rows read the next time where they have no room, and more where they have.
+    fn notice_room(&mut self, chunk: &Chunk, limit: usize) {
+        if chunk.is_cut {
+            self.reads = chunk.rows.len().max(1);
+        } else if chunk.rows.len() >= limit {
+            self.reads = self.reads.saturating_mul(2).min(self.settings.batch);
+        }
     }
 
     /// Hands over rows, and moves the position over them.

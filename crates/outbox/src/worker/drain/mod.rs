@@ -48,6 +48,8 @@ pub(super) struct Drain {
     saved_at: Instant,
     /// How many messages of a key are published at a time.
     slice: Slice,
+    /// How many messages are read at a time: fewer than the settings say, where they are large.
+    reads: usize,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
     /// When there was last something to do.
@@ -75,6 +77,7 @@ impl Drain {
             publisher,
             settings,
             stopped,
+            reads: settings.batch,
             groups: Vec::new(),
             parked: HashSet::new(),
             parked_at: now,
