@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tenantry_core::{RequestContext, TenantId};
+use tenantry_store::TenantScope;
 use uuid::Uuid;
 
 use super::{Answer, Broker, Ledger, Subject, quick, start, two_tenants, until};
@@ -285,6 +286,58 @@ pub async fn a_long_backlog_of_a_key_leaves_to_a_slow_broker(subject: &dyn Subje
         })
         .collect();
     assert!(order.is_sorted(), "{order:?}");
+}
+
+/// Many keys of a tenant that are refused, and nothing else that is taken: the other tenant's messages leave, and no
+/// attempt is used up as long as nobody knows whether the broker is to blame.
+pub async fn many_refused_keys_hold_up_no_other_tenant(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    let [bad, good] = two_tenants(subject);
+    let refused_of = bad.tenant();
+    broker.answer(move |message| {
+        (message.tenant() == refused_of).then_some(Answer::No(PublishErrorKind::Refused))
+    });
+    let wait = Duration::from_millis(20);
+    let policy = FailurePolicy::default()
+        .with_attempts(1)
+        .with_waits(wait, wait);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    let append = async |tenant: &TenantScope, keys: usize| {
+        let work = tenant.begin().await.unwrap();
+        for key in 0..keys {
+            let message = NewMessage::new("suite.a", key.to_string());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    };
+    append(&bad, 20).await;
+    let waiting = async || {
+        OutboxStatus::read(subject.platform())
+            .await
+            .unwrap()
+            .waiting
+    };
+    let mut tries = 0;
+    while waiting().await < 20 {
+        tries += 1;
+        assert!(tries < 1_000, "they do not wait aside");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    append(&good, 1).await;
+    until("the other's has left", || broker.count() == 1).await;
+    broker.take_all();
+    // Those that were tried since the other's was taken have used their one attempt up.
+    let letters = DeadLetters::open(subject.platform(), "suite", RequestContext::system()).unwrap();
+    let all = DeadLetterFilter::default();
+    let mut tries = 0;
+    while broker.count() < 21 {
+        letters.replay(refused_of, &all).await.unwrap();
+        tries += 1;
+        assert!(tries < 1_000, "{} have left", broker.count());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worker.stop().await.unwrap();
 }
 
 /// A broker of a service that panics at a message.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::Drain;
+use super::doubt::{MANY_KEYS, Refused};
 use crate::log::{Failed, Parked, Row, lost};
 use crate::worker::claim::Claim;
 use crate::worker::run::{Calls, Run, by_key};
@@ -14,9 +15,6 @@ use crate::{PublishError, PublishErrorKind};
 
 /// How often is looked for parked messages that somebody else has put back.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
-
-/// Where so many keys are refused in one chunk, and no other is taken, the broker is to blame.
-const MANY_KEYS: usize = 16;
 
 impl Drain {
     /// Publishes the messages of a chunk; returns what goes into the side table.
@@ -33,18 +31,23 @@ impl Drain {
         while runs.iter().any(|run| !run.is_done()) {
             claim.check()?;
             let asked = runs.iter().filter(|run| !run.is_done()).count();
-            self.publish(claim, &mut runs, false).await?;
-            let kind = |run: &Run| run.stopped.as_ref().map(PublishError::kind);
-            let count = |wanted| runs.iter().filter(|run| kind(run) == Some(wanted)).count();
-            let refused = count(PublishErrorKind::Refused);
-            let is_outage = refused == asked && asked >= MANY_KEYS;
-            let mut waits = is_outage;
+            let refused = match self.publish(claim, &mut runs, false).await? == asked {
+                true if asked >= MANY_KEYS => Some(self.doubt.refuse()),
+                _ => None,
+            };
+            let again = match refused {
+                Some(Refused::Again(failures)) => Some(failures),
+                _ => None,
+            };
+            let is_open = self.doubt.is_open() && refused != Some(Refused::Blamed);
+            let mut waits = again.is_some();
             for run in &mut runs {
-                match kind(run) {
+                match run.stopped.as_ref().map(PublishError::kind) {
                     None => {}
                     Some(PublishErrorKind::Unavailable) if !run.is_silent => waits = true,
-                    Some(PublishErrorKind::Refused) if is_outage => {}
-                    Some(_) => {
+                    Some(PublishErrorKind::Refused) if again.is_some() => {}
+                    Some(kind) => {
+                        run.is_silent |= kind == PublishErrorKind::Refused && is_open;
                         let goes_on = run.judge(&self.settings.policy);
                         if !goes_on && run.failed.last().is_some_and(stands_still) {
                             self.parked.insert(key_of(run));
@@ -67,7 +70,8 @@ impl Drain {
                 for run in &mut runs {
                     run.stopped = None;
                 }
-                let wait = self.settings.policy.wait(outages, rand::random());
+                let failures = again.unwrap_or(outages);
+                let wait = self.settings.policy.wait(failures, rand::random());
                 tokio::select! {
                     () = self.rest(wait) => {}
                     () = claim.is_lost() => return Err(lost("publish messages")),
@@ -81,8 +85,11 @@ impl Drain {
         Ok(runs.into_iter().flat_map(|run| run.failed).collect())
     }
 
-    /// Hands runs to the broker, for as long as the claim is held.
-    async fn publish(&self, claim: &Claim, runs: &mut [Run], is_aside: bool) -> Result<()> {
+    /// Hands runs to the broker, for as long as the claim is held; returns how many of them were refused, and none if
+    /// anything was taken.
+    async fn publish(&mut self, claim: &Claim, runs: &mut [Run], is_aside: bool) -> Result<usize> {
+        let done = |runs: &[Run]| runs.iter().map(|run| run.done).sum::<usize>();
+        let before = done(runs);
         let calls = Calls {
             publisher: &*self.publisher,
             metrics: &self.metrics,
@@ -91,9 +98,14 @@ impl Drain {
             others_are_taken: AtomicBool::new(is_aside),
         };
         tokio::select! {
-            () = calls.publish(runs) => Ok(()),
-            () = claim.is_lost() => Err(lost("publish messages")),
+            () = calls.publish(runs) => {}
+            () = claim.is_lost() => return Err(lost("publish messages")),
         }
+        if done(runs) > before {
+            self.doubt.take();
+            return Ok(0);
+        }
+        Ok(runs.iter().filter(|run| is_refused(run)).count())
     }
 
     /// Publishes parked messages whose turn it is; returns whether any has left.
@@ -122,7 +134,11 @@ impl Drain {
                 rows.push(parked.row);
             }
             let mut runs = by_key(rows);
-            self.publish(claim, &mut runs, true).await?;
+            let refused = self.publish(claim, &mut runs, true).await?;
+            let is_blamed = match refused == runs.len() && refused >= MANY_KEYS {
+                true => self.doubt.refuse_parked(),
+                false => !self.doubt.is_open(),
+            };
             for run in &runs {
                 left.extend_from_slice(&run.positions[..run.done]);
                 let Some(error) = &run.stopped else { continue };
@@ -131,7 +147,7 @@ impl Drain {
                 let event_type = run.messages[run.done].event_type();
                 let policy = &self.settings.policy;
                 match error.kind() {
-                    _ if run.is_silent => {
+                    _ if run.is_silent || is_refused(run) && !is_blamed => {
                         failed.push((position, policy.set_aside(error, run.is_moving)));
                     }
                     PublishErrorKind::Unavailable => {}
@@ -155,6 +171,11 @@ impl Drain {
 fn key_of(run: &Run) -> (TenantId, String) {
     let message = &run.messages[0];
     (message.tenant(), message.key().to_owned())
+}
+
+fn is_refused(run: &Run) -> bool {
+    let kind = run.stopped.as_ref().map(PublishError::kind);
+    kind == Some(PublishErrorKind::Refused)
 }
 
 fn stands_still(failed: &Failed) -> bool {

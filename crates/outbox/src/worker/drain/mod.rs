@@ -1,5 +1,6 @@
 //! The loop of a worker.
 
+mod doubt;
 mod hand_over;
 mod lanes;
 mod parts;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tokio::sync::watch;
 
+use self::doubt::Doubt;
 use super::WorkerSettings;
 use super::claim::Claim;
 use super::run::Slice;
@@ -50,6 +52,8 @@ pub(super) struct Drain {
     slice: Slice,
     /// How many messages are read at a time: fewer than the settings say, where they are large.
     reads: usize,
+    /// Who is to blame where all of many keys are refused.
+    doubt: Doubt,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
     /// When there was last something to do.
@@ -85,6 +89,7 @@ impl Drain {
             pruned_at: now,
             saved_at: now,
             slice,
+            doubt: Doubt::default(),
             rest_came_at: None,
             awaited_at: now,
         }
