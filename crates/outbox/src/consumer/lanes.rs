@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, RequestContext, TenantId};
 use tenantry_store::TenantStore;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tracing::Instrument as _;
 
 use super::delivery::{Delivery, Receipt, Source};
@@ -39,7 +39,10 @@ struct Shared {
     stopped: watch::Receiver<bool>,
     /// Once it is stopped: whether the broker is asked for nothing any more.
     asked: watch::Receiver<bool>,
+    /// Of those that are held.
     places: Arc<Semaphore>,
+    /// Of those that are being handled.
+    hands: Semaphore,
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
     /// What was taken and is not acknowledged.
     held: Mutex<HashMap<u64, Arc<dyn Receipt>>>,
@@ -87,7 +90,8 @@ impl Lanes {
             metrics: Consumed::new(system, &settings.name),
             stopped: stopped.clone(),
             asked: is_asked,
-            places: Arc::new(Semaphore::new(settings.in_flight)),
+            places: Arc::new(Semaphore::new(settings.prefetch())),
+            hands: Semaphore::new(settings.in_flight),
             settings,
             lanes: Mutex::default(),
             held: Mutex::default(),
@@ -144,7 +148,7 @@ impl Lanes {
         }
         self.asked.send_replace(true);
         // Whoever holds a place is being handled, or is given back.
-        let all = u32::try_from(self.shared.settings.in_flight).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.shared.settings.prefetch()).unwrap_or(u32::MAX);
         let _ = self.shared.places.acquire_many(all).await;
         source.end().await;
     }
@@ -231,12 +235,16 @@ impl Shared {
                 let _ = delivery.receipt.release().await;
                 return Settled::Released;
             }
+            let Some(hand) = self.hand().await else {
+                continue;
+            };
             if (attempts, outages) == (0, 0) {
                 self.metrics.begins(message);
             }
             let span = processing(self.system, &self.settings.name, message);
             let begun = Instant::now();
             let outcome = self.once(message).instrument(span.clone()).await;
+            drop(hand);
             let failure = match &outcome {
                 Ok(_) => None,
                 Err(Trouble::Outage(_)) => Some("outage"),
@@ -285,6 +293,16 @@ impl Shared {
                     return self.bury(delivery, reason, &error.to_string()).await;
                 }
             }
+        }
+    }
+
+    /// Waits until another message can be handled; nothing once it is stopped.
+    async fn hand(&self) -> Option<SemaphorePermit<'_>> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            hand = self.hands.acquire() => hand.ok(),
+            // Without anybody who could say so it is dropped.
+            Ok(_) = stopped.wait_for(|stopped| *stopped) => None,
         }
     }
 

@@ -143,7 +143,7 @@ impl Deliveries {
             ack_wait: ACK_WAIT,
             max_ack_pending: match source.one_at_a_time {
                 true => 1,
-                false => i64::try_from(settings.in_flight.max(1_000)).unwrap_or(i64::MAX),
+                false => i64::try_from(settings.prefetch().max(1_000)).unwrap_or(i64::MAX),
             },
             filter_subject: format!("{}.*.{}", routes.prefix(), source.types),
             ..pull::Config::default()
@@ -222,7 +222,12 @@ impl Source for Deliveries {
             .await
             .map_err(|error| failed(Box::new(error).into()))?;
         while let Some(delivered) = there.next().await {
-            got.push(self.delivery(delivered.map_err(failed)?));
+            match delivered {
+                Ok(delivered) => got.push(self.delivery(delivered)),
+                Err(error) if got.is_empty() => return Err(failed(error)),
+                // Those that have come are handled, or they would come again behind others of their key.
+                Err(_) => break,
+            }
         }
         if got.is_empty() {
             let asking = self.consumer.batch().max_messages(1).expires(PATIENCE);

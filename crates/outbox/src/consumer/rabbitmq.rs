@@ -73,7 +73,7 @@ pub(super) struct Deliveries {
     source: RabbitMqSource,
     routes: Routes,
     consumer: String,
-    in_flight: u16,
+    prefetch: u16,
     live: Option<Live>,
 }
 
@@ -121,7 +121,7 @@ impl Deliveries {
             source,
             routes,
             consumer: settings.name.clone(),
-            in_flight: u16::try_from(settings.in_flight).unwrap_or(u16::MAX),
+            prefetch: u16::try_from(settings.prefetch()).unwrap_or(u16::MAX),
             live: None,
         };
         deliveries.live = Some(deliveries.connect().await?);
@@ -186,7 +186,7 @@ impl Deliveries {
         let looking = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default());
         let looked = in_time(timeout, looking).await.map(|it| it.map(drop));
         answered(looked, format!("the queue {queue}"))?;
-        let limiting = channel.basic_qos(self.in_flight, BasicQosOptions::default());
+        let limiting = channel.basic_qos(self.prefetch, BasicQosOptions::default());
         answered(in_time(timeout, limiting).await, String::new())?;
         let consuming = channel.basic_consume(
             queue.as_str().into(),

@@ -21,6 +21,7 @@ use crate::FailurePolicy;
 pub struct ConsumerSettings {
     pub(super) name: String,
     pub(super) in_flight: usize,
+    prefetch: Option<usize>,
     pub(super) attempts: u32,
     pub(super) policy: FailurePolicy,
     pub(super) handle_timeout: Duration,
@@ -34,6 +35,7 @@ impl ConsumerSettings {
         Self {
             name: name.into(),
             in_flight: 64,
+            prefetch: None,
             attempts: 10,
             policy: FailurePolicy::default()
                 .with_waits(Duration::from_millis(500), Duration::from_secs(30)),
@@ -41,11 +43,22 @@ impl ConsumerSettings {
         }
     }
 
-    /// Sets how many messages are taken from the broker before they are acknowledged, from 1 to 10,000; 64 without it.
-    /// So many are handled side by side at most, those of one key one after the other.
+    /// Sets how many messages are handled side by side at most, from 1 to 10,000, those of one key one after the other; 64
+    /// without it. One that waits for another attempt is not among them.
     #[must_use]
     pub const fn with_in_flight(mut self, messages: usize) -> Self {
         self.in_flight = messages;
+        self
+    }
+
+    /// Sets how many messages are taken from the broker before they are acknowledged, from as many as are handled side by
+    /// side to 65,535; sixteen times as many without it. They are held in memory.
+    ///
+    /// A message that fails, and those behind it in its key, are among them until its attempts are used up: where there are
+    /// more than this, the other keys wait as well.
+    #[must_use]
+    pub const fn with_prefetch(mut self, messages: usize) -> Self {
+        self.prefetch = Some(messages);
         self
     }
 
@@ -68,12 +81,20 @@ impl ConsumerSettings {
         self
     }
 
+    pub(super) fn prefetch(&self) -> usize {
+        let most = usize::from(u16::MAX);
+        self.prefetch
+            .unwrap_or_else(|| self.in_flight.saturating_mul(16).min(most))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let wrong = if !(1..=100).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
             "a consumer has a name of letters, digits, - and _, up to 100"
         } else if !(1..=10_000).contains(&self.in_flight) {
             "1 to 10,000 messages are in flight"
+        } else if !(self.in_flight..=usize::from(u16::MAX)).contains(&self.prefetch()) {
+            "as many messages are taken as are in flight, up to 65,535"
         } else if self.handle_timeout.is_zero() {
             "no time is given to handle a message"
         } else {

@@ -216,6 +216,37 @@ pub(crate) async fn what_fails_is_tried_again_in_its_place(broker: &dyn Consumed
     assert!(broker.dead().await.is_empty());
 }
 
+/// More keys than messages that are handled at a time, and more messages than those: the other tenant does not wait until
+/// they are given up.
+pub(crate) async fn keys_that_fail_hold_up_no_other_tenant(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let wait = Duration::from_secs(3_600);
+    let settings = ConsumerSettings::new("suite")
+        .with_in_flight(2)
+        .with_attempts(10, wait, wait);
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    let [bad, good] = tenants();
+    for key in ["a", "b", "c", "d"] {
+        let failing: Vec<_> = (0..5).map(|_| message(bad, key, "fails")).collect();
+        broker.publisher().publish(&failing).await.unwrap();
+    }
+    until("each key has failed", || {
+        effects.calls.load(Ordering::Relaxed) == 4
+    })
+    .await;
+    broker
+        .publisher()
+        .publish(&[message(good, "a", "0")])
+        .await
+        .unwrap();
+    until("the other's is handled", || effects.count() == 1).await;
+    consumer.stop().await.unwrap();
+    assert_eq!(effects.calls.load(Ordering::Relaxed), 5);
+    assert!(broker.dead().await.is_empty());
+}
+
 /// Whole, with the reason; nothing of it is left in the database, and its key goes on.
 pub(crate) async fn what_is_given_up_is_a_dead_letter(broker: &dyn Consumed) {
     let subject = OnPostgres::open().await;
@@ -525,6 +556,7 @@ macro_rules! stories {
             @tests $open;
             each_message_has_one_effect,
             what_fails_is_tried_again_in_its_place,
+            keys_that_fail_hold_up_no_other_tenant,
             what_is_given_up_is_a_dead_letter,
             what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
             a_consumer_that_is_stopped_gives_back_what_waits,
