@@ -87,12 +87,17 @@ async fn a_service_inserts_for_its_tenant_and_reads_nothing() {
     assert_eq!(found, tenants.map(|tenant| tenant.as_uuid()));
 }
 
-/// Returns who may do what with every table and sequence of the outbox.
+/// Returns who may do what with every table, column and sequence of the outbox.
 async fn rights(admin: &mut PgConnection) -> Vec<String> {
     let rows = sqlx::query_scalar(
         "select concat_ws(' ', c.relname, coalesce(r.rolname, 'public'), acl.privilege_type, acl.is_grantable) \
          from pg_class c, aclexplode(c.relacl) acl left join pg_roles r on r.oid = acl.grantee \
-         where c.relname like 'outbox\\_%' and c.relkind in ('r', 'p', 'S') order by 1",
+         where c.relname like 'outbox\\_%' and c.relkind in ('r', 'p', 'S') \
+         union all \
+         select concat_ws(' ', c.relname, a.attname, coalesce(r.rolname, 'public'), acl.privilege_type, acl.is_grantable) \
+         from pg_class c join pg_attribute a on a.attrelid = c.oid, aclexplode(a.attacl) acl \
+         left join pg_roles r on r.oid = acl.grantee \
+         where c.relname like 'outbox\\_%' order by 1",
     );
     rows.fetch_all(admin).await.unwrap()
 }
@@ -104,7 +109,7 @@ async fn tables_that_are_protected_again_are_open_to_nobody_new() {
     let (app, platform) = (subject.app.user(), subject.platform_login.user());
     let before = rights(&mut admin).await;
     for expected in [
-        format!("outbox_messages {app} INSERT f"),
+        format!("outbox_messages payload {app} INSERT f"),
         format!("outbox_messages {platform} SELECT f"),
         format!("outbox_messages_2 {platform} TRUNCATE f"),
     ] {
@@ -126,7 +131,8 @@ async fn tables_that_are_protected_again_are_open_to_nobody_new() {
     // And what is too much is taken away.
     let too_much = format!(
         "grant truncate, references on outbox_messages to {app}, {platform}; \
-         grant insert on outbox_messages to {app} with grant option; \
+         grant insert (id) on outbox_messages to {app} with grant option; \
+         grant insert on outbox_inbox to {app} with grant option; \
          grant select, truncate on outbox_messages_0 to {app}; grant select on outbox_messages_1 to {platform}; \
          grant references (id) on outbox_messages to {app}; \
          grant select on outbox_inbox to public; \
@@ -163,4 +169,39 @@ async fn rights_that_an_older_protect_has_widened_are_mended() {
     assert!(widened.contains(&reads) && !before.contains(&reads));
     owner.execute(sqlx::raw_sql(RIGHTS_POSTGRES)).await.unwrap();
     assert_eq!(rights(&mut admin).await, before);
+}
+
+#[tokio::test]
+async fn a_service_cannot_say_which_transaction_a_message_is_of() {
+    let subject = OnPostgres::open().await;
+    let mut app = PgConnection::connect(subject.app.url()).await.unwrap();
+    let tenant = uuid::Uuid::now_v7();
+    sqlx::query("select set_config('tenantry.tenant_id', $1, false)")
+        .bind(tenant.to_string())
+        .execute(&mut app)
+        .await
+        .unwrap();
+    // By hand, as none of ours does it.
+    let denied = Some("42501");
+    for (column, value, expected) in [
+        ("", "", None),
+        ("xid, ", "'3', ", denied),
+        ("generation, ", "0, ", denied),
+        // generated_always
+        ("position, ", "7, ", Some("428C9")),
+    ] {
+        let text = format!(
+            "insert into outbox_messages ({column}tenant_id, id, partition_id, event_type, ordering_key, occurred_at, \
+                 content_type, payload) \
+             values ({value}$1, gen_random_uuid(), 0, 'suite.a', 'k', now(), 'text/plain', '')"
+        );
+        let written = sqlx::query(AssertSqlSafe(text))
+            .bind(tenant)
+            .execute(&mut app)
+            .await;
+        let code = written
+            .err()
+            .and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
+        assert_eq!(code.as_deref(), expected, "{column}");
+    }
 }
