@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
-use tenantry_core::{ErrorKind, ManualClock};
+use tenantry_core::{ErrorKind, ManualClock, SharedClock};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{Subject, two_tenants};
@@ -79,7 +79,7 @@ pub async fn what_the_inbox_cannot_tell_it_refuses(subject: &dyn Subject) {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let now = Utc.with_ymd_and_hms(2027, 3, 14, 15, 0, 0).unwrap();
     let clock = Arc::new(ManualClock::new(now));
-    let shared: tenantry_core::SharedClock = Arc::<ManualClock>::clone(&clock);
+    let shared: SharedClock = Arc::<ManualClock>::clone(&clock);
     let inbox = Inbox::new(subject.store()).with_clock(shared);
     let appended = |days: i64| {
         let seconds = u64::try_from(now.timestamp() - days * 24 * 60 * 60).unwrap();
@@ -117,4 +117,32 @@ pub async fn what_the_inbox_cannot_tell_it_refuses(subject: &dyn Subject) {
         }
         clock.set(now);
     }
+}
+
+/// What is remembered stays.
+pub async fn the_inbox_forgets_what_is_over(subject: &dyn Subject) {
+    const DAY: u64 = 24 * 60 * 60;
+    let (now, tenants) = (Utc::now(), two_tenants(subject));
+    let handled = async |days: u64| {
+        let appended = now - Duration::from_secs(days * DAY);
+        let clock: SharedClock = Arc::new(ManualClock::new(appended));
+        let inbox = Inbox::new(subject.store()).with_clock(clock);
+        let milliseconds = u64::try_from(appended.timestamp_millis()).unwrap();
+        let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &[7; 10]).into_uuid();
+        let mut firsts = 0;
+        for tenant in &tenants {
+            let work = tenant.begin().await.unwrap();
+            let message = MessageId::new(id);
+            firsts += usize::from(inbox.once(&work, message, "mail").await.unwrap());
+            work.commit().await.unwrap();
+        }
+        firsts
+    };
+    for days in [0, 12, 14] {
+        assert_eq!(handled(days).await, 2);
+    }
+    Inbox::prune(subject.platform()).await.unwrap();
+    // The day may have ended meanwhile, and with it that of 12 days ago is over as well, but not gone.
+    assert_eq!([handled(0).await, handled(12).await], [0, 0]);
+    assert_eq!(handled(14).await, 2);
 }

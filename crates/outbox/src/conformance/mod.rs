@@ -126,6 +126,7 @@ macro_rules! conformance_suite {
             a_message_that_was_handled_by_nobody_in_the_end_is_handled_again,
             one_of_two_consumers_that_race_is_the_first,
             what_the_inbox_cannot_tell_it_refuses,
+            the_inbox_forgets_what_is_over,
         }
     };
     (@tests $open:path; $($case:ident,)*) => {

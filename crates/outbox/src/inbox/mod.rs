@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
+use tenantry_core::{Error, ErrorKind, RequestContext, Result, SharedClock, SystemClock};
 use tenantry_store::own::{OwnStatement, OwnTable};
-use tenantry_store::{TenantStore, UnitOfWork};
+use tenantry_store::{PlatformStore, TenantStore, UnitOfWork};
 
 use crate::MessageId;
+use crate::log::Log;
 
 pub(crate) static INBOX: OwnTable = OwnTable::new("outbox_inbox");
 
@@ -156,6 +157,42 @@ impl Inbox {
             },
         };
         work.execute_own(&statement).await.map(|marked| marked == 1)
+    }
+
+    /// Removes the marks that are remembered no longer, of all tenants.
+    ///
+    /// An [`OutboxWorker`](crate::OutboxWorker) does so for its databases by itself. Where a database has none, since its
+    /// service consumes and appends nothing, call this several times a day: marks of a day that is missed stay for
+    /// sixteen more.
+    ///
+    /// # Errors
+    ///
+    /// Those of a database that cannot be reached or does not let the role of the platform empty a table. Where somebody
+    /// reads or writes what is to be emptied, it is none: the next call does it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the marks are removed as a whole or not at all.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use tenantry_outbox::Inbox;
+    /// use tenantry_store::PlatformStore;
+    ///
+    /// # async fn example(platform: &PlatformStore) {
+    /// loop {
+    ///     if let Err(error) = Inbox::prune(platform).await {
+    ///         tracing::warn!(%error, "marks are removed later");
+    ///     }
+    ///     tokio::time::sleep(Duration::from_secs(6 * 60 * 60)).await;
+    /// }
+    /// # }
+    /// ```
+    pub async fn prune(platform: &PlatformStore) -> Result<()> {
+        let scope = platform.scope("outbox inbox", RequestContext::system())?;
+        Log::new(scope).prune_inbox().await
     }
 }
 

@@ -34,7 +34,7 @@ impl Log {
     }
 
     /// Empties the generation of the inbox that is remembered no longer.
-    async fn prune_inbox(&self) -> Result<()> {
+    pub(crate) async fn prune_inbox(&self) -> Result<()> {
         let mut now = 0;
         let mut work = self.read_one("empty inbox").await?;
         let nothing = |_: &mut Arguments<'_>| Ok(());

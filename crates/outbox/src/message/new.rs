@@ -75,6 +75,10 @@ impl NewMessage {
     }
 
     /// Sets the identifier, where the message had one before it came here.
+    ///
+    /// One that the tenant has already is refused as `AlreadyExists` as long as the log has it: on PostgreSQL within the
+    /// same minute, on SQLite until it has left. Later it is handed over again, and whoever consumes it knows it by its
+    /// [`Inbox`](crate::Inbox): do what appends it by `Inbox::once` as well.
     #[must_use]
     pub fn with_id(mut self, id: MessageId) -> Self {
         self.id = id;

@@ -48,10 +48,10 @@ pub(super) struct Drain {
     taken_at: Option<Instant>,
     pruned_at: Instant,
     saved_at: Instant,
-    /// How many messages of a key are published at a time.
-    slice: Slice,
     /// How many messages are read at a time: fewer than the settings say, where they are large.
     reads: usize,
+    /// How many messages of a key are published at a time.
+    slice: Slice,
     /// Who is to blame where all of many keys are refused.
     doubt: Doubt,
     /// When a tenant without a lane last had a message.
@@ -77,11 +77,11 @@ impl Drain {
         let (now, slice) = (Instant::now(), Slice::new(settings.batch));
         Self {
             log,
+            reads: settings.batch,
             metrics: Metrics::new(publisher.system()),
             publisher,
             settings,
             stopped,
-            reads: settings.batch,
             groups: Vec::new(),
             parked: HashSet::new(),
             parked_at: now,
