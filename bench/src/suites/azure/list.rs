@@ -5,6 +5,7 @@ use std::time::Instant;
 use azure_storage_blob::models::{BlobContainerClientListBlobsOptions, ListBlobsIncludeItem};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectStore as _;
+use object_store::path::Path as ObjectPath;
 use tenantry_blob::{BlobKind, ListOptions, PutOptions, Retention, TenantBlobs};
 use tenantry_core::Service;
 
@@ -69,7 +70,7 @@ async fn fill(blobs: &TenantBlobs, many: usize) -> Result<()> {
     Ok(puts.buffer_unordered(AT_ONCE).try_collect().await?)
 }
 
-/// Lists all, and counts. `object_store` asks for no metadata, which ours are made of.
+/// Lists all of the tenant, and counts. `object_store` asks for no metadata, which ours are made of.
 async fn listed(account: &Account, side: Side) -> Result<usize> {
     let mut count = 0;
     match side {
@@ -87,6 +88,7 @@ async fn listed(account: &Account, side: Side) -> Result<usize> {
         Side::Client => {
             let options = BlobContainerClientListBlobsOptions {
                 include: Some(vec![ListBlobsIncludeItem::Metadata]),
+                prefix: Some(format!("{}/", account.blobs.tenant())),
                 ..BlobContainerClientListBlobsOptions::default()
             };
             let container = account.client.blob_container_client(CONTAINER);
@@ -96,7 +98,8 @@ async fn listed(account: &Account, side: Side) -> Result<usize> {
             }
         }
         Side::Objects => {
-            let mut all = account.objects.list(None);
+            let prefix = ObjectPath::from(account.blobs.tenant().to_string());
+            let mut all = account.objects.list(Some(&prefix));
             while all.try_next().await?.is_some() {
                 count += 1;
             }
