@@ -1,9 +1,10 @@
 //! Putting blobs.
 
 use std::error::Error as StdError;
+use std::pin::pin;
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result, Service};
 
@@ -369,10 +370,17 @@ async fn pour(
             }
             upload.write(block).await
         };
-        // While it is hashed and written, more comes.
-        let (sent, came) = join(sent, blocks.next()).await;
-        sent?;
-        next = came?;
+        // While it is hashed and written, more comes; where it fails, nobody waits for more.
+        next = match select(pin!(sent), pin!(blocks.next())).await {
+            Either::Left((sent, coming)) => {
+                sent?;
+                coming.await?
+            }
+            Either::Right((came, sending)) => {
+                sending.await?;
+                came?
+            }
+        };
     }
     if length.is_some_and(|length| hashing.length() < length) {
         return wrong_length("fewer bytes came than was said");
