@@ -12,8 +12,8 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::stream;
 use tenantry_blob::{
-    ARTIFACTS_SQLITE, Artifact, ArtifactState, BlobBackend as _, BlobKind, BlobStore, HoldTag,
-    ListOptions, MemoryBlobs, PutOptions, Retention, TenantArtifacts,
+    ARTIFACTS_SQLITE, Artifact, ArtifactState, ArtifactSweeper, BlobBackend as _, BlobKind,
+    BlobStore, HoldTag, ListOptions, MemoryBlobs, PutOptions, Retention, TenantArtifacts,
 };
 use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
 use tenantry_store::{
@@ -31,6 +31,7 @@ struct Scene {
     clock: ManualClock,
     backend: Arc<Refusing>,
     blobs: BlobStore,
+    store: TenantStore,
     scope: TenantScope,
 }
 
@@ -47,6 +48,7 @@ impl Scene {
             blobs: BlobStore::new(Arc::<Refusing>::clone(&backend)),
             backend,
             scope: store.tenant(TenantId::generate()),
+            store,
         }
     }
 
@@ -352,4 +354,125 @@ async fn a_hold_that_is_cleared_of_the_blob_alone_does_not_stay_in_the_row() {
     assert!(artifacts.get(held.id).await.unwrap().held);
     let swept = artifacts.sweep(DAY, 100).await.unwrap();
     assert_eq!((swept.corrected, swept.kept), (0, 1), "no row is written");
+}
+
+/// Somebody has written by hand what no blob is called.
+#[tokio::test]
+async fn a_row_that_names_no_blob_keeps_no_other_artifact() {
+    let scene = Scene::new().await;
+    let repository = scene.scope.repository::<Artifact>();
+    for state in [ArtifactState::Committed, ArtifactState::Expired] {
+        let mut odd = scene.committed(Retention::days(1)).await;
+        odd.blob = "exports/2026/03/x".to_owned();
+        odd.state = state;
+        repository.update(&mut odd).await.unwrap();
+    }
+    scene.committed(Retention::days(1)).await;
+    scene.clock.advance(2 * DAY);
+    let swept = scene.artifacts().sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.deleted, swept.failed), (1, 2));
+}
+
+/// By a clock that was ahead nothing is over, neither a blob nor its artifact.
+#[tokio::test]
+async fn an_artifact_is_read_while_a_clock_that_was_ahead_is_caught_up_with() {
+    let scene = Scene::new().await;
+    let artifact = scene.committed(Retention::days(1)).await;
+    let before = scene.clock.now();
+    scene.clock.set(before + TimeDelta::days(365));
+    scene.committed(Retention::days(1)).await;
+    let over = scene.artifacts().open(artifact.id).await.unwrap_err();
+    assert_eq!(over.kind(), ErrorKind::NotFound);
+    scene.clock.set(before);
+    assert!(scene.artifacts().open(artifact.id).await.is_ok());
+}
+
+/// First the blob and then the row, which would not hear of what becomes of the blob alone.
+#[tokio::test]
+async fn an_artifact_ends_sooner_or_at_once_with_its_blob() {
+    let scene = Scene::new().await;
+    let [sooner, at_once] = [
+        scene.committed(Retention::days(365)).await,
+        scene.committed(Retention::days(365)).await,
+    ];
+    let artifacts = scene.artifacts();
+    let until = scene.clock.now() + TimeDelta::days(1);
+    let shortened = artifacts.shorten(sooner.id, until, "asked for").await;
+    assert_eq!(shortened.unwrap().expires_at, Some(until));
+    artifacts
+        .delete_early(at_once.id, "asked for")
+        .await
+        .unwrap();
+    let gone = artifacts.get(at_once.id).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert_eq!(scene.count_blobs().await, 1);
+    scene.clock.advance(2 * DAY);
+    let gone = artifacts.get(sooner.id).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert_eq!(artifacts.sweep(HOUR, 100).await.unwrap().deleted, 1);
+}
+
+/// Where the rows cannot be read, what has become of the blobs is told all the same.
+#[tokio::test]
+async fn an_erasure_whose_rows_fail_tells_what_has_become_of_the_blobs() {
+    let scene = Scene::new().await;
+    scene.committed(Retention::days(1)).await;
+    // A database that has no such table.
+    let settings = SqliteSettings::temporary();
+    let other = "create table other (tenant_id blob not null, id blob not null, primary key (tenant_id, id))";
+    let migrations = Migrations::embedded(&[(1, "other", other)]);
+    sqlite::migrate(&settings, &migrations).await.unwrap();
+    let broken = TenantStore::sqlite(settings).await.unwrap();
+    let scope = broken.tenant(scene.scope.tenant());
+    let artifacts = TenantArtifacts::new(&scene.blobs, &scope);
+    let report = artifacts.erase("they left").await.unwrap();
+    assert_eq!(report.blobs.erased.len(), 1);
+    assert!(report.stopped_by.is_some() && !report.is_complete());
+    assert!(report.to_string().contains("rows broken off"), "{report}");
+    // With nothing to tell, it is an error.
+    assert!(artifacts.erase("they left").await.is_err());
+    let again = scene.artifacts().erase("they left").await.unwrap();
+    assert!(again.is_complete() && again.erased_rows == 1);
+}
+
+/// A service shuts down though nobody tells it its tenants.
+#[tokio::test]
+async fn a_schedule_that_waits_for_its_tenants_can_be_stopped() {
+    let scene = Scene::new().await;
+    let (asks, mut asked) = mpsc::channel::<()>(1);
+    let sweeper = ArtifactSweeper::new(&scene.blobs, &scene.store, DAY);
+    let schedule = sweeper.start_every(Duration::from_secs(1), move || {
+        let _ = asks.try_send(());
+        std::future::pending()
+    });
+    let schedule = schedule.unwrap();
+    asked.recv().await.unwrap();
+    schedule.stop().await.unwrap();
+}
+
+/// As where the container of a tenant cannot be reached.
+#[tokio::test]
+async fn a_tenant_whose_sweep_fails_holds_up_no_other() {
+    let scene = Scene::new().await;
+    let other = Scene {
+        clock: scene.clock.clone(),
+        backend: Arc::clone(&scene.backend),
+        blobs: scene.blobs.clone(),
+        scope: scene.store.tenant(TenantId::generate()),
+        store: scene.store.clone(),
+    };
+    for scene in [&scene, &other] {
+        scene.try_upload(Retention::days(7)).await.unwrap();
+    }
+    scene.clock.advance(2 * HOUR);
+    let tenants = [&scene, &other].map(|scene| scene.scope.tenant());
+    let [broken, _] = tenants;
+    scene
+        .backend
+        .refuse(move |_, name| (name.tenant() == broken).then_some(ErrorKind::Unavailable));
+    let sweeper = ArtifactSweeper::new(&scene.blobs, &scene.store, HOUR);
+    let report = sweeper.run(tenants).await;
+    assert_eq!((report.tenants, report.failed), (2, 1));
+    assert_eq!(report.failures, [(broken, ErrorKind::Unavailable)]);
+    assert_eq!(other.rows().await[0].state, ArtifactState::Deleted);
 }

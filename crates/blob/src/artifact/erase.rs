@@ -23,13 +23,16 @@ pub struct ArtifactErasure {
     pub erased_rows: u64,
     /// Whose rows are still there: their bytes had to stay, or others changed them meanwhile.
     pub kept_rows: Vec<ArtifactId>,
+    /// What the rows were broken off by: others may be there whose bytes are gone. Have them erased again, and keep
+    /// this report, for the next one tells of the rest alone.
+    pub stopped_by: Option<ErrorKind>,
 }
 
 impl ArtifactErasure {
     /// Returns whether the tenant has no blob and no row of an artifact left.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.blobs.is_complete() && self.kept_rows.is_empty()
+        self.blobs.is_complete() && self.kept_rows.is_empty() && self.stopped_by.is_none()
     }
 }
 
@@ -42,6 +45,9 @@ impl fmt::Display for ArtifactErasure {
             self.erased_rows,
             self.kept_rows.len()
         )?;
+        if let Some(kind) = self.stopped_by {
+            write!(f, "\nrows broken off by {kind}: others may be there")?;
+        }
         for id in &self.kept_rows {
             write!(f, "\nkept row {}", id.0)?;
         }
@@ -59,14 +65,38 @@ impl TenantArtifacts {
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given.
-    /// - Those of the [audit](crate::RetentionAudit), of the blobs, and of the database.
+    /// - Those of the [audit](crate::RetentionAudit), of the blobs, and of the database, as long as nothing is
+    ///   erased; from then on they stand in the report.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, some are erased; have it erased again for a report.
+    /// Dropped, some are erased; have it erased again for a report of the rest.
     pub async fn erase(&self, reason: &str) -> Result<ArtifactErasure> {
-        let blobs = self.blobs.erase(reason).await?;
-        let (mut erased_rows, mut kept_rows) = (0, Vec::new());
+        let mut report = ArtifactErasure {
+            blobs: self.blobs.erase(reason).await?,
+            erased_rows: 0,
+            kept_rows: Vec::new(),
+            stopped_by: None,
+        };
+        if let Err(error) = self.erase_rows(&mut report).await {
+            if report.blobs.erased.is_empty() && report.erased_rows == 0 {
+                return Err(error);
+            }
+            // What is gone has no other proof than this report.
+            let tenant = self.blobs.tenant();
+            tracing::warn!(target: "tenantry::blob", %error, %tenant, "an erasure of artifacts is broken off");
+            report.stopped_by = Some(error.kind());
+        }
+        Ok(report)
+    }
+
+    async fn erase_rows(&self, report: &mut ArtifactErasure) -> Result<()> {
+        let ArtifactErasure {
+            blobs,
+            erased_rows,
+            kept_rows,
+            ..
+        } = report;
         let left: BTreeSet<&str> = blobs
             .kept
             .iter()
@@ -91,7 +121,7 @@ impl TenantArtifacts {
                 }
                 let version = Some(artifact.version);
                 match self.rows.delete_by_id(&artifact.id, version).await {
-                    Ok(()) => erased_rows += 1,
+                    Ok(()) => *erased_rows += 1,
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) if error.kind() == ErrorKind::Conflict => {
                         kept_rows.push(artifact.id);
@@ -101,14 +131,9 @@ impl TenantArtifacts {
             }
             next = page.next;
             if next.is_none() {
-                break;
+                return Ok(());
             }
         }
-        Ok(ArtifactErasure {
-            blobs,
-            erased_rows,
-            kept_rows,
-        })
     }
 
     /// Returns whether the bytes of an artifact that no report names are gone: what was put meanwhile is

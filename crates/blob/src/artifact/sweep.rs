@@ -175,10 +175,13 @@ impl TenantArtifacts {
 
     /// Ends an artifact and removes its bytes, unless its blob is kept longer than its row says.
     async fn end(&self, mut artifact: Artifact, swept: &mut ArtifactSweep) -> Result<()> {
-        let name = artifact.blob_name()?;
+        let name = match artifact.blob_name() {
+            Ok(name) => name,
+            Err(error) => return failed(&artifact, error, swept),
+        };
         let kept = match self.kept(&name).await {
             Ok(kept) => kept,
-            Err(error) => return failed(&name, error, swept),
+            Err(error) => return failed(&artifact, error, swept),
         };
         let Some(record) = kept else {
             artifact.state = ArtifactState::Expired;
@@ -222,7 +225,10 @@ impl TenantArtifacts {
 
     /// Removes the bytes of an artifact that is over.
     async fn remove(&self, mut artifact: Artifact, swept: &mut ArtifactSweep) -> Result<()> {
-        let name = artifact.blob_name()?;
+        let name = match artifact.blob_name() {
+            Ok(name) => name,
+            Err(error) => return failed(&artifact, error, swept),
+        };
         // One that was never committed goes before its time.
         let is_committed = artifact.sha256.is_some();
         let removed = match self.blobs.delete(&name).await {
@@ -252,23 +258,23 @@ impl TenantArtifacts {
                     swept.corrected += u64::from(self.write(&mut artifact, swept).await?);
                 }
                 Ok(None) => swept.kept += 1,
-                Err(error) => return failed(&name, error, swept),
+                Err(error) => return failed(&artifact, error, swept),
             },
             ErrorKind::Retained => swept.kept += 1,
             ErrorKind::Conflict => swept.skipped += 1,
-            _ => return failed(&name, error, swept),
+            _ => return failed(&artifact, error, swept),
         }
         Ok(())
     }
 }
 
-/// Counts an artifact whose blob cannot be looked at or removed, so that the others go on; where none can be,
+/// Counts an artifact whose blob cannot be found, looked at or removed, so that the others go on; where none can be,
 /// the sweep ends.
-fn failed(name: &BlobName, error: Error, swept: &mut ArtifactSweep) -> Result<()> {
+fn failed(artifact: &Artifact, error: Error, swept: &mut ArtifactSweep) -> Result<()> {
     if error.is_retryable() && error.kind() != ErrorKind::Locked {
         return Err(error);
     }
-    tracing::warn!(target: "tenantry::blob", %error, blob = %name, "an artifact is not swept");
+    tracing::warn!(target: "tenantry::blob", %error, artifact.id = %artifact.id.0, "an artifact is not swept");
     swept.failed += 1;
     Ok(())
 }

@@ -142,7 +142,9 @@ impl ArtifactSweeper {
             let (sweeper, tenants, last) =
                 (sweeper.clone(), Arc::clone(&tenants), Arc::clone(&last));
             async move {
-                let asked = tenants().await;
+                let Some(asked) = stopped.unless(tenants()).await else {
+                    return Ok(());
+                };
                 if let Err(error) = &asked {
                     sweeper.instruments.failed(error.kind());
                 }

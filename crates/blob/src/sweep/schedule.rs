@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
@@ -80,6 +82,15 @@ impl Stopped {
     /// Waits until it is.
     async fn wait(&mut self) {
         let _ = self.0.wait_for(|is_stopped| *is_stopped).await;
+    }
+
+    /// Waits for something that is not waited for once it is.
+    pub(crate) async fn unless<T>(&self, coming: impl Future<Output = T>) -> Option<T> {
+        let mut stopped = self.clone();
+        match select(pin!(stopped.wait()), pin!(coming)).await {
+            Either::Left(_) => None,
+            Either::Right((come, _)) => Some(come),
+        }
     }
 }
 
