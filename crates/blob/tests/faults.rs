@@ -7,20 +7,22 @@ mod refusing;
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::TimeDelta;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tenantry_blob::{
-    BlobBackend as _, BlobKind, BlobName, BlobStore, HoldTag, LockMode, MemoryBlobs, PutOptions,
-    RehydratePriority, Retention, RetentionAct, RetentionAction, RetentionAudit, SweepPolicy,
-    Sweeper, TenantBlobs, Tier,
+    BlobBackend as _, BlobKind, BlobName, BlobStore, HoldTag, ListOptions, LockMode, MemoryBlobs,
+    PutOptions, RehydratePriority, Retention, RetentionAct, RetentionAction, RetentionAudit,
+    SweepPolicy, Sweeper, TenantBlobs, Tier,
 };
 use tenantry_core::{Clock as _, Error, ErrorKind, ManualClock, Result, Service, TenantId};
 
-use self::refusing::{Call, Refusing};
+use self::refusing::{Call, Lists, Refusing};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -288,4 +290,116 @@ async fn what_is_deleted_for_it_has_no_lock_is_told_to_the_audit() {
         assert_eq!(error.detail().contains("still there"), is_full, "{error}");
     }
     assert_eq!(*acts.heard.lock(), [RetentionAction::DeletedEarly]);
+}
+
+/// What is gone stands in the report, though not all was gone through; what is left, in the next.
+#[tokio::test]
+async fn an_erasure_that_is_broken_off_tells_what_it_has_erased() {
+    const MORE_THAN_A_PAGE: usize = 520;
+    let (backend, blobs) = scene();
+    for _ in 0..MORE_THAN_A_PAGE {
+        put(&blobs, Retention::days(1)).await;
+    }
+    backend.answer_lists(Some(Lists::FailAfter(0)));
+    let error = blobs.erase("they left").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "nothing is gone yet");
+
+    backend.answer_lists(Some(Lists::FailAfter(1)));
+    let first = blobs.erase("they left").await.unwrap();
+    assert_eq!(first.stopped_by, Some(ErrorKind::Unavailable));
+    assert!(!first.is_complete() && !first.is_unreadable());
+    assert!(first.to_string().contains("broken off"), "{first}");
+    assert!(!first.erased.is_empty());
+
+    backend.answer_lists(None);
+    let second = blobs.erase("they left").await.unwrap();
+    assert!(second.is_complete() && second.stopped_by.is_none());
+    assert_eq!(first.erased.len() + second.erased.len(), MORE_THAN_A_PAGE);
+}
+
+/// As where the disk of the audit is full.
+#[tokio::test]
+async fn an_erasure_without_an_audit_deletes_nothing_more_and_tells_what_is_gone() {
+    #[derive(Debug)]
+    struct Full(AtomicUsize);
+
+    #[async_trait]
+    impl RetentionAudit for Full {
+        async fn record(&self, _: &RetentionAct) -> Result<()> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0..=510 => Ok(()),
+                _ => Err(Error::new(ErrorKind::StorageFull, "write audit")),
+            }
+        }
+    }
+
+    let tenant = TenantId::generate();
+    let store = BlobStore::new(Arc::new(MemoryBlobs::new()));
+    let blobs = store.tenant(tenant);
+    for _ in 0..520 {
+        put(&blobs, Retention::days(1)).await;
+    }
+    let audited = store.with_audit(Arc::new(Full(AtomicUsize::new(0))));
+    let report = audited.tenant(tenant).erase("they left").await.unwrap();
+    assert_eq!(report.stopped_by, Some(ErrorKind::StorageFull));
+    let left = blobs.list(ListOptions::new()).await.unwrap().records.len();
+    assert_eq!((report.erased.len(), left), (500, 20));
+}
+
+/// A list that tells of another tenant's blobs is believed by nobody.
+#[tokio::test]
+async fn an_erasure_deletes_nothing_of_another_tenant_whatever_is_listed() {
+    let backend = Refusing::around(MemoryBlobs::new());
+    let store = BlobStore::new(Arc::<Refusing>::clone(&backend));
+    let [one, ten] = [1, 10].map(|id| store.tenant(TenantId::from_u128(id).unwrap()));
+    put(&one, Retention::days(1)).await;
+    let other = put(&ten, Retention::days(1)).await;
+    backend.answer_lists(Some(Lists::Of(ten.tenant())));
+    let error = one.erase("they left").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    let error = one.list(ListOptions::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    assert!(ten.get(&other).await.is_ok());
+}
+
+/// Neither a list, nor an erasure, a sweep or a plan goes on for ever.
+#[tokio::test]
+async fn lists_that_lead_to_themselves_are_an_error() {
+    let (backend, blobs) = scene();
+    let name = put(&blobs, Retention::days(1)).await;
+    backend.answer_lists(Some(Lists::NeverEnd));
+    let first = blobs.list(ListOptions::new()).await.unwrap();
+    let again = ListOptions::new().after(first.next.unwrap());
+    let sweeper = Sweeper::new(
+        &BlobStore::new(Arc::<Refusing>::clone(&backend)),
+        SweepPolicy::default(),
+    );
+    let sweeper = sweeper.unwrap();
+    for kind in [
+        blobs.list(again).await.map(drop).unwrap_err().kind(),
+        blobs.erase("they left").await.unwrap_err().kind(),
+        sweeper.run().await.unwrap_err().kind(),
+        sweeper.plan().await.unwrap_err().kind(),
+    ] {
+        assert_eq!(kind, ErrorKind::Unexpected);
+    }
+    backend.answer_lists(None);
+    assert!(blobs.get(&name).await.is_ok());
+}
+
+/// Whoever puts is told at once, and not when the body goes on.
+#[tokio::test]
+async fn a_put_that_has_failed_does_not_wait_for_a_silent_body() {
+    let (_, blobs) = scene();
+    let name = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+    let first = Bytes::from(vec![1; 4 * 1024 * 1024]);
+    let body = stream::iter([Ok::<_, std::io::Error>(first)]).chain(stream::pending());
+    let options = options(Retention::days(1)).with_length(10);
+    // It would hang.
+    let error = blobs.put(&name, options, body).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        blobs.head(&name).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }

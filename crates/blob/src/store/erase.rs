@@ -8,7 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenantry_core::{Actor, Error, ErrorKind, Result, SecretReference, TenantId};
 
 use super::TenantBlobs;
-use crate::backend::{Deletion, ListedBlob};
+use super::list::{check_progress, not_asked_for};
+use crate::backend::{BackendPage, Deletion, ListedBlob};
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobRecord, KeyState};
@@ -48,6 +49,9 @@ pub struct ErasureReport {
     /// [`Locked`](ErrorKind::Locked) somebody has a lease on; of one that is
     /// [`Corrupt`](ErrorKind::Corrupt) the record was altered, so that nobody knows what keeps it.
     pub failed: Vec<(BlobName, ErrorKind)>,
+    /// What broke it off after blobs were erased: what else there is was not seen. Have it erased again, and
+    /// keep this report, for the next one tells of the rest alone.
+    pub stopped_by: Option<ErrorKind>,
     /// What is still there, and nobody can read: it is encrypted, and its key is gone.
     ///
     /// It stands among what was kept or has failed as well.
@@ -82,7 +86,7 @@ impl ErasureReport {
     /// Returns whether the tenant has no blob left.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.kept.is_empty() && self.failed.is_empty()
+        self.kept.is_empty() && self.failed.is_empty() && self.stopped_by.is_none()
     }
 
     /// Returns whether nobody can read a blob of the tenant: each is erased, or its key is gone.
@@ -90,7 +94,8 @@ impl ErasureReport {
     pub fn is_unreadable(&self) -> bool {
         let left = self.kept.iter().map(|kept| &kept.name);
         let mut left = left.chain(self.failed.iter().map(|(name, _)| name));
-        left.all(|name| self.shredded.iter().any(|it| it.name == *name))
+        let is_shredded = |name: &BlobName| self.shredded.iter().any(|it| it.name == *name);
+        self.stopped_by.is_none() && left.all(is_shredded)
     }
 
     /// Returns one digest of all that was erased: of a line `<sha256> <length> <name>` for each.
@@ -131,6 +136,9 @@ impl fmt::Display for ErasureReport {
             let until = purged_at.format("%FT%TZ");
             write!(f, "\nthe service keeps what was deleted until {until}")?;
         }
+        if let Some(kind) = self.stopped_by {
+            write!(f, "\nbroken off by {kind}: what else there is was not seen")?;
+        }
         for kept in &self.kept {
             write!(f, "\nkept {kept}")?;
         }
@@ -155,11 +163,13 @@ impl TenantBlobs {
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given.
-    /// - Those of the [audit](crate::RetentionAudit), and of [`list`](Self::list).
+    /// - Those of the [audit](crate::RetentionAudit), and of [`list`](Self::list), as long as nothing is
+    ///   erased; from then on they stand in the report, as what it was [broken
+    ///   off](ErasureReport::stopped_by) by.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, some are erased; have it erased again for a report.
+    /// Dropped, some are erased, of which the audit tells; have it erased again for a report of the rest.
     pub async fn erase(&self, reason: &str) -> Result<ErasureReport> {
         self.observe("erase", async {
             if reason.is_empty() {
@@ -178,18 +188,24 @@ impl TenantBlobs {
                 erased: Vec::new(),
                 kept: Vec::new(),
                 failed: Vec::new(),
+                stopped_by: None,
                 shredded: Vec::new(),
             };
             // Before anything is gone, for a report that cannot tell is none.
             let kept = self.backend().keeps_deleted_for().await?;
-            let (mut left, mut is_changed, mut passes) = (Left::default(), true, 0);
-            while is_changed && passes < PASSES {
-                is_changed = self.erase_once(&mut report, &mut left).await?;
-                passes += 1;
-            }
-            if is_changed {
-                // What has got away each time is not gone for that.
-                self.look_once(&report.reason, &mut left).await?;
+            let mut left = Left::default();
+            if let Err(error) = self.erase_all(&mut report, &mut left).await {
+                if report.erased.is_empty() && left.failed.is_empty() {
+                    return Err(error);
+                }
+                // What is gone has no other proof than this report.
+                tracing::warn!(
+                    target: "tenantry::blob",
+                    %error,
+                    tenant = %self.tenant,
+                    "an erasure is broken off"
+                );
+                report.stopped_by = Some(error.kind());
             }
             report.verified_at = self.backend().now();
             report.kept = left.kept;
@@ -211,17 +227,38 @@ impl TenantBlobs {
         .await
     }
 
+    async fn erase_all(&self, report: &mut ErasureReport, left: &mut Left) -> Result<()> {
+        for _ in 0..PASSES {
+            if !self.erase_once(report, left).await? {
+                return Ok(());
+            }
+        }
+        // What has got away each time is not gone for that.
+        self.look_once(&report.reason, left).await
+    }
+
+    /// Returns a page of all blobs, and those of nobody else.
+    async fn page(&self, after: Option<&str>) -> Result<BackendPage<ListedBlob>> {
+        let prefix = BlobPrefix::of(self.tenant);
+        let page = self.backend().list_each(&prefix, after, BATCH).await?;
+        let is_foreign = |it: &ListedBlob| {
+            let names = [Some(&it.name), it.record.as_ref().ok().map(|it| &it.name)];
+            names.into_iter().flatten().any(|it| !prefix.includes(it))
+        };
+        if page.items.iter().any(is_foreign) {
+            return Err(not_asked_for(ERASE));
+        }
+        check_progress(ERASE, after, page.next.as_deref())?;
+        Ok(page)
+    }
+
     /// Goes through all blobs, and returns whether any is gone or was changed by it or by others: if not,
     /// what it has seen is what is left.
     async fn erase_once(&self, report: &mut ErasureReport, left: &mut Left) -> Result<bool> {
-        let prefix = BlobPrefix::of(self.tenant);
         let (mut after, mut is_changed) = (None, false);
         left.begin();
         loop {
-            let page = self
-                .backend()
-                .list_each(&prefix, after.as_deref(), BATCH)
-                .await?;
+            let page = self.page(after.as_deref()).await?;
             let (mut erasable, mut deletions) = (Vec::new(), Vec::new());
             for ListedBlob { name, record } in page.items {
                 let Some(record) = left.read(name, record) else {
@@ -266,14 +303,10 @@ impl TenantBlobs {
 
     /// Takes note of all that is there still, and erases nothing.
     async fn look_once(&self, reason: &str, left: &mut Left) -> Result<()> {
-        let prefix = BlobPrefix::of(self.tenant);
         let mut after = None;
         left.begin();
         loop {
-            let page = self
-                .backend()
-                .list_each(&prefix, after.as_deref(), BATCH)
-                .await?;
+            let page = self.page(after.as_deref()).await?;
             for ListedBlob { name, record } in page.items {
                 let Some(record) = left.read(name, record) else {
                     continue;

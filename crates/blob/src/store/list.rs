@@ -106,15 +106,33 @@ impl TenantBlobs {
                 .iter()
                 .any(|record| !prefix.includes(&record.name))
             {
-                return Err(Error::new(ErrorKind::Unexpected, "list blobs")
-                    .with_detail("the backend listed what was not asked for"));
+                return Err(not_asked_for("list blobs"));
             }
+            check_progress("list blobs", after, page.next.as_deref())?;
             Ok(BlobPage {
                 records: page.items,
                 next: page.next.map(|next| format!("{}>{next}", prefix.as_str())),
             })
         })
         .await
+    }
+}
+
+pub(super) fn not_asked_for(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unexpected, operation)
+        .with_detail("the backend listed what was not asked for")
+}
+
+/// Refuses a page that leads to itself: a list would never end.
+pub(crate) fn check_progress(
+    operation: &'static str,
+    after: Option<&str>,
+    next: Option<&str>,
+) -> Result<()> {
+    match next {
+        Some(next) if after == Some(next) => Err(Error::new(ErrorKind::Unexpected, operation)
+            .with_detail("the backend lists the same page again and again")),
+        _ => Ok(()),
     }
 }
 

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 
 pub use self::erase::{ErasedBlob, ErasureReport, ShreddedBlob};
-pub(crate) use self::list::invalid_cursor;
 pub use self::list::{BlobPage, ListOptions};
+pub(crate) use self::list::{check_progress, invalid_cursor};
 pub use self::put::{PutOptions, StoredBlob};
 pub(crate) use self::read::outside;
 pub use self::read::{BlobReader, StoredBytes};

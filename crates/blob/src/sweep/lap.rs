@@ -1,13 +1,18 @@
 //! The way of one run through what is due.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::{SweepReport, Sweeper};
 use crate::backend::{BackendPage, DueBlob, ListedDue};
 use crate::name::BlobName;
+
+/// How many blobs a count of what is left goes through, how many at a time, and for how long.
+const COUNTED: u64 = 100_000;
+const PAGE: usize = 5_000;
+const COUNTS: Duration = Duration::from_secs(10);
 
 /// Where the next run goes on, each with what it begins behind.
 #[derive(Debug, Clone, Default)]
@@ -128,10 +133,28 @@ impl<'s> Run<'s> {
         (!is_over).then(|| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
+    /// Counts what is due, as far as is worth it, and as long as nobody waits for the end.
+    pub(super) async fn count_due(&self) -> Result<u64> {
+        let longest = self.started.elapsed() + COUNTS;
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self
+                .sweeper
+                .page(self.report.at, after.as_deref(), PAGE)
+                .await?;
+            count += page.items.len() as u64;
+            after = page.next;
+            let is_over = count >= COUNTED || self.started.elapsed() >= longest;
+            if after.is_none() || is_over || (self.is_stopped)() {
+                return Ok(count);
+            }
+        }
+    }
+
     /// Returns a page of what is due; what cannot be read has failed.
     async fn due(&mut self, after: Option<&str>, batch: usize) -> Result<BackendPage<DueBlob>> {
         let at = self.report.at;
-        let page = self.sweeper.backend.due(at, after, batch).await?;
+        let page = self.sweeper.page(at, after, batch).await?;
         let mut items = Vec::with_capacity(page.items.len());
         for ListedDue { name, due } in page.items {
             match due {

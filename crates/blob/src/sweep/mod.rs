@@ -21,14 +21,12 @@ pub use self::report::{SweepFailure, SweepReport};
 pub use self::schedule::Schedule;
 pub(crate) use self::schedule::{Stopped, every};
 use self::telemetry::Instruments;
-use crate::backend::{BlobBackend, Deletion, DueAction, DueBlob};
+use crate::backend::{BackendPage, BlobBackend, Deletion, DueAction, DueBlob, ListedDue};
 use crate::record::{BlobRecord, RehydratePriority, Tier};
-use crate::store::{BlobStore, about};
+use crate::store::{BlobStore, about, check_progress};
 
 /// How many blobs are moved to the archive at once.
 const AT_ONCE: usize = 64;
-/// How many blobs a count of what is left goes through.
-const COUNTED: u64 = 100_000;
 
 /// Deletes blobs whose retention is over and archives those that are due, of all tenants, by the clock of
 /// the backend; what is held is left alone.
@@ -197,18 +195,19 @@ impl Sweeper {
     ) -> Result<(SweepReport, Place)> {
         let mut run = Run::new(self, place, does, is_stopped);
         let is_complete = run.go().await?;
+        let due = match is_complete {
+            true => 0,
+            false => run.count_due().await?,
+        };
         let Run {
             mut report, place, ..
         } = run;
         report.is_complete = is_complete;
         report.backlog = match (is_complete, does) {
             (true, _) => report.failed,
-            (false, true) => self.count_due(report.at).await?,
+            (false, true) => due,
             // What a plan has looked at is still due.
-            (false, false) => self
-                .count_due(report.at)
-                .await?
-                .saturating_sub(report.examined),
+            (false, false) => due.saturating_sub(report.examined),
         };
         Ok((report, place))
     }
@@ -258,18 +257,16 @@ impl Sweeper {
         seen.buffer_unordered(AT_ONCE).collect().await
     }
 
-    /// Counts what is due, as far as is worth it.
-    async fn count_due(&self, at: DateTime<Utc>) -> Result<u64> {
-        let (mut after, mut count) = (None, 0);
-        while count < COUNTED {
-            let page = self.backend.due(at, after.as_deref(), 5_000).await?;
-            count += page.items.len() as u64;
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        Ok(count)
+    /// Returns a page of what is due.
+    async fn page(
+        &self,
+        at: DateTime<Utc>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedDue>> {
+        let page = self.backend.due(at, after, limit).await?;
+        check_progress("sweep blobs", after, page.next.as_deref())?;
+        Ok(page)
     }
 }
 

@@ -15,7 +15,7 @@ use tenantry_blob::{
     BlobUpload, Deletion, ETag, ListedDue, NewBlob, RehydratePriority, RetentionAct,
     RetentionState, SignedUrl, Tier,
 };
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 /// What is asked of a blob; the last is a deletion that has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,18 @@ pub(crate) enum Call {
     Tier,
     Delete,
     Deleted,
+}
+
+/// What lists answer in place of what they should.
+#[allow(dead_code, reason = "each test file uses a part of it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    /// So many, and then a failure.
+    FailAfter(usize),
+    /// A page that leads to itself.
+    NeverEnd,
+    /// What this tenant has.
+    Of(TenantId),
 }
 
 type Refusal = dyn Fn(Call, &BlobName) -> Option<ErrorKind> + Send + Sync;
@@ -36,6 +48,7 @@ pub(crate) struct Refusing {
     behind_list: Mutex<Option<BoxFuture<'static, ()>>>,
     /// Whether locks are taken and not kept.
     ignores_locks: AtomicBool,
+    lists: Mutex<Option<Lists>>,
     /// How long blobs are said to be.
     length: Mutex<Option<u64>>,
 }
@@ -49,6 +62,7 @@ impl Refusing {
             calls: Mutex::default(),
             behind_list: Mutex::default(),
             ignores_locks: AtomicBool::new(false),
+            lists: Mutex::default(),
             length: Mutex::default(),
         })
     }
@@ -62,6 +76,10 @@ impl Refusing {
 
     pub(crate) fn refuse_nothing(&self) {
         *self.refusal.lock() = None;
+    }
+
+    pub(crate) fn answer_lists(&self, lists: Option<Lists>) {
+        *self.lists.lock() = lists;
     }
 
     pub(crate) fn tell_length(&self, length: u64) {
@@ -93,6 +111,14 @@ impl Refusing {
     fn told(&self, record: BlobRecord) -> BlobRecord {
         let length = self.length.lock().unwrap_or(record.length);
         BlobRecord { length, ..record }
+    }
+}
+
+async fn again<T>() -> BackendPage<T> {
+    tokio::task::yield_now().await;
+    BackendPage {
+        items: Vec::new(),
+        next: Some("again".to_owned()),
     }
 }
 
@@ -146,6 +172,20 @@ impl BlobBackend for Refusing {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<BlobRecord>> {
+        let lists = *self.lists.lock();
+        let foreign = match lists {
+            Some(Lists::FailAfter(0)) => {
+                return Err(Error::new(ErrorKind::Unavailable, "list blobs"));
+            }
+            Some(Lists::FailAfter(lists)) => {
+                self.answer_lists(Some(Lists::FailAfter(lists - 1)));
+                None
+            }
+            Some(Lists::NeverEnd) => return Ok(again().await),
+            Some(Lists::Of(tenant)) => Some(BlobPrefix::of(tenant)),
+            None => None,
+        };
+        let prefix = foreign.as_ref().unwrap_or(prefix);
         let page = self.inner.list(prefix, after, limit).await?;
         let items = page.items.into_iter().map(|record| self.told(record));
         Ok(BackendPage {
@@ -160,6 +200,9 @@ impl BlobBackend for Refusing {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<ListedDue>> {
+        if *self.lists.lock() == Some(Lists::NeverEnd) {
+            return Ok(again().await);
+        }
         let page = self.inner.due(at, after, limit).await;
         let then = self.behind_list.lock().take();
         if let Some(then) = then {
