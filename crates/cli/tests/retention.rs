@@ -121,8 +121,6 @@ async fn a_plan_tells_what_a_sweep_does_and_does_nothing() {
         .collect();
     assert_eq!(names, [scene.over[0].as_str(), scene.over[1].as_str()]);
     assert_eq!(due[0]["action"], "delete");
-    let listed = scene.run(&["retention", "list", "--limit", "1"]);
-    assert_eq!(listed.stdout.lines().count(), 1);
 
     let swept = scene.run(&["retention", "sweep", "--json"]);
     assert_eq!(
@@ -253,4 +251,25 @@ async fn a_tenant_is_erased_with_a_report_and_an_audit() {
         scene.is_there(&scene.kept[1]).await,
         "the other tenant has its blobs"
     );
+}
+
+#[tokio::test]
+async fn a_list_that_is_cut_says_so_and_none_of_nothing_is_asked_for() {
+    let scene = Scene::new().await;
+    let tenant = scene.tenants[0].to_string();
+    for arguments in [
+        vec!["blobs", "list", "--tenant", &tenant],
+        vec!["retention", "list"],
+    ] {
+        let with = |limit: &'static str| {
+            let arguments = arguments.iter().copied();
+            scene.run(&arguments.chain(["--limit", limit]).collect::<Vec<_>>())
+        };
+        let cut = with("1");
+        assert_eq!(cut.stdout.lines().count(), 2, "{}", cut.stdout);
+        assert!(cut.stdout.ends_with("and more: --limit\n"));
+        let all = with("100");
+        assert!(!all.stdout.contains("and more"), "{}", all.stdout);
+        assert_eq!(with("0").code, 2);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ enum Command {
         #[arg(long, value_name = "UUID")]
         tenant: TenantId,
         /// Ends after so many
-        #[arg(long, default_value_t = 1_000)]
-        limit: usize,
+        #[arg(long, default_value = "1000")]
+        limit: NonZeroUsize,
     },
     /// Shows what is known of a blob
     Head {
@@ -98,7 +99,7 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
             place,
             tenant,
             limit,
-        } => list(place, *tenant, *limit, out).await,
+        } => list(place, *tenant, limit.get(), out).await,
         Command::Head { place, name } => head(place, name, out).await,
         Command::Erase { yes: false, .. } => Err(Error::new(
             ErrorKind::InvalidSettings,
@@ -158,17 +159,23 @@ async fn list(
             &json!({ "blobs": blobs, "is_complete": after.is_none() }),
         )
     } else {
-        records.iter().try_for_each(|record| {
-            writeln!(
-                out,
-                "{}  {:>12}  {:7}  {}  {}",
-                record.name,
-                record.length,
-                record.tier.as_str(),
-                until(record),
-                record.retention.class
-            )
-        })
+        records
+            .iter()
+            .try_for_each(|record| {
+                writeln!(
+                    out,
+                    "{}  {:>12}  {:7}  {}  {}",
+                    record.name,
+                    record.length,
+                    record.tier.as_str(),
+                    until(record),
+                    record.retention.class
+                )
+            })
+            .and_then(|()| match after {
+                Some(_) => writeln!(out, "and more: --limit"),
+                None => Ok(()),
+            })
     };
     written.map_err(unwritten)?;
     Ok(Verdict::Clean)
@@ -246,6 +253,8 @@ fn erasure(report: &tenantry_blob::ErasureReport) -> Value {
         "erased": erased,
         "kept": kept,
         "failed": failed,
+        "stopped_by": report.stopped_by.map(ErrorKind::as_str),
+        "is_complete": report.is_complete(),
     })
 }
 

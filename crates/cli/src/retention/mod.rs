@@ -1,6 +1,7 @@
 //! `tenantry retention`: what is due, what is done about it, and why a blob is still there.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ enum Command {
         #[command(flatten)]
         place: Place,
         /// Ends after so many
-        #[arg(long, default_value_t = 1_000)]
-        limit: usize,
+        #[arg(long, default_value = "1000")]
+        limit: NonZeroUsize,
     },
 }
 
@@ -93,7 +94,7 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
             }
         }
         Command::Why { place, name } => why(place, name, out).await,
-        Command::List { place, limit } => list(place, *limit, out).await,
+        Command::List { place, limit } => list(place, limit.get(), out).await,
     }
 }
 
@@ -198,6 +199,10 @@ async fn list(place: &Place, limit: usize, out: &mut impl Write) -> Result<Verdi
                     writeln!(out, "{action:7}  {since}  {:>12}  {name}", due.length)
                 }
                 Err(error) => writeln!(out, "not read: {name}: {}", error.kind()),
+            })
+            .and_then(|()| match after {
+                Some(_) => writeln!(out, "and more: --limit"),
+                None => Ok(()),
             })
     };
     written.map_err(unwritten)?;
