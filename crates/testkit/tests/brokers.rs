@@ -128,3 +128,46 @@ async fn what_cannot_be_found_is_told_of() -> Result<()> {
     assert!(error.to_string().contains("max_payloads"), "{error}");
     Ok(())
 }
+
+/// Who speaks none is understood at the port without it alone.
+#[cfg(feature = "certificates")]
+#[tokio::test]
+async fn a_server_with_a_certificate_speaks_tls_where_it_says() -> Result<()> {
+    use tenantry_testkit::{RedisOptions, RedisServer, TestAuthority};
+
+    let first = async |address: &str, said: &[u8]| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        stream.read_u8().await.ok()
+    };
+    let authority = TestAuthority::generate()?;
+    let certificate = authority.sign("127.0.0.1")?;
+    let nats = NatsServer::start_with(NatsOptions::default().with_tls(certificate.clone())).await?;
+    assert!(nats.url().starts_with("tls://"));
+    let mut stream = BufReader::new(TcpStream::connect(nats.address()).await.unwrap());
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    assert!(line.contains("\"tls_required\":true"), "{line}");
+
+    let options = RabbitMqOptions::default().with_tls(certificate.clone());
+    let rabbitmq = RabbitMqServer::start_with(options).await?;
+    let url = rabbitmq.tls_url().unwrap();
+    let (_, encrypted) = url.split_once('@').unwrap();
+    let (hello, method) = (b"AMQP\x00\x00\x09\x01", Some(1));
+    assert_eq!(first(&rabbitmq.address(), hello).await, method);
+    assert_ne!(first(encrypted, hello).await, method);
+    assert!(RabbitMqServer::start().await?.tls_url().is_none());
+
+    let options = RedisOptions::default().with_tls(certificate.clone());
+    let redis = RedisServer::start_with(options).await?;
+    let url = redis.tls_url().unwrap();
+    let (_, encrypted) = url.split_once('@').unwrap();
+    let (hello, refusal) = (b"PING\r\n", Some(b'-'));
+    assert_eq!(first(&redis.address(), hello).await, refusal);
+    assert_ne!(first(encrypted, hello).await, refusal);
+    assert!(RedisServer::start().await?.tls_url().is_none());
+
+    let told = format!("{certificate:?} {authority:?}");
+    assert!(!told.contains("PRIVATE KEY"), "{told}");
+    Ok(())
+}

@@ -10,11 +10,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::daemon::{Daemon, Program};
 use crate::postgres::blocking;
 use crate::programs::folder_with;
 use crate::served::Served;
-use crate::{Error, Result, Settings, StopMode, Way, ports};
+use crate::{Error, Result, ServerCertificate, Settings, StopMode, Way, ports};
 
 const INSTALL: &str = "no NATS server found: install it (Debian: `apt-get install nats-server`), or set \
      TENANTRY_TEST_NATS_URL to the URL of a server with JetStream where tests may make streams";
@@ -32,6 +33,7 @@ const START: &str =
 pub struct NatsOptions {
     settings: String,
     users: String,
+    certificate: Option<ServerCertificate>,
 }
 
 impl NatsOptions {
@@ -51,6 +53,21 @@ impl NatsOptions {
             "    {{ user: {user}, password: \"{password}\", permissions: {permissions} }}"
         );
         self
+    }
+
+    /// Shows a certificate: the URL begins with `tls://`, and who speaks no TLS is refused.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// Returns the scheme of the URL.
+    const fn scheme(&self) -> &'static str {
+        match self.certificate {
+            Some(_) => "tls",
+            None => "nats",
+        }
     }
 }
 
@@ -204,14 +221,18 @@ impl NatsServer {
             let variables = vec![("BIN", folder.clone().into())];
             let program = Program::of_server(START, variables, "nats.log");
             let prefix = settings.prefix().to_owned();
+            let certificate = options.certificate.clone();
             let daemon = blocking(move || {
                 Daemon::start(program, prefix, |folder| {
                     let store = format!("jetstream {{ store_dir: \"{}\" }}\n", folder.display());
-                    vec![("nats.conf", config + &store)]
+                    let mut files = vec![("nats.conf", config + &store)];
+                    files.extend(certificate.iter().flat_map(ServerCertificate::files));
+                    files
                 })
             })
             .await?;
-            let url = format!("nats://tests:{password}@127.0.0.1:{port}");
+            let scheme = options.scheme();
+            let url = format!("{scheme}://tests:{password}@127.0.0.1:{port}");
             attempts -= 1;
             match Served::started(&url, daemon, probe).await {
                 Ok(served) => return Ok(Self(served)),
@@ -223,14 +244,21 @@ impl NatsServer {
 }
 
 fn config(options: &NatsOptions, port: u16, password: &str) -> String {
+    // They lie in the folder that it is started in.
+    let tls = match options.certificate {
+        Some(_) => format!(
+            "tls {{ cert_file: \"{CERTIFICATE}\", key_file: \"{KEY}\", ca_file: \"{AUTHORITY}\" }}\n"
+        ),
+        None => String::new(),
+    };
     format!(
-        "listen: \"127.0.0.1:{port}\"\nserver_name: tests{port}\n{}\
+        "listen: \"127.0.0.1:{port}\"\nserver_name: tests{port}\n{tls}{}\
          authorization {{\n  users: [\n    {{ user: tests, password: \"{password}\" }}\n{}  ]\n}}\n",
         options.settings, options.users
     )
 }
 
-/// It speaks first.
+/// It speaks first, before any TLS.
 fn probe(address: String) -> BoxFuture<'static, std::io::Result<bool>> {
     async move {
         let mut line = String::new();

@@ -2,19 +2,21 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
+use url::Url;
 
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::daemon::{Daemon, Program};
 use crate::postgres::blocking;
 use crate::programs::folder_with;
 use crate::served::Served;
-use crate::{Error, Result, Settings, StopMode, Way, ports};
+use crate::{Error, Result, ServerCertificate, Settings, StopMode, Way, ports};
 
 const INSTALL: &str = "no RabbitMQ found: install it (Debian: `apt-get install rabbitmq-server`), or set \
      TENANTRY_TEST_RABBITMQ_URL to the URL of a server where tests may make exchanges and queues";
@@ -36,6 +38,7 @@ const ERLANG: &str =
 #[derive(Debug, Clone, Default)]
 pub struct RabbitMqOptions {
     settings: String,
+    certificate: Option<ServerCertificate>,
 }
 
 impl RabbitMqOptions {
@@ -43,6 +46,13 @@ impl RabbitMqOptions {
     #[must_use]
     pub fn with_setting(mut self, name: &str, value: &str) -> Self {
         let _ = writeln!(self.settings, "{name} = {value}");
+        self
+    }
+
+    /// Opens a second port, that of [`RabbitMqServer::tls_url`], and shows a certificate there.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = Some(certificate);
         self
     }
 }
@@ -65,7 +75,10 @@ impl RabbitMqOptions {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct RabbitMqServer(Served);
+pub struct RabbitMqServer {
+    served: Served,
+    tls_port: Option<u16>,
+}
 
 impl RabbitMqServer {
     /// Returns the server that all tests of this process share, and finds it at the first call.
@@ -92,7 +105,10 @@ impl RabbitMqServer {
         if matches!(forced, None | Some(Way::Url)) {
             if let Some(url) = settings.rabbitmq_url() {
                 let served = Served::borrowed(url, SCHEMES, INVALID, probe).await?;
-                return Ok(Self(served));
+                return Ok(Self {
+                    served,
+                    tls_port: None,
+                });
             }
             if forced.is_some() {
                 return Err(Error::missing("TENANTRY_TEST_RABBITMQ_URL is not set"));
@@ -122,13 +138,23 @@ impl RabbitMqServer {
     /// Returns the URL of the server, with user and password.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.0.url()
+        self.served.url()
+    }
+
+    /// Returns the URL over TLS, `amqps://`, with user and password; none without
+    /// [`with_tls`](RabbitMqOptions::with_tls).
+    #[must_use]
+    pub fn tls_url(&self) -> Option<String> {
+        let mut url = Url::parse(self.url()).ok()?;
+        url.set_scheme("amqps").ok()?;
+        url.set_port(Some(self.tls_port?)).ok()?;
+        Some(url.into())
     }
 
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
     #[must_use]
     pub fn address(&self) -> String {
-        self.0.address()
+        self.served.address()
     }
 
     /// Returns the URL with another address in the server's place, such as that of a proxy.
@@ -137,7 +163,7 @@ impl RabbitMqServer {
     ///
     /// When the address is none.
     pub fn url_through(&self, address: SocketAddr) -> Result<String> {
-        self.0.url_through(address)
+        self.served.url_through(address)
     }
 
     /// Returns the URL of another user, or with another password.
@@ -146,7 +172,7 @@ impl RabbitMqServer {
     ///
     /// When a URL cannot hold them.
     pub fn url_of(&self, user: &str, password: &str) -> Result<String> {
-        self.0.url_of(user, password)
+        self.served.url_of(user, password)
     }
 
     /// Stops the server; returns when it has stopped. What it stored is there after a restart.
@@ -155,7 +181,7 @@ impl RabbitMqServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
-        self.0.stop(mode).await
+        self.served.stop(mode).await
     }
 
     /// Starts the server again on the same port, after killing it if it runs; returns when it answers.
@@ -164,7 +190,7 @@ impl RabbitMqServer {
     ///
     /// When the server belongs to somebody else, or does not come up.
     pub async fn restart(&self) -> Result<()> {
-        self.0.restart().await
+        self.served.restart().await
     }
 
     /// Halts the server: its connections stay open, new ones are accepted, and nobody answers.
@@ -173,7 +199,7 @@ impl RabbitMqServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn pause(&self) -> Result<()> {
-        self.0.pause().await
+        self.served.pause().await
     }
 
     /// Lets a halted server go on.
@@ -182,7 +208,7 @@ impl RabbitMqServer {
     ///
     /// When the server belongs to somebody else, or runs no more.
     pub async fn resume(&self) -> Result<()> {
-        self.0.resume().await
+        self.served.resume().await
     }
 
     async fn from_programs(settings: &Settings, options: &RabbitMqOptions) -> Result<Self> {
@@ -195,6 +221,10 @@ impl RabbitMqServer {
         loop {
             // Another process may take a port between the look and the start.
             let (port, dist, epmd) = (ports::free()?, ports::free()?, ports::free()?);
+            let tls_port = match options.certificate {
+                Some(_) => Some(ports::free()?),
+                None => None,
+            };
             let password = uuid::Uuid::new_v4().simple().to_string();
             let config = format!(
                 "listeners.tcp.default = 127.0.0.1:{port}\ndefault_user = tests\n\
@@ -211,21 +241,38 @@ impl RabbitMqServer {
             ];
             let program = Program::of_server(START, variables, "rabbitmq.log");
             let prefix = settings.prefix().to_owned();
+            let certificate = options.certificate.clone();
             let daemon = blocking(move || {
-                Daemon::start(program, prefix, |_| {
-                    vec![("rabbitmq.conf", config), ("plugins", "[].".to_owned())]
+                Daemon::start(program, prefix, |folder| {
+                    let tls = tls_port.map(|port| tls_config(folder, port));
+                    let config = config + tls.as_deref().unwrap_or_default();
+                    let mut files = vec![("rabbitmq.conf", config), ("plugins", "[].".to_owned())];
+                    files.extend(certificate.iter().flat_map(ServerCertificate::files));
+                    files
                 })
             })
             .await?;
             let url = format!("amqp://tests:{password}@127.0.0.1:{port}");
             attempts -= 1;
             match Served::started(&url, daemon, probe).await {
-                Ok(served) => return Ok(Self(served)),
+                Ok(served) => return Ok(Self { served, tls_port }),
                 Err(error) if attempts == 0 => return Err(error),
                 Err(_) => {}
             }
         }
     }
+}
+
+fn tls_config(folder: &Path, port: u16) -> String {
+    let file = |name: &str| folder.join(name).display().to_string();
+    format!(
+        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\nssl_options.cacertfile = {}\nssl_options.verify = verify_none\n\
+         ssl_options.fail_if_no_peer_cert = false\n",
+        file(CERTIFICATE),
+        file(KEY),
+        file(AUTHORITY),
+    )
 }
 
 /// It answers to the name of the protocol with the first method.

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::container::{self, Container, Contents};
 use crate::daemon::Daemon;
 use crate::postgres::blocking;
-use crate::{Error, Result, Settings, StopMode, Way, ports};
+use crate::{Error, Result, ServerCertificate, Settings, StopMode, Way, ports};
 
 const INSTALL: &str = "install Redis (Debian: `apt-get install redis-server`), or set \
      TENANTRY_TEST_REDIS_URL to the URL of a server that tests may write to, \
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
     settings: Vec<(String, String)>,
+    certificate: Option<ServerCertificate>,
 }
 
 impl RedisOptions {
@@ -37,6 +39,14 @@ impl RedisOptions {
     #[must_use]
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Opens a second port, that of [`RedisServer::tls_url`], and shows a certificate there. It asks for none of its
+    /// clients, unless `tls-auth-clients` is set. Such a server is always one from programs.
+    #[must_use]
+    pub fn with_tls(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = Some(certificate);
         self
     }
 
@@ -71,6 +81,7 @@ impl RedisOptions {
 /// ```
 pub struct RedisServer {
     url: Url,
+    tls_port: Option<u16>,
     control: Control,
 }
 
@@ -195,6 +206,15 @@ impl RedisServer {
         self.url.as_str()
     }
 
+    /// Returns the URL over TLS, `rediss://`, with its password; none without [`with_tls`](RedisOptions::with_tls).
+    #[must_use]
+    pub fn tls_url(&self) -> Option<String> {
+        let mut url = self.url.clone();
+        url.set_scheme("rediss").ok()?;
+        url.set_port(Some(self.tls_port?)).ok()?;
+        Some(url.into())
+    }
+
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
     #[must_use]
     pub fn address(&self) -> String {
@@ -312,6 +332,7 @@ impl RedisServer {
         }
         let server = Self {
             url,
+            tls_port: None,
             control: Control::Nobody,
         };
         server.until_ready().await?;
@@ -319,7 +340,8 @@ impl RedisServer {
     }
 
     async fn in_container(settings: &Settings, options: &RedisOptions) -> Result<Option<Self>> {
-        if !matches!(settings.way(), None | Some(Way::Docker)) {
+        let is_asked_for = matches!(settings.way(), None | Some(Way::Docker));
+        if !is_asked_for || options.certificate.is_some() {
             return Ok(None);
         }
         let password = password();
@@ -336,6 +358,7 @@ impl RedisServer {
         };
         let server = Self {
             url: url_of(container.host(), container.port(), &password)?,
+            tls_port: None,
             control: Control::Container(container),
         };
         match server.until_ready().await {
@@ -355,14 +378,27 @@ impl RedisServer {
         loop {
             // Another process may take the port between the look and the start.
             let (port, password) = (ports::free()?, password());
-            let own = format!(
+            let mut own = format!(
                 "bind 127.0.0.1\nport {port}\ndaemonize yes\npidfile pid\nlogfile redis.log\n"
             );
-            let config = options.config(&own, &password);
+            let mut files = Vec::new();
+            let mut tls_port = None;
+            if let Some(certificate) = &options.certificate {
+                let port = *tls_port.insert(ports::free()?);
+                // They lie in the folder that it is started in.
+                let _ = writeln!(
+                    own,
+                    "tls-port {port}\ntls-cert-file {CERTIFICATE}\ntls-key-file {KEY}\n\
+                     tls-ca-cert-file {AUTHORITY}\ntls-auth-clients no"
+                );
+                files.extend(certificate.files());
+            }
+            files.push(("redis.conf", options.config(&own, &password)));
             let (folder, prefix) = (folder.clone(), settings.prefix().to_owned());
-            let started = blocking(move || programs::start(&folder, prefix, config)).await?;
+            let started = blocking(move || programs::start(&folder, prefix, files)).await?;
             let server = Self {
                 url: url_of("127.0.0.1", port, &password)?,
+                tls_port,
                 control: Control::Programs(Arc::new(started)),
             };
             let Err(error) = server.until_ready().await else {

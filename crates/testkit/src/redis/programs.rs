@@ -16,7 +16,11 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// Starts a server. Blocks.
-pub(super) fn start(folder: &Path, prefix: String, config: String) -> Result<Daemon> {
+pub(super) fn start(
+    folder: &Path,
+    prefix: String,
+    files: Vec<(&'static str, String)>,
+) -> Result<Daemon> {
     let program = Program::of_server(START, vec![("BIN", folder.into())], "redis.log");
-    Daemon::start(program, prefix, |_| vec![("redis.conf", config)])
+    Daemon::start(program, prefix, |_| files)
 }

@@ -1,0 +1,54 @@
+//! Certificates for servers that are reached over TLS.
+
+#[cfg(feature = "certificates")]
+mod authority;
+
+use std::fmt;
+
+#[cfg(feature = "certificates")]
+pub use authority::TestAuthority;
+
+/// The files that a server finds in its folder.
+pub(crate) const CERTIFICATE: &str = "certificate.pem";
+pub(crate) const KEY: &str = "key.pem";
+pub(crate) const AUTHORITY: &str = "authority.pem";
+
+/// What a server shows who connects to it, its key, and who vouches for it.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    certificate: String,
+    key: String,
+    authority: String,
+}
+
+impl ServerCertificate {
+    /// Returns what these three texts hold, all in PEM; a `TestAuthority` (feature `certificates`) makes them.
+    #[must_use]
+    pub fn new(
+        certificate: impl Into<String>,
+        key: impl Into<String>,
+        authority: impl Into<String>,
+    ) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            authority: authority.into(),
+        }
+    }
+
+    /// Returns the files of a server.
+    pub(crate) fn files(&self) -> [(&'static str, String); 3] {
+        [
+            (CERTIFICATE, self.certificate.clone()),
+            (KEY, self.key.clone()),
+            (AUTHORITY, self.authority.clone()),
+        ]
+    }
+}
+
+impl fmt::Debug for ServerCertificate {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").finish_non_exhaustive()
+    }
+}
