@@ -1,74 +1,33 @@
 //! Servers that are reached over TLS.
 
-use std::net::TcpListener;
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tenantry_cache::{Cache, RateLimiter, RedisLimits, RedisSettings, Rule};
 use tenantry_core::{ErrorKind, TenantId};
-use tenantry_testkit::{RedisOptions, RedisServer};
+use tenantry_testkit::{RedisOptions, RedisServer, TestAuthority};
 
 use super::{Nodes, SEVEN, until};
 
 /// A server with a certificate, and who vouches for it.
 struct Encrypted {
     server: RedisServer,
-    port: u16,
-    authority: String,
-    _folder: tempfile::TempDir,
+    authority: TestAuthority,
 }
 
 impl Encrypted {
     /// Starts one whose certificate is for a name, and which asks for those of its clients or not.
     async fn start(name: &str, asks_clients: &str) -> Self {
-        let (authority, issuer) = authority();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let write = |file: &str, text: &str| {
-            let path = folder.path().join(file);
-            std::fs::write(&path, text).unwrap();
-            open_to_all(&path);
-            path.to_str().unwrap().to_owned()
-        };
-        open_to_all(folder.path());
-        // Given back at once.
-        let free = |listener: TcpListener| listener.local_addr().unwrap().port();
-        let port = free(TcpListener::bind("127.0.0.1:0").unwrap());
+        let authority = TestAuthority::generate().unwrap();
         let options = RedisOptions::default()
-            .with_setting("tls-port", port.to_string())
-            .with_setting("tls-cert-file", write("cert.pem", &certificate.pem()))
-            .with_setting("tls-key-file", write("key.pem", &key.serialize_pem()))
-            .with_setting("tls-ca-cert-file", write("ca.pem", &authority))
+            .with_tls(authority.sign(name).unwrap())
             .with_setting("tls-auth-clients", asks_clients);
         Self {
             server: RedisServer::start_with(options).await.unwrap(),
-            port,
             authority,
-            _folder: folder,
         }
     }
 
     fn url(&self, host: &str) -> String {
-        let password = self.server.url().split(['@', ':']).nth(2).unwrap();
-        format!("rediss://:{password}@{host}:{}", self.port)
+        self.server.tls_url().unwrap().replace("127.0.0.1", host)
     }
-}
-
-/// The server runs as another user.
-fn open_to_all(path: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(path, mode).unwrap();
-}
-
-fn authority() -> (String, Issuer<'static, KeyPair>) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    (pem, Issuer::new(params, key))
 }
 
 /// Returns how a call that needs the server fails.
@@ -91,7 +50,7 @@ async fn all_that_there_is_goes_over_tls() {
     for (name, host) in [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1")] {
         let encrypted = Encrypted::start(name, "no").await;
         let settings =
-            RedisSettings::new(encrypted.url(host)).with_ca_certificate(&*encrypted.authority);
+            RedisSettings::new(encrypted.url(host)).with_ca_certificate(encrypted.authority.pem());
         let plain = Nodes::at(encrypted.server.url(), 1).await;
         let one = plain.nodes[0].another(&settings.clone().with_prefix(&plain.prefix));
         let other = plain.nodes[0].another(&settings.clone().with_prefix(&plain.prefix));
@@ -117,13 +76,13 @@ async fn all_that_there_is_goes_over_tls() {
 #[tokio::test]
 async fn who_is_not_trusted_is_told_so() {
     let encrypted = Encrypted::start("localhost", "no").await;
-    let (stranger, _) = authority();
+    let stranger = TestAuthority::generate().unwrap();
     let url = encrypted.url("localhost");
-    let of_another_name =
-        RedisSettings::new(encrypted.url("127.0.0.1")).with_ca_certificate(&*encrypted.authority);
+    let of_another_name = RedisSettings::new(encrypted.url("127.0.0.1"))
+        .with_ca_certificate(encrypted.authority.pem());
     for settings in [
         RedisSettings::new(&*url),
-        RedisSettings::new(&*url).with_ca_certificate(stranger),
+        RedisSettings::new(&*url).with_ca_certificate(stranger.pem()),
         of_another_name,
     ] {
         let error = failure(&settings).await;
@@ -139,7 +98,8 @@ async fn who_is_not_trusted_is_told_so() {
 #[tokio::test]
 async fn what_is_no_tls_as_expected_is_told_by_its_kind() {
     let encrypted = Encrypted::start("localhost", "yes").await;
-    let trusting = |url: String| RedisSettings::new(url).with_ca_certificate(&*encrypted.authority);
+    let trusting =
+        |url: String| RedisSettings::new(url).with_ca_certificate(encrypted.authority.pem());
     let error = failure(&trusting(encrypted.url("localhost"))).await;
     assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error:?}");
     assert!(cause(&error).contains("tls-auth-clients"), "{error:?}");
@@ -159,13 +119,13 @@ async fn what_is_no_tls_as_expected_is_told_by_its_kind() {
 
 #[tokio::test]
 async fn settings_that_would_not_protect_are_refused() {
-    let (authority, _) = authority();
+    let authority = TestAuthority::generate().unwrap();
     let url = "rediss://localhost";
     for settings in [
         RedisSettings::new("rediss://localhost/#insecure"),
         RedisSettings::new(url).with_ca_certificate("hunter2"),
         RedisSettings::new(url).with_ca_certificate("-----BEGIN CERTIFICATE-----\nhunter2"),
-        RedisSettings::new("redis://localhost").with_ca_certificate(authority),
+        RedisSettings::new("redis://localhost").with_ca_certificate(authority.pem()),
     ] {
         let error = Cache::builder().with_redis(&settings).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
