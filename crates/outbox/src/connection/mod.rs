@@ -7,6 +7,8 @@ mod nats;
 mod rabbitmq;
 #[cfg(feature = "redis-streams")]
 mod redis;
+#[cfg(feature = "nats")]
+mod tls;
 
 pub(crate) use self::login::Password;
 #[cfg(feature = "nats")]
@@ -21,3 +23,11 @@ pub(crate) use self::rabbitmq::{answer_of, in_time};
 pub use self::redis::RedisConnection;
 #[cfg(feature = "redis-streams")]
 pub(crate) use self::redis::is_login_refused;
+
+/// What to do about a server that cannot be reached, or speaks another protocol.
+#[cfg(feature = "nats")]
+const UNREACHABLE: &str = "the server does not answer: see that it runs and can be reached, and whether its port is for TLS";
+
+/// The same where a connection stands.
+#[cfg(feature = "nats")]
+const SILENT: &str = "the server accepts connections and does not answer: see that it is well, and whether its port is for TLS";

@@ -8,14 +8,11 @@ use std::time::Duration;
 use async_nats::{Auth, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls_platform_verifier::Verifier;
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 use tokio::sync::watch;
 
-use super::Password;
+use super::tls::{self, Trust};
+use super::{Password, SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to nats";
 
@@ -41,7 +38,7 @@ pub struct NatsConnection {
     url: String,
     user: Option<String>,
     password: Password,
-    authorities: Vec<String>,
+    trust: Trust,
     timeout: Duration,
 }
 
@@ -54,7 +51,7 @@ impl NatsConnection {
             url: url.into(),
             user: None,
             password: Password::OfUrl,
-            authorities: Vec::new(),
+            trust: Trust::default(),
             timeout: Duration::from_secs(5),
         }
     }
@@ -83,7 +80,7 @@ impl NatsConnection {
     /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
     #[must_use]
     pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
-        self.authorities.push(pem.into());
+        self.trust.add(pem.into());
         self
     }
 
@@ -100,24 +97,30 @@ impl NatsConnection {
 
     /// Refuses what can never work.
     pub(crate) fn check(&self) -> Result<()> {
-        let urls: Vec<_> = self.url.split(',').map(str::trim).collect();
-        let begins = |scheme: &str| urls.iter().all(|url| url.starts_with(scheme));
-        let is_tls = begins("tls://");
         if self.timeout.is_zero() {
             return Err(invalid("no time is given for an answer"));
         }
-        if !is_tls && !begins("nats://") {
+        if !self.is_tls() && !self.begins("nats://") {
             // Without the text, in which a password may stand.
             return Err(invalid(
                 "expected nats://[user:password@]host:port or tls://, several with commas",
             ));
         }
-        if !is_tls && !self.authorities.is_empty() {
+        if !self.is_tls() && !self.trust.is_of_the_system() {
             return Err(invalid(
                 "an authority is trusted and no TLS is spoken: begin with tls://",
             ));
         }
-        Ok(())
+        self.trust.check(CONNECT)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.begins("tls://")
+    }
+
+    fn begins(&self, scheme: &str) -> bool {
+        let mut urls = self.url.split(',').map(str::trim);
+        urls.all(|url| url.starts_with(scheme))
     }
 
     /// Connects; the connection comes back by itself from then on.
@@ -144,7 +147,13 @@ impl NatsConnection {
         let (user, password) = (self.user.clone(), current.clone());
         let seen = Arc::clone(&state);
         let urls = self.addresses()?;
-        let mut options = match user {
+        // Where none is handed over the client takes whichever cryptography the process has set up, and panics where
+        // there are two and none is set up; and it begins TLS with a server that asks for it, whatever the URL says.
+        let tls = match self.is_tls() {
+            true => self.trust.config(CONNECT)?,
+            false => tls::config_for_nobody(CONNECT)?,
+        };
+        let options = match user {
             None => Self::options_of(&urls),
             Some(user) => ConnectOptions::with_auth_callback(move |_nonce| {
                 let mut auth = Auth::new();
@@ -165,17 +174,23 @@ impl NatsConnection {
         .event_callback(move |event| {
             seen.notice(&event);
             std::future::ready(())
-        });
-        if self.url.starts_with("tls://") {
-            options = options.tls_client_config(self.tls()?);
-        }
+        })
+        .tls_client_config(tls)
+        // Those of the cluster that the server tells of are named without a scheme.
+        .require_tls(self.is_tls());
         let connecting = options.connect(self.bare_urls());
         let client = tokio::time::timeout(self.timeout.saturating_mul(2), connecting).await;
-        let client = client.map_err(|_| {
-            Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail("the server accepts connections and does not answer")
-        })?;
+        let client =
+            client.map_err(|_| Error::new(ErrorKind::Unavailable, CONNECT).with_detail(SILENT))?;
         let client = client.map_err(|error| {
+            if let Some(cause) = tls::cause(&error) {
+                return match self.is_tls() {
+                    true => tls::refused(cause, CONNECT),
+                    false => Error::new(ErrorKind::TlsFailed, CONNECT)
+                        .with_detail("the server asks for TLS: begin with tls://")
+                        .with_source(cause.clone()),
+                };
+            }
             let (kind, detail) = match error.kind() {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => (
                     ErrorKind::AuthenticationFailed,
@@ -188,10 +203,7 @@ impl NatsConnection {
                 ConnectErrorKind::ServerParse => {
                     (ErrorKind::InvalidSettings, "the URL is none of a server")
                 }
-                _ => (
-                    ErrorKind::Unavailable,
-                    "the server does not answer: see that it runs and can be reached",
-                ),
+                _ => (ErrorKind::Unavailable, UNREACHABLE),
             };
             Error::new(kind, CONNECT).with_detail(detail).with_source(error)
         })?;
@@ -229,31 +241,6 @@ impl NatsConnection {
             (Some(token), None) => ConnectOptions::with_token(token),
             _ => ConnectOptions::new(),
         }
-    }
-
-    /// Returns TLS with ring, the same whichever providers are in the build.
-    fn tls(&self) -> Result<rustls::ClientConfig> {
-        let mut trusted = Vec::new();
-        for pem in &self.authorities {
-            let before = trusted.len();
-            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                trusted.push(certificate.map_err(|_| invalid("a certificate is no PEM"))?);
-            }
-            if trusted.len() == before {
-                return Err(invalid("a text holds no certificate in PEM"));
-            }
-        }
-        let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier::new_with_extra_roots(trusted, Arc::clone(&provider));
-        let verifier = verifier.map_err(|cause| {
-            invalid("the certificates to trust cannot be read").with_source(cause)
-        })?;
-        Ok(rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|cause| invalid("TLS cannot be set up").with_source(cause))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth())
     }
 }
 

@@ -80,7 +80,7 @@ impl MessageHandler for Effects {
 }
 
 impl Effects {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.handled.lock().len()
     }
 }

@@ -12,4 +12,5 @@ mod redis_streams;
     reason = "shared with the tests of the outbox on PostgreSQL"
 )]
 mod subject;
+mod tls;
 mod worker;

@@ -54,10 +54,18 @@ pub(crate) fn good() -> stream::Config {
 }
 
 pub(crate) async fn jetstream_of(url: &str) -> jetstream::Context {
+    jetstream_with(url, async_nats::ConnectOptions::new()).await
+}
+
+pub(crate) async fn jetstream_with(
+    url: &str,
+    options: async_nats::ConnectOptions,
+) -> jetstream::Context {
     // The client does not look for a login in the URL.
-    let login = url.trim_start_matches("nats://").split_once('@').unwrap().0;
+    let (_, rest) = url.split_once("://").unwrap();
+    let (login, _) = rest.split_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap();
-    let options = async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());
+    let options = options.user_and_password(user.into(), password.into());
     jetstream::new(options.connect(url).await.unwrap())
 }
 
@@ -75,10 +83,15 @@ fn settings(url: &str) -> NatsSettings {
 
 /// Reads all of a stream, in binary mode or in structured.
 pub(crate) async fn read(url: &str, name: &str) -> Vec<Message> {
-    let stream = jetstream_of(url).await.get_stream(name).await.unwrap();
+    read_by(&jetstream_of(url).await, name).await
+}
+
+pub(crate) async fn read_by(context: &jetstream::Context, name: &str) -> Vec<Message> {
+    let stream = context.get_stream(name).await.unwrap();
     let state = stream.cached_info().state.clone();
     let mut got = Vec::new();
-    for sequence in state.first_sequence..=state.last_sequence {
+    // Without any it begins with none.
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
         let raw = stream.get_raw_message(sequence).await.unwrap();
         if raw.headers.get("Content-Type").is_some() {
             got.push(CloudEvent::read_structured(&raw.payload).unwrap());
@@ -388,13 +401,12 @@ async fn an_event_in_one_document_is_read_as_it_was() {
     assert_eq!(broker.got().await, sent);
 }
 
-async fn make_graves(url: &str) {
+pub(crate) async fn make_graves(context: &jetstream::Context) {
     let graves = stream::Config {
         name: "DEAD".to_owned(),
         subjects: vec!["dead.>".to_owned()],
         ..stream::Config::default()
     };
-    let context = jetstream_of(url).await;
     context.get_or_create_stream(graves).await.unwrap();
 }
 
@@ -406,7 +418,7 @@ impl Consumed for OnNats {
         handler: Arc<dyn MessageHandler>,
         settings: ConsumerSettings,
     ) -> Consumer {
-        make_graves(self.server.url()).await;
+        make_graves(&jetstream_of(self.server.url()).await).await;
         let source = NatsSource::new(connection(self.server.url()), STREAM, "dead");
         Consumer::nats(&subject.store, source, handler, settings)
             .await
@@ -482,7 +494,7 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
 async fn several_consumers_that_get_one_message_at_a_time_keep_the_order() {
     let broker = OnNats::open().await;
     let subject = OnPostgres::open().await;
-    make_graves(broker.server.url()).await;
+    make_graves(&jetstream_of(broker.server.url()).await).await;
     let order = Arc::new(crate::consumer::Order::default());
     let source = NatsSource::new(connection(broker.server.url()), STREAM, "dead");
     let start = async |source: NatsSource| {
