@@ -1,16 +1,18 @@
 //! Connections to RabbitMQ.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
-use super::Password;
+use super::tls::{self, Trust};
+use super::{Password, SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to rabbitmq";
 
@@ -36,7 +38,7 @@ pub struct RabbitMqConnection {
     url: String,
     user: Option<String>,
     password: Password,
-    authorities: Vec<String>,
+    trust: Trust,
     timeout: Duration,
 }
 
@@ -49,7 +51,7 @@ impl RabbitMqConnection {
             url: url.into(),
             user: None,
             password: Password::OfUrl,
-            authorities: Vec::new(),
+            trust: Trust::default(),
             timeout: Duration::from_secs(5),
         }
     }
@@ -78,7 +80,7 @@ impl RabbitMqConnection {
     /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
     #[must_use]
     pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
-        self.authorities.push(pem.into());
+        self.trust.add(pem.into());
         self
     }
 
@@ -98,12 +100,12 @@ impl RabbitMqConnection {
         if self.timeout.is_zero() {
             return Err(invalid("no time is given for an answer"));
         }
-        if self.uri()?.scheme == AMQPScheme::AMQP && !self.authorities.is_empty() {
+        if self.uri()?.scheme == AMQPScheme::AMQP && !self.trust.is_of_the_system() {
             return Err(invalid(
                 "an authority is trusted and no TLS is spoken: begin with amqps://",
             ));
         }
-        Ok(())
+        self.trust.check(CONNECT)
     }
 
     fn uri(&self) -> Result<AMQPUri> {
@@ -148,23 +150,40 @@ impl RabbitMqConnection {
                 .expose()
                 .clone_into(&mut uri.authority.userinfo.password);
         }
-        let tls = OwnedTLSConfig {
-            identity: None,
-            cert_chain: (!self.authorities.is_empty()).then(|| self.authorities.join("\n")),
+        let connector = match uri.scheme {
+            AMQPScheme::AMQPS => Some(self.trust.config(CONNECT)?.into()),
+            AMQPScheme::AMQP => None,
         };
+        let timeout = self.timeout;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime().map_err(|error| {
             Error::new(ErrorKind::Unsupported, CONNECT)
                 .with_detail("connect inside a runtime of Tokio")
                 .with_source(error)
         })?;
-        let opening = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        // The client's own way to speak TLS sets up cryptography for the whole process. And it connects in a thread that
+        // outlives who waits for it.
+        let connect = async move |mut uri: AMQPUri, runtime| {
+            let connector: Option<&RustlsConnector> = connector.as_ref();
+            let connecting = async {
+                uri.scheme = AMQPScheme::AMQP;
+                let stream = uri.connect_async(&runtime).await?;
+                match connector {
+                    Some(connector) => stream.into_rustls(connector, &uri.authority.host).await,
+                    None => Ok(stream),
+                }
+            };
+            let connected = tokio::time::timeout(timeout, connecting).await;
+            Ok(connected.map_err(io::Error::from)??)
+        };
+        let opening = Connection::connector(uri, runtime, connect, properties);
         let opened = tokio::time::timeout(self.timeout.saturating_mul(2), opening).await;
-        let opened = opened.map_err(|_| {
-            Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail("the server accepts connections and does not answer")
-        })?;
+        let opened =
+            opened.map_err(|_| Error::new(ErrorKind::Unavailable, CONNECT).with_detail(SILENT))?;
         opened.map_err(|error| {
+            if let Some(cause) = tls::cause(&error) {
+                return tls::refused(cause, CONNECT);
+            }
             let (kind, detail) = match answer_of(&error) {
                 Some(403) => (
                     ErrorKind::AuthenticationFailed,
@@ -174,10 +193,7 @@ impl RabbitMqConnection {
                     ErrorKind::InvalidSettings,
                     "the virtual host is not there, or not of the user",
                 ),
-                _ => (
-                    ErrorKind::Unavailable,
-                    "the server does not answer: see that it runs and can be reached",
-                ),
+                _ => (ErrorKind::Unavailable, UNREACHABLE),
             };
             Error::new(kind, CONNECT)
                 .with_detail(detail)

@@ -134,7 +134,7 @@ impl Consumer {
     /// # Errors
     ///
     /// `InvalidSettings` for what can never work, a stream or a place for dead letters that is missing, or a consumer on the
-    /// server that acknowledges otherwise; `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    /// server that acknowledges otherwise; `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "nats")]
     pub async fn nats(
         store: &TenantStore,
@@ -152,7 +152,7 @@ impl Consumer {
     /// # Errors
     ///
     /// `InvalidSettings` for what can never work, and a queue or an exchange for dead letters that is missing;
-    /// `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    /// `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "rabbitmq")]
     pub async fn rabbitmq(
         store: &TenantStore,

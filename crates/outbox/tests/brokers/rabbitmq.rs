@@ -491,9 +491,9 @@ async fn an_event_in_one_document_is_read_as_it_was_and_a_key_that_is_too_long_i
     assert_eq!(broker.got().await, sent);
 }
 
-const GRAVES: &str = "dead-letters";
+pub(crate) const GRAVES: &str = "dead-letters";
 
-async fn make_graves(channel: &Channel) {
+pub(crate) async fn make_graves(channel: &Channel) {
     channel
         .exchange_declare(
             GRAVES.into(),

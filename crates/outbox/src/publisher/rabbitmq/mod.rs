@@ -117,7 +117,7 @@ impl RabbitMqPublisher {
     /// # Errors
     ///
     /// `InvalidSettings` for what can never work, and for an exchange or queue that is missing or not durable;
-    /// `AuthenticationFailed` or `Unavailable` for a server that cannot be reached.
+    /// `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     pub async fn connect(settings: RabbitMqSettings) -> Result<Self> {
         let publisher = Self::new(settings)?;
         match publisher.ready().await {

@@ -1,6 +1,7 @@
 //! Brokers that are reached over TLS: the same stories for each.
 
 mod nats;
+mod rabbitmq;
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -1,0 +1,93 @@
+//! RabbitMQ.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_core::Result;
+use tenantry_outbox::{
+    Consumer, Message, MessageHandler, Publisher, RabbitMqConnection, RabbitMqPublisher,
+    RabbitMqSettings, RabbitMqSource,
+};
+use tenantry_store::async_trait;
+use tenantry_testkit::{RabbitMqOptions, RabbitMqServer, TestAuthority};
+
+use super::{Consumed, Encrypted};
+use crate::rabbitmq::{EXCHANGE, GRAVES, QUEUE, channel, make, make_graves, read};
+use crate::subject::OnPostgres;
+
+struct OnRabbitMq(RabbitMqServer);
+
+fn connection(url: &str, authorities: &[&str]) -> RabbitMqConnection {
+    let connection = RabbitMqConnection::new(url).with_timeout(Duration::from_secs(1));
+    authorities.iter().fold(connection, |connection, pem| {
+        connection.with_ca_certificate(*pem)
+    })
+}
+
+fn settings(url: &str, authorities: &[&str]) -> RabbitMqSettings {
+    let connection = connection(url, authorities);
+    let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite");
+    assert!(!format!("{settings:?}").contains("://"), "{settings:?}");
+    settings.with_queue(QUEUE)
+}
+
+#[async_trait]
+impl Encrypted for OnRabbitMq {
+    const SCHEMES: [&'static str; 2] = ["amqp://", "amqps://"];
+
+    async fn start(authority: &TestAuthority, name: &str) -> Self {
+        let options = RabbitMqOptions::default().with_tls(authority.sign(name).unwrap());
+        let server = RabbitMqServer::start_with(options).await.unwrap();
+        make(&channel(server.url()).await, QUEUE, true).await;
+        Self(server)
+    }
+
+    fn encrypted(&self) -> String {
+        self.0.tls_url().unwrap()
+    }
+
+    fn unencrypted(&self) -> String {
+        self.0.url().replacen("amqp://", "amqps://", 1)
+    }
+
+    fn publisher(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
+        Ok(Arc::new(RabbitMqPublisher::new(settings(
+            url,
+            authorities,
+        ))?))
+    }
+
+    async fn connect(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
+        let connected = RabbitMqPublisher::connect(settings(url, authorities)).await;
+        Ok(Arc::new(connected?))
+    }
+
+    async fn got(&self) -> Vec<Message> {
+        read(self.0.url(), QUEUE).await
+    }
+
+    async fn halt(&self) {
+        self.0.pause().await.unwrap();
+    }
+
+    async fn restart(&self) {
+        self.0.restart().await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Consumed for OnRabbitMq {
+    async fn consumer(
+        &self,
+        authorities: &[&str],
+        subject: &OnPostgres,
+        handler: Arc<dyn MessageHandler>,
+    ) -> Result<Consumer> {
+        make_graves(&channel(self.0.url()).await).await;
+        let source = RabbitMqSource::new(connection(&self.encrypted(), authorities), QUEUE, GRAVES);
+        let settings = crate::consumer::settings();
+        Consumer::rabbitmq(&subject.store, source, handler, settings).await
+    }
+}
+
+super::stories!(OnRabbitMq, consumed);
