@@ -14,7 +14,7 @@
 //! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
 //! | `NatsPublisher` (feature `nats`) | a stream of NATS JetStream |
 //! | `RabbitMqPublisher` (feature `rabbitmq`) | an exchange of RabbitMQ |
-//! | `RedisStreamsPublisher` (feature `redis-streams`) | a stream of a Redis |
+//! | `RedisStreamsPublisher` (feature `redis-streams`; over TLS `redis-streams-tls`) | a stream of a Redis |
 //! | [`Routes`], [`ContentMode`] | under what name, and in what form, a broker gets a message |
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |

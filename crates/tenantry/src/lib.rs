@@ -126,6 +126,7 @@
 //! | `outbox` | messages of units of work, the worker that hands them over, the inbox | |
 //! | `nats`, `rabbitmq` | brokers to hand them to, and consumers of those | |
 //! | `redis-streams` | a stream of a Redis to hand them to | |
+//! | `redis-streams-tls` | encrypted connections to it, by rustls | |
 //! | `secrets` | secrets by reference, cached and rotated | |
 //! | `file-vault` | secrets in one encrypted file | |
 //! | `key-vault` | secrets of Azure Key Vault | |

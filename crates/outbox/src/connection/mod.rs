@@ -7,7 +7,7 @@ mod nats;
 mod rabbitmq;
 #[cfg(feature = "redis-streams")]
 mod redis;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams-tls"))]
 mod tls;
 
 pub(crate) use self::login::Password;
@@ -25,9 +25,7 @@ pub use self::redis::RedisConnection;
 pub(crate) use self::redis::is_login_refused;
 
 /// What to do about a server that cannot be reached, or speaks another protocol.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 const UNREACHABLE: &str = "the server does not answer: see that it runs and can be reached, and whether its port is for TLS";
 
 /// The same where a connection stands.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 const SILENT: &str = "the server accepts connections and does not answer: see that it is well, and whether its port is for TLS";

@@ -15,7 +15,7 @@ use tenantry_testkit::{DelayProxy, ProxyOptions, RedisOptions, RedisServer, Stop
 
 use crate::worker::storm;
 
-const STREAM: &str = "events";
+pub(crate) const STREAM: &str = "events";
 
 struct OnRedis {
     server: RedisServer,
@@ -39,7 +39,7 @@ impl OnRedis {
     }
 }
 
-async fn make(server: &RedisServer) {
+pub(crate) async fn make(server: &RedisServer) {
     let command = ["xgroup", "create", STREAM, "suite", "0", "mkstream"];
     server.execute(&command).await.unwrap();
 }
@@ -49,7 +49,7 @@ fn settings(url: &str) -> RedisStreamsSettings {
     RedisStreamsSettings::new(connection, STREAM, "/services/suite").with_most_bytes(100_000)
 }
 
-async fn read(url: &str) -> Vec<Message> {
+pub(crate) async fn read(url: &str) -> Vec<Message> {
     let client = redis::Client::open(url).unwrap();
     // All of it at once takes its time.
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
@@ -176,9 +176,18 @@ async fn a_server_that_may_lose_or_has_no_stream_is_refused_by_name() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    for url in ["http://a", "rediss://a"] {
-        let error = RedisStreamsPublisher::new(memory(url)).unwrap_err();
+    let error = RedisStreamsPublisher::new(memory("http://a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+}
+
+#[cfg(not(feature = "redis-streams-tls"))]
+#[test]
+fn a_server_over_tls_takes_a_feature() {
+    for url in ["rediss://:hunter2@a", "REDISS://:hunter2@a"] {
+        let error = RedisStreamsPublisher::new(settings(url)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+        assert!(error.detail().contains("redis-streams-tls"), "{error:?}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 }
 

@@ -98,7 +98,7 @@ impl RedisStreamsPublisher {
     /// # Errors
     ///
     /// `InvalidSettings` for what can never work, for a stream that is missing and a server that may lose what it has
-    /// taken; `AuthenticationFailed` or `Unavailable` for one that cannot be reached.
+    /// taken; `AuthenticationFailed`, `TlsFailed` or `Unavailable` for one that cannot be reached.
     pub async fn connect(settings: RedisStreamsSettings) -> Result<Self> {
         let publisher = Self::new(settings)?;
         match publisher.ready().await {

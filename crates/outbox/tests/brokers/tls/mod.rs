@@ -2,6 +2,8 @@
 
 mod nats;
 mod rabbitmq;
+#[cfg(feature = "redis-streams-tls")]
+mod redis;
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -1,17 +1,24 @@
 //! Connections to Redis.
 
+#[cfg(feature = "redis-streams-tls")]
+mod tls;
+#[cfg(not(feature = "redis-streams-tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind as RedisKind, IntoConnectionInfo as _,
-    ProtocolVersion, RedisError,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind as RedisKind,
+    IntoConnectionInfo as _, ProtocolVersion, RedisError,
 };
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
-use super::Password;
+use self::tls::{Tls, Trust};
+use super::{Password, SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to redis";
 
@@ -32,17 +39,20 @@ pub struct RedisConnection {
     url: String,
     user: Option<String>,
     password: Password,
+    trust: Trust,
     timeout: Duration,
 }
 
 impl RedisConnection {
-    /// Returns the connection to a URL `redis://[user[:password]@]host[:port][/database]`. It is not encrypted.
+    /// Returns the connection to a URL `redis://[user[:password]@]host[:port][/database]`, or `rediss://…` over TLS,
+    /// feature `redis-streams-tls`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             user: None,
             password: Password::OfUrl,
+            trust: Trust::default(),
             timeout: Duration::from_secs(5),
         }
     }
@@ -68,6 +78,14 @@ impl RedisConnection {
         self
     }
 
+    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
+    #[cfg(feature = "redis-streams-tls")]
+    #[must_use]
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.trust.add(pem.into());
+        self
+    }
+
     /// Sets how long a connection, and each answer, may take; 5 s without it.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -87,16 +105,36 @@ impl RedisConnection {
         self.info().map(drop)
     }
 
-    fn info(&self) -> Result<ConnectionInfo> {
-        if self.url.starts_with("rediss://") {
-            return Err(invalid(
-                "encrypted connections to streams are not there yet",
-            ));
-        }
+    /// Returns who is asked, and how over TLS where the URL wants it.
+    fn info(&self) -> Result<(ConnectionInfo, Option<Tls>)> {
+        // The driver knows of no TLS.
+        let (is_encrypted, url) = match self.url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("rediss") => {
+                (true, format!("redis://{rest}"))
+            }
+            _ => (false, self.url.clone()),
+        };
         // Its error may repeat the URL, and with it a password.
-        let expected = "expected redis://[user[:password]@]host[:port][/database]";
-        let info = self.url.as_str().into_connection_info();
+        let expected = "expected redis[s]://[user[:password]@]host[:port][/database]";
+        let info = url.into_connection_info();
         let info = info.map_err(|_| invalid(expected))?;
+        let tls = match info.addr() {
+            _ if is_encrypted && self.url.contains('#') => {
+                return Err(invalid(
+                    "a server whose certificate is not looked at may be anybody: trust its authority instead, by \
+                     with_ca_certificate",
+                ));
+            }
+            ConnectionAddr::Tcp(host, port) if is_encrypted => {
+                Some(Tls::new(host, *port, &self.trust)?)
+            }
+            _ if !self.trust.is_of_the_system() => {
+                return Err(invalid(
+                    "an authority is trusted and no TLS is spoken: begin with rediss://",
+                ));
+            }
+            _ => None,
+        };
         let mut login = info
             .redis_settings()
             .clone()
@@ -105,12 +143,12 @@ impl RedisConnection {
         if let Some(user) = &self.user {
             login = login.set_username(user);
         }
-        Ok(info.set_redis_settings(login))
+        Ok((info.set_redis_settings(login), tls))
     }
 
     /// Connects; a connection that broke does not come back.
     pub(crate) async fn open(&self) -> Result<MultiplexedConnection> {
-        let mut info = self.info()?;
+        let (mut info, tls) = self.info()?;
         let current = self.password.follow().await?;
         if let Some(secret) = current.secret() {
             let login = info.redis_settings().clone().set_password(secret.expose());
@@ -120,15 +158,14 @@ impl RedisConnection {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
         let opening = async {
-            Client::open(info)?
-                .get_multiplexed_async_connection_with_config(&config)
-                .await
+            match &tls {
+                Some(tls) => tls.open(info.redis_settings(), config).await,
+                None => Ok(plain(info, &config).await),
+            }
         };
         let opened = tokio::time::timeout(self.timeout.saturating_mul(2), opening).await;
-        let opened = opened.map_err(|_| {
-            Error::new(ErrorKind::Unavailable, CONNECT)
-                .with_detail("the server accepts connections and does not answer")
-        })?;
+        let opened = opened
+            .map_err(|_| Error::new(ErrorKind::Unavailable, CONNECT).with_detail(SILENT))??;
         match opened {
             Ok(connection) => Ok(connection),
             Err(error) => {
@@ -142,15 +179,21 @@ impl RedisConnection {
                         ErrorKind::AuthenticationFailed,
                         "the server takes neither user nor password: correct the settings",
                     ),
-                    false => (
-                        ErrorKind::Unavailable,
-                        "the server does not answer: see that it runs and can be reached",
-                    ),
+                    false => (ErrorKind::Unavailable, UNREACHABLE),
                 };
                 Err(Error::new(kind, CONNECT).with_detail(detail))
             }
         }
     }
+}
+
+async fn plain(
+    info: ConnectionInfo,
+    config: &AsyncConnectionConfig,
+) -> std::result::Result<MultiplexedConnection, RedisError> {
+    Client::open(info)?
+        .get_multiplexed_async_connection_with_config(config)
+        .await
 }
 
 /// Returns whether a server takes neither user nor password.
