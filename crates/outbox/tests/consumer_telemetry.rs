@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
-use opentelemetry::trace::{SpanId, SpanKind, TracerProvider as _};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tenantry_core::{Clock as _, Error, ErrorKind, SystemClock, TenantId};
@@ -208,7 +208,7 @@ async fn spans_are_linked_to_their_message_and_metrics_tell_what_becomes_of_it()
     tracers.force_flush().unwrap();
 
     let mut handled = spans.get_finished_spans().unwrap();
-    handled.retain(|span| span.name == "tenantry.outbox.process");
+    handled.retain(|span| span.name.starts_with("process "));
     let mut found: Vec<String> = Vec::new();
     for span in &handled {
         let said = |name: &str| {
@@ -236,11 +236,14 @@ async fn spans_are_linked_to_their_message_and_metrics_tell_what_becomes_of_it()
             link.attributes[0].value.to_string(),
             said("messaging.message.id")
         );
-        found.push(format!(
-            "{} {}",
-            said("messaging.message.id"),
-            said("tenantry.outcome")
-        ));
+        let outcome = said("tenantry.outcome");
+        let is_failure = !matches!(&*outcome, "ok" | "duplicate");
+        assert_eq!(matches!(span.status, Status::Error { .. }), is_failure);
+        assert_eq!(
+            span.name,
+            format!("process {}", said("messaging.destination.name"))
+        );
+        found.push(format!("{} {}", said("messaging.message.id"), outcome));
     }
     let mut expected = vec![format!("{} duplicate", sent[0].id())];
     for message in &sent {

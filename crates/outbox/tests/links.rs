@@ -93,7 +93,7 @@ async fn what_is_sent_is_linked_to_the_trace_of_each_message_sampled_or_not() {
     provider.force_flush().unwrap();
 
     let mut sent = exporter.get_finished_spans().unwrap();
-    sent.retain(|span| span.name == "tenantry.outbox.send");
+    sent.retain(|span| span.name == "send a");
     sent.sort_by_key(count_of);
     let [few, most] = &*sent else {
         panic!("{sent:?}")

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::delivery::{Delivery, Receipt, Source};
 use super::{ConsumerSettings, HandlerError, MessageHandler};
-use crate::telemetry::{Consumed, Settled, processing};
+use crate::telemetry::{Consumed, Settled, ended, processing};
 use crate::{Inbox, Message};
 
 /// How often the dead letters are asked to take one, before the broker is left to deliver it again.
@@ -252,11 +252,11 @@ impl Shared {
                 Err(Trouble::Poison(..)) => Some("poison"),
             };
             self.metrics.attempted(begun.elapsed(), failure);
-            let told = failure.unwrap_or(match &outcome {
+            let done = match &outcome {
                 Ok(false) => "duplicate",
                 _ => "ok",
-            });
-            span.record("tenantry.outcome", told);
+            };
+            ended(&span, done, failure);
             match outcome {
                 Ok(is_first) => {
                     if let Err(error) = delivery.receipt.accept().await {

@@ -38,6 +38,8 @@ pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
         target: "tenantry::outbox",
         parent: None,
         "tenantry.outbox.send",
+        otel.name = Empty,
+        otel.status_code = Empty,
         // It creates nothing: what the messages bear is the context in which they were appended.
         otel.kind = "client",
         messaging.system = system,
@@ -50,10 +52,12 @@ pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
         tenant.id = Empty,
         tenantry.creation.traceparent = Empty,
         tenantry.outcome = Empty,
+        error.r#type = Empty,
     );
     if !span.is_disabled()
         && let [first, ..] = messages
     {
+        span.record("otel.name", format_args!("send {}", first.event_type()));
         span.record("messaging.destination.name", first.event_type());
         span.record("tenant.id", display(first.tenant()));
         if messages.len() == 1 {
@@ -75,6 +79,8 @@ pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message
         target: "tenantry::outbox",
         parent: None,
         "tenantry.outbox.process",
+        otel.name = Empty,
+        otel.status_code = Empty,
         otel.kind = "consumer",
         messaging.system = system,
         messaging.operation.name = "process",
@@ -85,8 +91,13 @@ pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message
         tenant.id = Empty,
         tenantry.creation.traceparent = Empty,
         tenantry.outcome = Empty,
+        error.r#type = Empty,
     );
     if !span.is_disabled() {
+        span.record(
+            "otel.name",
+            format_args!("process {}", message.event_type()),
+        );
         span.record("messaging.message.id", display(message.id()));
         span.record("tenant.id", display(message.tenant()));
         if let Some(trace) = message.trace() {
@@ -95,6 +106,15 @@ pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message
         link(&span, std::slice::from_ref(message));
     }
     span
+}
+
+/// Writes down how what a span is of has ended: by `done`, or by a failure, which is an error to OpenTelemetry as well.
+pub(crate) fn ended(span: &Span, done: &'static str, failure: Option<&'static str>) {
+    span.record("tenantry.outcome", failure.unwrap_or(done));
+    if let Some(failure) = failure {
+        span.record("error.type", failure);
+        span.record("otel.status_code", "ERROR");
+    }
 }
 
 /// What became of a message that a broker has given out.

@@ -13,7 +13,7 @@ use crate::log::{Failed, Parked, Row};
 use crate::{Message, PublishError, PublishErrorKind, Publisher, Stopped};
 
 use super::{FailurePolicy, WorkerSettings};
-use crate::telemetry::{Metrics, sending};
+use crate::telemetry::{Metrics, ended, sending};
 
 /// Messages of one tenant and key, in order.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Calls<'_> {
         }
         let stopped = answer.outcome.as_ref().err();
         let failure = stopped.map(|stopped| stopped.error.kind().as_str());
-        span.record("tenantry.outcome", failure.unwrap_or("ok"));
+        ended(&span, "ok", failure);
         let sent = stopped.map_or(messages.len(), |stopped| stopped.acknowledged);
         self.metrics
             .sent(begun.elapsed(), sent.min(messages.len()), failure);
