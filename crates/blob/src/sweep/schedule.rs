@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+#[cfg(feature = "artifacts")]
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+#[cfg(feature = "artifacts")]
 use futures_util::future::{Either, select};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
@@ -85,6 +87,7 @@ impl Stopped {
     }
 
     /// Waits for something that is not waited for once it is.
+    #[cfg(feature = "artifacts")]
     pub(crate) async fn unless<T>(&self, coming: impl Future<Output = T>) -> Option<T> {
         let mut stopped = self.clone();
         match select(pin!(stopped.wait()), pin!(coming)).await {
