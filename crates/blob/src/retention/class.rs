@@ -269,23 +269,30 @@ impl RetentionClass {
     /// - [`InvalidInput`](ErrorKind::InvalidInput): it is below the floor or above the ceiling, or the
     ///   class ends at a fixed moment.
     pub fn retention_of(&self, period: Duration) -> Result<Retention> {
-        let refused = |detail| {
+        let refused = |detail: String| {
             Err(Error::new(ErrorKind::InvalidInput, "override retention")
                 .with_subject(self.name().to_owned())
                 .with_detail(detail))
         };
+        let days = |time: Duration| time.as_secs_f64() / 86_400.0;
+        let beyond = |where_, bound| {
+            let (asked, bound) = (days(period), days(bound));
+            refused(format!(
+                "{asked} days are {where_} of the class, {bound} days"
+            ))
+        };
         let Retention { floor, ceiling, .. } = self.retention;
-        if floor.is_some_and(|floor| period < floor) {
-            return refused("the tenant's time is below the floor of the class");
+        if let Some(floor) = floor.filter(|floor| period < *floor) {
+            return beyond("below the floor", floor);
         }
-        if ceiling.is_some_and(|ceiling| period > ceiling) {
-            return refused("the tenant's time is above the ceiling of the class");
+        if let Some(ceiling) = ceiling.filter(|ceiling| period > *ceiling) {
+            return beyond("above the ceiling", ceiling);
         }
         let mut retention = self.retention();
         retention.keep = match retention.keep {
             Keep::For(_) => Keep::For(period),
             Keep::UntilEventThen(_) => Keep::UntilEventThen(period),
-            Keep::Until(_) => return refused("the class ends at a fixed moment"),
+            Keep::Until(_) => return refused("the class ends at a fixed moment".to_owned()),
         };
         Ok(retention)
     }

@@ -83,7 +83,7 @@ impl fmt::Display for RetainedBy {
             }
             Self::Floor { until } => write!(
                 f,
-                "its class has a least time, so that nobody ends it early before {}",
+                "the floor of its class: nobody ends it early before {}",
                 shown(*until)
             ),
             Self::Event { class, then } => write!(

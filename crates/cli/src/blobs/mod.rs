@@ -87,7 +87,7 @@ impl Place {
         if !self.folder.join("journal").is_file() {
             return Err(Error::new(ErrorKind::InvalidSettings, "open blobs")
                 .with_subject(self.folder.display().to_string())
-                .with_detail("there is no store of blobs in this folder"));
+                .with_detail("there is no store of blobs in this folder: correct --folder"));
         }
         FsBlobs::open(FsSettings::new(&self.folder)).await
     }
