@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_core::{Actor, Error, ErrorKind, Result, Service, TraceParent};
 use uuid::Uuid;
 
+use super::LONGEST;
 use crate::backend::{NewBlob, Seal};
 use crate::integrity::Sha256;
 use crate::name::BlobName;
@@ -27,8 +28,6 @@ use crate::store::about;
 const RECORD: &str = "tenantry_record";
 /// How much metadata Azure takes, names and values together.
 const MOST: usize = 8 * 1024;
-/// How long a blob can be: 50,000 blocks of 4,000 MiB.
-const LONGEST: u64 = 50_000 * 4_000 * 1024 * 1024;
 /// What stands for an empty value, which not every way keeps; no value has a control character.
 const EMPTY: &str = "%00";
 /// How long after its creation a move to a tier is that of the put itself.

@@ -59,6 +59,10 @@ const LOOK: &str = "look up blob";
 const BLOCK: u64 = 4 * 1024 * 1024;
 /// How many blocks a blob has at most.
 const BLOCKS: u64 = 50_000;
+/// How long a block is at most: 4,000 MiB.
+const LONGEST_BLOCK: u64 = 4_000 * 1024 * 1024;
+/// How long a blob is at most.
+const LONGEST: u64 = BLOCKS * LONGEST_BLOCK;
 
 /// Keeps blobs in an account of Azure Blob Storage.
 ///
@@ -310,7 +314,7 @@ impl BlobBackend for AzureBlobs {
 
     fn block_length(&self, length: Option<u64>) -> usize {
         let needed = length.unwrap_or_default().div_ceil(BLOCKS);
-        usize::try_from(needed.max(BLOCK)).unwrap_or(usize::MAX)
+        usize::try_from(needed.clamp(BLOCK, LONGEST_BLOCK)).unwrap_or(usize::MAX)
     }
 
     fn takes_whole_blocks(&self) -> bool {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::checksum::written;
 use super::commit::Commit;
-use super::{BLOCKS, Inner, apart};
+use super::{BLOCKS, Inner, LONGEST, apart};
 use crate::backend::{BlobUpload, NewBlob, Seal};
 use crate::integrity::{Block, Crc64, Sha256};
 use crate::name::BlobName;
@@ -53,6 +53,12 @@ impl Upload {
 
     /// Checks what would be refused in the end, before many bytes are sent in vain.
     pub(super) async fn check_early(&self) -> Result<()> {
+        if self.blob.length.is_some_and(|length| length > LONGEST) {
+            return Err(
+                about(Error::new(ErrorKind::InvalidInput, PUT), &self.blob.name)
+                    .with_detail("no blob is so long: Azure takes 50,000 blocks of 4,000 MiB"),
+            );
+        }
         let seal = Seal {
             length: 0,
             sha256: Sha256([0; 32]),

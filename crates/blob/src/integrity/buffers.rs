@@ -49,7 +49,7 @@ impl Buffers {
 
     /// Returns buffers which are given back to the allocator together, when nobody has any bytes of theirs.
     pub(crate) fn in_slabs_of(length: usize) -> Self {
-        Self::asked_for(length, SLAB.max(length))
+        Self::asked_for(length, SLAB)
     }
 
     fn asked_for(length: usize, asked: usize) -> Self {
@@ -61,6 +61,9 @@ impl Buffers {
     }
 
     /// Returns a buffer for so many bytes, which are no more than the length of all.
+    ///
+    /// One that is longer than what is asked of the allocator at a time grows as bytes come: how long it is to
+    /// be, somebody has only said.
     pub(crate) fn take(&self, room: usize) -> Buffer {
         let room = room.min(self.length);
         // What is much shorter is none of the many that follow each other.
@@ -73,6 +76,9 @@ impl Buffers {
         }
         let free = &mut *self.free.lock();
         let bytes = free.used.pop().unwrap_or_else(|| {
+            if self.length > self.asked {
+                return BytesMut::with_capacity(self.asked);
+            }
             if free.rest.capacity() < self.length {
                 free.rest = BytesMut::with_capacity(self.asked);
             }
@@ -168,6 +174,25 @@ mod tests {
             }
             drop(all.map(Buffer::into_bytes));
             assert_eq!(buffers.free.lock().used.len(), 6);
+        }
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_a_slab_before_it_has_come() {
+        for length in [SLAB + 1, 4_000 * 1024 * 1024, usize::MAX] {
+            let buffers = Buffers::in_slabs_of(length);
+            let mut buffer = buffers.take(length);
+            assert_eq!(buffer.bytes.capacity(), SLAB);
+            assert_eq!(buffer.fill(&[7; 1_000]), 1_000);
+            assert_eq!(buffer.bytes.capacity(), SLAB);
+        }
+        let buffers = Buffers::in_slabs_of(SLAB + 1_000);
+        for _ in 0..2 {
+            let mut buffer = buffers.take(SLAB + 1_000);
+            let piece = vec![7; SLAB];
+            assert_eq!((buffer.fill(&piece), buffer.fill(&piece)), (SLAB, 1_000));
+            assert_eq!(buffer.into_bytes().len(), SLAB + 1_000);
+            assert_eq!(buffers.free.lock().used.len(), 1);
         }
     }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod access;
+mod account;
+mod answers;
 mod conformance;
 #[cfg(feature = "encryption")]
 mod encrypted;
