@@ -10,6 +10,7 @@ use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use reqwest::redirect;
 use tenantry_core::Result;
 
+use super::answer::Answers;
 use super::checksum::OneRequest;
 use super::credential::Source;
 use super::retry::Retry;
@@ -66,7 +67,7 @@ pub(super) fn connect(
         ],
         per_try_policies: per_try,
         retry: RetryOptions::none(),
-        transport: Some(Transport::new(Arc::new(client))),
+        transport: Some(Transport::with_policy(Arc::new(Answers::by(client)))),
         ..ClientOptions::default()
     };
     let options = BlobServiceClientOptions {

@@ -1,5 +1,6 @@
 //! Blobs in Azure Blob Storage, through the official client.
 
+mod answer;
 mod checksum;
 mod commit;
 mod connection;

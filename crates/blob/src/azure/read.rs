@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use azure_storage_blob::models::BlobClientDownloadOptions;
 use bytes::Bytes;
-use futures_util::future::{Either, ready};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::future::{Either, ready, try_join};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -43,7 +44,7 @@ pub(super) async fn read(
     let buffers = Buffers::of(usize::try_from(BLOCK).unwrap_or(usize::MAX));
     // How long it is, and in which state, is not known yet.
     let (seen, first) = match range {
-        Some(_) => (look.await, None),
+        Some(_) => (look.await?, None),
         None => {
             let fetching = Fetching {
                 inner: Arc::clone(inner),
@@ -51,11 +52,10 @@ pub(super) async fn read(
                 buffers: buffers.clone(),
                 state: None,
             };
-            let (seen, first) = tokio::join!(look, fetching.fetch(0..BLOCK));
-            (seen, Some(first))
+            // Where the look fails, nobody waits for bytes.
+            try_join(look, fetching.fetch(0..BLOCK).map(|first| Ok(first.ok()))).await?
         }
     };
-    let seen = seen?;
     if !seen.record.is_readable() {
         return Err(rehydrating(&seen.record));
     }
@@ -67,7 +67,7 @@ pub(super) async fn read(
     let etag = quoted(&seen.told);
     let mut start = range.start;
     let mut begun = None;
-    if let Some(Ok(part)) = first
+    if let Some(part) = first
         && part.etag.as_deref() == Some(etag.as_str())
         && length_of(&part.bytes) == range.end.min(BLOCK)
     {
@@ -185,44 +185,42 @@ impl Fetching {
             range_get_content_crc64: inner.settings.checks_ranges.then_some(true),
             ..BlobClientDownloadOptions::default()
         };
-        let answer = match inner.blob(name).download(Some(options)).await {
+        let blob = inner.blob(name);
+        let download = blob.download(Some(options));
+        let answer = match timeout_at(end, download).await.unwrap_or_else(late) {
             Ok(answer) => answer,
             Err(error) => {
-                let is_changed = Refusal::of(&error).status() == Some(412);
+                let refusal = Refusal::of(&error);
+                let is_changed = refusal.status() == Some(412);
                 let refused = inner.refused(READ, name, &error);
                 return Err(match state.zip(asked).filter(|_| is_changed) {
                     Some((state, asked)) => {
                         state.looked_after(inner, name, (&asked, refused)).await
                     }
+                    None if refusal.is_of_other_range() => Failed::OnTheWay(refused),
                     None => Failed::ForGood(refused),
                 });
             }
         };
         let told = answer.properties;
         let crc64 = told.content_crc64.as_deref().and_then(checksum::read);
+        let corrupt = |detail| {
+            let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name);
+            Failed::OnTheWay(corrupt.with_detail(detail))
+        };
+        let etag = told.etag.map(|etag| etag.to_string());
         // Without a state it may be shorter than the range.
         let expected = told.content_length.map(usize::try_from);
         let room = expected.and_then(Result::ok).unwrap_or(length).min(length);
         let limit = end.min(after(inner.settings.try_timeout));
         let body = timeout_at(limit, self.collect(answer.body, room, crc64)).await;
-        let body = body.unwrap_or_else(|_| {
-            Err(azure_core::Error::new(
-                azure_core::error::ErrorKind::Io,
-                Late,
-            ))
-        });
+        let body = body.unwrap_or_else(late);
         let bytes = body.map_err(|error| Failed::OnTheWay(inner.refused(READ, name, &error)))?;
         let is_whole = |bytes: &Bytes| state.is_none() || bytes.len() == length;
         let bytes = bytes.filter(is_whole).ok_or_else(|| {
-            let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name);
-            Failed::OnTheWay(corrupt.with_detail(
-                "a part of it has another length or checksum than the service tells of it",
-            ))
+            corrupt("a part of it has another length or checksum than the service tells of it")
         })?;
-        Ok(Part {
-            bytes,
-            etag: told.etag.map(|etag| etag.to_string()),
-        })
+        Ok(Part { bytes, etag })
     }
 
     /// Returns all that comes in one piece: nothing if that is more than there is room for, or has another
@@ -248,6 +246,13 @@ impl Fetching {
         let is_intact = summing.map(Summing::finish) == crc64;
         Ok(is_intact.then(|| buffer.into_bytes()))
     }
+}
+
+fn late<T>(_: Elapsed) -> azure_core::Result<T> {
+    Err(azure_core::Error::new(
+        azure_core::error::ErrorKind::Io,
+        Late,
+    ))
 }
 
 impl State {

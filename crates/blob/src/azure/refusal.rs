@@ -13,6 +13,7 @@ use azure_core::error::ErrorKind as AzureErrorKind;
 use azure_core::http::RawResponse;
 use tenantry_core::{Error, ErrorKind};
 
+use super::answer::Unfit;
 use super::retry::{Late, wait_of};
 
 /// The longest time to wait that is told on: what is longer than an hour is a mistake, or no friend.
@@ -70,6 +71,12 @@ impl<'e> Refusal<'e> {
         }
     }
 
+    /// Returns whether bytes came that are not those that were asked for.
+    pub(super) fn is_of_other_range(self) -> bool {
+        let unfit = chain(self.error).find_map(|cause| cause.downcast_ref::<Unfit>());
+        unfit == Some(&Unfit::OtherRange)
+    }
+
     /// Returns it as an error of ours.
     pub(super) fn told(self, operation: &'static str, subject: &str) -> Error {
         let error = match self.response() {
@@ -109,6 +116,7 @@ impl<'e> Refusal<'e> {
     fn unanswered(self, operation: &'static str) -> Error {
         let is_tls = chain(self.error).any(is_of_tls);
         let is_late = chain(self.error).any(|cause| cause.is::<Late>());
+        let is_of_other = self.is_of_other_range();
         let (kind, detail) = match self.error.kind() {
             _ if is_tls => (
                 ErrorKind::TlsFailed,
@@ -126,6 +134,10 @@ impl<'e> Refusal<'e> {
             AzureErrorKind::Credential => (
                 ErrorKind::AuthenticationFailed,
                 "the credential gives no token",
+            ),
+            _ if is_of_other => (
+                ErrorKind::Corrupt,
+                "other bytes came than were asked for: look at what stands before the account",
             ),
             _ => (
                 ErrorKind::Unexpected,

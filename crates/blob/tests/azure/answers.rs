@@ -1,15 +1,32 @@
 //! Answers that no service gives, and lengths that nobody sends: nothing hangs, no other bytes come, and memory
 //! stays flat.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream;
 use tenantry_blob::{
-    BlobKind, BlobName, ListOptions, PutOptions, Retention,
+    AzureLayout, AzureSettings, BlobKind, BlobName, HoldTag, ListOptions, PutOptions, Retention,
     TenantBlobs,
 };
 use tenantry_core::{Error, ErrorKind, Service, TenantId};
+use tokio::time::timeout;
 
-use super::account::Account;
+use super::account::{Account, Answer};
+
+/// Longer than all that ends.
+const LONG: Duration = Duration::from_secs(30);
+
+fn layout() -> AzureLayout {
+    AzureLayout::prefix_per_tenant("all").unwrap()
+}
+
+/// Waits so long for an answer that no limit of time ends a test.
+fn patient(settings: AzureSettings) -> AzureSettings {
+    let hours = Duration::from_secs(10_000);
+    settings.with_try_timeout(hours).with_deadline(hours)
+}
 
 fn options() -> PutOptions {
     PutOptions::new(Service::Reporting, Retention::days(1))
@@ -57,4 +74,166 @@ async fn a_length_that_is_only_said_takes_no_memory() {
     let error = put(LONGEST).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
     assert!(format!("{error:?}").contains("fewer bytes"), "{error:?}");
+}
+
+/// What an answer means stands in its head.
+#[tokio::test]
+async fn a_refusal_whose_body_never_comes_is_one() {
+    let account = Account::start().await;
+    let store = account.store_with(layout(), patient);
+    let blobs = store.tenant(TenantId::generate());
+    let name = put(&blobs, vec![7; 9_000]).await;
+    for (status, code, kind) in [
+        (
+            "403 Forbidden",
+            "AuthorizationFailure",
+            ErrorKind::PermissionDenied,
+        ),
+        ("404 Not Found", "BlobNotFound", ErrorKind::NotFound),
+        ("409 Conflict", "BlobArchived", ErrorKind::Rehydrating),
+    ] {
+        let headers = format!("x-ms-error-code: {code}\r\n");
+        account.answers(move |request, _| {
+            let is_it = request.is_read();
+            is_it.then(|| Answer::without_its_body(status, &headers))
+        });
+        let range = timeout(LONG, blobs.range(&name, 1..9)).await;
+        let error = range.expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_waits_for_a_body_that_never_comes() {
+    let statuses = [
+        "200 OK",
+        "201 Created",
+        "206 Partial Content",
+        "404 Not Found",
+        "412 Precondition Failed",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ];
+    join_all(statuses.map(ends_without_bodies)).await;
+}
+
+async fn ends_without_bodies(status: &'static str) {
+    let account = Account::start().await;
+    let blobs = account.tenant();
+    let name = put(&blobs, vec![7; 9_000]).await;
+    let other = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+    account.answers(move |request, _| {
+        let has_body = request.method != "HEAD";
+        has_body.then(|| Answer::without_its_body(status, "etag: \"1\"\r\n"))
+    });
+    let case = HoldTag::new("case1").unwrap();
+    let (get, range, copy, list, hold, delete) = tokio::join!(
+        timeout(LONG, blobs.get(&name)),
+        timeout(LONG, blobs.range(&name, 1..9)),
+        timeout(LONG, blobs.copy(&name, &other, Retention::days(1))),
+        timeout(LONG, blobs.list(ListOptions::new())),
+        timeout(LONG, blobs.place_hold(&name, &case, "they sue")),
+        timeout(LONG, blobs.delete_early(&name, "a request")),
+    );
+    assert!(get.expect("get ends").is_err(), "{status}");
+    assert!(range.expect("range ends").is_err(), "{status}");
+    assert!(copy.expect("copy ends").is_err(), "{status}");
+    // What is answered by a status alone may be done.
+    let _ = list.expect("list ends");
+    let _ = hold.expect("hold ends");
+    let _ = delete.expect("delete ends");
+}
+
+/// Where the look fails, the bytes that are on their way beside it are waited for by nobody.
+#[tokio::test]
+async fn a_read_ends_with_its_look() {
+    let account = Account::start().await;
+    let store = account.store_with(layout(), patient);
+    let blobs = store.tenant(TenantId::generate());
+    let name = blobs.name(&BlobKind::new("exports").unwrap()).unwrap();
+    account.answers(|request, _| {
+        let is_it = request.is_read();
+        is_it.then(|| Answer::without_its_body("200 OK", "etag: \"1\"\r\n"))
+    });
+    let get = timeout(LONG, blobs.get(&name)).await;
+    let error = get.expect("it does not wait").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_without_end_ends() {
+    let account = Account::start().await;
+    let store = account.store_with(layout(), patient);
+    let blobs = store.tenant(TenantId::generate());
+    let name = put(&blobs, vec![7; 9_000]).await;
+    for status in ["404 Not Found", "500 Internal Server Error"] {
+        account.answers(move |request, _| {
+            let is_it = request.is_read();
+            is_it.then(|| Answer::without_end(status, "", "<Error>"))
+        });
+        let read = timeout(LONG, blobs.range(&name, 1..9)).await;
+        assert!(read.expect("it ends").is_err(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn of_another_range_than_was_asked_for_no_bytes_come() {
+    let account = Account::start().await;
+    let blobs = account.tenant();
+    let bytes: Vec<u8> = (0..=250).cycle().take(1_000).collect();
+    let name = put(&blobs, bytes.clone()).await;
+    let other: [fn((usize, usize)) -> (usize, usize); 4] = [
+        |(start, end)| (start + 200, end + 200),
+        |(start, end)| (start - 100, end),
+        |(start, end)| (start, end + 1),
+        |(start, end)| (start, end - 1),
+    ];
+    for other in other {
+        account.answers(move |request, blobs| {
+            let range = request.is_read().then(|| request.range())??;
+            let (_, kept) = blobs.first_key_value()?;
+            let told = other(range);
+            Some(kept.part(told, told))
+        });
+        let error = blobs.range(&name, 100..110).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    // All of it is not the part that was asked for, though it is as long.
+    account.answers(move |request, blobs| {
+        let (start, end) = request.is_read().then(|| request.range())??;
+        let (_, kept) = blobs.first_key_value()?;
+        Some(kept.whole(end - start))
+    });
+    let error = blobs.range(&name, 100..110).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    account.answers_as_usual();
+    assert_eq!(blobs.range(&name, 100..110).await.unwrap(), bytes[100..110]);
+    assert_eq!(blobs.range(&name, 990..1_000).await.unwrap(), bytes[990..]);
+}
+
+/// The official client reckons with what an answer tells of a range, without a look at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_beyond_all_numbers_panics_nobody() {
+    let account = Account::start().await;
+    let blobs = account.tenant();
+    let name = put(&blobs, vec![7; 1_000]).await;
+    for told in [
+        "bytes 0-18446744073709551615/1",
+        "bytes 1-18446744073709551615/18446744073709551615",
+        "bytes 0-0/18446744073709551615",
+        "bytes 9-3/10",
+        "bytes */0",
+        "bytes",
+        "",
+    ] {
+        account.answers(move |request, _| {
+            let headers = format!("etag: \"1\"\r\ncontent-range: {told}\r\n");
+            let is_it = request.is_read();
+            is_it.then(|| Answer::of("206 Partial Content", &headers, [7; 8]))
+        });
+        let (get, range) = tokio::join!(blobs.get(&name), blobs.range(&name, 1..9));
+        for error in [get.unwrap_err(), range.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{told}: {error:?}");
+        }
+    }
 }
