@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_core::http::headers::{HeaderName, Headers};
 use azure_storage_blob::models::BlobClientDownloadOptions;
 use bytes::Bytes;
 use futures_util::future::{Either, ready, try_join};
@@ -17,7 +18,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::document::quoted;
+use super::document::{bare, quoted};
 use super::refusal::Refusal;
 use super::retry::{Late, after};
 use super::{BLOCK, Inner, LOOK, checksum};
@@ -27,6 +28,7 @@ use crate::name::BlobName;
 use crate::store::{about, not_found, outside, rehydrating};
 
 const READ: &str = "read blob";
+const SERVER: HeaderName = HeaderName::from_static("server");
 /// How many ranges are asked for at a time.
 const AT_ONCE: usize = 4;
 /// How many ranges have begun and are not read yet: where the first is slow, those behind it make room for more.
@@ -209,6 +211,22 @@ impl Fetching {
             Failed::OnTheWay(corrupt.with_detail(detail))
         };
         let etag = told.etag.map(|etag| etag.to_string());
+        if asked.is_some_and(|asked| etag.as_deref().map(bare) != Some(bare(&asked))) {
+            return Err(corrupt(
+                "bytes of another state came than were asked for: look at what stands before the account",
+            ));
+        }
+        let is_empty = told.content_length == Some(0);
+        if crc64.is_none()
+            && inner.settings.checks_ranges
+            && !is_empty
+            && !ignores_wishes(&answer.headers)
+        {
+            return Err(corrupt(
+                "a part of it came without the checksum that was asked for: look at what stands before the \
+                 account",
+            ));
+        }
         // Without a state it may be shorter than the range.
         let expected = told.content_length.map(usize::try_from);
         let room = expected.and_then(Result::ok).unwrap_or(length).min(length);
@@ -246,6 +264,12 @@ impl Fetching {
         let is_intact = summing.map(Summing::finish) == crc64;
         Ok(is_intact.then(|| buffer.into_bytes()))
     }
+}
+
+/// Returns whether an answer is that of Azurite, which ignores what it cannot do under `--loose`.
+fn ignores_wishes(headers: &Headers) -> bool {
+    let server = headers.get_optional_str(&SERVER);
+    server.is_some_and(|name| name.starts_with("Azurite-"))
 }
 
 fn late<T>(_: Elapsed) -> azure_core::Result<T> {

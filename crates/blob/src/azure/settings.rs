@@ -227,7 +227,8 @@ impl AzureSettings {
     }
 
     /// Does not ask for the checksum of each range that is read: Azurite refuses to be asked, unless it
-    /// runs with `--loose`. What is read as a whole is checked by its SHA-256 in any case.
+    /// runs with `--loose`, where it tells none. Of every other service bytes without the checksum that
+    /// was asked for are none. What is read as a whole is checked by its SHA-256 in any case.
     #[must_use]
     pub const fn without_range_checksums(mut self) -> Self {
         self.checks_ranges = false;

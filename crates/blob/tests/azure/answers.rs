@@ -211,6 +211,62 @@ async fn of_another_range_than_was_asked_for_no_bytes_come() {
     assert_eq!(blobs.range(&name, 990..1_000).await.unwrap(), bytes[990..]);
 }
 
+/// As by a store between, which knows no conditions.
+#[tokio::test]
+async fn of_another_state_than_was_asked_for_no_bytes_come() {
+    let account = Account::start().await;
+    let blobs = account.tenant();
+    let name = put(&blobs, "the bytes that were put").await;
+    for etag in ["etag: \"ff\"\r\n", ""] {
+        account.answers(move |request, blobs| {
+            let range = request.is_read().then(|| request.range())??;
+            let (_, kept) = blobs.first_key_value()?;
+            Some(kept.part(range, range).without("etag", etag))
+        });
+        let error = blobs.range(&name, 0..10).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_checksum_that_was_asked_for_no_bytes_come() {
+    let account = Account::start().await;
+    let tenant = TenantId::generate();
+    let blobs = account.store().tenant(tenant);
+    let name = put(&blobs, "the bytes that were put").await;
+    let empty = put(&blobs, "").await;
+    let tells_none = |server: &'static str| {
+        account.answers(move |request, blobs| {
+            let (start, end) = request.is_read().then(|| request.range())??;
+            let kept = blobs.get(request.path())?;
+            let range = (start, end.min(kept.length()));
+            let is_some = range.0 < range.1;
+            is_some.then(|| {
+                kept.part(range, range)
+                    .without("x-ms-content-crc64", server)
+            })
+        });
+    };
+    tells_none("");
+    let get = blobs.get(&name).await.unwrap_err();
+    let range = blobs.range(&name, 0..10).await.unwrap_err();
+    for error in [get, range] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        assert!(
+            format!("{error:?}").contains("without the checksum"),
+            "{error:?}"
+        );
+    }
+    assert!(blobs.get(&empty).await.unwrap().bytes.is_empty());
+    // Who does not ask misses none.
+    let settings = AzureSettings::without_range_checksums;
+    let trusting = account.store_with(layout(), settings).tenant(tenant);
+    assert_eq!(trusting.range(&name, 0..3).await.unwrap(), "the");
+    // Azurite ignores the wish.
+    tells_none("server: Azurite-Blob/3.35.0\r\n");
+    assert_eq!(blobs.range(&name, 0..3).await.unwrap(), "the");
+}
+
 /// The official client reckons with what an answer tells of a range, without a look at it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_beyond_all_numbers_panics_nobody() {
