@@ -182,12 +182,10 @@ impl Change<'_> {
     /// that fails, what has ended is set again; where it breaks off, the blob is kept by what was written
     /// up to then.
     async fn make(&self) -> Result<()> {
-        let (before, next) = (&self.seen.record.retention, self.next);
-        let begins_hold = !before.is_held() && next.is_held();
         if !self.is_writable() {
-            self.check_unwritten(before)?;
+            self.check_unwritten(&self.seen.record.retention)?;
         }
-        let document = self.seen.document.with_retention(self.next.clone());
+        let document = self.document();
         if let Err(error) = self.end_and_write(&document).await {
             let written = (document != self.seen.document).then_some(&document);
             let seen = (self.seen, written);
@@ -199,10 +197,21 @@ impl Change<'_> {
         if self.changes_lock() {
             self.set_policy().await?;
         }
-        if begins_hold {
+        if self.begins_hold() {
             self.told(self.inner.blob(self.name).set_legal_hold(true, None).await)?;
         }
         Ok(())
+    }
+
+    /// Returns what is to be written. A hold that stands in the metadata already, and is not set yet, is one
+    /// that another process sets next: what is written in between keeps its tag and its reason.
+    fn document(&self) -> Document {
+        let mut retention = self.next.clone();
+        if !self.seen.told.is_held && !self.begins_hold() {
+            let begun = &self.seen.document.retention.holds;
+            retention.holds.clone_from(begun);
+        }
+        self.seen.document.with_retention(retention)
     }
 
     async fn end_and_write(&self, document: &Document) -> Result<()> {
@@ -232,7 +241,25 @@ impl Change<'_> {
             self.set_policy().await?;
             seen = self.inner.look(shelf::RETENTION, self.name).await?;
         }
+        self.check_hold(&seen.record.retention)?;
         Ok(seen.record)
+    }
+
+    /// Checks whether a hold is this one: of two processes that place one, the later has written its own.
+    fn check_hold(&self, kept: &RetentionState) -> Result<()> {
+        let is_own = self.next.holds.iter().all(|hold| kept.holds.contains(hold));
+        if is_own || !(self.begins_hold() && self.is_writable() && kept.is_held()) {
+            return Ok(());
+        }
+        Err(
+            about(Error::new(ErrorKind::Retained, shelf::RETENTION), self.name).with_detail(
+                "Azure keeps one legal hold of a blob, and another was placed meanwhile",
+            ),
+        )
+    }
+
+    fn begins_hold(&self) -> bool {
+        !self.seen.record.retention.is_held() && self.next.is_held()
     }
 
     const fn ends_lock(&self) -> bool {

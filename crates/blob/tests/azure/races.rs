@@ -321,3 +321,58 @@ async fn an_end_that_another_process_made_shorter_is_set_again() {
     assert!(extended.unwrap().retention.until >= Some(longer));
     assert!(scene.seen(&name).await.retention.until >= Some(longer));
 }
+
+/// Between the writing of a hold's tag and the hold itself another process writes the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_keeps_its_tag_and_reason_though_another_extends() {
+    let scene = Scene::new(HOLD).await;
+    let name = scene.put(Retention::days(1)).await;
+    let case17 = tag("case17");
+    scene.stall.arm();
+    let (placed, extended) =
+        tokio::join!(scene.first.place_hold(&name, &case17, "they sue"), async {
+            scene.stall.reached().await;
+            let extended = scene
+                .other
+                .extend_retention(&name, years(1), "longer")
+                .await;
+            scene.stall.release();
+            extended
+        });
+    assert!(!extended.unwrap().retention.is_held());
+    let [placed, seen] = [placed.unwrap(), scene.seen(&name).await].map(|it| it.retention);
+    assert_eq!(placed, seen);
+    let [hold] = &seen.holds[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!((&hold.tag, hold.reason.as_str()), (&case17, "they sue"));
+    assert!(seen.until > Some(years(0)), "it was extended");
+    let cleared = scene.other.clear_hold(&name, &case17, "settled").await;
+    assert!(!cleared.unwrap().retention.is_held());
+    // What was cleared comes back with no later change.
+    let longer = scene
+        .other
+        .extend_retention(&name, years(2), "longer")
+        .await;
+    assert!(!longer.unwrap().retention.is_held());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_place_a_hold_one_is_told_that_it_is_the_others() {
+    let scene = Scene::new(HOLD).await;
+    let name = scene.put(Retention::days(1)).await;
+    let (case17, case18) = (tag("case17"), tag("case18"));
+    scene.stall.arm();
+    let (first, other) = tokio::join!(scene.first.place_hold(&name, &case17, "they sue"), async {
+        scene.stall.reached().await;
+        let other = scene.other.place_hold(&name, &case18, "so do they").await;
+        scene.stall.release();
+        other
+    });
+    let error = first.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retained, "{error:?}");
+    let seen = scene.seen(&name).await;
+    assert_eq!(other.unwrap(), seen);
+    let tags: Vec<_> = seen.retention.holds.iter().map(|it| &it.tag).collect();
+    assert_eq!(tags, [&case18]);
+}
