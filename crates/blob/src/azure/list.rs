@@ -2,18 +2,22 @@
 
 use std::fmt;
 
-use azure_core::http::pager::PagerContinuation;
+use azure_core::http::Context;
+use azure_core::http::pager::{PagerContinuation, PagerOptions};
 use azure_storage_blob::models::{
     BlobContainerClientListBlobsOptions, BlobItem, BlobServiceClientListContainersOptions,
     ListBlobsIncludeItem,
 };
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
-use tenantry_core::Result;
+use tenantry_core::{Error, ErrorKind, Result};
+use tokio::time::timeout_at;
 
 use super::Inner;
+use super::answer::Longest;
 use super::document::Told;
 use super::refusal::Refusal;
+use super::retry::after;
 use super::settings::Layout;
 use crate::backend::{BackendPage, DueBlob, ListedBlob, ListedDue};
 use crate::name::BlobPrefix;
@@ -24,6 +28,10 @@ const LIST: &str = "list blobs";
 const DUE: &str = "list due blobs";
 /// How many blobs the service lists at most in an answer.
 const MOST: usize = 5_000;
+/// How long a blob can be in a list: 8 KiB of metadata, each byte of which may be written as six.
+const ITEM: usize = 64 * 1024;
+/// How long a container can be in a list, in which its metadata do not stand.
+const CONTAINER: usize = 4 * 1024;
 /// After so many lists without anything due the caller has its turn.
 const LISTS: usize = 20;
 
@@ -53,6 +61,8 @@ pub(super) async fn list_each(
     Ok(BackendPage {
         items: items
             .filter_map(|item| blob_of(inner, &container, item))
+            // Who ignores the prefix tells of the blobs of other tenants.
+            .filter(|listed| prefix.includes(&listed.name))
             .collect(),
         next: page.next,
     })
@@ -169,20 +179,62 @@ async fn containers(inner: &Inner, cursor: Option<&Cursor>) -> Result<Vec<String
     };
     let options = BlobServiceClientListContainersOptions {
         prefix: Some(prefix),
+        method_options: no_longer_than(MOST * CONTAINER),
         ..BlobServiceClientListContainersOptions::default()
     };
     let refused = |error: azure_core::Error| Refusal::of(&error).told(DUE, "");
-    let mut all = inner
-        .client
-        .list_containers(Some(options))
-        .map_err(refused)?;
+    let pages = inner.client.list_containers(Some(options));
+    let mut pages = pages.map_err(refused)?.into_pages();
+    let mut marker = None;
     let mut names = Vec::new();
-    while let Some(container) = all.try_next().await.map_err(refused)? {
-        let is_ours = |name: &String| inner.settings.layout.tenant_of(name).is_some();
-        let is_to_come = |name: &String| cursor.is_none_or(|it| *name >= it.container);
-        names.extend(container.name.filter(is_ours).filter(is_to_come));
-    }
+    let all = async {
+        while let Some(page) = pages.try_next().await.map_err(refused)? {
+            for container in page.into_model().map_err(refused)?.container_items {
+                let is_ours = |name: &String| inner.settings.layout.tenant_of(name).is_some();
+                let is_to_come = |name: &String| cursor.is_none_or(|it| *name >= it.container);
+                names.extend(container.name.filter(is_ours).filter(is_to_come));
+            }
+            marker = goes_on(DUE, "", marker.as_deref(), pages.continuation())?;
+        }
+        Ok(())
+    };
+    // The list of a stranger has no end.
+    let all = timeout_at(after(inner.settings.deadline), all).await;
+    all.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Unavailable, DUE).with_detail(
+            "the list of containers takes longer than the deadline: give it more time",
+        ))
+    })?;
     Ok(names)
+}
+
+/// Returns where a list goes on, if it does.
+fn goes_on(
+    operation: &'static str,
+    container: &str,
+    marker: Option<&str>,
+    next: Option<&PagerContinuation>,
+) -> Result<Option<String>> {
+    let next = match next {
+        Some(PagerContinuation::Token(next)) => Some(next.as_str()),
+        _ => None,
+    };
+    match next.is_some() && next == marker {
+        false => Ok(next.map(str::to_owned)),
+        true => Err(Error::new(ErrorKind::Unexpected, operation)
+            .with_subject(container.to_owned())
+            .with_detail(
+                "the list goes on where it was already: find out who answers for the account",
+            )),
+    }
+}
+
+/// Bounds the answers with the pages of a list.
+fn no_longer_than(length: usize) -> PagerOptions<'static> {
+    PagerOptions {
+        context: Context::new().with_value(Longest(length)),
+        ..PagerOptions::default()
+    }
 }
 
 /// Returns a page of the list of a container: of one that is not there, an empty one.
@@ -194,6 +246,7 @@ async fn listed(
     marker: Option<&str>,
     limit: usize,
 ) -> Result<BackendPage<BlobItem>> {
+    let limit = limit.min(MOST);
     let refused = |error: azure_core::Error| match Refusal::of(&error).code() {
         "OutOfRangeInput" | "InvalidQueryParameterValue" if marker.is_some() => {
             invalid_cursor(operation)
@@ -207,7 +260,8 @@ async fn listed(
             ListBlobsIncludeItem::LegalHold,
         ]),
         marker: marker.map(str::to_owned),
-        maxresults: i32::try_from(limit.min(MOST)).ok(),
+        maxresults: i32::try_from(limit).ok(),
+        method_options: no_longer_than((limit + 1) * ITEM),
         prefix: (!begin.is_empty()).then(|| begin.to_owned()),
         ..BlobContainerClientListBlobsOptions::default()
     };
@@ -224,10 +278,7 @@ async fn listed(
             next: None,
         });
     };
-    let next = match pages.continuation() {
-        Some(PagerContinuation::Token(marker)) => Some(marker.to_owned()),
-        _ => None,
-    };
+    let next = goes_on(operation, container, marker, pages.continuation())?;
     Ok(BackendPage {
         items: page.into_model().map_err(refused)?.blob_items,
         next,

@@ -1,6 +1,7 @@
 //! Answers that no service gives, and lengths that nobody sends: nothing hangs, no other bytes come, and memory
 //! stays flat.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,12 +9,12 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use tenantry_blob::{
     AzureLayout, AzureSettings, BlobKind, BlobName, HoldTag, ListOptions, PutOptions, Retention,
-    TenantBlobs,
+    SweepPolicy, Sweeper, TenantBlobs,
 };
 use tenantry_core::{Error, ErrorKind, Service, TenantId};
 use tokio::time::timeout;
 
-use super::account::{Account, Answer};
+use super::account::{Account, Answer, list, listed};
 
 /// Longer than all that ends.
 const LONG: Duration = Duration::from_secs(30);
@@ -114,7 +115,11 @@ async fn no_call_waits_for_a_body_that_never_comes() {
         "500 Internal Server Error",
         "503 Service Unavailable",
     ];
-    join_all(statuses.map(ends_without_bodies)).await;
+    // Each in a task: together they are too much for one stack.
+    let ends = statuses.map(|status| tokio::spawn(ends_without_bodies(status)));
+    for end in join_all(ends).await {
+        end.unwrap();
+    }
 }
 
 async fn ends_without_bodies(status: &'static str) {
@@ -292,4 +297,79 @@ async fn a_range_beyond_all_numbers_panics_nobody() {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{told}: {error:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_list_that_ignores_the_prefix_tells_of_no_other_tenant() {
+    let account = Account::start().await;
+    let store = account.store();
+    let [one, other] = [1, 10].map(|it| store.tenant(TenantId::from_u128(it).unwrap()));
+    let name = put(&one, "ours").await;
+    let of_other = put(&other, "theirs").await;
+    account.answers(|request, blobs| request.is_list().then(|| listed(blobs, "", "")));
+    let page = one.list(ListOptions::new()).await.unwrap();
+    let names: Vec<_> = page.records.into_iter().map(|it| it.name).collect();
+    assert_eq!(names, std::slice::from_ref(&name));
+    let report = one.erase("they left").await.unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(report.erased.len(), 1);
+    account.answers_as_usual();
+    assert_eq!(other.get(&of_other).await.unwrap().bytes, "theirs");
+    assert_eq!(
+        one.get(&name).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_go_on_ends() {
+    let account = Account::start().await;
+    let tenant = TenantId::generate();
+    let blobs = account.store_with(layout(), patient).tenant(tenant);
+    put(&blobs, "bytes").await;
+    account.answers(|request, _| request.is_list().then(|| list("Blobs", "", "again")));
+    let erased = timeout(LONG, blobs.erase("they left")).await;
+    erased.expect("an erasure ends").unwrap_err();
+    let layouts = [layout(), AzureLayout::container_per_tenant("t").unwrap()];
+    for (layout, of) in layouts.into_iter().zip(["Blobs", "Containers"]) {
+        account.answers(move |request, _| request.is_list().then(|| list(of, "", "again")));
+        let store = account.store_with(layout, patient);
+        let sweeper = Sweeper::new(&store, SweepPolicy::default()).unwrap();
+        let swept = timeout(LONG, sweeper.run()).await;
+        let error = swept.expect("a sweep ends").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unexpected, "{of}: {error:?}");
+    }
+}
+
+/// Each page goes on elsewhere, and none has a container.
+#[tokio::test]
+async fn a_list_of_containers_without_end_ends_with_the_deadline() {
+    let account = Account::start().await;
+    let pages = AtomicUsize::new(0);
+    account.answers(move |request, _| {
+        let marker = pages.fetch_add(1, Ordering::Relaxed).to_string();
+        request.is_list().then(|| list("Containers", "", &marker))
+    });
+    let layout = AzureLayout::container_per_tenant("t").unwrap();
+    let store = account.store_with(layout, |settings| settings);
+    let sweeper = Sweeper::new(&store, SweepPolicy::default()).unwrap();
+    let swept = timeout(LONG, sweeper.run()).await;
+    let error = swept.expect("a sweep ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_is_longer_than_what_was_asked_for_is_none() {
+    let account = Account::start().await;
+    let blobs = account
+        .store_with(layout(), patient)
+        .tenant(TenantId::generate());
+    let begin = "<EnumerationResults><Blobs><Blob><Name>a</Name></Blob>";
+    account.answers(move |request, _| {
+        let is_it = request.is_list();
+        is_it.then(|| Answer::without_end("200 OK", "", begin))
+    });
+    let page = timeout(LONG, blobs.list(ListOptions::new().with_limit(100))).await;
+    let error = page.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
 }
