@@ -211,10 +211,13 @@ impl Fetching {
             Failed::OnTheWay(corrupt.with_detail(detail))
         };
         let etag = told.etag.map(|etag| etag.to_string());
-        if asked.is_some_and(|asked| etag.as_deref().map(bare) != Some(bare(&asked))) {
-            return Err(corrupt(
+        let is_other = |asked: &String| etag.as_deref().map(bare) != Some(bare(asked));
+        if let Some((state, asked)) = state.zip(asked).filter(|(_, asked)| is_other(asked)) {
+            // Its record may have changed between the condition and the answer; if not, somebody is on the way.
+            let corrupt = about(Error::new(ErrorKind::Corrupt, READ), name).with_detail(
                 "bytes of another state came than were asked for: look at what stands before the account",
-            ));
+            );
+            return Err(state.looked_after(inner, name, (&asked, corrupt)).await);
         }
         let is_empty = told.content_length == Some(0);
         if crc64.is_none()

@@ -187,7 +187,8 @@ async fn of_another_range_than_was_asked_for_no_bytes_come() {
     let blobs = account.tenant();
     let bytes: Vec<u8> = (0..=250).cycle().take(1_000).collect();
     let name = put(&blobs, bytes.clone()).await;
-    let other: [fn((usize, usize)) -> (usize, usize); 4] = [
+    type Other = fn((usize, usize)) -> (usize, usize);
+    let other: [Other; 4] = [
         |(start, end)| (start + 200, end + 200),
         |(start, end)| (start - 100, end),
         |(start, end)| (start, end + 1),
