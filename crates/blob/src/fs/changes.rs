@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::Inner;
-use super::disk::{Step, failure, folder_of, remove, sync_folder};
+use super::disk::{Step, failure, folder_of, sync_folder};
 use super::journal::{Event, Frame};
 use super::known::{Known, Overlay};
 use super::upload::Staged;
@@ -366,17 +366,18 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
     }
     // It has happened. What fails from here on, the next who opens the store does again.
     for (staged, name, file) in batch.placed.drain(..) {
-        let placed = disk.put_in_place(&staged.path(), &name);
-        if let Err(cause) = placed {
-            tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");
-            inner.known.lock().is_doubtful = true;
+        if let Err(cause) = disk.put_in_place(&staged.path(), &name) {
+            let mut known = inner.known.lock();
+            known.undone.is_not_placed(name, staged.file(), &cause);
         }
         staged.keep();
         drop(file);
     }
+    let count = frame.events.len() as u64;
     inner.known.lock().learn(frame);
     unlink(inner, &batch.deleted);
     let mut known = inner.known.lock();
+    known.undone.end_after(disk, count);
     if let Err(error) = known.compact_if_long(disk, &inner.clock) {
         tracing::warn!(%error, "the journal of blobs stays long");
         // If it was replaced all the same, it is read anew, as one that another process has replaced.
@@ -388,13 +389,10 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
 fn unlink(inner: &Inner, deleted: &[BlobName]) {
     let mut folders = BTreeSet::new();
     for name in deleted {
-        let place = inner.disk.place(name);
-        let removed = remove(&place).and_then(|()| inner.disk.reached(Step::Unlinked));
-        if let Err(cause) = removed {
-            tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
-            inner.known.lock().is_doubtful = true;
-        }
-        folders.insert(folder_of(&place).to_owned());
+        let removed = inner.known.lock().undone.remove(&inner.disk, name);
+        // It is told of, and tried again.
+        drop(removed);
+        folders.insert(folder_of(&inner.disk.place(name)).to_owned());
     }
     for folder in folders {
         if let Err(cause) = sync_folder(&folder) {

@@ -153,6 +153,30 @@ impl Disk {
         }
     }
 
+    /// Makes the folder that the bytes of a put will be in, and looks whether there is a place for them: a put
+    /// for which there is none has to fail before it has happened.
+    pub(super) fn make_place(&self, name: &BlobName) -> io::Result<()> {
+        let place = self.place(name);
+        let in_the_way = || {
+            io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else is where the bytes of the blob would be: remove it",
+            )
+        };
+        if let Err(cause) = fs::create_dir_all(folder_of(&place)) {
+            return Err(match cause.kind() {
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => in_the_way(),
+                _ => cause,
+            });
+        }
+        match fs::symlink_metadata(&place) {
+            Ok(found) if found.is_dir() => Err(in_the_way()),
+            Ok(_) => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(cause),
+        }
+    }
+
     /// Moves the bytes of a put into their place.
     pub(super) fn put_in_place(&self, staged: &Path, name: &BlobName) -> io::Result<()> {
         let place = self.place(name);
@@ -190,7 +214,15 @@ fn is_still(file: &File, path: &Path) -> io::Result<bool> {
 /// Removes a file that may be gone already.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Nor is it there where a part of its path is no folder.
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(())
+        }
         removed => removed,
     }
 }

@@ -1,13 +1,13 @@
 //! What a process knows of the store, and how it follows the others.
 
 use std::collections::{HashMap, HashSet};
-use std::{fs, io};
+use std::fs;
 
 use tenantry_core::Result;
-use uuid::Uuid;
 
 use super::disk::{Disk, failure, remove};
 use super::journal::{Event, Frame, Journal, SNAPSHOT, write_new};
+use super::undone::Undone;
 use crate::backend::{GuardedClock, Shelf};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
@@ -30,6 +30,8 @@ pub(super) struct Known {
     pub(super) is_leading: bool,
     /// Whether a failed write has left it unknown what the journal holds.
     pub(super) is_doubtful: bool,
+    /// What is not done in the folder yet.
+    pub(super) undone: Undone,
 }
 
 impl Known {
@@ -52,15 +54,16 @@ impl Known {
             long: LONG,
             is_leading: false,
             is_doubtful: false,
+            undone: Undone::default(),
         };
         // A crash has left it.
         remove(&disk.new_journal()).map_err(|cause| failure("open blobs", cause))?;
-        let mut half_done = HalfDone::default();
         let mut journal = Journal::open(disk)?;
         let Self {
             shelf,
             revision,
             events,
+            undone,
             ..
         } = &mut known;
         journal.read_on(disk, clock, |frame| {
@@ -68,13 +71,11 @@ impl Known {
             *revision = frame.revision;
             for event in frame.events {
                 *events += 1;
-                half_done.follow(&event, |file| staged.remove(file.to_string().as_str()));
+                undone.follow(&event, |file| staged.remove(file.to_string().as_str()));
                 apply(shelf, event);
             }
         })?;
-        half_done
-            .end(disk)
-            .map_err(|cause| failure("open blobs", cause))?;
+        known.undone.end(disk);
         known.journal = Some(journal);
         remove_what_nobody_writes(disk, &staged);
         Ok(known)
@@ -107,13 +108,12 @@ impl Known {
         self.is_doubtful = true;
         let mut frames = Vec::new();
         journal.read_on(disk, clock, |frame| frames.push(frame))?;
-        let mut half_done = HalfDone::default();
         for event in frames.iter().flat_map(|frame| &frame.events) {
-            half_done.follow(event, |file| disk.staged(file.to_string()).exists());
+            self.undone
+                .follow(event, |file| disk.staged(file.to_string()).exists());
         }
-        half_done
-            .end(disk)
-            .map_err(|cause| failure("read blobs", cause))?;
+        let count = frames.iter().map(|frame| frame.events.len() as u64).sum();
+        self.undone.end_after(disk, count);
         for frame in frames {
             clock.has_shown(frame.at);
             self.learn(frame);
@@ -158,9 +158,10 @@ impl Known {
     /// Returns frames of all that is there; one at least, for the time and the number of changes are not
     /// forgotten.
     fn snapshot(&self, clock: &GuardedClock) -> impl Iterator<Item = Frame> {
+        // Where bytes wait, whoever reads it must know.
         let put = |record: &BlobRecord| Event::Put {
             record: record.clone(),
-            file: Uuid::nil(),
+            file: self.undone.file_of(&record.name).unwrap_or_default(),
         };
         let (at, revision) = (clock.now(), self.revision);
         let mut records = self.shelf.records();
@@ -175,48 +176,6 @@ impl Known {
             is_first = false;
             frame
         })
-    }
-}
-
-/// What whoever wrote events may have left half done: all of them together tell what it is, for what was
-/// deleted may have been put anew, and then its place is that of the new bytes.
-#[derive(Default)]
-struct HalfDone {
-    deleted: HashSet<BlobName>,
-    unplaced: HashMap<BlobName, Uuid>,
-    needless: Vec<Uuid>,
-}
-
-impl HalfDone {
-    /// Goes on by an event; `is_staged` says whether the bytes of a put are not in their place yet.
-    fn follow(&mut self, event: &Event, is_staged: impl FnOnce(Uuid) -> bool) {
-        match event {
-            Event::Put { record, file } => {
-                self.deleted.remove(&record.name);
-                if is_staged(*file) {
-                    self.unplaced.insert(record.name.clone(), *file);
-                }
-            }
-            Event::Changed { .. } => {}
-            Event::Deleted { name, .. } => {
-                self.needless.extend(self.unplaced.remove(name));
-                self.deleted.insert(name.clone());
-            }
-        }
-    }
-
-    /// Does it, while the lock is held.
-    fn end(self, disk: &Disk) -> io::Result<()> {
-        for (name, file) in self.unplaced {
-            disk.put_in_place(&disk.staged(file.to_string()), &name)?;
-        }
-        for file in self.needless {
-            remove(&disk.staged(file.to_string()))?;
-        }
-        for name in self.deleted {
-            remove_deleted(disk, &name);
-        }
-        Ok(())
     }
 }
 
@@ -235,13 +194,6 @@ fn staged_files(disk: &Disk) -> Result<HashSet<String>> {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     Ok(names)
-}
-
-/// Removes the bytes of a blob that was deleted.
-pub(super) fn remove_deleted(disk: &Disk, name: &BlobName) {
-    if let Err(cause) = remove(&disk.place(name)) {
-        tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
-    }
 }
 
 /// Removes what a crash has left: whoever still writes holds the lock of its file, and whoever has just made

@@ -6,6 +6,7 @@ mod journal;
 mod known;
 mod layout;
 mod read;
+mod undone;
 mod upload;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use self::changes::{Change, Queue, Retained, change};
 use self::disk::Disk;
@@ -26,7 +28,7 @@ use self::known::Known;
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedDue, NewBlob,
-    Shelf, SignedUrl,
+    SignedUrl,
 };
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
@@ -49,7 +51,8 @@ const BLOCK: usize = 1024 * 1024;
 ///   checksum. What stands in it has happened; what does not has not. Where most of it is over it is
 ///   compacted by itself, to the records of the blobs that are there: acts stand in it until then, and for
 ///   good in the [`RetentionAudit`](crate::RetentionAudit) alone.
-/// - `incoming/`: bytes on their way in. What a crash has left there is removed by the next who opens
+/// - `incoming/`: bytes on their way in. Those that could not be moved into their place are read from here,
+///   and it is tried again with later changes. What a crash has left there is removed by the next who opens
 ///   the store, that of a process which still writes is not.
 /// - `journal.cut-<time>`: what was cut off from the end of the journal when it was read, for it was no whole
 ///   frame. A crash leaves such an end, and nobody was answered for it; but a disk that alters what stands there
@@ -59,7 +62,8 @@ const BLOCK: usize = 1024 * 1024;
 ///
 /// A put is on the disk in this order: its bytes, synced; its record with its retention, synced; then
 /// the bytes move into their place. A deletion is on the disk before the bytes go. Changes that come
-/// while others wait for the disk wait for it together.
+/// while others wait for the disk wait for it together. A put whose place is taken by something else, or for
+/// whose folder there is no room, fails before its bytes come.
 ///
 /// # What it keeps
 ///
@@ -191,7 +195,7 @@ impl FsBlobs {
     /// Looks something up, in what is known when others' changes were read.
     async fn look<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Shelf, DateTime<Utc>) -> Result<T> + Send + 'static,
+        look: impl FnOnce(&Known, DateTime<Utc>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let now = self.now();
         {
@@ -199,7 +203,7 @@ impl FsBlobs {
             if let Some(known) = known
                 && known.is_fresh(&self.inner.disk)?
             {
-                return look(&known.shelf, now);
+                return look(&known, now);
             }
         }
         let inner = Arc::clone(&self.inner);
@@ -207,19 +211,29 @@ impl FsBlobs {
             {
                 let known = inner.known.lock();
                 if known.is_fresh(&inner.disk)? {
-                    return look(&known.shelf, now);
+                    return look(&known, now);
                 }
             }
             let _lock = inner.disk.lock()?;
             let mut known = inner.known.lock();
             known.catch_up(&inner.disk, &inner.clock)?;
-            look(&known.shelf, now)
+            look(&known, now)
         };
         spawn_blocking(follow).await.unwrap_or_else(|cause| {
             Err(Error::new(ErrorKind::Unavailable, "look up blobs")
                 .with_detail("the runtime shuts down")
                 .with_source(cause))
         })
+    }
+
+    /// Looks up a blob, and the file that its bytes are in, where that is not in its place.
+    async fn find(&self, name: &BlobName) -> Result<(BlobRecord, Option<Uuid>)> {
+        let name = name.clone();
+        self.look(move |known, now| {
+            let record = known.shelf.find("look up blob", &name)?;
+            Ok((record.clone().settled_at(now), known.undone.file_of(&name)))
+        })
+        .await
     }
 
     async fn change_one(&self, name: &BlobName, one: Change) -> Result<BlobRecord> {
@@ -267,7 +281,7 @@ impl BlobBackend for FsBlobs {
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         let name = blob.name.clone();
         let is_taken = self
-            .look(move |shelf, _| Ok(shelf.get(&name).is_some()))
+            .look(move |known, _| Ok(known.shelf.get(&name).is_some()))
             .await?;
         if is_taken {
             return Err(taken(&blob.name));
@@ -277,16 +291,11 @@ impl BlobBackend for FsBlobs {
     }
 
     async fn head(&self, name: &BlobName) -> Result<BlobRecord> {
-        let name = name.clone();
-        self.look(move |shelf, now| {
-            let record = shelf.find("look up blob", &name)?;
-            Ok(record.clone().settled_at(now))
-        })
-        .await
+        self.find(name).await.map(|(record, _)| record)
     }
 
     async fn read(&self, name: &BlobName, range: Option<Range<u64>>) -> Result<BlobRead> {
-        let mut record = self.head(name).await?;
+        let (mut record, mut file) = self.find(name).await?;
         loop {
             if !record.is_readable() {
                 return Err(rehydrating(&record));
@@ -296,14 +305,14 @@ impl BlobBackend for FsBlobs {
             {
                 return Err(outside(name));
             }
-            let error = match read::open(&self.inner, &record, range.clone()).await {
+            let error = match read::open(&self.inner, &record, file, range.clone()).await {
                 Ok(bytes) => return Ok(BlobRead { record, bytes }),
                 Err(error) if error.kind() == ErrorKind::Corrupt => error,
                 Err(error) => return Err(error),
             };
             // It may have been deleted since it was looked up, and others put under its name.
-            record = match self.head(name).await {
-                Ok(anew) if anew.etag != record.etag => anew,
+            (record, file) = match self.find(name).await {
+                Ok(anew) if anew.0.etag != record.etag => anew,
                 Err(gone) if gone.kind() == ErrorKind::NotFound => {
                     return Err(not_found("look up blob", name));
                 }
@@ -319,7 +328,7 @@ impl BlobBackend for FsBlobs {
         limit: usize,
     ) -> Result<BackendPage<BlobRecord>> {
         let (prefix, after) = (prefix.clone(), after.map(str::to_owned));
-        self.look(move |shelf, now| shelf.list(&prefix, after.as_deref(), limit, now))
+        self.look(move |known, now| known.shelf.list(&prefix, after.as_deref(), limit, now))
             .await
     }
 
@@ -345,7 +354,7 @@ impl BlobBackend for FsBlobs {
         limit: usize,
     ) -> Result<BackendPage<ListedDue>> {
         let after = after.map(str::to_owned);
-        self.look(move |shelf, _| shelf.due(at, after.as_deref(), limit))
+        self.look(move |known, _| known.shelf.due(at, after.as_deref(), limit))
             .await
     }
 
@@ -415,6 +424,8 @@ impl BlobBackend for FsBlobs {
 
 #[cfg(test)]
 mod anew;
+#[cfg(test)]
+mod obstacles;
 #[cfg(test)]
 mod stored;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
 
 use super::changes::failed;
 use super::layout::{Checksums, Found, Identity};
@@ -32,14 +33,15 @@ struct Reading {
     range: Range<u64>,
 }
 
-/// Opens the file of a blob at a range; a thread of the runtime waits for the disk.
+/// Opens the file of a blob, which is `staged` where it is not in its place yet, at a range; a thread of the runtime waits for the disk.
 pub(super) async fn open(
     inner: &Arc<Inner>,
     record: &BlobRecord,
+    staged: Option<Uuid>,
     range: Option<Range<u64>>,
 ) -> Result<BoxStream<'static, Result<Bytes>>> {
     let (opening, of) = (Arc::clone(inner), record.clone());
-    let open = move || Reading::open(&opening, &of, range);
+    let open = move || Reading::open(&opening, &of, staged, range);
     let reading = joined(spawn_blocking(open), &record.name).await?;
     let name = record.name.clone();
     // The next block is read while whoever reads works with this one.
@@ -62,9 +64,14 @@ fn ahead(reading: Reading) -> Option<JoinHandle<Next>> {
 }
 
 impl Reading {
-    fn open(inner: &Inner, record: &BlobRecord, range: Option<Range<u64>>) -> Result<Self> {
+    fn open(
+        inner: &Inner,
+        record: &BlobRecord,
+        staged: Option<Uuid>,
+        range: Option<Range<u64>>,
+    ) -> Result<Self> {
         let (name, length) = (&record.name, record.length);
-        let opened = File::open(inner.disk.place(name)).and_then(|file| {
+        let opened = open_file(inner, name, staged).and_then(|file| {
             let found = Checksums::read(&file, length)?;
             Ok((file, found))
         });
@@ -124,6 +131,17 @@ impl Reading {
         self.range.start = stop;
         Ok(Some((piece, self)))
     }
+}
+
+fn open_file(inner: &Inner, name: &BlobName, staged: Option<Uuid>) -> io::Result<File> {
+    if let Some(staged) = staged {
+        match File::open(inner.disk.staged(staged.to_string())) {
+            // It was moved into its place since that was looked up.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
+    File::open(inner.disk.place(name))
 }
 
 /// Checks whether a file has all the bytes of its blob, and leaves it at its beginning.

@@ -131,7 +131,7 @@ pub(super) fn name(blobs: &TenantBlobs, number: u128) -> BlobName {
         .unwrap()
 }
 
-async fn put(blobs: &TenantBlobs, number: u128, bytes: &'static str) -> Result<()> {
+pub(super) async fn put(blobs: &TenantBlobs, number: u128, bytes: &'static str) -> Result<()> {
     let options = PutOptions::new(Service::Reporting, Retention::days(7).locked());
     let put = blobs
         .put_bytes(&name(blobs, number), options, bytes)
@@ -140,7 +140,7 @@ async fn put(blobs: &TenantBlobs, number: u128, bytes: &'static str) -> Result<(
     Ok(())
 }
 
-async fn bytes_of(blobs: &TenantBlobs, number: u128) -> Option<Bytes> {
+pub(super) async fn bytes_of(blobs: &TenantBlobs, number: u128) -> Option<Bytes> {
     match blobs.get(&name(blobs, number)).await {
         Ok(read) => {
             assert!(

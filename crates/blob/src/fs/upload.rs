@@ -121,7 +121,11 @@ impl Upload {
         };
         let (disk, name) = (Arc::clone(&inner), blob.name.clone());
         // Where nobody waits any longer, the thread gives up what it has made.
-        let begin = move || match disk.disk.stage(&staged.path()) {
+        let begin = move || match disk
+            .disk
+            .make_place(&name)
+            .and_then(|()| disk.disk.stage(&staged.path()))
+        {
             Ok(file) => Ok((staged, file)),
             Err(cause) => Err(failed(&name, PUT, cause)),
         };

@@ -1,0 +1,158 @@
+//! What has happened to blobs and is not done in the folder yet: bytes that could not be moved into their
+//! place, and bytes that could not be removed.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use tenantry_core::{Error, ErrorKind};
+use uuid::Uuid;
+
+use super::disk::{Disk, Step, failure, remove};
+use super::journal::Event;
+use crate::name::BlobName;
+use crate::store::about;
+
+/// What is to be done again: one blob whose bytes stay where they are closes the store to nobody.
+#[derive(Default)]
+pub(super) struct Undone {
+    /// The files that the bytes of blobs are in until they are in their place: they are read from there.
+    unplaced: BTreeMap<BlobName, Unplaced>,
+    /// Blobs that were deleted, and whose bytes are still there.
+    deleted: BTreeMap<BlobName, Remaining>,
+    /// How many changes have come since it was tried.
+    waited: u64,
+}
+
+struct Unplaced {
+    file: Uuid,
+    is_told: bool,
+}
+
+struct Remaining {
+    /// The file of bytes that never came into their place.
+    file: Option<Uuid>,
+    /// Why they are there, once that was tried.
+    kind: Option<ErrorKind>,
+}
+
+impl Undone {
+    /// Goes on by an event; `is_staged` says whether the bytes of a put are not in their place yet.
+    ///
+    /// All events of a journal, or of what others wrote since, are followed before anything is done: what
+    /// was deleted may have been put anew, and then its place is that of the new bytes.
+    pub(super) fn follow(&mut self, event: &Event, is_staged: impl FnOnce(Uuid) -> bool) {
+        match event {
+            Event::Put { record, file } => {
+                self.deleted.remove(&record.name);
+                if is_staged(*file) {
+                    self.waits_for_its_place(record.name.clone(), *file);
+                }
+            }
+            Event::Changed { .. } => {}
+            Event::Deleted { name, .. } => {
+                let file = self.unplaced.remove(name).map(|it| it.file);
+                let remaining = Remaining { file, kind: None };
+                self.deleted.insert(name.clone(), remaining);
+            }
+        }
+    }
+
+    fn waits_for_its_place(&mut self, name: BlobName, file: Uuid) {
+        let is_told = false;
+        self.unplaced.insert(name, Unplaced { file, is_told });
+    }
+
+    /// Takes note of a put whose bytes could not be moved into their place.
+    pub(super) fn is_not_placed(&mut self, name: BlobName, file: Uuid, cause: &io::Error) {
+        warn_of_unplaced(&name, cause);
+        let is_told = true;
+        self.unplaced.insert(name, Unplaced { file, is_told });
+    }
+
+    /// Returns the file that the bytes of a blob are in, where they are not in their place.
+    pub(super) fn file_of(&self, name: &BlobName) -> Option<Uuid> {
+        self.unplaced.get(name).map(|it| it.file)
+    }
+
+    /// Removes the bytes of a blob that was deleted.
+    ///
+    /// # Errors
+    ///
+    /// They are still there, and it is tried again with later changes.
+    pub(super) fn remove(&mut self, disk: &Disk, name: &BlobName) -> Result<(), Error> {
+        let before = self.deleted.remove(name);
+        let file = match &before {
+            Some(before) => before.file,
+            None => self.unplaced.remove(name).map(|it| it.file),
+        };
+        let staged = file.map(|file| disk.staged(file.to_string()));
+        let removed = remove(&disk.place(name));
+        let removed = removed.and_then(|()| staged.map_or(Ok(()), |staged| remove(&staged)));
+        let removed = removed.and_then(|()| disk.reached(Step::Unlinked));
+        let Err(cause) = removed else { return Ok(()) };
+        if before.is_none_or(|before| before.kind.is_none()) {
+            tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
+        }
+        let kind = Some(failure(REMOVE, cause).kind());
+        self.deleted.insert(name.clone(), Remaining { file, kind });
+        Err(remains(name, kind))
+    }
+
+    /// Does what is to be done, as far as that is possible, while the lock is held.
+    pub(super) fn end(&mut self, disk: &Disk) {
+        self.waited = 0;
+        self.end_some(disk, true);
+    }
+
+    /// Does so with what was not tried before, and with all when as many changes have come as there is to do:
+    /// whatever is in the way is there a moment later, and much that waits must not make each change slow.
+    pub(super) fn end_after(&mut self, disk: &Disk, changes: u64) {
+        self.waited = self.waited.saturating_add(changes);
+        let count = (self.unplaced.len() + self.deleted.len()) as u64;
+        match count {
+            0 => self.waited = 0,
+            _ if self.waited > count => self.end(disk),
+            _ => self.end_some(disk, false),
+        }
+    }
+
+    fn end_some(&mut self, disk: &Disk, all: bool) {
+        self.unplaced.retain(|name, it| {
+            if it.is_told && !all {
+                return true;
+            }
+            let placed = disk.put_in_place(&disk.staged(it.file.to_string()), name);
+            placed.is_err_and(|cause| {
+                if !std::mem::replace(&mut it.is_told, true) {
+                    warn_of_unplaced(name, &cause);
+                }
+                // Another process has moved it, or somebody has removed it.
+                cause.kind() != io::ErrorKind::NotFound
+            })
+        });
+        let deleted = self.deleted.iter();
+        let deleted = deleted.filter(|(_, it)| all || it.kind.is_none());
+        let names: Vec<_> = deleted.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            // It is told of, and waits again.
+            let _ = self.remove(disk, &name);
+        }
+    }
+}
+
+const REMOVE: &str = "remove bytes of deleted blob";
+
+fn remains(name: &BlobName, kind: Option<ErrorKind>) -> Error {
+    about(
+        Error::new(kind.unwrap_or(ErrorKind::Unavailable), REMOVE),
+        name,
+    )
+    .with_detail(
+        "it is deleted, and its bytes are still on the disk: they are removed with later changes, when \
+         nothing keeps them any longer",
+    )
+}
+
+fn warn_of_unplaced(name: &BlobName, cause: &io::Error) {
+    tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");
+}
