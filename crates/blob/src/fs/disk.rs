@@ -108,6 +108,21 @@ impl Disk {
         sync_folder(&self.root)
     }
 
+    /// Returns whether any bytes of blobs are in their place.
+    pub(super) fn has_blobs(&self) -> io::Result<bool> {
+        let mut folders = vec![self.root.join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => return Ok(true),
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
     pub(super) fn lock(&self) -> Result<File> {
         let path = self.root.join("journal.lock");

@@ -72,6 +72,8 @@ pub(super) struct Journal {
     file: File,
     identity: Option<(u64, u64)>,
     pub(super) position: u64,
+    /// The revision of the last frame that was read.
+    revision: u64,
 }
 
 impl Journal {
@@ -80,6 +82,11 @@ impl Journal {
         let path = disk.journal();
         let opened = match options_of_owner().open(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                // A new store has nothing that a journal could tell of.
+                if disk.has_blobs().map_err(|cause| failure(READ, cause))? {
+                    return Err(Error::new(ErrorKind::Corrupt, READ)
+                        .with_detail("it is gone, and blobs are there: restore the folder"));
+                }
                 write_new(disk, std::iter::empty()).map_err(|cause| failure(WRITE, cause))?;
                 options_of_owner().open(&path)
             }
@@ -104,14 +111,15 @@ impl Journal {
             file,
             identity: identity_of(&metadata),
             position: HEADER.len() as u64,
+            revision: 0,
         })
     }
 
     /// Returns whether another process has written since it was read: `None` where another journal has
-    /// taken its place.
+    /// taken its place, or it has become shorter, as where a damaged end was cut off.
     pub(super) fn has_news(&self, disk: &Disk) -> Result<Option<bool>> {
         let metadata = fs::metadata(disk.journal()).map_err(|cause| failure(READ, cause))?;
-        let is_same = identity_of(&metadata) == self.identity;
+        let is_same = identity_of(&metadata) == self.identity && metadata.len() >= self.position;
         Ok(is_same.then_some(metadata.len() != self.position))
     }
 
@@ -142,6 +150,12 @@ impl Journal {
             let Some((frame, taken)) = read_frame(&mut reader, length - self.position)? else {
                 return self.cut_off(disk, clock.now(), length);
             };
+            // Those of a snapshot have one, and each behind them a higher one.
+            if frame.revision < self.revision {
+                return Err(Error::new(ErrorKind::Corrupt, READ)
+                    .with_detail("a part of it comes again: restore the folder"));
+            }
+            self.revision = frame.revision;
             self.position += taken;
             each(frame);
         }

@@ -99,9 +99,11 @@ impl Known {
             _ => false,
         };
         let Some(journal) = self.journal.as_mut().filter(|_| is_same) else {
-            let leading = self.is_leading;
+            let (leading, revision) = (self.is_leading, self.revision);
             *self = Self::load(disk, clock)?;
             self.is_leading = leading;
+            // What was cut off, or restored over, was answered for: its numbers do not come again.
+            self.revision = self.revision.max(revision);
             return Ok(());
         };
         // Where it fails on the way, what was read and not learned is read anew.
@@ -163,11 +165,16 @@ impl Known {
             record: record.clone(),
             file: self.undone.file_of(&record.name).unwrap_or_default(),
         };
+        let deleted = |name: &BlobName| Event::Deleted {
+            name: name.clone(),
+            act: None,
+        };
         let (at, revision) = (clock.now(), self.revision);
-        let mut records = self.shelf.records();
+        let records = self.shelf.records().map(put);
+        let mut all = self.undone.deleted().map(deleted).chain(records);
         let mut is_first = true;
         std::iter::from_fn(move || {
-            let events: Vec<_> = records.by_ref().take(SNAPSHOT).map(put).collect();
+            let events: Vec<_> = all.by_ref().take(SNAPSHOT).collect();
             let frame = (is_first || !events.is_empty()).then_some(Frame {
                 at,
                 revision,

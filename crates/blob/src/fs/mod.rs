@@ -338,7 +338,8 @@ impl BlobBackend for FsBlobs {
             let _lock = inner.disk.lock()?;
             let mut known = inner.known.lock();
             known.catch_up(&inner.disk, &inner.clock)?;
-            known.compact(&inner.disk, &inner.clock)
+            known.compact(&inner.disk, &inner.clock)?;
+            known.undone.remove_all(&inner.disk)
         };
         spawn_blocking(forget).await.unwrap_or_else(|cause| {
             Err(Error::new(ErrorKind::Unavailable, "forget deleted blobs")

@@ -124,3 +124,76 @@ async fn a_put_for_which_there_is_no_place_fails_and_leaves_nothing() {
         put(blobs, 2, "new").await.unwrap();
     }
 }
+
+/// A proof that is none: the bytes are there still. What an operator has in the way is told of until it is gone.
+#[tokio::test]
+async fn an_erasure_whose_bytes_stay_is_not_complete_and_is_ended_later() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(3).await;
+    let name = put_over(&blobs, 2).await;
+    // A folder with something in it cannot be removed as a file.
+    let place = scene.place(&name);
+    fs::remove_file(&place).unwrap();
+    fs::create_dir_all(place.join("something else")).unwrap();
+    let report = blobs.erase("they left").await.unwrap();
+    assert_eq!(report.erased.len(), 1);
+    assert!(
+        !report.is_complete() && report.stopped_by.is_some(),
+        "{report}"
+    );
+    // The shorter journal tells of it as well, also to whoever opens the store anew.
+    drop(blobs);
+    fs::remove_dir_all(&place).unwrap();
+    fs::write(&place, "over").unwrap();
+    let other = scene.blobs(3).await;
+    put_over(&other, 4).await;
+    assert!(!place.exists());
+    assert!(other.erase("they left").await.unwrap().is_complete());
+}
+
+/// As where another process has cut a damaged end off, or a backup is copied over it.
+#[tokio::test]
+async fn a_journal_that_became_shorter_is_read_anew_and_not_written_behind_its_end() {
+    let scene = Scene::new().await;
+    let journal = scene.folder.path().join("journal");
+    let running = scene.blobs(1).await;
+    let backup = fs::read(&journal).unwrap();
+    put(&running, 2, "lost").await.unwrap();
+    let etag = running.head(&name(&running, 2)).await.unwrap().etag;
+    fs::write(&journal, &backup).unwrap();
+    assert_eq!(bytes_of(&running, 2).await, None);
+    put(&running, 2, "new").await.unwrap();
+    for blobs in [&running, &scene.blobs(1).await] {
+        assert_eq!(bytes_of(blobs, 1).await.unwrap(), "old");
+        assert_eq!(bytes_of(blobs, 2).await.unwrap(), "new");
+        let anew = blobs.head(&name(blobs, 2)).await.unwrap().etag;
+        assert_ne!(anew, etag, "a state that is told apart by its etag");
+    }
+}
+
+/// What has happened does not happen again, as the end of a hold would.
+#[tokio::test]
+async fn a_frame_that_comes_again_is_damage() {
+    let scene = Scene::new().await;
+    let journal = scene.folder.path().join("journal");
+    let header = fs::read(&journal).unwrap().len();
+    put(&scene.blobs(1).await, 2, "new").await.unwrap();
+    let before = fs::read(&journal).unwrap();
+    put(&scene.blobs(1).await, 3, "newer").await.unwrap();
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes.extend_from_slice(&before[header..]);
+    fs::write(&journal, &bytes).unwrap();
+    let opened = FsBlobs::open(FsSettings::new(scene.folder.path())).await;
+    assert_eq!(opened.err().map(|it| it.kind()), Some(ErrorKind::Corrupt));
+}
+
+/// Locked blobs are not forgotten for a file that somebody has removed.
+#[tokio::test]
+async fn a_lost_journal_beside_bytes_is_no_new_store() {
+    let scene = Scene::new().await;
+    let running = scene.blobs(1).await;
+    fs::remove_file(scene.folder.path().join("journal")).unwrap();
+    let opened = FsBlobs::open(FsSettings::new(scene.folder.path())).await;
+    assert_eq!(opened.err().map(|it| it.kind()), Some(ErrorKind::Corrupt));
+    assert!(running.head(&name(&running, 1)).await.is_err());
+}

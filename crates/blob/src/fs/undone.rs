@@ -74,6 +74,23 @@ impl Undone {
         self.unplaced.get(name).map(|it| it.file)
     }
 
+    /// Returns the deleted blobs whose bytes are still there.
+    pub(super) fn deleted(&self) -> impl Iterator<Item = &BlobName> {
+        self.deleted.keys()
+    }
+
+    /// Tries once more to remove what was deleted.
+    ///
+    /// # Errors
+    ///
+    /// That of the first whose bytes are still there.
+    pub(super) fn remove_all(&mut self, disk: &Disk) -> Result<(), Error> {
+        let names: Vec<_> = self.deleted.keys().cloned().collect();
+        let removed = names.iter().map(|name| self.remove(disk, name));
+        let removed: Vec<_> = removed.collect();
+        removed.into_iter().collect()
+    }
+
     /// Removes the bytes of a blob that was deleted.
     ///
     /// # Errors

@@ -49,8 +49,9 @@ pub struct ErasureReport {
     /// [`Locked`](ErrorKind::Locked) somebody has a lease on; of one that is
     /// [`Corrupt`](ErrorKind::Corrupt) the record was altered, so that nobody knows what keeps it.
     pub failed: Vec<(BlobName, ErrorKind)>,
-    /// What broke it off after blobs were erased: what else there is was not seen. Have it erased again, and
-    /// keep this report, for the next one tells of the rest alone.
+    /// What broke it off after blobs were erased: what else there is was not seen, or what is still stored of
+    /// them could not be removed. Have it erased again, and keep this report, for the next one tells of the rest
+    /// alone.
     pub stopped_by: Option<ErrorKind>,
     /// What is still there, and nobody can read: it is encrypted, and its key is gone.
     ///
@@ -137,7 +138,10 @@ impl fmt::Display for ErasureReport {
             write!(f, "\nthe service keeps what was deleted until {until}")?;
         }
         if let Some(kind) = self.stopped_by {
-            write!(f, "\nbroken off by {kind}: what else there is was not seen")?;
+            write!(
+                f,
+                "\nbroken off by {kind}: what else there is was not seen, or stays for a while"
+            )?;
         }
         for kept in &self.kept {
             write!(f, "\nkept {kept}")?;
@@ -217,8 +221,9 @@ impl TenantBlobs {
                         target: "tenantry::blob",
                         %error,
                         tenant = %self.tenant,
-                        "what is stored of erased blobs, other than their bytes, stays for a while"
+                        "what is stored of erased blobs stays for a while"
                     );
+                    report.stopped_by = report.stopped_by.or(Some(error.kind()));
                 }
                 report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
