@@ -389,9 +389,11 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
 fn unlink(inner: &Inner, deleted: &[BlobName]) {
     let mut folders = BTreeSet::new();
     for name in deleted {
-        let removed = inner.known.lock().undone.remove(&inner.disk, name);
-        // It is told of, and tried again.
-        drop(removed);
+        let removal = inner.known.lock().undone.take(name);
+        if let Err(cause) = removal.run(&inner.disk, name) {
+            let mut known = inner.known.lock();
+            known.undone.is_not_removed(name.clone(), &removal, cause);
+        }
         folders.insert(folder_of(&inner.disk.place(name)).to_owned());
     }
     for folder in folders {

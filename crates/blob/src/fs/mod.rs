@@ -338,8 +338,9 @@ impl BlobBackend for FsBlobs {
             let _lock = inner.disk.lock()?;
             let mut known = inner.known.lock();
             known.catch_up(&inner.disk, &inner.clock)?;
+            known.undone.end(&inner.disk);
             known.compact(&inner.disk, &inner.clock)?;
-            known.undone.remove_all(&inner.disk)
+            known.undone.check_removed()
         };
         spawn_blocking(forget).await.unwrap_or_else(|cause| {
             Err(Error::new(ErrorKind::Unavailable, "forget deleted blobs")

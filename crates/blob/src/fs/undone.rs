@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::disk::{Disk, Step, failure, remove};
 use super::journal::Event;
 use crate::name::BlobName;
-use crate::store::about;
 
 /// What is to be done again: one blob whose bytes stay where they are closes the store to nobody.
 #[derive(Default)]
@@ -79,40 +78,45 @@ impl Undone {
         self.deleted.keys()
     }
 
-    /// Tries once more to remove what was deleted.
-    ///
-    /// # Errors
-    ///
-    /// That of the first whose bytes are still there.
-    pub(super) fn remove_all(&mut self, disk: &Disk) -> Result<(), Error> {
-        let names: Vec<_> = self.deleted.keys().cloned().collect();
-        let removed = names.iter().map(|name| self.remove(disk, name));
-        let removed: Vec<_> = removed.collect();
-        removed.into_iter().collect()
+    /// Takes up what is to be removed of a blob that was deleted.
+    pub(super) fn take(&mut self, name: &BlobName) -> Removal {
+        match self.deleted.remove(name) {
+            Some(before) => Removal {
+                file: before.file,
+                is_told: before.kind.is_some(),
+            },
+            None => Removal {
+                file: self.unplaced.remove(name).map(|it| it.file),
+                is_told: false,
+            },
+        }
     }
 
-    /// Removes the bytes of a blob that was deleted.
+    /// Takes note of bytes that could not be removed: it is tried again with later changes.
+    pub(super) fn is_not_removed(&mut self, name: BlobName, removal: &Removal, cause: io::Error) {
+        if !removal.is_told {
+            tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
+        }
+        let remaining = Remaining {
+            file: removal.file,
+            kind: Some(failure(REMOVE, cause).kind()),
+        };
+        self.deleted.insert(name, remaining);
+    }
+
+    /// Checks whether the bytes of all that was deleted are gone.
     ///
     /// # Errors
     ///
-    /// They are still there, and it is tried again with later changes.
-    pub(super) fn remove(&mut self, disk: &Disk, name: &BlobName) -> Result<(), Error> {
-        let before = self.deleted.remove(name);
-        let file = match &before {
-            Some(before) => before.file,
-            None => self.unplaced.remove(name).map(|it| it.file),
-        };
-        let staged = file.map(|file| disk.staged(file.to_string()));
-        let removed = remove(&disk.place(name));
-        let removed = removed.and_then(|()| staged.map_or(Ok(()), |staged| remove(&staged)));
-        let removed = removed.and_then(|()| disk.reached(Step::Unlinked));
-        let Err(cause) = removed else { return Ok(()) };
-        if before.is_none_or(|before| before.kind.is_none()) {
-            tracing::warn!(error = %cause, blob = %name, "the bytes of a deleted blob wait to be removed");
+    /// Why the first of them are not; without its name, for it may be another tenant's than is asked about.
+    pub(super) fn check_removed(&self) -> Result<(), Error> {
+        match self.deleted.values().find_map(|it| it.kind) {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(kind, REMOVE).with_detail(
+                "bytes of deleted blobs are still on the disk: they are removed with later changes, when nothing \
+                 keeps them any longer",
+            )),
         }
-        let kind = Some(failure(REMOVE, cause).kind());
-        self.deleted.insert(name.clone(), Remaining { file, kind });
-        Err(remains(name, kind))
     }
 
     /// Does what is to be done, as far as that is possible, while the lock is held.
@@ -151,24 +155,34 @@ impl Undone {
         let deleted = deleted.filter(|(_, it)| all || it.kind.is_none());
         let names: Vec<_> = deleted.map(|(name, _)| name.clone()).collect();
         for name in names {
-            // It is told of, and waits again.
-            let _ = self.remove(disk, &name);
+            let removal = self.take(&name);
+            if let Err(cause) = removal.run(disk, &name) {
+                self.is_not_removed(name, &removal, cause);
+            }
         }
     }
 }
 
-const REMOVE: &str = "remove bytes of deleted blob";
-
-fn remains(name: &BlobName, kind: Option<ErrorKind>) -> Error {
-    about(
-        Error::new(kind.unwrap_or(ErrorKind::Unavailable), REMOVE),
-        name,
-    )
-    .with_detail(
-        "it is deleted, and its bytes are still on the disk: they are removed with later changes, when \
-         nothing keeps them any longer",
-    )
+/// What is removed of a blob that was deleted.
+pub(super) struct Removal {
+    /// The file of bytes that never came into their place.
+    file: Option<Uuid>,
+    /// Whether it has failed before.
+    is_told: bool,
 }
+
+impl Removal {
+    /// Removes it. It may take a while: what is known needs no lock meanwhile.
+    pub(super) fn run(&self, disk: &Disk, name: &BlobName) -> io::Result<()> {
+        remove(&disk.place(name))?;
+        if let Some(file) = self.file {
+            remove(&disk.staged(file.to_string()))?;
+        }
+        disk.reached(Step::Unlinked)
+    }
+}
+
+const REMOVE: &str = "remove bytes of deleted blob";
 
 fn warn_of_unplaced(name: &BlobName, cause: &io::Error) {
     tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");
