@@ -22,7 +22,7 @@ use super::settings::Layout;
 use crate::backend::{BackendPage, DueBlob, ListedBlob, ListedDue};
 use crate::name::BlobPrefix;
 use crate::record::BlobRecord;
-use crate::store::invalid_cursor;
+use crate::store::{check_progress, invalid_cursor};
 
 const LIST: &str = "list blobs";
 const DUE: &str = "list due blobs";
@@ -219,14 +219,9 @@ fn goes_on(
         Some(PagerContinuation::Token(next)) => Some(next.as_str()),
         _ => None,
     };
-    match next.is_some() && next == marker {
-        false => Ok(next.map(str::to_owned)),
-        true => Err(Error::new(ErrorKind::Unexpected, operation)
-            .with_subject(container.to_owned())
-            .with_detail(
-                "the list goes on where it was already: find out who answers for the account",
-            )),
-    }
+    check_progress(operation, marker, next)
+        .map_err(|error| error.with_subject(container.to_owned()))?;
+    Ok(next.map(str::to_owned))
 }
 
 /// Bounds the answers with the pages of a list.
