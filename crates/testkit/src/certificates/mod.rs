@@ -5,6 +5,8 @@ mod authority;
 
 use std::fmt;
 
+use url::Url;
+
 #[cfg(feature = "certificates")]
 pub use authority::TestAuthority;
 
@@ -44,6 +46,13 @@ impl ServerCertificate {
             (AUTHORITY, self.authority.clone()),
         ]
     }
+}
+
+/// Returns the URL of a server by its port for TLS, if it has one.
+pub(crate) fn over_tls(mut url: Url, scheme: &str, port: Option<u16>) -> Option<String> {
+    url.set_scheme(scheme).ok()?;
+    url.set_port(Some(port?)).ok()?;
+    Some(url.into())
 }
 
 impl fmt::Debug for ServerCertificate {

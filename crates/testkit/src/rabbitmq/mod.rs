@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY, over_tls};
 use crate::daemon::{Daemon, Program};
 use crate::postgres::blocking;
 use crate::programs::folder_with;
@@ -145,10 +145,7 @@ impl RabbitMqServer {
     /// [`with_tls`](RabbitMqOptions::with_tls).
     #[must_use]
     pub fn tls_url(&self) -> Option<String> {
-        let mut url = Url::parse(self.url()).ok()?;
-        url.set_scheme("amqps").ok()?;
-        url.set_port(Some(self.tls_port?)).ok()?;
-        Some(url.into())
+        over_tls(Url::parse(self.url()).ok()?, "amqps", self.tls_port)
     }
 
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY, over_tls};
 use crate::container::{self, Container, Contents};
 use crate::daemon::Daemon;
 use crate::postgres::blocking;
@@ -209,10 +209,7 @@ impl RedisServer {
     /// Returns the URL over TLS, `rediss://`, with its password; none without [`with_tls`](RedisOptions::with_tls).
     #[must_use]
     pub fn tls_url(&self) -> Option<String> {
-        let mut url = self.url.clone();
-        url.set_scheme("rediss").ok()?;
-        url.set_port(Some(self.tls_port?)).ok()?;
-        Some(url.into())
+        over_tls(self.url.clone(), "rediss", self.tls_port)
     }
 
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
