@@ -172,10 +172,7 @@ async fn list(
                     record.retention.class
                 )
             })
-            .and_then(|()| match after {
-                Some(_) => writeln!(out, "and more: --limit"),
-                None => Ok(()),
-            })
+            .and_then(|()| written_end(out, after.is_some()))
     };
     written.map_err(unwritten)?;
     Ok(Verdict::Clean)
@@ -261,6 +258,14 @@ fn erasure(report: &tenantry_blob::ErasureReport) -> Value {
 pub(crate) fn written_json(out: &mut impl Write, value: &Value) -> std::io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
+}
+
+/// Ends a list that people read.
+pub(crate) fn written_end(out: &mut impl Write, is_cut: bool) -> std::io::Result<()> {
+    match is_cut {
+        true => writeln!(out, "and more: --limit"),
+        false => Ok(()),
+    }
 }
 
 pub(crate) fn unwritten(cause: std::io::Error) -> Error {

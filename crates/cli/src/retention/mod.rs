@@ -14,7 +14,7 @@ use tenantry_blob::{
 use tenantry_core::Result;
 
 use crate::Verdict;
-use crate::blobs::{Place, unwritten, written_json};
+use crate::blobs::{Place, unwritten, written_end, written_json};
 use crate::output::one_line;
 
 /// Shows and does what is due in a store of blobs in a folder, and explains why a blob is still there.
@@ -200,10 +200,7 @@ async fn list(place: &Place, limit: usize, out: &mut impl Write) -> Result<Verdi
                 }
                 Err(error) => writeln!(out, "not read: {name}: {}", error.kind()),
             })
-            .and_then(|()| match after {
-                Some(_) => writeln!(out, "and more: --limit"),
-                None => Ok(()),
-            })
+            .and_then(|()| written_end(out, after.is_some()))
     };
     written.map_err(unwritten)?;
     Ok(Verdict::of(!all.is_empty()))
