@@ -9,10 +9,12 @@ use azure_storage_sas::{SasBuilder, SasProtocol};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use tenantry_core::{Clock as _, Error, ErrorKind, Result, Secret, SystemClock};
 use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use super::Inner;
 use super::credential::Source;
 use super::document::time;
+use super::retry::after;
 use crate::backend::SignedUrl;
 use crate::name::BlobName;
 use crate::store::about;
@@ -80,7 +82,11 @@ async fn delegation_key(
     name: &BlobName,
     now: DateTime<Utc>,
 ) -> Result<UserDelegationKey> {
-    let mut kept = inner.delegation.0.lock().await;
+    let turn = timeout_at(after(inner.settings.deadline), inner.delegation.0.lock());
+    let mut kept = turn.await.map_err(|_| {
+        about(Error::new(ErrorKind::Unavailable, SIGN), name)
+            .with_detail("other calls ask for the key that signs it, and take too long: try again")
+    })?;
     let end = |key: &UserDelegationKey| key.signed_expiry.and_then(time);
     if let Some(key) = kept.as_ref()
         && end(key).is_some_and(|end| end > now + RENEWAL)
