@@ -446,6 +446,7 @@ impl TenantBlobs {
     }
 
     async fn delete_in_state(&self, record: &BlobRecord, act: Option<RetentionAct>) -> Result<()> {
+        self.check_owned("delete blob", &record.name)?;
         record
             .retention
             .check_deletion(self.backend().now(), act.as_ref())
