@@ -141,12 +141,8 @@ pub trait BlobBackend: Send + Sync + Debug {
         limit: usize,
     ) -> Result<BackendPage<ListedBlob>> {
         let page = self.list(prefix, after, limit).await?;
-        let items = page.items.into_iter().map(|record| ListedBlob {
-            name: record.name.clone(),
-            record: Ok(record),
-        });
         Ok(BackendPage {
-            items: items.collect(),
+            items: page.items.into_iter().map(ListedBlob::from).collect(),
             next: page.next,
         })
     }
@@ -380,6 +376,15 @@ pub struct ListedBlob {
     pub name: BlobName,
     /// What is known of it, or why that cannot be read.
     pub record: Result<BlobRecord>,
+}
+
+impl From<BlobRecord> for ListedBlob {
+    fn from(record: BlobRecord) -> Self {
+        Self {
+            name: record.name.clone(),
+            record: Ok(record),
+        }
+    }
 }
 
 /// What is to be done to a blob.

@@ -12,7 +12,7 @@ use tenantry_core::Service;
 use tokio::sync::oneshot;
 
 use super::disk::Step;
-use super::tests::{Scene, files_in, name};
+use super::scene::{Scene, files_in, name};
 use super::*;
 use crate::record::Metadata;
 use crate::retention::Retention;

@@ -256,8 +256,18 @@ fn make_locked(inner: &Inner, changes: Vec<Change>) -> Vec<Answers> {
     if batch.events.is_empty() {
         return answers;
     }
-    if let Err(error) = record(inner, &mut batch) {
-        for answer in answers.iter_mut().flatten().filter(|it| it.is_ok()) {
+    let Err(error) = record(inner, &mut batch) else {
+        return answers;
+    };
+    let (made, error) = match error.kind() {
+        ErrorKind::StorageFull => record_deletions(inner, &batch, error),
+        _ => (HashSet::new(), error),
+    };
+    // Each change that may be made is an event, in the same order.
+    let possible = answers.iter_mut().flatten().filter(|it| it.is_ok());
+    for (answer, event) in possible.zip(&batch.events) {
+        let is_made = matches!(event, Event::Deleted { name, .. } if made.contains(name));
+        if !is_made {
             *answer = Err(same(&error));
         }
     }
@@ -334,7 +344,8 @@ fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> A
     }
 }
 
-/// Has a batch happen: first on the disk, then in what this process knows.
+/// Has a batch happen: first on the disk, then in what this process knows. Where that fails, the events are in the
+/// batch still.
 fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
     let disk = &inner.disk;
     if !batch.placed.is_empty() {
@@ -348,41 +359,104 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
         revision: batch.revision,
         events: std::mem::take(&mut batch.events),
     };
-    let journal = inner.known.lock().journal.take();
-    let mut journal = journal.ok_or_else(|| {
-        Error::new(ErrorKind::Unexpected, "change blobs").with_detail("the journal is not open")
-    })?;
-    let appended = journal.append(disk, &frame);
-    inner.known.lock().journal = Some(journal);
-    if let Err(error) = appended {
+    if let Err(error) = append(inner, &frame) {
         if error.kind() == ErrorKind::CommitUnknown {
-            inner.known.lock().is_doubtful = true;
             // If it has happened, their bytes are needed; if not, the next who opens the store finds them.
             for (staged, ..) in batch.placed.drain(..) {
                 staged.keep();
             }
         }
+        batch.events = frame.events;
         return Err(error);
     }
     // It has happened. What fails from here on, the next who opens the store does again.
     for (staged, name, file) in batch.placed.drain(..) {
-        if let Err(cause) = disk.put_in_place(&staged.path(), &name) {
-            let mut known = inner.known.lock();
-            known.undone.is_not_placed(name, staged.file(), &cause);
+        let placed = disk.put_in_place(&staged.path(), &name);
+        let mut known = inner.known.lock();
+        match placed {
+            Ok(()) => known.undone.is_placed(&name),
+            Err(cause) => known.undone.is_not_placed(name, staged.file(), &cause),
         }
+        drop(known);
         staged.keep();
         drop(file);
     }
     let count = frame.events.len() as u64;
     inner.known.lock().learn(frame);
     unlink(inner, &batch.deleted);
+    tidy(inner, count);
+    Ok(())
+}
+
+/// Writes a frame to the journal: when this returns, it has happened.
+fn append(inner: &Inner, frame: &Frame) -> Result<()> {
+    let journal = inner.known.lock().journal.take();
+    let mut journal = journal.ok_or_else(|| {
+        Error::new(ErrorKind::Unexpected, "change blobs").with_detail("the journal is not open")
+    })?;
+    let appended = journal.append(&inner.disk, frame);
     let mut known = inner.known.lock();
-    known.undone.end_after(disk, count);
-    if let Err(error) = known.compact_if_long(disk, &inner.clock) {
+    known.journal = Some(journal);
+    appended.inspect_err(|error| known.is_doubtful |= error.kind() == ErrorKind::CommitUnknown)
+}
+
+/// Records the deletions of a batch for which the disk has no room, as many at a time as there is room for: they
+/// are what makes room.
+///
+/// Returns what was deleted, and why the rest was not.
+fn record_deletions(inner: &Inner, batch: &Batch, full: Error) -> (HashSet<BlobName>, Error) {
+    // What rests on another change of the batch does not happen without it.
+    let changed: HashSet<_> = batch.events.iter().filter_map(Event::changed).collect();
+    let deletions = batch.events.iter().filter_map(|event| match event {
+        Event::Deleted { name, .. } if !changed.contains(name) => Some((name, event)),
+        _ => None,
+    });
+    let mut waiting: Vec<_> = deletions.collect();
+    let (mut made, mut error) = (HashSet::new(), full);
+    if waiting.is_empty() {
+        return (made, error);
+    }
+    inner.known.lock().give_up_reserve(&inner.disk);
+    let (mut revision, mut together) = (batch.revision, waiting.len());
+    while !waiting.is_empty() {
+        together = together.min(waiting.len());
+        revision += 1;
+        let (names, events): (Vec<_>, _) = waiting[..together]
+            .iter()
+            .map(|(name, event)| (BlobName::clone(name), Event::clone(event)))
+            .unzip();
+        let frame = Frame {
+            at: inner.clock.now(),
+            revision,
+            events,
+        };
+        match append(inner, &frame) {
+            Ok(()) => {
+                inner.known.lock().learn(frame);
+                unlink(inner, &names);
+                made.extend(names);
+                waiting.drain(..together);
+            }
+            Err(again) if again.kind() == ErrorKind::StorageFull && together > 1 => together /= 2,
+            Err(again) => {
+                error = again;
+                break;
+            }
+        }
+    }
+    tidy(inner, made.len() as u64);
+    (made, error)
+}
+
+/// Does what waits to be done in the folder, when so many changes have been made.
+fn tidy(inner: &Inner, changes: u64) {
+    let mut known = inner.known.lock();
+    known.undone.end_after(&inner.disk, changes);
+    if let Err(error) = known.compact_if_long(&inner.disk, &inner.clock) {
         tracing::warn!(%error, "the journal of blobs stays long");
         // If it was replaced all the same, it is read anew, as one that another process has replaced.
     }
-    Ok(())
+    known.keep_reserve(&inner.disk);
 }
 
 /// Removes the bytes of what was deleted, and has that on the disk.

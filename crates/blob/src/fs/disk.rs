@@ -1,8 +1,9 @@
 //! Where things are in the folder of a store, and what its disk answers.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,10 @@ use crate::name::BlobName;
 /// and so does each process that reads what came of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// How much room is kept for the record of deletions: on a full disk they are what makes room.
+const RESERVE: usize = 64 * 1024;
+/// What the files begin with that keep what was cut off from a journal.
+const CUT: &str = "journal.cut-";
 
 /// The folder of a store.
 pub(super) struct Disk {
@@ -52,6 +57,8 @@ pub(super) enum Step {
     Unlinked,
     /// What is to be cut off from the end of the journal is kept beside it.
     Cutting,
+    /// The folders of all that was moved into its place are on the disk.
+    Settled,
     /// A shorter journal is written, on its way to the disk.
     Compacting,
     /// It is on the disk.
@@ -82,10 +89,27 @@ impl Disk {
         self.root.join("journal.new")
     }
 
+    fn reserve(&self) -> PathBuf {
+        self.root.join("journal.reserve")
+    }
+
     /// Returns where what was cut off from a journal at a time is kept.
     pub(super) fn cut_journal(&self, at: DateTime<Utc>) -> PathBuf {
         let time = at.format("%Y%m%dT%H%M%S%.6fZ");
-        self.root.join(format!("journal.cut-{time}"))
+        self.root.join(format!("{CUT}{time}"))
+    }
+
+    /// Returns how many bytes were cut off from journals and are kept.
+    pub(super) fn cut_off(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(CUT.as_bytes()) {
+                bytes += entry.metadata()?.len();
+            }
+        }
+        Ok(bytes)
     }
 
     pub(super) fn incoming(&self) -> PathBuf {
@@ -103,14 +127,14 @@ impl Disk {
 
     /// Makes the folders that a store has.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        fs::create_dir_all(self.incoming())?;
-        fs::create_dir_all(self.root.join("blobs"))?;
+        make_folders(&self.incoming())?;
+        make_folders(&self.root.join("blobs"))?;
         sync_folder(&self.root)
     }
 
-    /// Returns whether any bytes of blobs are in their place.
-    pub(super) fn has_blobs(&self) -> io::Result<bool> {
-        let mut folders = vec![self.root.join("blobs")];
+    /// Returns whether any bytes of blobs are there, in their place or on the way to it.
+    pub(super) fn has_bytes(&self) -> io::Result<bool> {
+        let mut folders = vec![self.root.join("blobs"), self.incoming()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
@@ -124,33 +148,71 @@ impl Disk {
     }
 
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
-    pub(super) fn lock(&self) -> Result<File> {
-        let path = self.root.join("journal.lock");
+    pub(super) fn lock(&self) -> Result<Lock> {
         let started = Instant::now();
         let mut pause = Duration::from_millis(1);
-        let file = options_of_owner()
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|cause| failure("lock blobs", cause))?;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(cause)) => {
-                    return Err(Error::new(ErrorKind::Unsupported, "lock blobs")
-                        .with_detail("its file system takes no locks: move it to one that does")
-                        .with_source(cause));
-                }
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
             }
             if started.elapsed() >= self.patience {
-                return Err(Error::new(ErrorKind::Locked, "lock blobs").with_detail(
+                return Err(Error::new(ErrorKind::Locked, LOCK).with_detail(
                     "another process holds their lock: try again, or end that process if it hangs",
                 ));
             }
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Takes the lock, unless another process holds it.
+    fn try_lock(&self) -> Result<Option<Lock>> {
+        let folder = match try_lock_folder(&self.root) {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // A file system that locks files alone.
+            locked => locked.ok().flatten(),
+        };
+        let path = self.root.join("journal.lock");
+        let failed = |cause| failure(LOCK, cause);
+        let mut options = options_of_owner();
+        let file = options.create(true).truncate(false).open(&path);
+        let file = file.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(cause)) => {
+                return Err(Error::new(ErrorKind::Unsupported, LOCK)
+                    .with_detail("its file system takes no locks: move it to one that does")
+                    .with_source(cause));
+            }
+        }
+        // Where somebody has removed it, others lock the one that took its name.
+        let is_held = is_still(&file, &path).map_err(failed)?;
+        Ok(is_held.then_some(Lock {
+            _file: file,
+            _folder: folder,
+        }))
+    }
+
+    /// Keeps room for the record of deletions, if it is not kept.
+    pub(super) fn keep_reserve(&self) -> io::Result<()> {
+        let path = self.reserve();
+        if fs::metadata(&path).is_ok_and(|it| it.len() == RESERVE as u64) {
+            return Ok(());
+        }
+        let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
+        let written = file
+            .write_all(&vec![0; RESERVE])
+            .and_then(|()| file.sync_all());
+        // Where there was no room for it, it takes none any longer.
+        written.inspect_err(|_| drop(remove(&path)))
+    }
+
+    /// Gives up what was kept for the record of deletions.
+    pub(super) fn give_up_reserve(&self) -> io::Result<()> {
+        remove(&self.reserve())?;
+        // Some file systems have the room when this is on the disk.
+        sync_folder(&self.root)
     }
 
     /// Creates a file for the bytes of a put. As long as it is locked, its process lives.
@@ -178,7 +240,7 @@ impl Disk {
                 "something else is where the bytes of the blob would be: remove it",
             )
         };
-        if let Err(cause) = fs::create_dir_all(folder_of(&place)) {
+        if let Err(cause) = make_folders(folder_of(&place)) {
             return Err(match cause.kind() {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => in_the_way(),
                 _ => cause,
@@ -197,12 +259,33 @@ impl Disk {
         let place = self.place(name);
         match fs::rename(staged, &place) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && staged.exists() => {
-                fs::create_dir_all(folder_of(&place))?;
+                make_folders(folder_of(&place))?;
                 fs::rename(staged, &place)?;
             }
             renamed => renamed?,
         }
         self.reached(Step::Placed)
+    }
+
+    /// Has on the disk that blobs are in these folders, which are named as the names of blobs begin.
+    pub(super) fn sync_places<'f>(&self, folders: impl Iterator<Item = &'f str>) -> io::Result<()> {
+        let mut all = BTreeSet::new();
+        for folder in folders {
+            let mut from = Some(folder);
+            while let Some(folder) = from.filter(|it| all.insert(*it)) {
+                from = folder.rsplit_once('/').map(|(above, _)| above);
+            }
+        }
+        let root = self.root.join("blobs");
+        for folder in all {
+            match sync_folder(&root.join(folder)) {
+                // Somebody has removed it, with what was in it.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
+        }
+        sync_folder(&root)?;
+        self.reached(Step::Settled)
     }
 
     #[cfg(test)]
@@ -215,6 +298,57 @@ impl Disk {
     pub(super) const fn reached(&self, _: Step) -> io::Result<()> {
         Ok(())
     }
+}
+
+const LOCK: &str = "lock blobs";
+
+/// The lock of a store.
+pub(super) struct Lock {
+    _file: File,
+    /// That of the folder as well, which nobody removes as an empty file.
+    _folder: Option<File>,
+}
+
+/// Locks a folder by itself.
+#[cfg(unix)]
+fn try_lock_folder(folder: &Path) -> Result<Option<File>, TryLockError> {
+    let folder = File::open(folder).map_err(TryLockError::Error)?;
+    folder.try_lock()?;
+    Ok(Some(folder))
+}
+
+/// Elsewhere a file that is open cannot be removed.
+#[cfg(not(unix))]
+const fn try_lock_folder(_: &Path) -> Result<Option<File>, TryLockError> {
+    Ok(None)
+}
+
+/// Opens a file to read it, where it is one: a pipe would keep its reader waiting, and a device has no end.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
+    }
+}
+
+/// Makes a folder and those above it that are not there, for nobody but this user.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
 }
 
 /// Returns whether a name is still that of a file.

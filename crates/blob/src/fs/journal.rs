@@ -67,13 +67,56 @@ pub(super) enum Event {
     },
 }
 
+impl Event {
+    /// Returns what was put or changed, and is there still.
+    pub(super) const fn changed(&self) -> Option<&BlobName> {
+        match self {
+            Self::Put { record, .. } | Self::Changed { record, .. } => Some(&record.name),
+            Self::Deleted { .. } => None,
+        }
+    }
+}
+
 /// A journal that was opened, and how far it was read.
 pub(super) struct Journal {
     file: File,
     identity: Option<(u64, u64)>,
-    pub(super) position: u64,
-    /// The revision of the last frame that was read.
+    read: Progress,
+}
+
+/// How far a journal was read.
+struct Progress {
+    position: u64,
+    /// The revision of the first frame: all frames of a snapshot have the same.
+    first: Option<u64>,
+    last: Option<Last>,
+}
+
+/// The frame that was read last.
+struct Last {
     revision: u64,
+    start: u64,
+    head: [u8; FRAME_HEAD],
+}
+
+impl Progress {
+    /// Returns whether a frame may follow those before: each has a higher revision, but that those of a snapshot,
+    /// which are the first, have one.
+    fn goes_on_by(&self, revision: u64) -> bool {
+        self.last.as_ref().is_none_or(|last| {
+            revision > last.revision || revision == last.revision && self.first == Some(revision)
+        })
+    }
+
+    fn has_frame(&mut self, revision: u64, head: [u8; FRAME_HEAD], length: u64) {
+        self.first.get_or_insert(revision);
+        self.last = Some(Last {
+            revision,
+            start: self.position,
+            head,
+        });
+        self.position += length;
+    }
 }
 
 impl Journal {
@@ -83,7 +126,7 @@ impl Journal {
         let opened = match options_of_owner().open(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 // A new store has nothing that a journal could tell of.
-                if disk.has_blobs().map_err(|cause| failure(READ, cause))? {
+                if disk.has_bytes().map_err(|cause| failure(READ, cause))? {
                     return Err(Error::new(ErrorKind::Corrupt, READ)
                         .with_detail("it is gone, and blobs are there: restore the folder"));
                 }
@@ -93,9 +136,10 @@ impl Journal {
             opened => opened,
         };
         let mut file = opened.map_err(|cause| failure(READ, cause))?;
+        let metadata = file.metadata().map_err(|cause| failure(READ, cause))?;
         let mut header = [0; HEADER.len()];
-        let read = file.read_exact(&mut header);
-        if read.is_err() || header != *HEADER {
+        let is_read = metadata.is_file() && file.read_exact(&mut header).is_ok();
+        if !is_read || header != *HEADER {
             let is_newer = header.starts_with(&HEADER[..15]);
             let kind = if is_newer {
                 ErrorKind::SchemaMismatch
@@ -106,67 +150,90 @@ impl Journal {
                 Error::new(kind, READ).with_detail("it is none that this release has written")
             );
         }
-        let metadata = file.metadata().map_err(|cause| failure(READ, cause))?;
         Ok(Self {
             file,
             identity: identity_of(&metadata),
-            position: HEADER.len() as u64,
-            revision: 0,
+            read: Progress {
+                position: HEADER.len() as u64,
+                first: None,
+                last: None,
+            },
         })
     }
 
     /// Returns whether another process has written since it was read: `None` where another journal has
-    /// taken its place, or it has become shorter, as where a damaged end was cut off.
+    /// taken its place, or it was cut off, be it written on since or not.
     pub(super) fn has_news(&self, disk: &Disk) -> Result<Option<bool>> {
         let metadata = fs::metadata(disk.journal()).map_err(|cause| failure(READ, cause))?;
-        let is_same = identity_of(&metadata) == self.identity && metadata.len() >= self.position;
-        Ok(is_same.then_some(metadata.len() != self.position))
+        let is_same = identity_of(&metadata) == self.identity
+            && metadata.len() >= self.read.position
+            && self.has_last().map_err(|cause| failure(READ, cause))?;
+        Ok(is_same.then_some(metadata.len() != self.read.position))
+    }
+
+    /// Returns whether its last frame is where it was.
+    fn has_last(&self) -> io::Result<bool> {
+        let Some(Last { start, head, .. }) = &self.read.last else {
+            return Ok(true);
+        };
+        let mut found = [0; FRAME_HEAD];
+        (&self.file).seek(SeekFrom::Start(*start))?;
+        match (&self.file).read_exact(&mut found) {
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| found == *head),
+        }
     }
 
     /// Reads what was written since, while the lock is held; what a crash has left half written is cut
     /// off, and kept beside it.
+    ///
+    /// Returns how many bytes were cut off.
     pub(super) fn read_on(
         &mut self,
         disk: &Disk,
         clock: &GuardedClock,
         mut each: impl FnMut(Frame),
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let length = self
             .file
             .metadata()
             .map_err(|cause| failure(READ, cause))?
             .len();
-        if length == self.position {
-            return Ok(());
+        if length == self.read.position {
+            return Ok(0);
         }
         // Whoever wrote it may have ended before it was on the disk.
         self.file
             .sync_data()
             .map_err(|cause| failure(READ, cause))?;
-        let seek = (&self.file).seek(SeekFrom::Start(self.position));
+        let seek = (&self.file).seek(SeekFrom::Start(self.read.position));
         seek.map_err(|cause| failure(READ, cause))?;
         let mut reader = BufReader::with_capacity(256 * 1024, &self.file);
-        while self.position < length {
-            let Some((frame, taken)) = read_frame(&mut reader, length - self.position)? else {
-                return self.cut_off(disk, clock.now(), length);
+        while self.read.position < length {
+            let Some(ReadFrame {
+                frame,
+                head,
+                length: taken,
+            }) = read_frame(&mut reader, length - self.read.position)?
+            else {
+                self.cut_off(disk, clock.now(), length)?;
+                return Ok(length - self.read.position);
             };
-            // Those of a snapshot have one, and each behind them a higher one.
-            if frame.revision < self.revision {
+            if !self.read.goes_on_by(frame.revision) {
                 return Err(Error::new(ErrorKind::Corrupt, READ)
                     .with_detail("a part of it comes again: restore the folder"));
             }
-            self.revision = frame.revision;
-            self.position += taken;
+            self.read.has_frame(frame.revision, head, taken);
             each(frame);
         }
-        Ok(())
+        Ok(0)
     }
 
     /// Adds a frame, on the disk when it returns, while the lock is held.
     pub(super) fn append(&mut self, disk: &Disk, frame: &Frame) -> Result<()> {
         let bytes = encoded(frame)?;
         let appended = (&self.file)
-            .seek(SeekFrom::Start(self.position))
+            .seek(SeekFrom::Start(self.read.position))
             .and_then(|_| (&self.file).write_all(&bytes))
             .and_then(|()| disk.reached(Step::Appended));
         let synced = appended.and_then(|()| {
@@ -177,7 +244,7 @@ impl Journal {
             // Where that fails as well, nobody knows what the next reader will find.
             let undone = self
                 .file
-                .set_len(self.position)
+                .set_len(self.read.position)
                 .and_then(|()| self.file.sync_data());
             let error = failure(WRITE, cause);
             return Err(match undone {
@@ -187,7 +254,10 @@ impl Journal {
                     .with_source(cause),
             });
         }
-        self.position += bytes.len() as u64;
+        let mut head = [0; FRAME_HEAD];
+        head.copy_from_slice(&bytes[..FRAME_HEAD]);
+        self.read
+            .has_frame(frame.revision, head, bytes.len() as u64);
         Ok(())
     }
 
@@ -196,7 +266,7 @@ impl Journal {
     fn cut_off(&self, disk: &Disk, now: DateTime<Utc>, length: u64) -> Result<()> {
         let failed = |cause| failure(READ, cause);
         (&self.file)
-            .seek(SeekFrom::Start(self.position))
+            .seek(SeekFrom::Start(self.read.position))
             .map_err(failed)?;
         let mut rest = Vec::new();
         let most = LONGEST_FRAME as u64 + 1;
@@ -212,14 +282,14 @@ impl Journal {
                     Ok(Some(_))
                 )
         });
-        if has_whole_behind || length - self.position >= most {
+        if has_whole_behind || length - self.read.position >= most {
             return Err(Error::new(ErrorKind::Corrupt, READ)
                 .with_detail("a part of it is damaged: restore the folder"));
         }
         let kept = disk
             .reached(Step::Cutting)
             .and_then(|()| keep_cut(disk, now, &rest));
-        let (at, bytes) = (self.position, rest.len());
+        let (at, bytes) = (self.read.position, rest.len());
         match kept.map_err(failed) {
             Ok(kept) => tracing::warn!(
                 at,
@@ -237,7 +307,7 @@ impl Journal {
             ),
             Err(error) => return Err(error),
         }
-        let cut = self.file.set_len(self.position);
+        let cut = self.file.set_len(self.read.position);
         cut.and_then(|()| self.file.sync_data()).map_err(failed)
     }
 }
@@ -306,8 +376,16 @@ pub(super) fn encoded(frame: &Frame) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a frame with its length; nothing where there is no whole one.
-fn read_frame(reader: &mut impl io::Read, left: u64) -> Result<Option<(Frame, u64)>> {
+/// A frame as it was read.
+struct ReadFrame {
+    frame: Frame,
+    head: [u8; FRAME_HEAD],
+    /// How long it is, with its head.
+    length: u64,
+}
+
+/// Reads a frame; nothing where there is no whole one.
+fn read_frame(reader: &mut impl io::Read, left: u64) -> Result<Option<ReadFrame>> {
     if left < FRAME_HEAD as u64 {
         return Ok(None);
     }
@@ -339,5 +417,9 @@ fn read_frame(reader: &mut impl io::Read, left: u64) -> Result<Option<(Frame, u6
             .with_detail("a newer release has written it: deploy that one")
             .with_source(cause)
     })?;
-    Ok(Some((frame, (FRAME_HEAD + length) as u64)))
+    Ok(Some(ReadFrame {
+        frame,
+        head,
+        length: (FRAME_HEAD + length) as u64,
+    }))
 }

@@ -1,11 +1,11 @@
 //! What a process knows of the store, and how it follows the others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 
 use tenantry_core::Result;
 
-use super::disk::{Disk, failure, remove};
+use super::disk::{Disk, failure, open_file, remove};
 use super::journal::{Event, Frame, Journal, SNAPSHOT, write_new};
 use super::undone::Undone;
 use crate::backend::{GuardedClock, Shelf};
@@ -32,6 +32,11 @@ pub(super) struct Known {
     pub(super) is_doubtful: bool,
     /// What is not done in the folder yet.
     pub(super) undone: Undone,
+    /// The folders that bytes came into since the journal was made: they may not be on the disk, and until they
+    /// are the journal must tell which file the bytes came in.
+    unsynced: BTreeSet<String>,
+    /// Whether room is kept for the record of deletions.
+    has_reserve: bool,
 }
 
 impl Known {
@@ -55,6 +60,8 @@ impl Known {
             is_leading: false,
             is_doubtful: false,
             undone: Undone::default(),
+            unsynced: BTreeSet::new(),
+            has_reserve: disk.keep_reserve().is_ok(),
         };
         // A crash has left it.
         remove(&disk.new_journal()).map_err(|cause| failure("open blobs", cause))?;
@@ -64,6 +71,7 @@ impl Known {
             revision,
             events,
             undone,
+            unsynced,
             ..
         } = &mut known;
         journal.read_on(disk, clock, |frame| {
@@ -72,11 +80,17 @@ impl Known {
             for event in frame.events {
                 *events += 1;
                 undone.follow(&event, |file| staged.remove(file.to_string().as_str()));
+                note_folder(unsynced, &event);
                 apply(shelf, event);
             }
         })?;
         known.undone.end(disk);
         known.journal = Some(journal);
+        // What was cut off may have been answered for, and has no more changes than bytes: an etag that comes again
+        // would be taken for the same state.
+        known.revision += disk
+            .cut_off()
+            .map_err(|cause| failure("open blobs", cause))?;
         remove_what_nobody_writes(disk, &staged);
         Ok(known)
     }
@@ -109,7 +123,7 @@ impl Known {
         // Where it fails on the way, what was read and not learned is read anew.
         self.is_doubtful = true;
         let mut frames = Vec::new();
-        journal.read_on(disk, clock, |frame| frames.push(frame))?;
+        let cut = journal.read_on(disk, clock, |frame| frames.push(frame))?;
         for event in frames.iter().flat_map(|frame| &frame.events) {
             self.undone
                 .follow(event, |file| disk.staged(file.to_string()).exists());
@@ -120,17 +134,44 @@ impl Known {
             clock.has_shown(frame.at);
             self.learn(frame);
         }
+        self.revision += cut;
         self.is_doubtful = false;
         Ok(())
     }
 
     /// Takes over what a frame says.
     pub(super) fn learn(&mut self, frame: Frame) {
-        self.revision = frame.revision;
+        // What it has told is not forgotten, also where a part of the journal was lost.
+        self.revision = self.revision.max(frame.revision);
         self.events += frame.events.len() as u64;
         for event in frame.events {
+            note_folder(&mut self.unsynced, &event);
             apply(&mut self.shelf, event);
         }
+    }
+
+    /// Gives up the room that is kept for the record of deletions.
+    pub(super) fn give_up_reserve(&mut self, disk: &Disk) {
+        self.has_reserve = false;
+        // Where it stays, there is as little room as before.
+        let _ = disk.give_up_reserve();
+    }
+
+    /// Keeps that room again, if there is any.
+    pub(super) fn keep_reserve(&mut self, disk: &Disk) {
+        if !self.has_reserve {
+            self.has_reserve = disk.keep_reserve().is_ok();
+        }
+    }
+
+    /// Removes what a crash has left of bytes on their way in, while the lock is held.
+    pub(super) fn remove_abandoned(&self, disk: &Disk) -> Result<()> {
+        let mut staged = staged_files(disk)?;
+        for file in self.undone.files() {
+            staged.remove(file.to_string().as_str());
+        }
+        remove_what_nobody_writes(disk, &staged);
+        Ok(())
     }
 
     /// Writes a shorter journal where most of what it tells is over, while the lock is held.
@@ -147,13 +188,18 @@ impl Known {
 
     /// Writes a journal of what is there and of nothing else, while the lock is held.
     pub(super) fn compact(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
-        write_new(disk, self.snapshot(clock))
+        disk.sync_places(self.unsynced.iter().map(String::as_str))
+            .and_then(|()| write_new(disk, self.snapshot(clock)))
             .map_err(|cause| failure("compact journal of blobs", cause))?;
         let mut journal = Journal::open(disk)?;
         journal.read_on(disk, clock, |_| {})?;
         self.journal = Some(journal);
         self.events = self.shelf.len() as u64;
         self.long = LONG;
+        self.unsynced.clear();
+        for name in self.undone.unplaced() {
+            self.unsynced.insert(folder_of(name).to_owned());
+        }
         Ok(())
     }
 
@@ -186,6 +232,23 @@ impl Known {
     }
 }
 
+/// Takes note of the folder that bytes come into; those of a snapshot are in theirs, unless it says which file
+/// they are in.
+fn note_folder(unsynced: &mut BTreeSet<String>, event: &Event) {
+    if let Event::Put { record, file } = event
+        && !file.is_nil()
+        && !unsynced.contains(folder_of(&record.name))
+    {
+        unsynced.insert(folder_of(&record.name).to_owned());
+    }
+}
+
+fn folder_of(name: &BlobName) -> &str {
+    name.as_str()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder)
+}
+
 fn apply(shelf: &mut Shelf, event: Event) {
     match event {
         Event::Put { record, .. } | Event::Changed { record, .. } => shelf.insert(record),
@@ -208,7 +271,7 @@ fn staged_files(disk: &Disk) -> Result<HashSet<String>> {
 fn remove_what_nobody_writes(disk: &Disk, staged: &HashSet<String>) {
     for name in staged {
         let path = disk.staged(name);
-        if let Ok(file) = fs::File::open(&path)
+        if let Ok(file) = open_file(&path)
             && file.try_lock().is_ok()
         {
             // What stays is removed by the next who opens the store.

@@ -27,8 +27,8 @@ use self::disk::Disk;
 use self::known::Known;
 use self::upload::Upload;
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedDue, NewBlob,
-    SignedUrl,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
+    NewBlob, SignedUrl,
 };
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
@@ -58,7 +58,10 @@ const BLOCK: usize = 1024 * 1024;
 ///   frame. A crash leaves such an end, and nobody was answered for it; but a disk that alters what stands there
 ///   leaves one as well, so that it is told at `WARN` and kept. Remove it when you know where it came from.
 /// - `journal.lock`: an empty file by which changes wait for those of other processes, for half a minute
-///   at most. Leave it where it is.
+///   at most; where the file system can, the folder itself is locked as well. Reads wait for it only where
+///   others have changed something.
+/// - `journal.reserve`: 64 KiB of room, given up on a full disk for the record of deletions, which make room, and
+///   kept again when there is some.
 ///
 /// A put is on the disk in this order: its bytes, synced; its record with its retention, synced; then
 /// the bytes move into their place. A deletion is on the disk before the bytes go. Changes that come
@@ -68,8 +71,8 @@ const BLOCK: usize = 1024 * 1024;
 /// # What it keeps
 ///
 /// It refuses what immutable storage refuses, and nothing ends by a clock that was set back, also before
-/// it was started. It does not keep the folder from whoever may write there: that is for the operating
-/// system.
+/// it was started. What it creates is for its own user alone; it does not keep the folder from whoever may
+/// write there: that is for the operating system.
 ///
 /// # Limits
 ///
@@ -157,7 +160,8 @@ impl FsBlobs {
     ///   [`ReadOnly`](ErrorKind::ReadOnly), [`StorageFull`](ErrorKind::StorageFull): the folder cannot be
     ///   used.
     /// - [`Locked`](ErrorKind::Locked): another process holds the lock for more than half a minute.
-    /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only at its end.
+    /// - [`Corrupt`](ErrorKind::Corrupt): the journal is damaged, and not only at its end; or it is gone, and
+    ///   bytes of blobs are there.
     /// - [`SchemaMismatch`](ErrorKind::SchemaMismatch): a newer release has written it.
     /// - [`Unavailable`](ErrorKind::Unavailable): the disk failed.
     ///
@@ -236,6 +240,26 @@ impl FsBlobs {
         .await
     }
 
+    /// Does in the folder what waits to be done there, and then something else, while the lock is held.
+    async fn tidy(
+        &self,
+        then: impl FnOnce(&mut Known, &Inner) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let tidy = move || {
+            let _lock = inner.disk.lock()?;
+            let mut known = inner.known.lock();
+            known.catch_up(&inner.disk, &inner.clock)?;
+            known.undone.end(&inner.disk);
+            then(&mut known, &inner)
+        };
+        spawn_blocking(tidy).await.unwrap_or_else(|cause| {
+            Err(Error::new(ErrorKind::Unavailable, "tidy folder of blobs")
+                .with_detail("the runtime shuts down")
+                .with_source(cause))
+        })
+    }
+
     async fn change_one(&self, name: &BlobName, one: Change) -> Result<BlobRecord> {
         match change(&self.inner, one).await.pop() {
             Some(Ok(Some(record))) => Ok(record),
@@ -246,6 +270,14 @@ impl FsBlobs {
             )),
         }
     }
+}
+
+/// Tells that the bytes of a deleted blob are still there.
+fn remains_of(name: &BlobName, kind: ErrorKind) -> Error {
+    about(Error::new(kind, undone::REMOVE), name).with_detail(
+        "it is deleted, and its bytes are on the disk: they are removed with later changes, when nothing keeps \
+         them any longer",
+    )
 }
 
 impl fmt::Debug for FsBlobs {
@@ -332,21 +364,46 @@ impl BlobBackend for FsBlobs {
             .await
     }
 
-    async fn forget_deleted(&self) -> Result<()> {
-        let inner = Arc::clone(&self.inner);
-        let forget = move || {
-            let _lock = inner.disk.lock()?;
-            let mut known = inner.known.lock();
-            known.catch_up(&inner.disk, &inner.clock)?;
-            known.undone.end(&inner.disk);
-            known.compact(&inner.disk, &inner.clock)?;
-            known.undone.check_removed()
-        };
-        spawn_blocking(forget).await.unwrap_or_else(|cause| {
-            Err(Error::new(ErrorKind::Unavailable, "forget deleted blobs")
-                .with_detail("the runtime shuts down")
-                .with_source(cause))
+    /// Tells of deleted blobs whose bytes are still there as well: it is tried once more before.
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let of = prefix.clone();
+        let remains = self.look(move |known, _| Ok(known.undone.remaining(&of).next().is_some()));
+        if remains.await? {
+            self.tidy(|_, _| Ok(())).await?;
+        }
+        let (prefix, after) = (prefix.clone(), after.map(str::to_owned));
+        self.look(move |known, now| {
+            let after = after.as_deref();
+            let page = known.shelf.list(&prefix, after, limit, now)?;
+            let (listed, next) = (page.items.into_iter().map(ListedBlob::from), page.next);
+            let remaining = known.undone.remaining(&prefix);
+            let within = remaining.filter(|(name, _)| {
+                let name = name.as_str();
+                after.is_none_or(|after| name > after)
+                    && next.as_deref().is_none_or(|next| name <= next)
+            });
+            let within = within.map(|(name, kind)| ListedBlob {
+                name: name.clone(),
+                record: Err(remains_of(name, kind)),
+            });
+            let mut items: Vec<_> = listed.chain(within).collect();
+            items.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(BackendPage { items, next })
         })
+        .await
+    }
+
+    async fn forget_deleted(&self) -> Result<()> {
+        self.tidy(|known, inner| {
+            known.remove_abandoned(&inner.disk)?;
+            known.compact(&inner.disk, &inner.clock)
+        })
+        .await
     }
 
     async fn due(
@@ -427,10 +484,22 @@ impl BlobBackend for FsBlobs {
 #[cfg(test)]
 mod anew;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
+mod compaction;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod obstacles;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod room;
+#[cfg(test)]
+mod scene;
 #[cfg(test)]
 mod stored;
 #[cfg(test)]
 mod storm;
-#[cfg(test)]
-mod tests;

@@ -1,13 +1,14 @@
 //! What stands in the way of bytes: it closes the store to nobody, and nothing is told as done that is not.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tenantry_core::Service;
 
 use super::disk::{AtStep, Step};
-use super::tests::{Scene, bytes_of, files_in, name, put};
+use super::scene::{Scene, bytes_of, files_in, name, put};
 use super::*;
 use crate::retention::Retention;
 use crate::store::{PutOptions, TenantBlobs};
@@ -137,66 +138,110 @@ async fn an_erasure_whose_bytes_stay_is_not_complete_and_is_ended_later() {
     fs::create_dir_all(place.join("something else")).unwrap();
     let report = blobs.erase("they left").await.unwrap();
     assert_eq!(report.erased.len(), 1);
-    assert!(
-        !report.is_complete() && report.stopped_by.is_some(),
-        "{report}"
-    );
-    // It may be another tenant's erasure that hears of it.
-    let error = blobs.backend().forget_deleted().await.unwrap_err();
-    assert_eq!(error.subject(), "");
+    // Nor is it by another process, which finds nothing to erase.
+    for report in [
+        report,
+        scene.blobs(3).await.erase("they left").await.unwrap(),
+    ] {
+        let left: Vec<_> = report.failed.iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            (left, report.is_complete()),
+            (vec![&name], false),
+            "{report}"
+        );
+    }
+    let other = scene.blobs(4).await;
+    put_over(&other, 2).await;
+    assert!(other.erase("they left").await.unwrap().is_complete());
     // The shorter journal tells of it as well, also to whoever opens the store anew.
     drop(blobs);
     fs::remove_dir_all(&place).unwrap();
     fs::write(&place, "over").unwrap();
-    let other = scene.blobs(3).await;
-    put_over(&other, 4).await;
+    let anew = scene.blobs(3).await;
+    put_over(&anew, 4).await;
     assert!(!place.exists());
-    assert!(other.erase("they left").await.unwrap().is_complete());
+    assert!(anew.erase("they left").await.unwrap().is_complete());
 }
 
-/// As where another process has cut a damaged end off, or a backup is copied over it.
+/// What is to be removed is the blob that was deleted, and not the one that has its name now.
 #[tokio::test]
-async fn a_journal_that_became_shorter_is_read_anew_and_not_written_behind_its_end() {
+async fn a_blob_that_takes_the_name_of_one_whose_bytes_stayed_keeps_its_own() {
     let scene = Scene::new().await;
-    let journal = scene.folder.path().join("journal");
-    let running = scene.blobs(1).await;
-    let backup = fs::read(&journal).unwrap();
-    put(&running, 2, "lost").await.unwrap();
-    let etag = running.head(&name(&running, 2)).await.unwrap().etag;
-    fs::write(&journal, &backup).unwrap();
-    assert_eq!(bytes_of(&running, 2).await, None);
-    put(&running, 2, "new").await.unwrap();
-    for blobs in [&running, &scene.blobs(1).await] {
+    let is_failing = Arc::new(AtomicBool::new(true));
+    let fails = Arc::clone(&is_failing);
+    let at_step: AtStep = Box::new(move |step| match step {
+        Step::Unlinked if fails.load(Ordering::Relaxed) => Err(io::ErrorKind::Other.into()),
+        _ => Ok(()),
+    });
+    let blobs = scene.blobs_with(at_step).await;
+    let name = put_over(&blobs, 2).await;
+    blobs.delete(&name).await.unwrap();
+    put_over(&blobs, 2).await;
+    is_failing.store(false, Ordering::Relaxed);
+    for number in 4..8 {
+        put(&blobs, number, "later").await.unwrap();
+    }
+    for blobs in [&blobs, &scene.blobs(1).await] {
+        assert_eq!(blobs.get(&name).await.unwrap().bytes, "over");
+    }
+    scene.assert_tidy().await;
+}
+
+/// No record tells whose they are, so that they are the tenant's who leaves.
+#[tokio::test]
+async fn an_erasure_removes_bytes_of_puts_that_died() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(3).await;
+    let incoming = scene.folder.path().join("incoming");
+    let [died, lives] = [1, 2].map(|number| incoming.join(Uuid::from_u128(number).to_string()));
+    fs::write(&died, "half of it").unwrap();
+    let file = fs::File::create(&lives).unwrap();
+    file.lock().unwrap();
+    assert!(blobs.erase("they left").await.unwrap().is_complete());
+    assert!(!died.exists() && lives.exists());
+    drop(file);
+    fs::remove_file(&lives).unwrap();
+    scene.assert_tidy().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_keeps_nobody_waiting() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(1).await;
+    put(&blobs, 2, "two").await.unwrap();
+    put(&blobs, 3, "three").await.unwrap();
+    let [pipe, device] = [2, 3].map(|number| scene.place(&name(&blobs, number)));
+    let incoming = scene.folder.path().join("incoming/pipe");
+    fs::remove_file(&pipe).unwrap();
+    for path in [&pipe, &incoming] {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    }
+    fs::remove_file(&device).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+    for blobs in [&blobs, &scene.blobs(1).await] {
+        for number in [2, 3] {
+            let error = blobs.get(&name(blobs, number)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        }
         assert_eq!(bytes_of(blobs, 1).await.unwrap(), "old");
-        assert_eq!(bytes_of(blobs, 2).await.unwrap(), "new");
-        let anew = blobs.head(&name(blobs, 2)).await.unwrap().etag;
-        assert_ne!(anew, etag, "a state that is told apart by its etag");
     }
 }
 
-/// What has happened does not happen again, as the end of a hold would.
+/// A cleaner of empty files may do so at any time.
+#[cfg(unix)]
 #[tokio::test]
-async fn a_frame_that_comes_again_is_damage() {
+async fn a_lock_whose_file_was_removed_is_still_one() {
     let scene = Scene::new().await;
-    let journal = scene.folder.path().join("journal");
-    let header = fs::read(&journal).unwrap().len();
-    put(&scene.blobs(1).await, 2, "new").await.unwrap();
-    let before = fs::read(&journal).unwrap();
-    put(&scene.blobs(1).await, 3, "newer").await.unwrap();
-    let mut bytes = fs::read(&journal).unwrap();
-    bytes.extend_from_slice(&before[header..]);
-    fs::write(&journal, &bytes).unwrap();
-    let opened = FsBlobs::open(FsSettings::new(scene.folder.path())).await;
-    assert_eq!(opened.err().map(|it| it.kind()), Some(ErrorKind::Corrupt));
-}
-
-/// Locked blobs are not forgotten for a file that somebody has removed.
-#[tokio::test]
-async fn a_lost_journal_beside_bytes_is_no_new_store() {
-    let scene = Scene::new().await;
-    let running = scene.blobs(1).await;
-    fs::remove_file(scene.folder.path().join("journal")).unwrap();
-    let opened = FsBlobs::open(FsSettings::new(scene.folder.path())).await;
-    assert_eq!(opened.err().map(|it| it.kind()), Some(ErrorKind::Corrupt));
-    assert!(running.head(&name(&running, 1)).await.is_err());
+    let [first, mut second] = [(); 2].map(|()| Disk::new(scene.folder.path().to_owned()));
+    second.patience = Duration::from_millis(50);
+    let lock = first.lock().unwrap();
+    let path = scene.folder.path().join("journal.lock");
+    fs::remove_file(&path).unwrap();
+    let refused = second.lock().err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::Locked));
+    drop(lock);
+    second.lock().unwrap();
+    assert!(path.exists());
 }

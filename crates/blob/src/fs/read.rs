@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use super::changes::failed;
+use super::disk::open_file;
 use super::layout::{Checksums, Found, Identity};
 use super::upload::joined;
 use super::{BLOCK, Inner};
@@ -71,12 +72,13 @@ impl Reading {
         range: Option<Range<u64>>,
     ) -> Result<Self> {
         let (name, length) = (&record.name, record.length);
-        let opened = open_file(inner, name, staged).and_then(|file| {
+        let opened = open_bytes(inner, name, staged).and_then(|file| {
             let found = Checksums::read(&file, length)?;
             Ok((file, found))
         });
         let (file, found) = opened.map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => lost(name).with_source(cause),
+            io::ErrorKind::InvalidData => damaged(name).with_source(cause),
             _ => failed(name, READ, cause),
         })?;
         let checksums = match found {
@@ -133,15 +135,15 @@ impl Reading {
     }
 }
 
-fn open_file(inner: &Inner, name: &BlobName, staged: Option<Uuid>) -> io::Result<File> {
+fn open_bytes(inner: &Inner, name: &BlobName, staged: Option<Uuid>) -> io::Result<File> {
     if let Some(staged) = staged {
-        match File::open(inner.disk.staged(staged.to_string())) {
+        match open_file(&inner.disk.staged(staged.to_string())) {
             // It was moved into its place since that was looked up.
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
     }
-    File::open(inner.disk.place(name))
+    open_file(&inner.disk.place(name))
 }
 
 /// Checks whether a file has all the bytes of its blob, and leaves it at its beginning.

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tenantry_core::{ErrorKind, Service, TenantId};
 
-use super::tests::{files_in, is_cut};
+use super::scene::{OWN_FILES, files_in, is_cut};
 use super::{FsBlobs, FsSettings};
 use crate::integrity::Sha256;
 use crate::name::{BlobKind, BlobName};
@@ -383,7 +383,7 @@ impl Storm {
             .iter()
             .map(|name| Path::new("blobs").join(name.as_str()))
             .collect();
-        expected.extend(["journal", "journal.lock"].map(PathBuf::from));
+        expected.extend(OWN_FILES.map(PathBuf::from));
         let mut files = files_in(self.folder.path());
         // What a process was writing when it was killed is kept.
         files.retain(|file| !is_cut(file));

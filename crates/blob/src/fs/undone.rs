@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 
-use tenantry_core::{Error, ErrorKind};
+use tenantry_core::ErrorKind;
 use uuid::Uuid;
 
 use super::disk::{Disk, Step, failure, remove};
 use super::journal::Event;
-use crate::name::BlobName;
+use crate::name::{BlobName, BlobPrefix};
 
 /// What is to be done again: one blob whose bytes stay where they are closes the store to nobody.
 #[derive(Default)]
@@ -64,6 +65,8 @@ impl Undone {
     /// Takes note of a put whose bytes could not be moved into their place.
     pub(super) fn is_not_placed(&mut self, name: BlobName, file: Uuid, cause: &io::Error) {
         warn_of_unplaced(&name, cause);
+        // What comes into this place from now on is not what is to be removed.
+        self.deleted.remove(&name);
         let is_told = true;
         self.unplaced.insert(name, Unplaced { file, is_told });
     }
@@ -73,9 +76,38 @@ impl Undone {
         self.unplaced.get(name).map(|it| it.file)
     }
 
+    /// Returns the blobs whose bytes are not in their place.
+    pub(super) fn unplaced(&self) -> impl Iterator<Item = &BlobName> {
+        self.unplaced.keys()
+    }
+
+    /// Returns the files that they are in.
+    pub(super) fn files(&self) -> impl Iterator<Item = Uuid> {
+        let unplaced = self.unplaced.values().map(|it| it.file);
+        unplaced.chain(self.deleted.values().filter_map(|it| it.file))
+    }
+
     /// Returns the deleted blobs whose bytes are still there.
     pub(super) fn deleted(&self) -> impl Iterator<Item = &BlobName> {
         self.deleted.keys()
+    }
+
+    /// Returns those under a prefix, in the order of their names, each with why its bytes are there.
+    pub(super) fn remaining(
+        &self,
+        prefix: &BlobPrefix,
+    ) -> impl Iterator<Item = (&BlobName, ErrorKind)> {
+        let under = self
+            .deleted
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+        under
+            .map(|(name, it)| (name, it.kind.unwrap_or(ErrorKind::Unavailable)))
+            .take_while(|(name, _)| prefix.includes(name))
+    }
+
+    /// Takes note of a put whose bytes came into their place: what was there of one that was deleted is gone.
+    pub(super) fn is_placed(&mut self, name: &BlobName) {
+        self.deleted.remove(name);
     }
 
     /// Takes up what is to be removed of a blob that was deleted.
@@ -102,21 +134,6 @@ impl Undone {
             kind: Some(failure(REMOVE, cause).kind()),
         };
         self.deleted.insert(name, remaining);
-    }
-
-    /// Checks whether the bytes of all that was deleted are gone.
-    ///
-    /// # Errors
-    ///
-    /// Why the first of them are not; without its name, for it may be another tenant's than is asked about.
-    pub(super) fn check_removed(&self) -> Result<(), Error> {
-        match self.deleted.values().find_map(|it| it.kind) {
-            None => Ok(()),
-            Some(kind) => Err(Error::new(kind, REMOVE).with_detail(
-                "bytes of deleted blobs are still on the disk: they are removed with later changes, when nothing \
-                 keeps them any longer",
-            )),
-        }
     }
 
     /// Does what is to be done, as far as that is possible, while the lock is held.
@@ -182,7 +199,7 @@ impl Removal {
     }
 }
 
-const REMOVE: &str = "remove bytes of deleted blob";
+pub(super) const REMOVE: &str = "remove bytes of deleted blob";
 
 fn warn_of_unplaced(name: &BlobName, cause: &io::Error) {
     tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");

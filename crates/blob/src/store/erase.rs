@@ -215,16 +215,17 @@ impl TenantBlobs {
             report.kept = left.kept;
             report.failed = left.failed.into_iter().collect();
             report.shredded = left.shredded;
+            // Also where nothing was erased: a put that has died may have left bytes that no record tells of.
+            if let Err(error) = self.backend().forget_deleted().await {
+                tracing::warn!(
+                    target: "tenantry::blob",
+                    %error,
+                    tenant = %self.tenant,
+                    "what is stored of erased blobs stays for a while"
+                );
+                report.stopped_by = report.stopped_by.or(Some(error.kind()));
+            }
             if !report.erased.is_empty() {
-                if let Err(error) = self.backend().forget_deleted().await {
-                    tracing::warn!(
-                        target: "tenantry::blob",
-                        %error,
-                        tenant = %self.tenant,
-                        "what is stored of erased blobs stays for a while"
-                    );
-                    report.stopped_by = report.stopped_by.or(Some(error.kind()));
-                }
                 report.purged_at = kept.map(|kept| after(report.verified_at, kept));
             }
             Ok(report)
