@@ -79,6 +79,23 @@ pub(crate) struct Flood {
     pub(crate) bytes: usize,
 }
 
+/// The columns of a message that are filled.
+const MESSAGE: &str = "tenant_id, id, partition_id, event_type, ordering_key, occurred_at, content_type, \
+                       payload, trace";
+
+impl Flood {
+    /// Returns what stands in them, of the message with the number `n`.
+    fn message(&self) -> String {
+        let ([one, two], bytes) = (self.tenants, self.bytes);
+        format!(
+            "case n % 2 when 0 then '{one}'::uuid else '{two}'::uuid end, gen_random_uuid(), n % 64, \
+             'orders.changed', 'order ' || n % 1000, now(), 'application/json', \
+             convert_to(repeat('x', {bytes}), 'UTF8'), \
+             '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'"
+        )
+    }
+}
+
 impl Database {
     pub(crate) async fn create(admin_url: Option<&str>) -> Result<Self> {
         let server = match admin_url {
@@ -171,22 +188,12 @@ impl Database {
         Ok(self.database.execute(&sql).await?)
     }
 
-    /// Appends messages of two tenants under a thousand keys, each in a statement of its own for a
-    /// thousand rows.
+    /// Appends messages of two tenants under a thousand keys.
     pub(crate) async fn fill_outbox(&self, schema: &str, flood: Flood) -> Result<()> {
-        let Flood {
-            tenants: [one, two],
-            rows,
-            bytes,
-        } = flood;
         let sql = format!(
-            "insert into {schema}.outbox_messages (tenant_id, id, partition_id, event_type, \
-                 ordering_key, occurred_at, content_type, payload, trace)
-             select case n % 2 when 0 then '{one}'::uuid else '{two}'::uuid end, gen_random_uuid(),
-                 n % 64, 'orders.changed', 'order ' || n % 1000, now(), 'application/json',
-                 convert_to(repeat('x', {bytes}), 'UTF8'),
-                 '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
-             from generate_series(1, {rows}) n"
+            "insert into {schema}.outbox_messages ({MESSAGE}) select {} from generate_series(1, {}) n",
+            flood.message(),
+            flood.rows
         );
         let vacuum = format!("vacuum (analyze) {schema}.outbox_messages");
         for sql in [sql, vacuum, "checkpoint".to_owned()] {
@@ -195,11 +202,13 @@ impl Database {
         Ok(())
     }
 
-    /// Gives the peer the rows that stand in the outbox; half of them are of the round before it.
-    pub(crate) async fn fill_queue(&self, schema: &str, twin: &str) -> Result<()> {
+    /// Gives the peer as many rows of the same kind.
+    pub(crate) async fn fill_queue(&self, twin: &str, flood: Flood) -> Result<()> {
         let sql = format!(
-            "insert into {twin}.queue select * from {schema}.outbox_messages
-             where position > (select max(position) - count(*) / 2 from {schema}.outbox_messages)"
+            "insert into {twin}.queue (generation, xid, position, {MESSAGE})
+             select 0, pg_current_xact_id(), n, {} from generate_series(1, {}) n",
+            flood.message(),
+            flood.rows
         );
         let vacuum = format!("vacuum (analyze) {twin}.queue");
         for sql in [sql, vacuum, "checkpoint".to_owned()] {

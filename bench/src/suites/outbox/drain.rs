@@ -38,13 +38,13 @@ pub(super) async fn run(
     let platform = platform(bench, fixture).await?;
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     let mut queues = [Vec::new(), Vec::new()];
+    let flood = Flood {
+        tenants,
+        rows,
+        bytes: 400,
+    };
     for _ in 0..rounds {
         for (place, batch) in [BATCH, 2_000].into_iter().enumerate() {
-            let flood = Flood {
-                tenants,
-                rows,
-                bytes: 400,
-            };
             bench.database.fill_outbox(&fixture.schema, flood).await?;
             settle().await;
             let broker = Broker::new();
@@ -55,12 +55,12 @@ pub(super) async fn run(
             rates[place].push(rows as f64 / (ended - started).as_secs_f64());
             worker.stop().await?;
         }
-        bench.database.fill_queue(&fixture.schema, &twin).await?;
+        bench.database.fill_queue(&twin, flood).await?;
         settle().await;
         rates[2].push(rows as f64 / take_away(&pool, &twin, rows).await?);
         bench.database.empty_outbox(&fixture.schema, &twin).await?;
         settle().await;
-        let graphile = graphile::run(bench, rows / 10).await?;
+        let graphile = graphile::run(bench, rows / 40).await?;
         queues[0].push(graphile.ordered);
         queues[1].push(graphile.unordered);
     }
@@ -118,6 +118,9 @@ async fn take_away(pool: &PgPool, twin: &str, rows: usize) -> Result<f64> {
         let got = sqlx::query(AssertSqlSafe(sql.clone()))
             .fetch_all(pool)
             .await?;
+        if got.is_empty() {
+            return Err(format!("the peer has {taken} rows of {rows}").into());
+        }
         taken += got.len();
         black_box(got);
     }
