@@ -57,7 +57,8 @@ impl MessageHandler for Effects {
             version: Version::NEW,
         };
         work.repository::<Account>().insert(&mut row).await?;
-        match message.payload() {
+        // However much stands behind the word.
+        match message.payload().trim_ascii_end() {
             b"poison" => return Err(HandlerError::Poison(refusal())),
             b"fails" => return Err(HandlerError::Retry(refusal())),
             b"panics" => panic!("as the test asks"),

@@ -355,3 +355,26 @@ async fn what_could_not_be_added_is_not_taken_for_what_was() {
         assert_eq!(read(server.url()).await.len(), 1, "once");
     }
 }
+
+/// More of one key than the stream may hold: the rest waits until somebody has read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_stream_takes_what_it_has_room_for() {
+    const ROOM: usize = 50;
+    let broker = OnRedis::open().await;
+    let settings = settings(broker.server.url())
+        .with_most_entries(ROOM as u64)
+        .with_trim_of_what_is_read();
+    let publisher = RedisStreamsPublisher::connect(settings).await.unwrap();
+    let tenant = TenantId::generate();
+    let sent: Vec<_> = (0..ROOM + 10)
+        .map(|number| message(tenant, number))
+        .collect();
+    let stopped = publisher.publish(&sent).await.unwrap_err();
+    assert_eq!(stopped.acknowledged, ROOM, "{stopped:?}");
+    let got: Vec<_> = broker.got().await.iter().map(Message::id).collect();
+    let expected: Vec<_> = sent[..ROOM].iter().map(Message::id).collect();
+    assert_eq!(got, expected);
+    // It is acknowledged again, also where the answer was lost and nothing fits any longer.
+    publisher.publish(&sent[..ROOM]).await.unwrap();
+    assert_eq!(broker.got().await.len(), ROOM);
+}

@@ -4,6 +4,7 @@
 
 mod disk;
 mod fences;
+mod idle;
 mod outages;
 mod processes;
 mod restored;
