@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,11 +55,6 @@ fn prefix() -> String {
 
 async fn redis() -> RedisSettings {
     redis_of(RedisServer::shared().await.unwrap().url(), &prefix())
-}
-
-fn file() -> (SqliteSettings, PathBuf) {
-    let path = std::env::temp_dir().join(format!("tenantry-told-{}.db", Uuid::now_v7()));
-    (SqliteSettings::file(path.clone()), path)
 }
 
 async fn sqlite_with(
@@ -228,7 +222,7 @@ async fn a_cascade_of_a_cascade_ends_what_it_changes() {
 /// prefix." It does, without lists: the release before the one that keeps lists.
 #[tokio::test]
 async fn a_process_that_keeps_no_lists_ends_those_of_others() {
-    let (settings, _) = file();
+    let settings = SqliteSettings::temporary();
     let store = sqlite_with(&settings, &[(1, "papers", PAPERS)]).await;
     let redis = redis().await;
     let cache = || {
@@ -386,7 +380,7 @@ struct Record {
 /// One record that this release does not read keeps no other from being made up for.
 #[tokio::test]
 async fn a_record_that_is_not_understood_keeps_no_other_from_its_replay() {
-    let (settings, _) = file();
+    let settings = SqliteSettings::temporary();
     let tables = [(1, "papers", PAPERS), (2, "records", INVALIDATIONS_SQLITE)];
     let store = sqlite_with(&settings, &tables).await;
     let cached = CachedStore::new(&store, &near()).unwrap();
