@@ -4,8 +4,11 @@
 
 mod audit;
 mod blobs;
+mod completions;
 mod database;
 mod environment;
+mod map;
+mod migrate;
 mod outbox;
 mod output;
 mod retention;
@@ -30,6 +33,9 @@ struct Cli {
 enum Command {
     Audit(audit::Options),
     Blobs(blobs::Options),
+    Completions(completions::Options),
+    Map(map::Options),
+    Migrate(migrate::Options),
     Outbox(outbox::Options),
     Retention(retention::Options),
 }
@@ -53,6 +59,9 @@ async fn main() -> ExitCode {
     let verdict = match Cli::parse().command {
         Command::Audit(options) => audit::run(&options, out).await,
         Command::Blobs(options) => blobs::run(&options, out).await,
+        Command::Completions(options) => Ok(completions::run(&options, out)),
+        Command::Map(options) => map::run(&options, out),
+        Command::Migrate(options) => migrate::run(&options, out).await,
         Command::Outbox(options) => outbox::run(&options, out).await,
         Command::Retention(options) => retention::run(&options, out).await,
     };

@@ -21,6 +21,31 @@ pub(crate) fn json<F: Serialize>(
     writeln!(out)
 }
 
+/// Writes rows whose columns stand below each other.
+pub(crate) fn columns<const N: usize>(
+    rows: impl IntoIterator<Item = [String; N]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| row.map(|cell| one_line(&cell)))
+        .collect();
+    let width = |column: usize| {
+        let lengths = rows.iter().map(|row| row[column].chars().count());
+        lengths.max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a String does not fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
 /// Whether a database has roles, so that a fix has to be run as one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Roles {
