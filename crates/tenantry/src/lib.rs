@@ -206,6 +206,9 @@ mod pages {
     pages! {
         readme: "../../../README.md";
         index: "../../../docs/README.md";
+        guide: "../../../docs/guide.md";
+        from_sqlx: "../../../docs/from-sqlx.md";
+        from_abp: "../../../docs/from-abp.md";
         aggregates: "../../../docs/aggregates.md";
         queries: "../../../docs/queries.md";
         sql: "../../../docs/sql.md";
