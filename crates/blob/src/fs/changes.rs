@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Inner;
 use super::disk::{Step, failure, folder_of, sync_folder};
 use super::journal::{Event, Frame};
-use super::known::{Known, Overlay};
+use super::known::{Known, Overlay, compact};
 use super::upload::Staged;
 use crate::backend::{Deletion, NewBlob, Seal, shelf};
 use crate::name::BlobName;
@@ -83,6 +83,16 @@ impl Change {
             _ => 1,
         }
     }
+
+    /// Returns the blobs that it is about, one for each answer.
+    fn names(&self) -> Vec<BlobName> {
+        match self {
+            Self::Put { blob, .. } => vec![blob.name.clone()],
+            Self::Retention(retained) => vec![retained.name.clone()],
+            Self::Tier { name, .. } | Self::Encryption { name, .. } => vec![name.clone()],
+            Self::Delete(deletions) => deletions.iter().map(|it| it.name.clone()).collect(),
+        }
+    }
 }
 
 /// Makes a change, and answers for each blob of it.
@@ -134,7 +144,15 @@ impl Leader {
                 }
                 requests
             };
-            make(&self.inner, requests);
+            let Err(error) = make(&self.inner, requests) else {
+                continue;
+            };
+            // They have waited as long, and would wait as long again.
+            let requests = std::mem::take(&mut self.inner.queue.waiting.lock().requests);
+            for request in requests {
+                let refused = refused(&request.change, &error);
+                let _ = request.answer.send(refused);
+            }
         }
     }
 }
@@ -176,6 +194,7 @@ struct Batch {
     overlay: Overlay,
     events: Vec<Event>,
     revision: u64,
+    epoch: u32,
     placed: Vec<(Staged, BlobName, File)>,
     deleted: Vec<BlobName>,
 }
@@ -183,7 +202,7 @@ struct Batch {
 impl Batch {
     fn next_etag(&mut self) -> ETag {
         self.revision += 1;
-        ETag::new(self.revision.to_string())
+        ETag::new(format!("{}-{:08x}", self.revision, self.epoch))
     }
 
     fn changed(&mut self, record: BlobRecord, act: Option<RetentionAct>) -> BlobRecord {
@@ -201,7 +220,11 @@ impl Batch {
 }
 
 /// Makes a batch of changes: all that may be made are, or none is.
-fn make(inner: &Inner, requests: Vec<Request>) {
+///
+/// # Errors
+///
+/// Why the store could not be locked, which those who have asked are told as well.
+fn make(inner: &Inner, requests: Vec<Request>) -> Result<()> {
     let lock = inner.disk.lock().and_then(|lock| {
         let mut known = inner.known.lock();
         known.is_leading = true;
@@ -214,22 +237,19 @@ fn make(inner: &Inner, requests: Vec<Request>) {
         .unzip();
     let outcomes = match &lock {
         Ok(_) => make_locked(inner, changes),
-        Err(error) => refused(&changes, error),
+        Err(error) => changes.iter().map(|it| refused(it, error)).collect(),
     };
     inner.known.lock().is_leading = false;
-    drop(lock);
+    let locked = lock.map(drop);
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
         // Whoever does not wait any longer has no need of it.
         let _ = answer.send(outcome);
     }
+    locked
 }
 
-fn refused(changes: &[Change], error: &Error) -> Vec<Answers> {
-    let again = || Err(same(error));
-    changes
-        .iter()
-        .map(|change| (0..change.count()).map(|_| again()).collect())
-        .collect()
+fn refused(change: &Change, error: &Error) -> Answers {
+    (0..change.count()).map(|_| Err(same(error))).collect()
 }
 
 /// Returns an error once more, for another who waits.
@@ -245,9 +265,11 @@ fn same(error: &Error) -> Error {
 
 fn make_locked(inner: &Inner, changes: Vec<Change>) -> Vec<Answers> {
     let mut batch = Batch::default();
+    let names: Vec<_> = changes.iter().flat_map(Change::names).collect();
     let mut answers: Vec<Answers> = {
         let known = inner.known.lock();
         batch.revision = known.revision;
+        batch.epoch = known.epoch;
         changes
             .into_iter()
             .map(|change| prepare(inner, &known, &mut batch, change))
@@ -259,19 +281,46 @@ fn make_locked(inner: &Inner, changes: Vec<Change>) -> Vec<Answers> {
     let Err(error) = record(inner, &mut batch) else {
         return answers;
     };
-    let (made, error) = match error.kind() {
-        ErrorKind::StorageFull => record_deletions(inner, &batch, error),
-        _ => (HashSet::new(), error),
+    let urgent = match error.kind() {
+        ErrorKind::StorageFull => urgent_of(&batch.events, inner.disk.has_room_for_acts()),
+        _ => Vec::new(),
     };
+    let (made, error) = record_urgent(inner, &batch, &urgent, error);
+    let made: HashSet<_> = urgent[..made].iter().copied().collect();
+    let undone = (0..batch.events.len()).filter(|number| !made.contains(number));
+    let undone: HashSet<_> = undone.map(|number| batch.events[number].name()).collect();
     // Each change that may be made is an event, in the same order.
-    let possible = answers.iter_mut().flatten().filter(|it| it.is_ok());
-    for (answer, event) in possible.zip(&batch.events) {
-        let is_made = matches!(event, Event::Deleted { name, .. } if made.contains(name));
-        if !is_made {
+    let mut number = 0;
+    for (answer, name) in answers.iter_mut().flatten().zip(&names) {
+        let is_told = match answer {
+            Ok(_) => {
+                number += 1;
+                made.contains(&(number - 1))
+            }
+            // It was judged by what has not happened.
+            Err(_) => !undone.contains(name),
+        };
+        if !is_told {
             *answer = Err(same(&error));
         }
     }
     answers
+}
+
+/// Returns which of the events are recorded though the disk is full: what makes room, and while there is some for
+/// them acts on what keeps a blob from being deleted. What rests on one that is not recorded does not happen either.
+fn urgent_of(events: &[Event], has_room: bool) -> Vec<usize> {
+    let mut others = HashSet::new();
+    let mut urgent = Vec::new();
+    for (number, event) in events.iter().enumerate() {
+        let is_urgent = event.makes_room() || has_room && event.is_act();
+        if is_urgent && !others.contains(event.name()) {
+            urgent.push(number);
+        } else {
+            others.insert(event.name());
+        }
+    }
+    urgent
 }
 
 /// Judges a change, as those before it in the batch have left things.
@@ -354,9 +403,15 @@ fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
             .and_then(|()| disk.reached(Step::Listed))
             .map_err(|cause| failure("put blob", cause))?;
     }
+    if !batch.events.iter().all(Event::makes_room) {
+        // What is kept for deletions is no room, or all else would take it while one has given it up.
+        disk.keep_reserve()
+            .map_err(|cause| failure("change blobs", cause))?;
+    }
     let frame = Frame {
         at: inner.clock.now(),
         revision: batch.revision,
+        snapshot: None,
         events: std::mem::take(&mut batch.events),
     };
     if let Err(error) = append(inner, &frame) {
@@ -400,63 +455,67 @@ fn append(inner: &Inner, frame: &Frame) -> Result<()> {
     appended.inspect_err(|error| known.is_doubtful |= error.kind() == ErrorKind::CommitUnknown)
 }
 
-/// Records the deletions of a batch for which the disk has no room, as many at a time as there is room for: they
-/// are what makes room.
+/// Records what is urgent of a batch for which the disk has no room, as many at a time as there is room for.
 ///
-/// Returns what was deleted, and why the rest was not.
-fn record_deletions(inner: &Inner, batch: &Batch, full: Error) -> (HashSet<BlobName>, Error) {
-    // What rests on another change of the batch does not happen without it.
-    let changed: HashSet<_> = batch.events.iter().filter_map(Event::changed).collect();
-    let deletions = batch.events.iter().filter_map(|event| match event {
-        Event::Deleted { name, .. } if !changed.contains(name) => Some((name, event)),
-        _ => None,
-    });
-    let mut waiting: Vec<_> = deletions.collect();
-    let (mut made, mut error) = (HashSet::new(), full);
-    if waiting.is_empty() {
+/// Returns how many of them have happened, and why the rest has not.
+fn record_urgent(inner: &Inner, batch: &Batch, urgent: &[usize], full: Error) -> (usize, Error) {
+    let (mut made, mut error) = (0, full);
+    if urgent.is_empty() {
         return (made, error);
     }
-    inner.known.lock().give_up_reserve(&inner.disk);
-    let (mut revision, mut together) = (batch.revision, waiting.len());
-    while !waiting.is_empty() {
-        together = together.min(waiting.len());
+    let (mut revision, mut together) = (batch.revision, urgent.len());
+    while made < urgent.len() {
+        together = together.min(urgent.len() - made);
         revision += 1;
-        let (names, events): (Vec<_>, _) = waiting[..together]
-            .iter()
-            .map(|(name, event)| (BlobName::clone(name), Event::clone(event)))
-            .unzip();
+        let next = &urgent[made..made + together];
         let frame = Frame {
             at: inner.clock.now(),
             revision,
-            events,
+            snapshot: None,
+            events: next.iter().map(|it| batch.events[*it].clone()).collect(),
         };
         match append(inner, &frame) {
             Ok(()) => {
+                let deleted: Vec<_> = frame.events.iter().filter_map(Event::deleted).collect();
                 inner.known.lock().learn(frame);
-                unlink(inner, &names);
-                made.extend(names);
-                waiting.drain(..together);
+                unlink(inner, &deleted);
+                made += together;
             }
-            Err(again) if again.kind() == ErrorKind::StorageFull && together > 1 => together /= 2,
+            Err(again) if again.kind() == ErrorKind::StorageFull => {
+                let to_deletions = frame.events.iter().all(Event::makes_room);
+                // Where that fails, there is as little room as before.
+                let given = inner.disk.give_up_reserve(to_deletions);
+                if !given.unwrap_or_default() {
+                    if together == 1 {
+                        error = again;
+                        break;
+                    }
+                    together /= 2;
+                }
+            }
             Err(again) => {
                 error = again;
                 break;
             }
         }
     }
-    tidy(inner, made.len() as u64);
+    tidy(inner, made as u64);
     (made, error)
 }
 
 /// Does what waits to be done in the folder, when so many changes have been made.
 fn tidy(inner: &Inner, changes: u64) {
-    let mut known = inner.known.lock();
-    known.undone.end_after(&inner.disk, changes);
-    if let Err(error) = known.compact_if_long(&inner.disk, &inner.clock) {
+    let is_long = {
+        let mut known = inner.known.lock();
+        known.undone.end_after(&inner.disk, changes);
+        known.is_long()
+    };
+    if is_long && let Err(error) = compact(&inner.known, &inner.disk, &inner.clock) {
         tracing::warn!(%error, "the journal of blobs stays long");
         // If it was replaced all the same, it is read anew, as one that another process has replaced.
     }
-    known.keep_reserve(&inner.disk);
+    // Where there is no room for it, it is kept when there is.
+    let _ = inner.disk.keep_reserve();
 }
 
 /// Removes the bytes of what was deleted, and has that on the disk.

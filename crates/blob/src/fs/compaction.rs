@@ -150,3 +150,30 @@ async fn a_full_disk_at_a_compaction_leaves_the_journal_long_and_stops_nothing()
         scene.assert_tidy().await;
     }
 }
+
+/// However long the disk takes to have all folders on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_compaction_that_waits_for_the_disk() {
+    let scene = Scene::new().await;
+    let (settling, settles) = std::sync::mpsc::channel();
+    let (looked, has_looked) = std::sync::mpsc::channel();
+    let has_looked = Mutex::new(has_looked);
+    let at_step: AtStep = Box::new(move |step| {
+        if step == Step::Settled {
+            settling.send(()).unwrap();
+            has_looked.lock().recv().unwrap();
+        }
+        Ok(())
+    });
+    let blobs = scene.blobs_with(at_step).await;
+    let erasing = tokio::spawn({
+        let blobs = blobs.clone();
+        async move { blobs.backend().forget_deleted().await }
+    });
+    tokio::task::spawn_blocking(move || settles.recv().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(bytes_of(&blobs, 1).await.unwrap(), "old");
+    looked.send(()).unwrap();
+    erasing.await.unwrap().unwrap();
+}

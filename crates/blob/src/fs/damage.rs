@@ -332,3 +332,30 @@ async fn a_lost_journal_beside_bytes_is_no_new_store() {
     let opened = FsBlobs::open(FsSettings::new(scene.folder.path())).await;
     assert_eq!(opened.err().map(|it| it.kind()), Some(ErrorKind::Corrupt));
 }
+
+/// All of it was on the disk before it took the place of the longer one: nothing of it is what a crash has torn.
+#[tokio::test]
+async fn a_shorter_journal_that_is_damaged_anywhere_is_no_shorter_store() {
+    let scene = Scene::new().await;
+    let journal = scene.folder.path().join("journal");
+    let blobs = scene.blobs(1).await;
+    blobs.backend().forget_deleted().await.unwrap();
+    let whole = fs::read(&journal).unwrap();
+    let header = "tenantry-blobs 1\r\n".len();
+    let refused = async |altered: &[u8], how: String| {
+        fs::write(&journal, altered).unwrap();
+        let error = open_in(scene.folder.path(), clock(), None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{how}: {error:?}");
+        assert!(fs::read(&journal).unwrap() == altered, "{how}: it is left");
+    };
+    for at in (header..whole.len()).step_by(13) {
+        let mut altered = whole.clone();
+        altered[at] ^= 0x20;
+        refused(&altered, format!("altered at {at}")).await;
+        refused(&whole[..at], format!("cut at {at}")).await;
+    }
+    fs::write(&journal, &whole).unwrap();
+    assert_eq!(bytes_of(&scene.blobs(1).await, 1).await.unwrap(), "old");
+}

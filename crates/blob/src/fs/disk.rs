@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
+use uuid::Uuid;
 
 use crate::name::BlobName;
 
@@ -17,19 +20,25 @@ use crate::name::BlobName;
 /// and so does each process that reads what came of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// How much room is kept for the record of deletions: on a full disk they are what makes room.
-const RESERVE: usize = 64 * 1024;
-/// What the files begin with that keep what was cut off from a journal.
-const CUT: &str = "journal.cut-";
+/// How much room is kept for the record of deletions, which make room on a full disk, and of what keeps a blob.
+const RESERVE: u64 = 64 * 1024;
+/// From how many folders on the whole file system is synced in their place: each sync of one may wait for a
+/// turn of the disk.
+const MANY_FOLDERS: usize = 64;
 
 /// The folder of a store.
 pub(super) struct Disk {
     root: PathBuf,
+    /// Whose what is created is to be, where that is not this process's user.
+    owner: OnceLock<Option<Owner>>,
     pub(super) patience: Duration,
     /// What happens at a step.
     #[cfg(test)]
     pub(super) at_step: Option<AtStep>,
 }
+
+/// A user and a group.
+type Owner = (u32, u32);
 
 #[cfg(test)]
 pub(super) type AtStep = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
@@ -71,6 +80,7 @@ impl Disk {
     pub(super) const fn new(root: PathBuf) -> Self {
         Self {
             root,
+            owner: OnceLock::new(),
             patience: PATIENCE,
             #[cfg(test)]
             at_step: None,
@@ -96,20 +106,7 @@ impl Disk {
     /// Returns where what was cut off from a journal at a time is kept.
     pub(super) fn cut_journal(&self, at: DateTime<Utc>) -> PathBuf {
         let time = at.format("%Y%m%dT%H%M%S%.6fZ");
-        self.root.join(format!("{CUT}{time}"))
-    }
-
-    /// Returns how many bytes were cut off from journals and are kept.
-    pub(super) fn cut_off(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(CUT.as_bytes()) {
-                bytes += entry.metadata()?.len();
-            }
-        }
-        Ok(bytes)
+        self.root.join(format!("journal.cut-{time}"))
     }
 
     pub(super) fn incoming(&self) -> PathBuf {
@@ -127,24 +124,67 @@ impl Disk {
 
     /// Makes the folders that a store has.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        make_folders(&self.incoming())?;
-        make_folders(&self.root.join("blobs"))?;
+        self.make_folders(&self.incoming())?;
+        self.make_folders(&self.root.join("blobs"))?;
         sync_folder(&self.root)
+    }
+
+    /// Makes a folder and those above it that are not there.
+    fn make_folders(&self, folder: &Path) -> io::Result<()> {
+        match folder_builder().create(folder) {
+            Ok(()) => self.give(folder),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                let above = folder.parent().ok_or(cause)?;
+                self.make_folders(above)?;
+                self.make_folders(folder)
+            }
+            Err(_) if folder.is_dir() => Ok(()),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Opens a file that is written, and made if it is not there.
+    pub(super) fn create(&self, options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+        let file = options.open(path)?;
+        self.give(path)?;
+        Ok(file)
+    }
+
+    /// Gives what an administrator has made to whom the folder of the store belongs: the service could not read
+    /// it, and would be closed out by a command that somebody has run.
+    #[cfg(unix)]
+    fn give(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt as _, lchown};
+
+        let owner = self.owner.get_or_init(|| {
+            let root = fs::metadata(&self.root).ok()?;
+            let owner = (root.uid(), root.gid());
+            (rustix::process::geteuid().is_root() && owner != (0, 0)).then_some(owner)
+        });
+        match owner {
+            Some((user, group)) => lchown(path, Some(*user), Some(*group)),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "elsewhere it is"
+    )]
+    const fn give(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     /// Returns whether any bytes of blobs are there, in their place or on the way to it.
     pub(super) fn has_bytes(&self) -> io::Result<bool> {
-        let mut folders = vec![self.root.join("blobs"), self.incoming()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => folders.push(entry.path()),
-                    false => return Ok(true),
-                }
-            }
-        }
-        Ok(false)
+        Ok(has_files(self.incoming())? || self.has_blobs()?)
+    }
+
+    /// Returns whether any bytes are in the place of a blob.
+    pub(super) fn has_blobs(&self) -> io::Result<bool> {
+        has_files(self.root.join("blobs"))
     }
 
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
@@ -167,7 +207,8 @@ impl Disk {
 
     /// Takes the lock, unless another process holds it.
     fn try_lock(&self) -> Result<Option<Lock>> {
-        let folder = match try_lock_folder(&self.root) {
+        // Not that of all, which anybody could lock who may read it.
+        let folder = match try_lock_folder(&self.incoming()) {
             Err(TryLockError::WouldBlock) => return Ok(None),
             // A file system that locks files alone.
             locked => locked.ok().flatten(),
@@ -175,7 +216,7 @@ impl Disk {
         let path = self.root.join("journal.lock");
         let failed = |cause| failure(LOCK, cause);
         let mut options = options_of_owner();
-        let file = options.create(true).truncate(false).open(&path);
+        let file = self.create(options.create(true).truncate(false), &path);
         let file = file.map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -194,31 +235,67 @@ impl Disk {
         }))
     }
 
-    /// Keeps room for the record of deletions, if it is not kept.
-    pub(super) fn keep_reserve(&self) -> io::Result<()> {
-        let path = self.reserve();
-        if fs::metadata(&path).is_ok_and(|it| it.len() == RESERVE as u64) {
-            return Ok(());
-        }
-        let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
-        let written = file
-            .write_all(&vec![0; RESERVE])
-            .and_then(|()| file.sync_all());
-        // Where there was no room for it, it takes none any longer.
-        written.inspect_err(|_| drop(remove(&path)))
+    /// Returns how much room is kept for the record of what has to be recorded on a full disk too.
+    fn reserved(&self) -> u64 {
+        fs::metadata(self.reserve()).map_or(0, |found| found.len())
     }
 
-    /// Gives up what was kept for the record of deletions.
-    pub(super) fn give_up_reserve(&self) -> io::Result<()> {
-        remove(&self.reserve())?;
+    /// Keeps that room, as much as there is where there is not all of it.
+    pub(super) fn keep_reserve(&self) -> io::Result<()> {
+        match self.reserved() {
+            RESERVE => Ok(()),
+            kept => self.make_reserve(kept.min(RESERVE)),
+        }
+    }
+
+    /// The same, also where it is a copy that takes no room.
+    pub(super) fn renew_reserve(&self) -> io::Result<()> {
+        match fs::metadata(self.reserve()) {
+            Ok(found) if !takes_room(&found) => self.make_reserve(0),
+            _ => self.keep_reserve(),
+        }
+    }
+
+    /// Keeps all of it, of which so much is kept.
+    fn make_reserve(&self, kept: u64) -> io::Result<()> {
+        // Not zeros, which a copy or a file system that compresses would keep without any room.
+        let noise = || *Uuid::new_v4().as_bytes();
+        let missing = usize::try_from(RESERVE - kept).unwrap_or_default();
+        let bytes: Vec<u8> = iter::repeat_with(noise).flatten().take(missing).collect();
+        let mut options = options_of_owner();
+        let mut file = self.create(options.create(true).truncate(false), &self.reserve())?;
+        file.set_len(kept)?;
+        file.seek(SeekFrom::Start(kept))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all())
+    }
+
+    /// Returns whether there may be room for acts on what keeps blobs: they leave a half of it to deletions, which are
+    /// what makes room.
+    pub(super) fn has_room_for_acts(&self) -> bool {
+        self.reserved() >= RESERVE / 2
+    }
+
+    /// Gives some of it up, to an act or to deletions; returns whether there is any room more.
+    pub(super) fn give_up_reserve(&self, to_deletions: bool) -> io::Result<bool> {
+        let kept = self.reserved();
+        if to_deletions {
+            remove(&self.reserve())?;
+        } else if kept > RESERVE / 2 {
+            let file = options_of_owner().open(self.reserve())?;
+            file.set_len(kept.saturating_sub(RESERVE / 8).max(RESERVE / 2))?;
+            file.sync_all()?;
+        } else {
+            return Ok(false);
+        }
         // Some file systems have the room when this is on the disk.
-        sync_folder(&self.root)
+        sync_folder(&self.root)?;
+        Ok(kept > 0)
     }
 
     /// Creates a file for the bytes of a put. As long as it is locked, its process lives.
     pub(super) fn stage(&self, path: &Path) -> io::Result<File> {
         loop {
-            let file = options_of_owner().create_new(true).open(path)?;
+            let file = self.create(options_of_owner().create_new(true), path)?;
             self.reached(Step::Created)?;
             // Another who opens the store may have been quicker to lock it, and has removed what it took for
             // the file of a process that has ended: nobody would find the bytes again.
@@ -240,7 +317,7 @@ impl Disk {
                 "something else is where the bytes of the blob would be: remove it",
             )
         };
-        if let Err(cause) = make_folders(folder_of(&place)) {
+        if let Err(cause) = self.make_folders(folder_of(&place)) {
             return Err(match cause.kind() {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => in_the_way(),
                 _ => cause,
@@ -259,7 +336,7 @@ impl Disk {
         let place = self.place(name);
         match fs::rename(staged, &place) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && staged.exists() => {
-                make_folders(folder_of(&place))?;
+                self.make_folders(folder_of(&place))?;
                 fs::rename(staged, &place)?;
             }
             renamed => renamed?,
@@ -277,14 +354,16 @@ impl Disk {
             }
         }
         let root = self.root.join("blobs");
-        for folder in all {
-            match sync_folder(&root.join(folder)) {
-                // Somebody has removed it, with what was in it.
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-                synced => synced?,
+        if all.len() < MANY_FOLDERS || !sync_file_system(&root)? {
+            for folder in all {
+                match sync_folder(&root.join(folder)) {
+                    // Somebody has removed it, with what was in it, or put something else there.
+                    Err(cause) if is_gone(&cause) => {}
+                    synced => synced?,
+                }
             }
+            sync_folder(&root)?;
         }
-        sync_folder(&root)?;
         self.reached(Step::Settled)
     }
 
@@ -339,16 +418,56 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes a folder and those above it that are not there, for nobody but this user.
-fn make_folders(folder: &Path) -> io::Result<()> {
+/// A folder for nobody but its user.
+fn folder_builder() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere it has a mode"))]
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder.create(folder)
+    builder
+}
+
+/// Returns whether there are files in a folder or in those below it.
+fn has_files(folder: PathBuf) -> io::Result<bool> {
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => folders.push(entry.path()),
+                false => return Ok(true),
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Returns whether a file takes as much room as it is long.
+#[cfg(unix)]
+fn takes_room(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // In blocks of 512 bytes, whatever those of the file system are.
+    metadata.blocks() * 512 >= metadata.len()
+}
+
+#[cfg(not(unix))]
+const fn takes_room(_: &Metadata) -> bool {
+    true
+}
+
+/// Has all of a file system on its disk, where that can be asked for.
+#[cfg(target_os = "linux")]
+fn sync_file_system(folder: &Path) -> io::Result<bool> {
+    rustix::fs::syncfs(File::open(folder)?)?;
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn sync_file_system(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Returns whether a name is still that of a file.
@@ -363,17 +482,17 @@ fn is_still(file: &File, path: &Path) -> io::Result<bool> {
 /// Removes a file that may be gone already.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        // Nor is it there where a part of its path is no folder.
-        Err(cause)
-            if matches!(
-                cause.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(())
-        }
+        Err(cause) if is_gone(&cause) => Ok(()),
         removed => removed,
     }
+}
+
+/// Returns whether nothing is there: nor is it where a part of its path is no folder.
+fn is_gone(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Has a part of a file begin its way to the disk, and does not wait for it. Nothing rests on it: what counts

@@ -40,6 +40,10 @@ pub(super) struct Frame {
     pub(super) at: DateTime<Utc>,
     /// How many changes there have been in all.
     pub(super) revision: u64,
+    /// Of the first frame of a snapshot: how many events the frames of the snapshot have in all. They were on
+    /// the disk together, so that none of them is what a crash has left half written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshot: Option<u64>,
     pub(super) events: Vec<Event>,
 }
 
@@ -68,12 +72,30 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Returns what was put or changed, and is there still.
-    pub(super) const fn changed(&self) -> Option<&BlobName> {
+    /// Returns the blob that it is about.
+    pub(super) const fn name(&self) -> &BlobName {
         match self {
-            Self::Put { record, .. } | Self::Changed { record, .. } => Some(&record.name),
-            Self::Deleted { .. } => None,
+            Self::Put { record, .. } | Self::Changed { record, .. } => &record.name,
+            Self::Deleted { name, .. } => name,
         }
+    }
+
+    /// Returns the blob that it has deleted.
+    pub(super) fn deleted(&self) -> Option<BlobName> {
+        match self {
+            Self::Deleted { name, .. } => Some(name.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns whether there is more room when it has happened.
+    pub(super) const fn makes_room(&self) -> bool {
+        matches!(self, Self::Deleted { .. })
+    }
+
+    /// Returns whether it is an act on the retention of a blob, as the placing of a hold.
+    pub(super) const fn is_act(&self) -> bool {
+        matches!(self, Self::Changed { act: Some(_), .. })
     }
 }
 
@@ -90,6 +112,8 @@ struct Progress {
     /// The revision of the first frame: all frames of a snapshot have the same.
     first: Option<u64>,
     last: Option<Last>,
+    /// How many events of a snapshot are still to come.
+    missing: u64,
 }
 
 /// The frame that was read last.
@@ -108,7 +132,12 @@ impl Progress {
         })
     }
 
-    fn has_frame(&mut self, revision: u64, head: [u8; FRAME_HEAD], length: u64) {
+    fn has_frame(&mut self, frame: &Frame, head: [u8; FRAME_HEAD], length: u64) {
+        let revision = frame.revision;
+        if self.first.is_none() {
+            self.missing = frame.snapshot.unwrap_or_default();
+        }
+        self.missing = self.missing.saturating_sub(frame.events.len() as u64);
         self.first.get_or_insert(revision);
         self.last = Some(Last {
             revision,
@@ -137,6 +166,13 @@ impl Journal {
         };
         let mut file = opened.map_err(|cause| failure(READ, cause))?;
         let metadata = file.metadata().map_err(|cause| failure(READ, cause))?;
+        // The bytes of a blob come into their place when it stands in the journal.
+        if metadata.len() == HEADER.len() as u64
+            && disk.has_blobs().map_err(|cause| failure(READ, cause))?
+        {
+            return Err(Error::new(ErrorKind::Corrupt, READ)
+                .with_detail("it is empty, and blobs are there: restore the folder"));
+        }
         let mut header = [0; HEADER.len()];
         let is_read = metadata.is_file() && file.read_exact(&mut header).is_ok();
         if !is_read || header != *HEADER {
@@ -157,6 +193,7 @@ impl Journal {
                 position: HEADER.len() as u64,
                 first: None,
                 last: None,
+                missing: 0,
             },
         })
     }
@@ -186,21 +223,19 @@ impl Journal {
 
     /// Reads what was written since, while the lock is held; what a crash has left half written is cut
     /// off, and kept beside it.
-    ///
-    /// Returns how many bytes were cut off.
     pub(super) fn read_on(
         &mut self,
         disk: &Disk,
         clock: &GuardedClock,
         mut each: impl FnMut(Frame),
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let length = self
             .file
             .metadata()
             .map_err(|cause| failure(READ, cause))?
             .len();
         if length == self.read.position {
-            return Ok(0);
+            return self.check_whole();
         }
         // Whoever wrote it may have ended before it was on the disk.
         self.file
@@ -216,17 +251,30 @@ impl Journal {
                 length: taken,
             }) = read_frame(&mut reader, length - self.read.position)?
             else {
-                self.cut_off(disk, clock.now(), length)?;
-                return Ok(length - self.read.position);
+                self.check_whole()?;
+                // A crash tears the first frame before the bytes of its blobs have come into their place.
+                let is_first = self.read.first.is_none();
+                if is_first && disk.has_blobs().map_err(|cause| failure(READ, cause))? {
+                    return Err(damaged());
+                }
+                return self.cut_off(disk, clock.now(), length);
             };
             if !self.read.goes_on_by(frame.revision) {
                 return Err(Error::new(ErrorKind::Corrupt, READ)
                     .with_detail("a part of it comes again: restore the folder"));
             }
-            self.read.has_frame(frame.revision, head, taken);
+            self.read.has_frame(&frame, head, taken);
             each(frame);
         }
-        Ok(0)
+        self.check_whole()
+    }
+
+    /// Checks whether nothing of a snapshot is missing: all of it was on the disk before it took its place.
+    fn check_whole(&self) -> Result<()> {
+        match self.read.missing {
+            0 => Ok(()),
+            _ => Err(damaged()),
+        }
     }
 
     /// Adds a frame, on the disk when it returns, while the lock is held.
@@ -256,8 +304,7 @@ impl Journal {
         }
         let mut head = [0; FRAME_HEAD];
         head.copy_from_slice(&bytes[..FRAME_HEAD]);
-        self.read
-            .has_frame(frame.revision, head, bytes.len() as u64);
+        self.read.has_frame(frame, head, bytes.len() as u64);
         Ok(())
     }
 
@@ -283,8 +330,7 @@ impl Journal {
                 )
         });
         if has_whole_behind || length - self.read.position >= most {
-            return Err(Error::new(ErrorKind::Corrupt, READ)
-                .with_detail("a part of it is damaged: restore the folder"));
+            return Err(damaged());
         }
         let kept = disk
             .reached(Step::Cutting)
@@ -312,12 +358,16 @@ impl Journal {
     }
 }
 
+fn damaged() -> Error {
+    Error::new(ErrorKind::Corrupt, READ).with_detail("a part of it is damaged: restore the folder")
+}
+
 /// Keeps what is cut off in a file of its own.
 fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf> {
     let mut time = now;
     loop {
         let path = disk.cut_journal(time);
-        match options_of_owner().create_new(true).open(&path) {
+        match disk.create(options_of_owner().create_new(true), &path) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                 let next = time.checked_add_signed(TimeDelta::microseconds(1));
                 time = next.unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -341,7 +391,7 @@ fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf
 pub(super) fn write_new(disk: &Disk, frames: impl Iterator<Item = Frame>) -> io::Result<()> {
     let path = disk.new_journal();
     let written = || {
-        let mut file = options_of_owner().create(true).truncate(true).open(&path)?;
+        let mut file = disk.create(options_of_owner().create(true).truncate(true), &path)?;
         file.write_all(HEADER)?;
         for frame in frames {
             let bytes = encoded(&frame).map_err(io::Error::other)?;

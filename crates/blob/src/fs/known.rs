@@ -1,9 +1,12 @@
 //! What a process knows of the store, and how it follows the others.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 
-use tenantry_core::Result;
+use parking_lot::Mutex;
+use tenantry_core::{Error, Result};
+use uuid::Uuid;
 
 use super::disk::{Disk, failure, open_file, remove};
 use super::journal::{Event, Frame, Journal, SNAPSHOT, write_new};
@@ -32,11 +35,9 @@ pub(super) struct Known {
     pub(super) is_doubtful: bool,
     /// What is not done in the folder yet.
     pub(super) undone: Undone,
-    /// The folders that bytes came into since the journal was made: they may not be on the disk, and until they
-    /// are the journal must tell which file the bytes came in.
-    unsynced: BTreeSet<String>,
-    /// Whether room is kept for the record of deletions.
-    has_reserve: bool,
+    /// What the etags of this process end with: numbers come again where a part of the journal was lost that was
+    /// answered for.
+    pub(super) epoch: u32,
 }
 
 impl Known {
@@ -60,9 +61,10 @@ impl Known {
             is_leading: false,
             is_doubtful: false,
             undone: Undone::default(),
-            unsynced: BTreeSet::new(),
-            has_reserve: disk.keep_reserve().is_ok(),
+            epoch: new_epoch(),
         };
+        // Where there is no room for it, it is kept when there is.
+        let _ = disk.renew_reserve();
         // A crash has left it.
         remove(&disk.new_journal()).map_err(|cause| failure("open blobs", cause))?;
         let mut journal = Journal::open(disk)?;
@@ -71,7 +73,6 @@ impl Known {
             revision,
             events,
             undone,
-            unsynced,
             ..
         } = &mut known;
         journal.read_on(disk, clock, |frame| {
@@ -80,17 +81,11 @@ impl Known {
             for event in frame.events {
                 *events += 1;
                 undone.follow(&event, |file| staged.remove(file.to_string().as_str()));
-                note_folder(unsynced, &event);
                 apply(shelf, event);
             }
         })?;
         known.undone.end(disk);
         known.journal = Some(journal);
-        // What was cut off may have been answered for, and has no more changes than bytes: an etag that comes again
-        // would be taken for the same state.
-        known.revision += disk
-            .cut_off()
-            .map_err(|cause| failure("open blobs", cause))?;
         remove_what_nobody_writes(disk, &staged);
         Ok(known)
     }
@@ -113,17 +108,15 @@ impl Known {
             _ => false,
         };
         let Some(journal) = self.journal.as_mut().filter(|_| is_same) else {
-            let (leading, revision) = (self.is_leading, self.revision);
+            let leading = self.is_leading;
             *self = Self::load(disk, clock)?;
             self.is_leading = leading;
-            // What was cut off, or restored over, was answered for: its numbers do not come again.
-            self.revision = self.revision.max(revision);
             return Ok(());
         };
         // Where it fails on the way, what was read and not learned is read anew.
         self.is_doubtful = true;
         let mut frames = Vec::new();
-        let cut = journal.read_on(disk, clock, |frame| frames.push(frame))?;
+        journal.read_on(disk, clock, |frame| frames.push(frame))?;
         for event in frames.iter().flat_map(|frame| &frame.events) {
             self.undone
                 .follow(event, |file| disk.staged(file.to_string()).exists());
@@ -134,33 +127,16 @@ impl Known {
             clock.has_shown(frame.at);
             self.learn(frame);
         }
-        self.revision += cut;
         self.is_doubtful = false;
         Ok(())
     }
 
     /// Takes over what a frame says.
     pub(super) fn learn(&mut self, frame: Frame) {
-        // What it has told is not forgotten, also where a part of the journal was lost.
-        self.revision = self.revision.max(frame.revision);
+        self.revision = frame.revision;
         self.events += frame.events.len() as u64;
         for event in frame.events {
-            note_folder(&mut self.unsynced, &event);
             apply(&mut self.shelf, event);
-        }
-    }
-
-    /// Gives up the room that is kept for the record of deletions.
-    pub(super) fn give_up_reserve(&mut self, disk: &Disk) {
-        self.has_reserve = false;
-        // Where it stays, there is as little room as before.
-        let _ = disk.give_up_reserve();
-    }
-
-    /// Keeps that room again, if there is any.
-    pub(super) fn keep_reserve(&mut self, disk: &Disk) {
-        if !self.has_reserve {
-            self.has_reserve = disk.keep_reserve().is_ok();
         }
     }
 
@@ -174,32 +150,26 @@ impl Known {
         Ok(())
     }
 
-    /// Writes a shorter journal where most of what it tells is over, while the lock is held.
-    pub(super) fn compact_if_long(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
+    /// Returns whether most of what the journal tells is over, so that a shorter one is worth its while; says so
+    /// once until much more has come, for where it fails, as for want of room, it is not tried with each change.
+    pub(super) fn is_long(&mut self) -> bool {
         let live = self.shelf.len() as u64;
-        // What waits to be done again is told by the journal as it is.
         if self.is_doubtful || self.events < self.long || self.events < 4 * live {
-            return Ok(());
+            return false;
         }
-        // Where it fails, as for want of room, it is not tried again with each change.
         self.long = self.events + LONG;
-        self.compact(disk, clock)
+        true
     }
 
-    /// Writes a journal of what is there and of nothing else, while the lock is held.
-    pub(super) fn compact(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
-        disk.sync_places(self.unsynced.iter().map(String::as_str))
-            .and_then(|()| write_new(disk, self.snapshot(clock)))
-            .map_err(|cause| failure("compact journal of blobs", cause))?;
+    /// Writes a journal of what is there and of nothing else, while the lock is held; all that was done in the
+    /// folder is on the disk.
+    fn compact(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
+        write_new(disk, self.snapshot(clock)).map_err(compacting)?;
         let mut journal = Journal::open(disk)?;
         journal.read_on(disk, clock, |_| {})?;
         self.journal = Some(journal);
         self.events = self.shelf.len() as u64;
         self.long = LONG;
-        self.unsynced.clear();
-        for name in self.undone.unplaced() {
-            self.unsynced.insert(folder_of(name).to_owned());
-        }
         Ok(())
     }
 
@@ -216,6 +186,7 @@ impl Known {
             act: None,
         };
         let (at, revision) = (clock.now(), self.revision);
+        let count = self.undone.deleted().count() + self.shelf.len();
         let records = self.shelf.records().map(put);
         let mut all = self.undone.deleted().map(deleted).chain(records);
         let mut is_first = true;
@@ -224,6 +195,7 @@ impl Known {
             let frame = (is_first || !events.is_empty()).then_some(Frame {
                 at,
                 revision,
+                snapshot: is_first.then_some(count as u64),
                 events,
             });
             is_first = false;
@@ -232,21 +204,27 @@ impl Known {
     }
 }
 
-/// Takes note of the folder that bytes come into; those of a snapshot are in theirs, unless it says which file
-/// they are in.
-fn note_folder(unsynced: &mut BTreeSet<String>, event: &Event) {
-    if let Event::Put { record, file } = event
-        && !file.is_nil()
-        && !unsynced.contains(folder_of(&record.name))
-    {
-        unsynced.insert(folder_of(&record.name).to_owned());
+/// Makes the journal shorter, while the lock is held: nobody who looks something up waits for the disk until all that
+/// was done in the folder is on it.
+pub(super) fn compact(known: &Mutex<Known>, disk: &Disk, clock: &GuardedClock) -> Result<()> {
+    let folders = known.lock().undone.take_unsynced();
+    let synced = disk.sync_places(folders.iter().map(String::as_str));
+    let mut known = known.lock();
+    let compacted = synced
+        .map_err(compacting)
+        .and_then(|()| known.compact(disk, clock));
+    if compacted.is_err() {
+        known.undone.are_unsynced(folders);
     }
+    compacted
 }
 
-fn folder_of(name: &BlobName) -> &str {
-    name.as_str()
-        .rsplit_once('/')
-        .map_or("", |(folder, _)| folder)
+fn compacting(cause: io::Error) -> Error {
+    failure("compact journal of blobs", cause)
+}
+
+fn new_epoch() -> u32 {
+    Uuid::new_v4().as_fields().0
 }
 
 fn apply(shelf: &mut Shelf, event: Event) {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use self::changes::{Change, Queue, Retained, change};
 use self::disk::Disk;
-use self::known::Known;
+use self::known::{Known, compact};
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
@@ -58,10 +58,10 @@ const BLOCK: usize = 1024 * 1024;
 ///   frame. A crash leaves such an end, and nobody was answered for it; but a disk that alters what stands there
 ///   leaves one as well, so that it is told at `WARN` and kept. Remove it when you know where it came from.
 /// - `journal.lock`: an empty file by which changes wait for those of other processes, for half a minute
-///   at most; where the file system can, the folder itself is locked as well. Reads wait for it only where
+///   at most; where the file system can, the folder `incoming` is locked as well. Reads wait for it only where
 ///   others have changed something.
-/// - `journal.reserve`: 64 KiB of room, given up on a full disk for the record of deletions, which make room, and
-///   kept again when there is some.
+/// - `journal.reserve`: 64 KiB of room, given up on a full disk for the record of deletions, which make room, and a
+///   half of it for holds and other acts; kept again before anything is put.
 ///
 /// A put is on the disk in this order: its bytes, synced; its record with its retention, synced; then
 /// the bytes move into their place. A deletion is on the disk before the bytes go. Changes that come
@@ -71,8 +71,9 @@ const BLOCK: usize = 1024 * 1024;
 /// # What it keeps
 ///
 /// It refuses what immutable storage refuses, and nothing ends by a clock that was set back, also before
-/// it was started. What it creates is for its own user alone; it does not keep the folder from whoever may
-/// write there: that is for the operating system.
+/// it was started. What it creates is for its own user alone, and where an administrator runs it for whom the
+/// folder belongs to; it does not keep the folder from whoever may write there: that is for the operating
+/// system.
 ///
 /// # Limits
 ///
@@ -241,17 +242,16 @@ impl FsBlobs {
     }
 
     /// Does in the folder what waits to be done there, and then something else, while the lock is held.
-    async fn tidy(
-        &self,
-        then: impl FnOnce(&mut Known, &Inner) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+    async fn tidy(&self, then: impl FnOnce(&Inner) -> Result<()> + Send + 'static) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let tidy = move || {
             let _lock = inner.disk.lock()?;
-            let mut known = inner.known.lock();
-            known.catch_up(&inner.disk, &inner.clock)?;
-            known.undone.end(&inner.disk);
-            then(&mut known, &inner)
+            {
+                let mut known = inner.known.lock();
+                known.catch_up(&inner.disk, &inner.clock)?;
+                known.undone.end(&inner.disk);
+            }
+            then(&inner)
         };
         spawn_blocking(tidy).await.unwrap_or_else(|cause| {
             Err(Error::new(ErrorKind::Unavailable, "tidy folder of blobs")
@@ -374,7 +374,7 @@ impl BlobBackend for FsBlobs {
         let of = prefix.clone();
         let remains = self.look(move |known, _| Ok(known.undone.remaining(&of).next().is_some()));
         if remains.await? {
-            self.tidy(|_, _| Ok(())).await?;
+            self.tidy(|_| Ok(())).await?;
         }
         let (prefix, after) = (prefix.clone(), after.map(str::to_owned));
         self.look(move |known, now| {
@@ -399,9 +399,9 @@ impl BlobBackend for FsBlobs {
     }
 
     async fn forget_deleted(&self) -> Result<()> {
-        self.tidy(|known, inner| {
-            known.remove_abandoned(&inner.disk)?;
-            known.compact(&inner.disk, &inner.clock)
+        self.tidy(|inner| {
+            inner.known.lock().remove_abandoned(&inner.disk)?;
+            compact(&inner.known, &inner.disk, &inner.clock)
         })
         .await
     }

@@ -229,6 +229,23 @@ async fn what_is_no_file_keeps_nobody_waiting() {
     }
 }
 
+/// It is in the way of one tenant, and of no journal that is to be made shorter.
+#[tokio::test]
+async fn a_file_in_the_place_of_a_folder_keeps_no_erasure_from_its_end() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(3).await;
+    let name = put_over(&blobs, 2).await;
+    let place = scene.place(&name);
+    let folder = place.parent().unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    fs::write(folder, "something else").unwrap();
+    let other = scene.blobs(4).await;
+    put_over(&other, 2).await;
+    for blobs in [&other, &blobs] {
+        assert!(blobs.erase("they left").await.unwrap().is_complete());
+    }
+}
+
 /// A cleaner of empty files may do so at any time.
 #[cfg(unix)]
 #[tokio::test]

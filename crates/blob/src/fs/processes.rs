@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use tenantry_core::{Service, TenantId};
 
 use super::disk::{AtStep, Step, options_of_owner};
 use super::scene::{
-    CHILDREN, DIE_AT, PUTS, Scene, blobs_in, bytes_of, child, clock, files_in, folder_of_child,
-    name, open_in, put,
+    CHILDREN, DIE_AT, PUTS, Scene, blobs_in, bytes_of, child, clock, fails_at, files_in,
+    folder_of_child, name, open_in, put,
 };
 use super::*;
 use crate::retention::{HoldTag, Retention};
@@ -212,4 +213,121 @@ async fn what_another_process_holds_is_not_swept() {
     }
     let deleted = first.unwrap().deleted + second.unwrap().deleted;
     assert_eq!(held.len() as u64 + deleted, 60);
+}
+
+/// A backup or a script may lock the folder that it works in, and so may whoever can read it.
+#[tokio::test]
+async fn a_lock_of_the_folder_by_others_is_none_of_the_store() {
+    let scene = Scene::new().await;
+    let folder = fs::File::open(scene.folder.path()).unwrap();
+    folder.lock().unwrap();
+    put(&scene.blobs(1).await, 2, "new").await.unwrap();
+}
+
+/// Lets changes come together into one batch, which fails at the journal.
+async fn together<T: Send + 'static>(
+    scene: &Scene,
+    changes: impl IntoIterator<Item = impl Future<Output = Result<T>> + Send + 'static>,
+) -> Vec<Option<ErrorKind>> {
+    let lock = Disk::new(scene.folder.path().to_owned()).lock().unwrap();
+    let mut tasks = Vec::new();
+    for change in changes {
+        tasks.push(tokio::spawn(change));
+        // They come in this order.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(lock);
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap().err().map(|error| error.kind()));
+    }
+    answers
+}
+
+/// What rests on a change that failed has failed with it: it is not told as if that one had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_judged_by_what_failed_before_it_in_its_batch() {
+    let scene = Scene::new().await;
+    let over = PutOptions::new(Service::Reporting, Retention::days(0));
+    let blobs = scene.blobs(1).await;
+    let old = name(&blobs, 3);
+    blobs.put_bytes(&old, over.clone(), "over").await.unwrap();
+    let blobs = scene
+        .blobs_with(fails_at(Step::Appended, io::ErrorKind::Other))
+        .await;
+    let failed = Some(ErrorKind::Unavailable);
+    let new = name(&blobs, 2);
+    let putting = (0..3).map(|_| {
+        let (blobs, new, over) = (blobs.clone(), new.clone(), over.clone());
+        async move { blobs.put_bytes(&new, over, "new").await.map(drop) }
+    });
+    // The first of them may make a batch of its own, for which the lock is waited.
+    assert_eq!(together(&scene, putting).await, [failed; 3]);
+    let tag = HoldTag::new("case17").unwrap();
+    let changing = [true, false].map(|deletes| {
+        let (blobs, old, tag) = (blobs.clone(), old.clone(), tag.clone());
+        async move {
+            match deletes {
+                true => blobs.delete(&old).await,
+                false => blobs.place_hold(&old, &tag, "they sue").await.map(drop),
+            }
+        }
+    });
+    assert_eq!(together(&scene, changing).await, [failed; 2]);
+}
+
+/// As where somebody looks after a store by `sudo`.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_an_administrator_makes_belongs_to_whose_the_folder_is() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    let scene = Scene::new().await;
+    let root = scene.folder.path();
+    let all = || {
+        let mut paths = vec![root.to_owned()];
+        let mut found = Vec::new();
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(
+                    fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+            }
+            found.push(path);
+        }
+        found
+    };
+    // Nobody else may give anything away.
+    if fs::metadata(root).unwrap().uid() == 0 {
+        for path in all() {
+            chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+    let blobs = scene.blobs(3).await;
+    let options = PutOptions::new(Service::Reporting, Retention::days(0));
+    for number in [1, 2] {
+        let name = name(&blobs, number);
+        blobs
+            .put_bytes(&name, options.clone(), "new")
+            .await
+            .unwrap();
+    }
+    blobs.delete(&name(&blobs, 1)).await.unwrap();
+    blobs.backend().forget_deleted().await.unwrap();
+    fs::remove_file(root.join("journal.reserve")).unwrap();
+    let other = scene.blobs(4).await;
+    other
+        .put_bytes(&name(&other, 1), options, "new")
+        .await
+        .unwrap();
+    let of = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    let owner = of(root);
+    for path in all() {
+        assert_eq!(of(&path), owner, "{}", path.display());
+    }
 }

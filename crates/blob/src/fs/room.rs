@@ -14,7 +14,7 @@ use super::scene::{
     open_in, put,
 };
 use super::*;
-use crate::retention::Retention;
+use crate::retention::{HoldTag, Retention};
 use crate::store::{BlobStore, PutOptions, TenantBlobs};
 use crate::sweep::{SweepPolicy, Sweeper};
 
@@ -113,6 +113,68 @@ async fn a_put_that_has_no_room_does_not_hold_up_a_deletion() {
     }
     put_over(&blobs, 21).await.unwrap();
     scene.assert_tidy().await;
+}
+
+/// Or the next deletion would find none, for good.
+#[tokio::test]
+async fn nothing_is_put_while_no_room_is_kept_for_what_is_urgent() {
+    let scene = Scene::new().await;
+    let folder = scene.folder.path();
+    let reserve = folder.join("journal.reserve");
+    let blobs = scene.blobs(1).await;
+    for number in [10, 11] {
+        put_over(&blobs, number).await.unwrap();
+    }
+    // Given up by another process, which has died.
+    fs::remove_file(&reserve).unwrap();
+    put_over(&blobs, 12).await.unwrap();
+    assert!(reserve.is_file(), "it is kept again");
+    // As where there is no room for it.
+    fs::remove_file(&reserve).unwrap();
+    fs::create_dir(&reserve).unwrap();
+    put_over(&blobs, 13).await.unwrap_err();
+    let tag = HoldTag::new("case17").unwrap();
+    let held = name(&blobs, 10);
+    let hold = || blobs.place_hold(&held, &tag, "they sue");
+    hold().await.unwrap_err();
+    blobs.delete(&name(&blobs, 11)).await.unwrap();
+    fs::remove_dir(&reserve).unwrap();
+    hold().await.unwrap();
+    put_over(&blobs, 13).await.unwrap();
+    assert!(reserve.is_file());
+    scene.assert_tidy().await;
+}
+
+/// What keeps a blob is recorded, or a deletion that has room would come before it.
+#[tokio::test]
+async fn a_hold_is_placed_on_a_full_disk() {
+    let scene = Scene::new().await;
+    let folder = scene.folder.path();
+    let size = Arc::new(AtomicU64::new(u64::MAX));
+    let at_step = on_a_disk_of(Arc::clone(&size), folder.to_owned());
+    let blobs = scene.blobs_with(at_step).await;
+    put_over(&blobs, 10).await.unwrap();
+    size.store(taken_by(folder), Ordering::Relaxed);
+    let (held, tag) = (name(&blobs, 10), HoldTag::new("case17").unwrap());
+    blobs.place_hold(&held, &tag, "they sue").await.unwrap();
+    let error = blobs.delete(&held).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retained, "{error:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_copy_of_the_reserve_that_takes_no_room_is_none() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let scene = Scene::new().await;
+    let reserve = scene.folder.path().join("journal.reserve");
+    let length = fs::metadata(&reserve).unwrap().len();
+    let blocks = || fs::metadata(&reserve).unwrap().blocks();
+    let file = fs::File::create(&reserve).unwrap();
+    file.set_len(length).unwrap();
+    assert_eq!(blocks(), 0);
+    scene.blobs(1).await;
+    assert!(blocks() * 512 >= length);
 }
 
 #[tokio::test]

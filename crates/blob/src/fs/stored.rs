@@ -123,11 +123,13 @@ fn frames() -> [Frame; 2] {
         Frame {
             at: time(1),
             revision: 3,
+            snapshot: None,
             events: vec![put(bare(1)), put(bare(2)), put(bare(3))],
         },
         Frame {
             at: time(2),
             revision: 5,
+            snapshot: None,
             events: vec![
                 Event::Changed {
                     record: full(1),

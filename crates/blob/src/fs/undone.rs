@@ -1,8 +1,9 @@
 //! What has happened to blobs and is not done in the folder yet: bytes that could not be moved into their
 //! place, and bytes that could not be removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::mem;
 use std::ops::Bound;
 
 use tenantry_core::ErrorKind;
@@ -19,6 +20,9 @@ pub(super) struct Undone {
     unplaced: BTreeMap<BlobName, Unplaced>,
     /// Blobs that were deleted, and whose bytes are still there.
     deleted: BTreeMap<BlobName, Remaining>,
+    /// The folders that bytes came into or went from since the journal was made: that may not be on the disk, and
+    /// until it is the journal must tell of it. They are named as the names of blobs begin.
+    unsynced: BTreeSet<String>,
     /// How many changes have come since it was tried.
     waited: u64,
 }
@@ -44,6 +48,10 @@ impl Undone {
         match event {
             Event::Put { record, file } => {
                 self.deleted.remove(&record.name);
+                // In a snapshot what is in its place is there for certain.
+                if !file.is_nil() {
+                    self.has_touched(&record.name);
+                }
                 if is_staged(*file) {
                     self.waits_for_its_place(record.name.clone(), *file);
                 }
@@ -57,6 +65,23 @@ impl Undone {
         }
     }
 
+    fn has_touched(&mut self, name: &BlobName) {
+        let folder = folder_of(name);
+        if !self.unsynced.contains(folder) {
+            self.unsynced.insert(folder.to_owned());
+        }
+    }
+
+    /// Takes the folders whose state may not be on the disk.
+    pub(super) fn take_unsynced(&mut self) -> BTreeSet<String> {
+        mem::take(&mut self.unsynced)
+    }
+
+    /// Gives them back, where it is not.
+    pub(super) fn are_unsynced(&mut self, folders: BTreeSet<String>) {
+        self.unsynced.extend(folders);
+    }
+
     fn waits_for_its_place(&mut self, name: BlobName, file: Uuid) {
         let is_told = false;
         self.unplaced.insert(name, Unplaced { file, is_told });
@@ -67,6 +92,7 @@ impl Undone {
         warn_of_unplaced(&name, cause);
         // What comes into this place from now on is not what is to be removed.
         self.deleted.remove(&name);
+        self.has_touched(&name);
         let is_told = true;
         self.unplaced.insert(name, Unplaced { file, is_told });
     }
@@ -74,11 +100,6 @@ impl Undone {
     /// Returns the file that the bytes of a blob are in, where they are not in their place.
     pub(super) fn file_of(&self, name: &BlobName) -> Option<Uuid> {
         self.unplaced.get(name).map(|it| it.file)
-    }
-
-    /// Returns the blobs whose bytes are not in their place.
-    pub(super) fn unplaced(&self) -> impl Iterator<Item = &BlobName> {
-        self.unplaced.keys()
     }
 
     /// Returns the files that they are in.
@@ -108,6 +129,7 @@ impl Undone {
     /// Takes note of a put whose bytes came into their place: what was there of one that was deleted is gone.
     pub(super) fn is_placed(&mut self, name: &BlobName) {
         self.deleted.remove(name);
+        self.has_touched(name);
     }
 
     /// Takes up what is to be removed of a blob that was deleted.
@@ -155,10 +177,12 @@ impl Undone {
     }
 
     fn end_some(&mut self, disk: &Disk, all: bool) {
+        let mut touched = Vec::new();
         self.unplaced.retain(|name, it| {
             if it.is_told && !all {
                 return true;
             }
+            touched.push(name.clone());
             let placed = disk.put_in_place(&disk.staged(it.file.to_string()), name);
             placed.is_err_and(|cause| {
                 if !std::mem::replace(&mut it.is_told, true) {
@@ -171,6 +195,9 @@ impl Undone {
         let deleted = self.deleted.iter();
         let deleted = deleted.filter(|(_, it)| all || it.kind.is_none());
         let names: Vec<_> = deleted.map(|(name, _)| name.clone()).collect();
+        for name in touched.iter().chain(&names) {
+            self.has_touched(name);
+        }
         for name in names {
             let removal = self.take(&name);
             if let Err(cause) = removal.run(disk, &name) {
@@ -200,6 +227,13 @@ impl Removal {
 }
 
 pub(super) const REMOVE: &str = "remove bytes of deleted blob";
+
+/// Returns what the name of a blob begins with, up to its own part.
+fn folder_of(name: &BlobName) -> &str {
+    name.as_str()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder)
+}
 
 fn warn_of_unplaced(name: &BlobName, cause: &io::Error) {
     tracing::warn!(error = %cause, blob = %name, "the bytes of a blob wait to be moved into place");
