@@ -41,6 +41,21 @@ pub trait Vault: Send + Sync + Debug {
     ///   the time to wait, if the vault told it, [`Unavailable`](ErrorKind::Unavailable).
     async fn read(&self, name: &str, version: Option<&str>) -> Result<SecretRecord>;
 
+    /// Looks whether the vault answers: for a probe, which asks again every few seconds.
+    ///
+    /// As it stands it reads a secret that nobody has: where that is missing, or may not be used, the vault
+    /// has answered.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) that are about the vault, and not about the secret.
+    async fn check(&self) -> Result<()> {
+        match self.read(NOBODYS, None).await {
+            Err(error) if !is_of_secret(error.kind()) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Stores a new version, which is the newest from then on.
     ///
     /// # Errors
@@ -78,6 +93,21 @@ pub trait Vault: Send + Sync + Debug {
     ///
     /// Those of [`read`](Self::read).
     async fn newest(&self) -> Result<Vec<(String, SecretVersion)>>;
+}
+
+/// The name of a secret that is not there.
+const NOBODYS: &str = "tenantry-check";
+
+/// Returns whether an answer tells of the secret, and so of a vault that is there.
+const fn is_of_secret(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::SecretDisabled
+            | ErrorKind::SecretExpired
+            | ErrorKind::SecretNotYetValid
+            | ErrorKind::SecretDeleted
+    )
 }
 
 /// A value, and when it holds.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
-use tenantry_core::{Error, ErrorKind, Result, Secret, Service, TraceParent};
+use tenantry_core::{Error, ErrorKind, Result, Secret, Service, TenantId, TraceParent};
 
 pub(crate) use self::guarded_clock::GuardedClock;
 pub(crate) use self::shelf::Shelf;
@@ -145,6 +145,18 @@ pub trait BlobBackend: Send + Sync + Debug {
             items: page.items.into_iter().map(ListedBlob::from).collect(),
             next: page.next,
         })
+    }
+
+    /// Looks whether blobs can be reached: for a probe, which asks again every few seconds.
+    ///
+    /// As it stands it lists the blobs of a tenant that nobody is; a backend that wraps another passes it on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the service behind it.
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        self.list(&nobody, None, 1).await.map(drop)
     }
 
     /// Removes what is still stored of blobs that were deleted, as records of what was: an erasure is ended by

@@ -32,6 +32,8 @@ use crate::store::{BlobStore, PutOptions, StoredBlob, TenantBlobs};
 /// If the backend breaks its contract; the message says in what.
 pub async fn blob_backend_conformance(backend: Arc<dyn BlobBackend>) {
     let scene = Scene::new(backend);
+    // Before there is a blob, and with those that are there in the end.
+    scene.backend.check().await.expect("it can be reached");
     bytes::what_was_put_comes_back(&scene).await;
     bytes::every_length_comes_back_whole_and_in_ranges(&scene).await;
     bytes::what_is_not_what_was_said_leaves_nothing(&scene).await;
@@ -49,6 +51,7 @@ pub async fn blob_backend_conformance(backend: Arc<dyn BlobBackend>) {
     changes::retention_is_extended_and_shortened_and_ended_by_events(&scene).await;
     changes::a_stale_state_changes_nothing(&scene).await;
     changes::a_tenant_is_erased_with_a_proof(&scene).await;
+    scene.backend.check().await.expect("it can be reached");
 }
 
 /// Holds a backend to what it says of locks and legal holds: that it keeps them.

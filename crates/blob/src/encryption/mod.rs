@@ -385,6 +385,10 @@ impl BlobBackend for EncryptedBlobs {
         })
     }
 
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
     async fn list_each(
         &self,
         prefix: &BlobPrefix,

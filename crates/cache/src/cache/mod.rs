@@ -361,6 +361,35 @@ impl Cache {
         self.inner.near.clear();
     }
 
+    /// Asks the level that several processes share for an answer; without one there is nothing to ask.
+    ///
+    /// A cache whose shared level does not answer is done without: this is for a probe that tells of it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `AuthenticationFailed` and the like: the server does not answer, or not to this user.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has done nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tenantry_core::Result<()> {
+    /// let cache = tenantry_cache::Cache::builder().build()?;
+    /// cache.check().await?;                               // it is in this process
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check(&self) -> Result<()> {
+        match &self.inner.far {
+            Some(far) => far.level().check().await,
+            None => Ok(()),
+        }
+    }
+
     /// Returns how many bytes the values of a tenant take in this process.
     #[must_use]
     pub fn bytes_of(&self, tenant: TenantId) -> usize {

@@ -43,6 +43,8 @@ const STORE: Operation = Operation::new("cache_store", "store in shared cache");
 const GIVE_UP: Operation = Operation::new("cache_give_up", "give up load in shared cache");
 const INVALIDATE: Operation = Operation::new("cache_invalidate", "invalidate in shared cache");
 
+const CHECK: Operation = Operation::new("cache_check", "check shared cache");
+
 /// What the script that stores says: the fence does not hold.
 const IS_OVER: u8 = 0;
 /// The tenant has too much already.
@@ -260,6 +262,16 @@ impl SharedLevel for RedisLevel {
             numbered.map(drop)
         };
         self.connections.call(INVALIDATE, Some(tenant), call).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        // What a user is allowed in any case; `PING` is one command more.
+        let call = |mut to: Connected| async move {
+            redis::cmd("TIME")
+                .query_async::<Value>(&mut to.connection)
+                .await
+        };
+        self.connections.call(CHECK, None, call).await.map(drop)
     }
 
     fn listen(&self, listener: Weak<dyn Listener>) {

@@ -294,6 +294,10 @@ impl SharedLevel for MemoryLevel {
         .await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.step(|_, _| ()).await
+    }
+
     fn listen(&self, listener: Weak<dyn Listener>) {
         self.listeners.lock().push(listener);
     }

@@ -113,6 +113,9 @@ pub(crate) trait SharedLevel: Send + Sync + fmt::Debug {
 
     async fn invalidate(&self, tenant: TenantId, what: &[Invalidation]) -> Result<()>;
 
+    /// Asks for an answer, of no tenant.
+    async fn check(&self) -> Result<()>;
+
     /// Tells somebody of all invalidations from now on.
     fn listen(&self, listener: Weak<dyn Listener>);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::DateTime;
-use tenantry_core::{CorrelationId, TenantId};
+use tenantry_core::{CorrelationId, ErrorKind, TenantId};
 use uuid::Uuid;
 
 use crate::{Message, MessageId, NewMessage, PublishErrorKind, PublishReason, Publisher, Stopped};
@@ -242,6 +242,27 @@ pub async fn a_broker_that_is_down_is_unavailable_and_comes_back(broker: &dyn Re
         sent.extend(messages);
     }
     assert_in_order(&broker.got().await, &sent, broker.tells_duplicates());
+}
+
+/// It hands over nothing, is told of a broker that is down or halted, and of one that is back.
+pub async fn a_check_tells_whether_the_broker_would_take_messages(broker: &dyn RealBroker) {
+    let publisher = broker.publisher();
+    publisher.check().await.unwrap();
+    broker.halt().await;
+    let error = publisher.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    broker.go_on().await;
+    broker.kill().await;
+    let error = publisher.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    broker.start().await;
+    let mut tries = 0;
+    while let Err(error) = publisher.check().await {
+        assert!(tries < 600, "it does not come back: {error}");
+        tries += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(broker.got().await.is_empty());
 }
 
 /// Asserts that all are there, each first before the next of its key, and again only where the broker cannot tell.

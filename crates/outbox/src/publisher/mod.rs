@@ -56,6 +56,20 @@ pub trait Publisher: fmt::Debug + Send + Sync {
     /// The first message that was not acknowledged, how many before it were, and why.
     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped>;
 
+    /// Looks whether the broker would take messages, and hands over none: for a probe, which asks again every
+    /// few seconds.
+    ///
+    /// As it stands it says that it would. A publisher of a broker asks for what it looks at when it connects: the
+    /// stream, or the exchange and its queues.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `AuthenticationFailed`, `TlsFailed` or `PermissionDenied` for a broker that cannot be
+    /// reached, `InvalidSettings` for one that would lose what it is given.
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     /// Returns what spans and metrics call the broker, such as `rabbitmq`: `messaging.system`.
     fn system(&self) -> &'static str;
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tenantry_core::{Error, ErrorKind, RequestContext, Result};
 use tenantry_store::PlatformStore;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::policy::{FailurePolicy, OnDeadLetter};
 pub use self::settings::WorkerSettings;
@@ -84,6 +84,8 @@ pub struct OutboxWorker {
     stop: watch::Sender<bool>,
     /// One for each database.
     tasks: Mutex<JoinSet<Result<()>>>,
+    /// The same, to look at while the worker is stopped.
+    handles: parking_lot::Mutex<Vec<AbortHandle>>,
 }
 
 impl OutboxWorker {
@@ -103,13 +105,15 @@ impl OutboxWorker {
             settings,
             stop: watch::channel(false).0,
             tasks: Mutex::default(),
+            handles: parking_lot::Mutex::default(),
         };
         let drain = worker.drain(platform, worker.settings.clone())?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Unsupported, START)
                 .with_detail("start it inside a runtime of Tokio, in which it goes on")
         })?;
-        worker.tasks.get_mut().spawn_on(drain.go_on(), &runtime);
+        let task = worker.tasks.get_mut().spawn_on(drain.go_on(), &runtime);
+        worker.handles.get_mut().push(task);
         Ok(worker)
     }
 
@@ -138,7 +142,8 @@ impl OutboxWorker {
         }
         let mut settings = self.settings.clone();
         settings.committed = outbox.map(Outbox::committed);
-        tasks.spawn(self.drain(platform, settings)?.go_on());
+        let task = tasks.spawn(self.drain(platform, settings)?.go_on());
+        self.handles.lock().push(task);
         Ok(())
     }
 
@@ -155,6 +160,15 @@ impl OutboxWorker {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Returns whether it goes on, over all of its databases; false once it was stopped, or a task of it has
+    /// panicked.
+    ///
+    /// One that cannot reach its database or its broker goes on, and tries again.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !*self.stop.borrow() && !self.handles.lock().iter().any(AbortHandle::is_finished)
     }
 
     /// Lets the worker end what it has begun and give its parts back, and waits for that. It may be called again.

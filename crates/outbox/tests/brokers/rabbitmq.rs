@@ -204,6 +204,7 @@ mod suite {
         what_is_published_again_is_told_apart_where_the_broker_can,
         a_broker_that_is_halted_is_unavailable_and_comes_back,
         a_broker_that_is_down_is_unavailable_and_comes_back,
+        a_check_tells_whether_the_broker_would_take_messages,
     }
 
     /// The limit is the publisher's own: of that of the server a closed channel tells, below.

@@ -21,6 +21,7 @@ use crate::vault::{SecretAttributes, SecretVersion, Validity, Vault};
 ///
 /// If the vault breaks its contract; the message says in what.
 pub async fn vault_conformance(vault: &dyn Vault) {
+    vault.check().await.expect("a vault that is there answers");
     what_was_never_stored_is_not_found(vault).await;
     names_and_versions_have_no_case(vault).await;
     the_newest_is_the_last_stored_enabled_or_not(vault).await;

@@ -91,6 +91,7 @@ pub(super) enum Purpose {
     /// A version is switched on or off.
     Switch,
     List,
+    Check,
 }
 
 impl Purpose {
@@ -100,6 +101,7 @@ impl Purpose {
             Self::Store => "put",
             Self::Switch => "set_enabled",
             Self::List => "list",
+            Self::Check => "check",
         }
     }
 

@@ -203,6 +203,59 @@ impl Secrets {
         }
     }
 
+    /// Looks whether a vault answers, by a call that takes one of its budget; nothing that is kept is asked.
+    ///
+    /// # Errors
+    ///
+    /// - [`UnknownVault`](ErrorKind::UnknownVault): none was added by this name.
+    /// - [`Throttled`](ErrorKind::Throttled): it is left alone for a while.
+    /// - [`Unavailable`](ErrorKind::Unavailable), [`PermissionDenied`](ErrorKind::PermissionDenied) and the
+    ///   like: it does not answer, or not to this process.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has done nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use tenantry_core::ErrorKind;
+    /// use tenantry_secrets::{MemoryVault, Secrets};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tenantry_core::Result<()> {
+    /// let secrets = Secrets::builder()
+    ///     .with_vault("billing", Arc::new(MemoryVault::new()))?
+    ///     .build()?;
+    /// secrets.check_vault("billing").await?;
+    /// let unknown = secrets.check_vault("orders").await.unwrap_err();
+    /// assert_eq!(unknown.kind(), ErrorKind::UnknownVault);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check_vault(&self, vault: &str) -> Result<()> {
+        let checked = self
+            .inner
+            .with_vault(&vault.to_ascii_lowercase(), Purpose::Check, |vault| {
+                vault.check()
+            })
+            .await;
+        checked.map_err(|error| {
+            let error = Error::retold("check vault", error);
+            error.with_subject(vault.to_owned())
+        })
+    }
+
+    /// Returns the names of the vaults, in order.
+    #[must_use]
+    pub fn vault_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.inner.vaults.keys().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Returns the generation that is to be used now.
     async fn generation(&self, reference: &SecretReference) -> Result<SecretGeneration> {
         let entry = self.entry(reference)?;

@@ -41,6 +41,9 @@ pub(crate) trait Backend: Debug + Send + Sync {
         each: &mut Each<'_>,
     ) -> Result<()>;
 
+    /// Asks the database for an answer, over a connection of its pool.
+    async fn ping(&self) -> Result<()>;
+
     /// Closes the pools; waits for connections that are in use.
     async fn close(&self);
 }
@@ -68,6 +71,10 @@ pub(crate) enum Access {
     Read,
     Write,
 }
+
+/// What errors call a look at whether the database answers.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const PING: &str = "ping";
 
 /// How a database wants its statements written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

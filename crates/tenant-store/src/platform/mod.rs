@@ -120,6 +120,19 @@ impl PlatformStore {
         })
     }
 
+    /// Asks the database for an answer, as [`TenantStore::ping`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TenantStore::ping`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has done nothing.
+    pub async fn ping(&self) -> Result<()> {
+        self.inner.backend.ping().await
+    }
+
     /// Closes the connections, as [`TenantStore::close`].
     pub async fn close(&self) {
         self.inner.backend.close().await;

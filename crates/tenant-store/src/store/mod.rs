@@ -168,6 +168,40 @@ impl TenantStore {
         planned.verify(&mut *session).await
     }
 
+    /// Asks the database for an answer: for a probe that tells whether requests can be served.
+    ///
+    /// It takes a connection of the pool, as a request does, and one round trip on PostgreSQL. It
+    /// looks at no row, and at no table of the service: for those there is [`verify`](Self::verify).
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `AuthenticationFailed`, `PoolExhausted` and the like, as every other call has them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has done nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tenantry_store::Result<()> {
+    /// use tenantry_store::{SqliteSettings, TenantStore};
+    ///
+    /// let store = TenantStore::sqlite(SqliteSettings::in_memory()).await?;
+    /// store.ping().await?;
+    /// store.close().await;
+    /// assert!(store.ping().await.is_err());
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    pub async fn ping(&self) -> Result<()> {
+        self.inner.backend.ping().await
+    }
+
     #[cfg(any(feature = "guard", feature = "own-tables"))]
     pub(crate) fn inner(&self) -> &StoreInner {
         &self.inner

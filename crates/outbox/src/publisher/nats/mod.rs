@@ -165,6 +165,16 @@ impl NatsPublisher {
         if !link.is_connected() {
             return Err(disconnected(&link));
         }
+        let most_bytes = self.look(&link).await?;
+        Ok(Live {
+            breaks,
+            most_bytes,
+            link,
+        })
+    }
+
+    /// Looks at the stream, and returns the most bytes that it takes.
+    async fn look(&self, link: &NatsLink) -> Result<usize, PublishError> {
         let mut context = jetstream::new(link.client.clone());
         context.set_timeout(self.settings.connection.timeout());
         let name = &self.settings.stream;
@@ -186,7 +196,7 @@ impl NatsPublisher {
                 format!("the user may not look at the stream {name}: allow $JS.API.STREAM.INFO.{name}"),
             ),
             _ if link.is_connected() => not_answered(self.settings.connection.timeout()),
-            _ => disconnected(&link),
+            _ => disconnected(link),
         })?;
         let config = &looked.cached_info().config;
         if let Some(wrong) = stream::refuse(config, &self.settings, self.routes.prefix()) {
@@ -195,14 +205,10 @@ impl NatsPublisher {
                 format!("the stream {name} is refused: {wrong}"),
             ));
         }
-        Ok(Live {
-            breaks,
-            most_bytes: usize::try_from(config.max_message_size)
-                .ok()
-                .filter(|most| *most > 0)
-                .unwrap_or(usize::MAX),
-            link,
-        })
+        Ok(usize::try_from(config.max_message_size)
+            .ok()
+            .filter(|most| *most > 0)
+            .unwrap_or(usize::MAX))
     }
 
     async fn send(&self, live: &Live, message: &Message) -> Result<(), PublishError> {
@@ -277,6 +283,12 @@ impl Publisher for NatsPublisher {
             }
         }
         Ok(())
+    }
+
+    async fn check(&self) -> Result<()> {
+        let live = self.ready().await.map_err(told)?;
+        // It stood when it was connected to, and may have been removed since.
+        self.look(&live.link).await.map(drop).map_err(told)
     }
 
     fn system(&self) -> &'static str {

@@ -285,6 +285,12 @@ impl Publisher for RabbitMqPublisher {
         Ok(())
     }
 
+    async fn check(&self) -> Result<()> {
+        let live = self.ready().await.map_err(told)?;
+        let looked = topology::look(&live.connection, &self.settings).await;
+        looked.map_err(told)
+    }
+
     fn system(&self) -> &'static str {
         "rabbitmq"
     }

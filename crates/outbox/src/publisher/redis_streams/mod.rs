@@ -247,6 +247,17 @@ impl Publisher for RedisStreamsPublisher {
         }
     }
 
+    async fn check(&self) -> Result<()> {
+        let live = self.ready().await.map_err(told)?;
+        let mut connection = live.0.clone();
+        let looked = server::look(&mut connection, &self.settings).await;
+        looked.map_err(|error| {
+            // The next one looks over another connection.
+            self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+            told(error)
+        })
+    }
+
     fn system(&self) -> &'static str {
         "redis"
     }

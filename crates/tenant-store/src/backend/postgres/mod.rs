@@ -28,7 +28,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Postgres};
 use sqlx::{SqlSafeStr as _, SqlStr};
 use tenantry_core::{Error, ErrorKind, Result};
 
-use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
+use super::{Access, Backend, Begin, Dialect, Each, PING, Session, Statement};
 use crate::platform::PlatformStore;
 use crate::statement::entering;
 use crate::store::{StoreSettings, TenantStore};
@@ -351,6 +351,18 @@ impl Backend for PostgresBackend {
                 return Err(FetchError::Driver(cause).of(statement));
             }
         }
+    }
+
+    /// The message that begins a transaction is answered; what it began is rolled back off this path.
+    async fn ping(&self) -> Result<()> {
+        let begin = Begin {
+            operation: PING,
+            tenant: None,
+            access: Access::ReadOne,
+            isolation: None,
+            statement_timeout: self.statement_timeout,
+        };
+        self.begin(&begin).await.map(drop)
     }
 
     async fn close(&self) {

@@ -22,7 +22,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 use tenantry_core::{Error, ErrorKind, Result};
 
-use super::{Access, Backend, Begin, Dialect, Each, Session, Statement};
+use super::{Access, Backend, Begin, Dialect, Each, PING, Session, Statement};
 use crate::platform::PlatformStore;
 use crate::store::{StoreSettings, TenantStore};
 
@@ -208,6 +208,19 @@ impl Backend for SqliteBackend {
         each: &mut Each<'_>,
     ) -> Result<()> {
         self.begin(begin).await?.fetch(statement, each).await
+    }
+
+    /// Reads the first page of the file, which a connection that rests does not look at.
+    async fn ping(&self) -> Result<()> {
+        let mut connection = self.acquire(PING, Access::ReadOne).await?;
+        sqlx::query("select count(*) from sqlite_schema")
+            .fetch_one(&mut *connection)
+            .await
+            .map(drop)
+            .map_err(|cause| {
+                error::driver_error(PING, &cause)
+                    .with_subject(self.settings.location().display().to_string())
+            })
     }
 
     async fn close(&self) {
