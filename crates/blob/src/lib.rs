@@ -47,6 +47,8 @@ pub mod conformance;
 mod encryption;
 #[cfg(feature = "fs")]
 mod fs;
+#[cfg(any(feature = "azure", feature = "azure-management"))]
+mod identity;
 mod integrity;
 #[cfg(feature = "lifecycle")]
 mod lifecycle;

@@ -34,8 +34,9 @@ pub(super) fn connect(
         ));
     }
     let is_https = url.scheme() == "https";
+    let tls = tls(&settings.authorities, invalid)?;
     let mut client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(&settings.authorities, invalid)?)
+        .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .https_only(is_https);
@@ -50,7 +51,16 @@ pub(super) fn connect(
     let mut per_try: Vec<Arc<dyn Policy>> = Vec::new();
     match &settings.credential.0 {
         Source::Entra(credential) if is_https => token = Some(Arc::clone(credential)),
-        Source::Entra(_) => return Err(invalid("a token of Entra ID is sent over https alone")),
+        Source::Identity(identity) if is_https => {
+            let way = identity
+                .way(&tls)
+                .map_err(|_| invalid("the HTTP client cannot be set up"))?;
+            let connected = identity.connect(way);
+            token = Some(connected.map_err(|_| invalid(identity.missing()))?);
+        }
+        Source::Identity(_) | Source::Entra(_) => {
+            return Err(invalid("a token of Entra ID is sent over https alone"));
+        }
         Source::SharedAccessSignature(query) => {
             per_try.push(Arc::new(SharedAccessSignature::new(query)?));
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use azure_core::credentials::TokenCredential;
 use tenantry_core::Secret;
 
+use crate::identity::Identity;
+
 /// Who this process is to an account of Blob Storage.
 ///
 /// # Examples
@@ -22,12 +24,41 @@ pub struct AzureCredential(pub(super) Source);
 
 #[derive(Clone)]
 pub(super) enum Source {
+    Identity(Identity),
     Entra(Arc<dyn TokenCredential>),
     SharedAccessSignature(Arc<Secret>),
     SharedKey(Arc<Secret>),
 }
 
 impl AzureCredential {
+    /// Is the identity that Azure has assigned to the machine, the app or the container itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tenantry_blob::AzureCredential;
+    ///
+    /// let machine = AzureCredential::managed_identity();
+    /// assert_eq!(format!("{machine:?}"), "AzureCredential(ManagedIdentity)");
+    /// ```
+    #[must_use]
+    pub const fn managed_identity() -> Self {
+        Self(Source::Identity(Identity::Managed(None)))
+    }
+
+    /// Is an identity of its own that was assigned to the machine, by its client id.
+    #[must_use]
+    pub fn user_assigned_identity(client: impl Into<String>) -> Self {
+        Self(Source::Identity(Identity::Managed(Some(client.into()))))
+    }
+
+    /// Is the identity of a Kubernetes service account, by the variables of Azure Workload Identity, which
+    /// are read when the blobs are opened.
+    #[must_use]
+    pub const fn workload_identity() -> Self {
+        Self(Source::Identity(Identity::Workload))
+    }
+
     /// Is an identity of Entra ID, whatever gives its tokens: a managed identity in Azure, as
     /// `azure_identity` has it.
     ///
@@ -58,7 +89,9 @@ impl AzureCredential {
 
 impl fmt::Debug for AzureCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.0 {
+        let name = match &self.0 {
+            Source::Identity(Identity::Managed(_)) => "ManagedIdentity",
+            Source::Identity(Identity::Workload) => "WorkloadIdentity",
             Source::Entra(_) => "Entra",
             Source::SharedAccessSignature(_) => "SharedAccessSignature",
             Source::SharedKey(_) => "SharedKey",

@@ -48,7 +48,7 @@ pub(super) async fn signed_url(
             let protocol = if is_https { "https" } else { "https,http" };
             key.signature_to_read((&container, blob), until, protocol)
         }
-        (Source::Entra(_), _) => {
+        (Source::Entra(_) | Source::Identity(_), _) => {
             let key = delegation_key(inner, name, now).await?;
             let end = OffsetDateTime::from_unix_timestamp(until.timestamp());
             let unsigned = |_| {

@@ -1,22 +1,15 @@
 //! The way to Azure Resource Manager and to who gives tokens.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use azure_core::http::Transport;
-use reqwest::redirect::Policy;
-use rustls::ClientConfig;
 use tenantry_core::{Error, ErrorKind, Result};
 
+use crate::identity::{self, builder};
 use crate::tls::tls;
 
 /// Where accounts are managed, in Azure's public cloud.
 pub(super) const HOST: &str = "management.azure.com";
-/// How long a connection may take to stand, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one exchange may take, to the last byte of its answer.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How [`StorageManagement`](super::StorageManagement) finds Azure Resource Manager and whom it trusts.
 ///
@@ -70,19 +63,9 @@ impl Connections {
     }
 }
 
-fn builder(tls: &ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(EXCHANGE_TIMEOUT)
-}
-
 fn transport(builder: reqwest::ClientBuilder) -> Result<Transport> {
-    let client = builder
-        .build()
-        .map_err(|cause| invalid("the HTTP client cannot be set up").with_source(cause))?;
-    Ok(Transport::new(Arc::new(client)))
+    identity::transport(builder)
+        .map_err(|cause| invalid("the HTTP client cannot be set up").with_source(cause))
 }
 
 pub(super) fn invalid(detail: &'static str) -> Error {

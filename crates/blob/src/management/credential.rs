@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::cloud::CloudConfiguration;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind as AzureErrorKind;
-use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions};
 use azure_core::time::OffsetDateTime;
 use azure_identity::{
-    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
-    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, DeveloperToolsCredential,
 };
 use tenantry_core::{Result, Secret};
 
 use super::connection::{Connections, invalid};
+use crate::identity::{Identity, client_options};
 
 /// What a token is for.
 const SCOPE: &str = "https://management.azure.com/.default";
@@ -42,8 +39,7 @@ pub struct ManagementCredential(Source);
 
 #[derive(Clone)]
 enum Source {
-    ManagedIdentity(Option<String>),
-    WorkloadIdentity,
+    Identity(Identity),
     ClientSecret {
         directory: String,
         client: String,
@@ -58,19 +54,19 @@ impl ManagementCredential {
     /// Is the identity that Azure has assigned to the machine, the app or the container itself.
     #[must_use]
     pub const fn managed_identity() -> Self {
-        Self(Source::ManagedIdentity(None))
+        Self(Source::Identity(Identity::Managed(None)))
     }
 
     /// Is an identity of its own that was assigned to the machine, by its client id.
     #[must_use]
     pub fn user_assigned_identity(client: impl Into<String>) -> Self {
-        Self(Source::ManagedIdentity(Some(client.into())))
+        Self(Source::Identity(Identity::Managed(Some(client.into()))))
     }
 
     /// Is the identity of a Kubernetes service account, by the variables of Azure Workload Identity.
     #[must_use]
     pub const fn workload_identity() -> Self {
-        Self(Source::WorkloadIdentity)
+        Self(Source::Identity(Identity::Workload))
     }
 
     /// Is an application with a secret, in a directory of Entra ID. The official client keeps a copy
@@ -109,11 +105,8 @@ impl ManagementCredential {
     /// Returns what gives tokens.
     pub(super) fn connect(&self, connections: &Connections) -> Result<Arc<dyn TokenCredential>> {
         let inner = self.0.connect(connections).map_err(|_| {
-            invalid(match self.0 {
-                Source::ManagedIdentity(_) => {
-                    "this kind of host has no managed identity to ask for"
-                }
-                Source::WorkloadIdentity => "this process is no pod with a workload identity",
+            invalid(match &self.0 {
+                Source::Identity(identity) => identity.missing(),
                 Source::ClientSecret { .. } => {
                     "directory and client are ids, and the secret is not empty"
                 }
@@ -128,8 +121,10 @@ impl ManagementCredential {
     /// Says what to do when there is no token.
     pub(super) const fn advice(&self) -> &'static str {
         match self.0 {
-            Source::ManagedIdentity(_) => "assign the managed identity to this machine",
-            Source::WorkloadIdentity => "let the identity trust the service account of this pod",
+            Source::Identity(Identity::Managed(_)) => "assign the managed identity to this machine",
+            Source::Identity(Identity::Workload) => {
+                "let the identity trust the service account of this pod"
+            }
             Source::ClientSecret { .. } => "correct directory, client or secret, or renew it",
             Source::DeveloperTools => "log in, by `az login` or `azd auth login`",
             Source::AccessToken(_) => "the token has ended, or is for something else",
@@ -143,9 +138,11 @@ impl fmt::Debug for ManagementCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ManagementCredential(")?;
         match &self.0 {
-            Source::ManagedIdentity(None) => f.write_str("ManagedIdentity")?,
-            Source::ManagedIdentity(Some(client)) => write!(f, "ManagedIdentity {client:?}")?,
-            Source::WorkloadIdentity => f.write_str("WorkloadIdentity")?,
+            Source::Identity(Identity::Managed(None)) => f.write_str("ManagedIdentity")?,
+            Source::Identity(Identity::Managed(Some(client))) => {
+                write!(f, "ManagedIdentity {client:?}")?;
+            }
+            Source::Identity(Identity::Workload) => f.write_str("WorkloadIdentity")?,
             Source::ClientSecret {
                 directory, client, ..
             } => write!(f, "ClientSecret {client:?} of {directory:?}")?,
@@ -159,34 +156,12 @@ impl fmt::Debug for ManagementCredential {
 
 impl Source {
     fn connect(&self, connections: &Connections) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        let client_options = ClientOptions {
-            transport: Some(match self {
-                Self::ManagedIdentity(_) => connections.machine.clone(),
-                _ => connections.directory.clone(),
-            }),
-            // Where credentials go is not for the environment to say.
-            cloud: Some(Arc::new(CloudConfiguration::AzurePublic)),
-            retry: RetryOptions::exponential(ExponentialRetryOptions {
-                max_retries: 2,
-                ..ExponentialRetryOptions::default()
-            }),
-            ..ClientOptions::default()
+        let transport = match self {
+            Self::Identity(Identity::Managed(_)) => connections.machine.clone(),
+            _ => connections.directory.clone(),
         };
         Ok(match self {
-            Self::ManagedIdentity(client) => {
-                let options = ManagedIdentityCredentialOptions {
-                    user_assigned_id: client.clone().map(UserAssignedId::ClientId),
-                    client_options,
-                };
-                ManagedIdentityCredential::new(Some(options))?
-            }
-            Self::WorkloadIdentity => {
-                let options = WorkloadIdentityCredentialOptions {
-                    credential_options: ClientAssertionCredentialOptions { client_options },
-                    ..WorkloadIdentityCredentialOptions::default()
-                };
-                WorkloadIdentityCredential::new(Some(options))?
-            }
+            Self::Identity(identity) => identity.connect(transport)?,
             Self::ClientSecret {
                 directory,
                 client,
@@ -195,7 +170,9 @@ impl Source {
                 directory,
                 client.clone(),
                 azure_core::credentials::Secret::new(secret.expose().to_owned()),
-                Some(ClientSecretCredentialOptions { client_options }),
+                Some(ClientSecretCredentialOptions {
+                    client_options: client_options(transport),
+                }),
             )?,
             Self::DeveloperTools => DeveloperToolsCredential::new(None)?,
             Self::AccessToken(token) => Arc::new(GivenToken(Arc::clone(token))),
