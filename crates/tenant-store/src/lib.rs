@@ -34,6 +34,7 @@
 //! | [`Migrations`] | the tables, as numbered SQL |
 //! | [`PlatformStore`] | the one named way across tenants |
 //! | [`AuditReport`], [`Finding`] | every way round the walls, as data |
+//! | [`Grants`], [`TableRights`] | what the role of a service may do, as SQL and to compare with |
 //! | [`ColumnValue`], [`Json`], [`Value`] | what a column can hold |
 //! | [`postgres`], [`sqlite`] | the backends: bootstrap, check, migrations |
 //!
@@ -203,6 +204,7 @@ mod backend;
     reason = "a suite of tests, which shows each condition as it is meant"
 )]
 pub mod conformance;
+mod grants;
 #[cfg(feature = "guard")]
 #[cfg_attr(
     not(all(feature = "postgres", feature = "sqlite")),
@@ -235,6 +237,7 @@ pub use audit::{AuditReport, Finding, Fix, Severity};
 pub use backend::postgres::{self, BootAudit, Pooler, PostgresSettings};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::{self, SqliteSettings};
+pub use grants::{Columns, Grants, TableRights};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migrations::Migrations;
 pub use platform::{PlatformScope, PlatformStore};

@@ -1,5 +1,7 @@
 //! The tables, as migrations of the service.
 
+use tenantry_store::TableRights;
+
 /// The tables of the outbox on PostgreSQL, for the migrations of the service.
 ///
 /// # Examples
@@ -35,3 +37,46 @@ pub const RIGHTS_POSTGRES: &str = include_str!("postgres_rights.sql");
 
 /// The same on SQLite.
 pub const SCHEMA_SQLITE: &str = include_str!("sqlite.sql");
+
+/// What the role of a service may do with these tables on PostgreSQL, as [`RIGHTS_POSTGRES`] gives it, for
+/// `Grants` of the store.
+///
+/// # Examples
+///
+/// ```
+/// use tenantry_core::{Service, Store};
+/// use tenantry_outbox::OUTBOX_GRANTS;
+/// use tenantry_store::Grants;
+///
+/// let grants = Grants::for_service(Service::Notification, "notification_app")
+///     .table("notifications", Store::Notifications)?
+///     .tables_with_rights(Store::Outbox, OUTBOX_GRANTS)?;
+/// # drop(grants);
+/// # Ok::<(), tenantry_core::Error>(())
+/// ```
+pub const OUTBOX_GRANTS: &[(&str, TableRights)] = &[
+    (
+        "outbox_messages",
+        TableRights::NONE.with_insert_of(&[
+            "occurred_at",
+            "tenant_id",
+            "id",
+            "causation_id",
+            "partition_id",
+            "event_type",
+            "ordering_key",
+            "project",
+            "module",
+            "correlation_id",
+            "trace",
+            "trace_state",
+            "content_type",
+            "payload",
+        ]),
+    ),
+    ("outbox_inbox", TableRights::APPEND),
+    ("outbox_parked", TableRights::NONE),
+    ("outbox_claims", TableRights::NONE),
+    ("outbox_partitions", TableRights::NONE),
+    ("outbox_cluster", TableRights::NONE),
+];

@@ -1,9 +1,10 @@
 //! What the role of the services may do, and what an audit says of the tables.
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
-use tenantry_core::TenantId;
-use tenantry_outbox::{NewMessage, Outbox, RIGHTS_POSTGRES};
-use tenantry_store::postgres::{Role, audit};
+use tenantry_core::{Service, Store, TenantId};
+use tenantry_outbox::{NewMessage, OUTBOX_GRANTS, Outbox, RIGHTS_POSTGRES};
+use tenantry_store::Grants;
+use tenantry_store::postgres::{Role, audit, audit_grants};
 use tenantry_testkit::wall_two_alone;
 
 use crate::OnPostgres;
@@ -18,6 +19,31 @@ async fn an_audit_finds_nothing() {
         let report = audit(login.url(), role).await.unwrap();
         assert!(report.findings().is_empty(), "{:?}", report.findings());
     }
+}
+
+#[tokio::test]
+async fn the_rights_to_compare_with_are_those_that_the_schema_gives() {
+    let subject = OnPostgres::open().await;
+    let grants = || {
+        Grants::for_service(Service::Notification, subject.app.user())
+            .tables_with_rights(Store::Outbox, OUTBOX_GRANTS)
+            .unwrap()
+    };
+    let differences = || async {
+        let report = audit_grants(subject.app.url(), &grants()).await.unwrap();
+        let of_outbox = report.differences().iter();
+        let of_outbox =
+            of_outbox.filter(|it| it.table.contains("outbox_") && !it.table.contains("suite"));
+        of_outbox.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(differences().await, [] as [String; 0]);
+    // Written out, they are the same.
+    subject.database.execute(&grants().sql()).await.unwrap();
+    assert_eq!(differences().await, [] as [String; 0]);
+    let app = subject.app.user();
+    let more = format!("grant select on outbox_messages to {app}");
+    subject.database.execute(&more).await.unwrap();
+    assert_eq!(differences().await.len(), 1);
 }
 
 #[tokio::test]

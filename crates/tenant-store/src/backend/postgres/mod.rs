@@ -6,6 +6,7 @@ mod boot_check;
 mod bootstrap;
 mod connect;
 mod error;
+mod grants;
 #[cfg(feature = "guard")]
 mod guard;
 mod loan;
@@ -37,6 +38,7 @@ use crate::work::Isolation;
 pub use audit::{Role, ServerFacts, audit};
 pub use boot_check::verify;
 pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
+pub use grants::{GrantDifference, GrantDifferenceKind, GrantsReport, audit_grants};
 #[cfg(feature = "guard")]
 pub use guard::{GuardedPostgres, UnguardedPostgres};
 pub use migrate::migrate;
