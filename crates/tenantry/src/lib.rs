@@ -81,7 +81,7 @@
 //! | repositories, units of work, filters, pages | `store`, which is `tenantry_store` |
 //! | tenants, request context, clock, keys, secret references, storage map | `core`, which is `tenantry_core` |
 //! | what a service imports | [`prelude`] |
-//! | opening everything from settings | [`Storage`], [`Settings`] |
+//! | opening everything from settings, its health, its end | [`Storage`], [`Settings`], [`Health`], [`ShutdownReport`] |
 //! | SQL written by hand, with the tenant put into it (feature `guard`) | `store::guard` |
 //! | reads across tenants, for operators | `store::PlatformStore` |
 //! | the audit of a database: is every table behind the wall | `store::postgres::audit`, `store::sqlite::audit`, and the command `tenantry audit` |
@@ -105,6 +105,7 @@
 //! | feature | brings | default |
 //! |---|---|---|
 //! | `sqlite` | the embedded backend | yes |
+//! | `settings-file` | settings from a file in TOML and the environment | yes |
 //! | `postgres` | the PostgreSQL backend | |
 //! | `postgres-tls` | encrypted connections to PostgreSQL, by rustls | |
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
@@ -150,15 +151,15 @@ pub use tenantry_store as store;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use settings::Settings;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use storage::Storage;
+pub use storage::{Health, PartHealth, ShutdownReport, Storage, StoragePart, Unfinished};
 pub use tenantry_core::{RequestContext, TenantId};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use tenantry_store::Migrations;
 #[cfg(feature = "sqlite")]
 pub use tenantry_store::SqliteSettings;
 pub use tenantry_store::{
-    AuditReport, Error, ErrorKind, Finding, Fix, PlatformScope, PlatformStore, Result, Severity,
-    TenantStore,
+    AuditReport, Error, ErrorKind, Finding, Fix, Grants, PlatformScope, PlatformStore, Result,
+    Severity, TableRights, TenantStore,
 };
 #[cfg(feature = "postgres")]
 pub use tenantry_store::{BootAudit, Pooler, PostgresSettings};
@@ -193,7 +194,8 @@ pub mod prelude {
     feature = "blob-fs",
     feature = "blob-azure-management",
     feature = "blob-encryption",
-    feature = "blob-object-store"
+    feature = "blob-object-store",
+    feature = "settings-file"
 ))]
 mod pages {
     macro_rules! pages {
@@ -209,6 +211,7 @@ mod pages {
         guide: "../../../docs/guide.md";
         from_sqlx: "../../../docs/from-sqlx.md";
         from_abp: "../../../docs/from-abp.md";
+        storage: "../../../docs/storage.md";
         aggregates: "../../../docs/aggregates.md";
         queries: "../../../docs/queries.md";
         sql: "../../../docs/sql.md";

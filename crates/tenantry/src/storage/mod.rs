@@ -1,13 +1,39 @@
+//! Everything that a service has open.
+
+#[cfg(feature = "blob")]
+mod blobs;
+#[cfg(feature = "cache")]
+mod caches;
+mod close;
+mod health;
+#[cfg(feature = "outbox")]
+mod messages;
+mod open;
+#[cfg_attr(
+    not(all(feature = "cache", feature = "blob", feature = "secrets")),
+    allow(dead_code, reason = "the database is of every service")
+)]
+mod ownership;
+#[cfg(feature = "secrets")]
+mod secrets;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tenantry_core::TenantId;
-use tenantry_store::{Aggregate, CommitListener, Migrations, Result, TenantScope, TenantStore};
+use tenantry_core::{Service, TenantId};
+use tenantry_store::{
+    Aggregate, CommitListener, Migrations, PlatformStore, Result, TenantScope, TenantStore,
+};
 
-use crate::settings::{Database, Settings};
+pub use self::close::{ShutdownReport, Unfinished};
+pub use self::health::{Health, PartHealth, StoragePart};
+use crate::settings::{DatabaseKind, Settings};
 
 /// All stores of a service, opened once and closed together; cheap to clone.
 ///
-/// For now that is the tenant store; cache, blobs, secrets and outbox join it here.
+/// The tenant store is there in any case. What else the [`Settings`] name has an accessor each, which answers
+/// what to add where they do not: [`platform`](Self::platform) and, with their features, `cache`,
+/// `rate_limiter`, `sessions`, `blobs`, `outbox`, `inbox`, `publisher` and `secrets`.
 ///
 /// # Examples
 ///
@@ -51,24 +77,28 @@ use crate::settings::{Database, Settings};
 #[derive(Debug, Clone)]
 pub struct Storage {
     store: TenantStore,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Whose stores these are; `None` where nobody says it, and all may be used.
+    service: Option<Service>,
+    /// What spans and metrics call the database.
+    system: &'static str,
+    platform: Option<PlatformStore>,
+    #[cfg(feature = "cache")]
+    caches: caches::Caches,
+    #[cfg(feature = "blob")]
+    blobs: Option<blobs::Blobs>,
+    #[cfg(feature = "outbox")]
+    messages: messages::Messages,
+    #[cfg(feature = "secrets")]
+    secrets: Option<tenantry_secrets::Secrets>,
+    is_closed: AtomicBool,
 }
 
 impl Storage {
-    /// Opens what the settings name.
-    ///
-    /// # Errors
-    ///
-    /// As `TenantStore::postgres` and `TenantStore::sqlite`.
-    pub async fn open(settings: &Settings) -> Result<Self> {
-        let store = match settings.database.clone() {
-            #[cfg(feature = "postgres")]
-            Database::Postgres(settings) => TenantStore::postgres(settings).await?,
-            #[cfg(feature = "sqlite")]
-            Database::Sqlite(settings) => TenantStore::sqlite(settings).await?,
-        };
-        Ok(Self { store })
-    }
-
     /// Runs the migrations that the database of the settings has not seen yet, and returns their
     /// numbers.
     ///
@@ -76,29 +106,32 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// As `store::postgres::migrate` and `store::sqlite::migrate`.
+    /// As `store::postgres::migrate` and `store::sqlite::migrate`, and the kinds of a vault that does not give
+    /// the password.
     pub async fn migrate(settings: &Settings, migrations: &Migrations) -> Result<Vec<i64>> {
-        match &settings.database {
+        let passwords = open::Passwords::of(settings).await?;
+        match passwords.given_to(&settings.database)? {
             #[cfg(feature = "postgres")]
-            Database::Postgres(settings) => {
+            DatabaseKind::Postgres(settings) => {
                 tenantry_store::postgres::migrate(settings, migrations).await
             }
             #[cfg(feature = "sqlite")]
-            Database::Sqlite(settings) => {
-                tenantry_store::sqlite::migrate(settings, migrations).await
+            DatabaseKind::Sqlite(settings) => {
+                tenantry_store::sqlite::migrate(&settings, migrations).await
             }
         }
     }
 
-    /// Opens everything inside one folder, with nothing installed: the database is
-    /// `tenants.db` there, an SQLite file.
+    /// Opens everything inside one folder, with nothing installed: what [`Settings::embedded`] says. The
+    /// database is `tenants.db` there, an SQLite file.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if the folder cannot be made; otherwise as `TenantStore::sqlite`.
+    /// `Unavailable` if the folder cannot be made; otherwise as [`open`](Self::open).
     #[cfg(feature = "sqlite")]
     pub async fn embedded(folder: impl AsRef<std::path::Path>) -> Result<Self> {
-        Self::sqlite(Self::embedded_settings(folder)?).await
+        let settings = Settings::embedded(folder)?;
+        Self::open(&settings).await
     }
 
     /// Returns the settings of the database of [`embedded`](Self::embedded), for its migrations;
@@ -111,19 +144,10 @@ impl Storage {
     pub fn embedded_settings(
         folder: impl AsRef<std::path::Path>,
     ) -> Result<tenantry_store::SqliteSettings> {
-        let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(|error| {
-            tenantry_store::Error::new(tenantry_store::ErrorKind::Unavailable, "open")
-                .with_subject(folder.display().to_string())
-                .with_detail("the folder cannot be made")
-                .with_source(error)
-        })?;
-        Ok(tenantry_store::SqliteSettings::file(
-            folder.join("tenants.db"),
-        ))
+        crate::settings::embedded_database(folder.as_ref())
     }
 
-    /// Opens an SQLite database.
+    /// Opens an SQLite database, and nothing beside it.
     ///
     /// # Errors
     ///
@@ -133,7 +157,7 @@ impl Storage {
         Self::open(&settings.into()).await
     }
 
-    /// Opens a PostgreSQL database, as the app role.
+    /// Opens a PostgreSQL database, as the app role, and nothing beside it.
     ///
     /// # Errors
     ///
@@ -163,29 +187,39 @@ impl Storage {
         self.store.on_commit(listener);
     }
 
-    /// Puts a cache in front of the repositories: what is committed from now on ends what is kept.
-    ///
-    /// # Errors
-    ///
-    /// - [`InvalidSettings`](tenantry_core::ErrorKind::InvalidSettings): the cache is in front of another
-    ///   store already.
-    #[cfg(feature = "cache")]
-    pub fn cached(&self, cache: &tenantry_cache::Cache) -> Result<tenantry_cache::CachedStore> {
-        tenantry_cache::CachedStore::new(&self.store, cache)
-    }
-
     /// Returns the tenant store.
     #[must_use]
     pub const fn tenant_store(&self) -> &TenantStore {
         &self.store
     }
 
-    /// Closes all connections, and waits without limit for those in use.
+    /// Returns the way across tenants: for operators, and for what works in the background.
     ///
-    /// New work is refused, as `Unavailable`; units of work and streams that are open go on to
-    /// their end. Bound the wait by `tokio::time::timeout(limit, storage.close())`; what a dropped
-    /// future leaves behind is told at [`TenantStore::close`].
-    pub async fn close(&self) {
-        self.store.close().await;
+    /// # Isolation
+    ///
+    /// It sees every tenant: hand it to what needs it, and the storage to nobody who handles requests without
+    /// need of it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` if the settings name no role for it.
+    pub fn platform(&self) -> Result<&PlatformStore> {
+        self.inner.platform.as_ref().ok_or_else(|| {
+            ownership::missing(
+                "platform",
+                "add a section [platform] with the url of the role for work across tenants to the \
+                 settings, or Settings::with_platform",
+            )
+        })
+    }
+
+    /// Returns which service it was opened for, if that was said.
+    #[must_use]
+    pub fn service(&self) -> Option<Service> {
+        self.inner.service
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inner.is_closed.load(Ordering::Acquire)
     }
 }
