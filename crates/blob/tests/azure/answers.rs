@@ -184,7 +184,9 @@ async fn a_refusal_without_end_ends() {
 #[tokio::test]
 async fn of_another_range_than_was_asked_for_no_bytes_come() {
     let account = Account::start().await;
-    let blobs = account.tenant();
+    let blobs = account
+        .store_with(layout(), patient)
+        .tenant(TenantId::generate());
     let bytes: Vec<u8> = (0..=250).cycle().take(1_000).collect();
     let name = put(&blobs, bytes.clone()).await;
     type Other = fn((usize, usize)) -> (usize, usize);
@@ -221,7 +223,9 @@ async fn of_another_range_than_was_asked_for_no_bytes_come() {
 #[tokio::test]
 async fn of_another_state_than_was_asked_for_no_bytes_come() {
     let account = Account::start().await;
-    let blobs = account.tenant();
+    let blobs = account
+        .store_with(layout(), patient)
+        .tenant(TenantId::generate());
     let name = put(&blobs, "the bytes that were put").await;
     for etag in ["etag: \"ff\"\r\n", ""] {
         account.answers(move |request, blobs| {
