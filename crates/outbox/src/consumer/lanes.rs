@@ -2,20 +2,19 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use tenantry_core::{Error, ErrorKind, RequestContext, TenantId};
+use tenantry_core::{Error, TenantId};
 use tenantry_store::TenantStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tracing::Instrument as _;
 
+use super::attempt::Trouble;
 use super::delivery::{Delivery, Receipt, Source};
-use super::{ConsumerSettings, HandlerError, MessageHandler};
+use super::{ConsumerSettings, MessageHandler};
 use crate::telemetry::{Consumed, Settled, ended, processing};
 use crate::{Inbox, Message};
 
@@ -29,11 +28,11 @@ pub(super) struct Lanes {
     asked: watch::Sender<bool>,
 }
 
-struct Shared {
-    store: TenantStore,
-    inbox: Inbox,
-    handler: Arc<dyn MessageHandler>,
-    settings: ConsumerSettings,
+pub(super) struct Shared {
+    pub(super) store: TenantStore,
+    pub(super) inbox: Inbox,
+    pub(super) handler: Arc<dyn MessageHandler>,
+    pub(super) settings: ConsumerSettings,
     system: &'static str,
     metrics: Consumed,
     stopped: watch::Receiver<bool>,
@@ -61,16 +60,6 @@ struct Waiting {
     number: u64,
     delivery: Delivery,
     _place: OwnedSemaphorePermit,
-}
-
-/// Why a message was not handled this time.
-enum Trouble {
-    /// Nobody could have: the database is not there.
-    Outage(Error),
-    /// It, or its handler, has failed.
-    Failed(Error),
-    /// It never will be.
-    Poison(&'static str, Error),
 }
 
 impl Lanes {
@@ -219,12 +208,8 @@ impl Shared {
             Ok(message) => message,
             Err(refusal) => return self.bury(delivery, refusal.reason, &refusal.detail).await,
         };
-        // One that ends its process each time never comes to an attempt that is counted.
-        let most = 2 * u64::from(self.settings.attempts);
-        if delivery.deliveries > most {
-            let detail = format!("it was delivered more than {most} times");
-            return self.bury(delivery, "delivered_too_often", &detail).await;
-        }
+        let mut may_end_process = self.may_end_process(delivery);
+        let mut is_new = true;
         let (mut attempts, mut outages) = (0, 0);
         loop {
             if *self.stopped.borrow() {
@@ -235,28 +220,20 @@ impl Shared {
                 let _ = delivery.receipt.release().await;
                 return Settled::Released;
             }
-            let Some(hand) = self.hand().await else {
-                continue;
+            let hand = match may_end_process {
+                true => self.hand_alone(message).await,
+                false => Ok(self.hands(1).await),
             };
-            if (attempts, outages) == (0, 0) {
-                self.metrics.begins(message);
-            }
-            let span = processing(self.system, &self.settings.name, message);
-            let begun = Instant::now();
-            let outcome = self.once(message).instrument(span.clone()).await;
-            drop(hand);
-            let failure = match &outcome {
-                Ok(_) => None,
-                Err(Trouble::Outage(_)) => Some("outage"),
-                Err(Trouble::Failed(_)) => Some("failed"),
-                Err(Trouble::Poison(..)) => Some("poison"),
+            let outcome = match hand {
+                Ok(Some(hand)) => {
+                    let outcome = self.attempt(message, hand, is_new).await;
+                    // It has come to an end in this process.
+                    (is_new, may_end_process) = (false, false);
+                    outcome
+                }
+                Ok(None) => continue,
+                Err(trouble) => Err(trouble),
             };
-            self.metrics.attempted(begun.elapsed(), failure);
-            let done = match &outcome {
-                Ok(false) => "duplicate",
-                _ => "ok",
-            };
-            ended(&span, done, failure);
             match outcome {
                 Ok(is_first) => {
                     if let Err(error) = delivery.receipt.accept().await {
@@ -270,16 +247,7 @@ impl Shared {
                 }
                 Err(Trouble::Outage(error)) => {
                     outages += 1;
-                    if outages == 1 {
-                        tracing::warn!(
-                            target: "tenantry::outbox",
-                            consumer = self.settings.name,
-                            %error,
-                            "the database takes nothing: messages wait"
-                        );
-                    }
-                    self.rest(self.settings.policy.wait(outages, rand::random()))
-                        .await;
+                    self.wait_for_database(outages, &error).await;
                 }
                 Err(Trouble::Failed(error)) => {
                     attempts += 1;
@@ -296,54 +264,57 @@ impl Shared {
         }
     }
 
-    /// Waits until another message can be handled; nothing once it is stopped.
-    async fn hand(&self) -> Option<SemaphorePermit<'_>> {
+    async fn attempt(
+        &self,
+        message: &Message,
+        hand: SemaphorePermit<'_>,
+        is_new: bool,
+    ) -> Result<bool, Trouble> {
+        if is_new {
+            self.metrics.begins(message);
+        }
+        let span = processing(self.system, &self.settings.name, message);
+        let begun = Instant::now();
+        let outcome = self.once(message).instrument(span.clone()).await;
+        drop(hand);
+        let failure = match &outcome {
+            Ok(_) => None,
+            Err(Trouble::Outage(_)) => Some("outage"),
+            Err(Trouble::Failed(_)) => Some("failed"),
+            Err(Trouble::Poison(..)) => Some("poison"),
+        };
+        self.metrics.attempted(begun.elapsed(), failure);
+        let done = match &outcome {
+            Ok(false) => "duplicate",
+            _ => "ok",
+        };
+        ended(&span, done, failure);
+        outcome
+    }
+
+    async fn wait_for_database(&self, outages: u32, error: &Error) {
+        if outages == 1 {
+            tracing::warn!(
+                target: "tenantry::outbox",
+                consumer = self.settings.name,
+                %error,
+                "the database takes nothing: messages wait"
+            );
+        }
+        self.rest(self.settings.policy.wait(outages, rand::random()))
+            .await;
+    }
+
+    /// Waits until so many more messages can be handled; nothing once it is stopped.
+    pub(super) async fn hands(&self, count: usize) -> Option<SemaphorePermit<'_>> {
         let mut stopped = self.stopped.clone();
+        // Those that come later wait behind one that asks for many.
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         tokio::select! {
-            hand = self.hands.acquire() => hand.ok(),
+            hands = self.hands.acquire_many(count) => hands.ok(),
             // Without anybody who could say so it is dropped.
             Ok(_) = stopped.wait_for(|stopped| *stopped) => None,
         }
-    }
-
-    /// Handles a message if that was not done; returns whether it was.
-    async fn once(&self, message: &Message) -> Result<bool, Trouble> {
-        let mut context = RequestContext::system();
-        if let Some(trace) = message.trace() {
-            context = context.with_trace(trace);
-        }
-        if let Some(id) = message.correlation_id() {
-            context = context.with_correlation_id(id.clone());
-        }
-        let tenant = self.store.tenant(message.tenant()).with_context(context);
-        let work = tenant.begin().await.map_err(of_store)?;
-        let is_first = self
-            .inbox
-            .once(&work, message.id(), &self.settings.name)
-            .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidInput => Trouble::Poison("not_told_apart", error),
-                _ => of_store(error),
-            })?;
-        if !is_first {
-            // There is nothing to roll back.
-            let _ = work.rollback().await;
-            return Ok(false);
-        }
-        let handling = AssertUnwindSafe(self.handler.handle(&work, message)).catch_unwind();
-        let handled = tokio::time::timeout(self.settings.handle_timeout, handling).await;
-        let failed =
-            |detail| Error::new(ErrorKind::Unexpected, "handle message").with_detail(detail);
-        let trouble = match handled {
-            Ok(Ok(Ok(()))) => return work.commit().await.map(|()| true).map_err(of_store),
-            Ok(Ok(Err(HandlerError::Retry(error)))) => Trouble::Failed(error),
-            Ok(Ok(Err(HandlerError::Poison(error)))) => Trouble::Poison("poison", error),
-            Ok(Err(_)) => Trouble::Failed(failed("its handler has panicked")),
-            Err(_) => Trouble::Failed(failed("its handler takes too long")),
-        };
-        // It is over as well if the connection is.
-        let _ = work.rollback().await;
-        Err(trouble)
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &'static str, detail: &str) -> Settled {
@@ -388,27 +359,11 @@ impl Shared {
     }
 
     /// Waits, and not for long once it is stopped.
-    async fn rest(&self, time: Duration) {
+    pub(super) async fn rest(&self, time: Duration) {
         let mut stopped = self.stopped.clone();
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
-    }
-}
-
-/// Says whether the database is to blame, or what was done with it.
-fn of_store(error: Error) -> Trouble {
-    match error.kind() {
-        ErrorKind::Unavailable
-        | ErrorKind::PoolExhausted
-        | ErrorKind::AuthenticationFailed
-        | ErrorKind::TlsFailed
-        | ErrorKind::ReadOnly
-        | ErrorKind::StorageFull
-        | ErrorKind::UnknownTable
-        // The next attempt learns from the inbox which it was.
-        | ErrorKind::CommitUnknown => Trouble::Outage(error),
-        _ => Trouble::Failed(error),
     }
 }

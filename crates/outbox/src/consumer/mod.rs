@@ -8,6 +8,8 @@
 //!              dead letters ◀──────────────────────────────────────  the whole envelope
 //! ```
 
+mod alone;
+mod attempt;
 mod delivery;
 mod lanes;
 #[cfg(feature = "nats")]
@@ -99,6 +101,10 @@ impl From<Error> for HandlerError {
 ///
 /// One that fails is tried again in its place after a while, and those of its key wait; when the budget is used up, it
 /// becomes a dead letter of the broker, whole, with the reason in its headers, and its key goes on.
+///
+/// One that was given out more than twice as often as it may be tried, and so may end the process each time, is handled
+/// alone, with a mark before it in the inbox of its tenant. It is given up when the process has ended then as often as it may be
+/// tried, up to ten times.
 ///
 /// What is no message, bears no tenant, or another one than its subject says, is handled by nobody: it becomes a dead
 /// letter at once.

@@ -206,10 +206,13 @@ impl Deliveries {
     fn delivery(&self, live: &Live, delivered: Delivered) -> Delivery {
         let read = read(&delivered);
         let headers = delivered.properties.headers().as_ref();
-        let counted = headers.and_then(|headers| {
-            let count = headers.inner().get("x-delivery-count")?;
-            u64::try_from(count.as_long_long_int()?).ok()
-        });
+        // The sender may have written one, which stays until the server writes its own.
+        let counted = headers
+            .filter(|_| delivered.redelivered)
+            .and_then(|headers| {
+                let count = headers.inner().get("x-delivery-count")?;
+                u64::try_from(count.as_long_long_int()?).ok()
+            });
         Delivery {
             read: checked(read, &self.routes, delivered.routing_key.as_str()),
             // Queues of the type quorum count those before.

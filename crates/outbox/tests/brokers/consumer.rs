@@ -420,6 +420,34 @@ pub(crate) async fn a_consumer_that_is_stopped_gives_back_what_waits(broker: &dy
     }
 }
 
+/// Stopped and started again while one message waits for another attempt: the broker counts that for those behind it.
+pub(crate) async fn what_was_never_tried_is_not_given_up(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    effects.fails.store(usize::MAX, Ordering::Relaxed);
+    let wait = Duration::from_secs(3_600);
+    let settings = || ConsumerSettings::new("suite").with_attempts(2, wait, wait);
+    for tenant in tenants() {
+        let messages = ["0", "1"].map(|payload| message(tenant, "key", payload));
+        broker.publisher().publish(&messages).await.unwrap();
+    }
+    for time in 1..=5 {
+        let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+        let consumer = broker.consumer(&subject, handler, settings()).await;
+        until("the first of each tenant has failed", || {
+            effects.calls.load(Ordering::Relaxed) == 2 * time
+        })
+        .await;
+        consumer.stop().await.unwrap();
+    }
+    effects.fails.store(0, Ordering::Relaxed);
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    until("all are handled", || effects.count() == 4).await;
+    consumer.stop().await.unwrap();
+    assert!(broker.dead().await.is_empty());
+}
+
 /// Takes note of the order in which messages are handled, and of those of a key that are handled at once.
 #[derive(Default)]
 pub(crate) struct Order {
@@ -561,6 +589,7 @@ macro_rules! stories {
             what_is_given_up_is_a_dead_letter,
             what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
             a_consumer_that_is_stopped_gives_back_what_waits,
+            what_was_never_tried_is_not_given_up,
             one_effect_each_while_the_broker_fails,
         }
     };
