@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     /// What was taken and is not acknowledged.
     held: Mutex<HashMap<u64, Arc<dyn Receipt>>>,
     next: AtomicU64,
+    /// Once it is stopped: whether the broker takes what is given back.
+    is_heard: AtomicBool,
 }
 
 /// What stays in order.
@@ -85,6 +87,7 @@ impl Lanes {
             lanes: Mutex::default(),
             held: Mutex::default(),
             next: AtomicU64::default(),
+            is_heard: AtomicBool::new(true),
         };
         Self {
             shared: Arc::new(shared),
@@ -216,9 +219,7 @@ impl Shared {
                 // As long as a request waits at the broker it would be given out again, to stand behind those of its key
                 // that wait here and are given back after it. It is over if nobody can say so.
                 let _ = self.asked.clone().wait_for(|asked| *asked).await;
-                // It comes again if this is lost.
-                let _ = delivery.receipt.release().await;
-                return Settled::Released;
+                return self.give_back(delivery).await;
             }
             let hand = match may_end_process {
                 true => self.hand_alone(message).await,
@@ -327,6 +328,9 @@ impl Shared {
             "a message becomes a dead letter"
         );
         for attempt in 1..=BURIALS {
+            if attempt > 1 && *self.stopped.borrow() {
+                break;
+            }
             match delivery.receipt.bury(reason, detail).await {
                 Ok(()) => return Settled::DeadLettered(reason),
                 Err(error) => {
@@ -342,7 +346,16 @@ impl Shared {
                 .await;
         }
         // It comes again, and is buried then.
-        let _ = delivery.receipt.release().await;
+        self.give_back(delivery).await
+    }
+
+    /// Gives a delivery back; it comes again as well if that is lost, a little later.
+    async fn give_back(&self, delivery: &Delivery) -> Settled {
+        if self.is_heard.load(Ordering::Relaxed) && delivery.receipt.release().await.is_err() {
+            // Each of the others would wait for as long, while the service is to end.
+            self.is_heard
+                .store(!*self.stopped.borrow(), Ordering::Relaxed);
+        }
         Settled::Released
     }
 
@@ -352,8 +365,10 @@ impl Shared {
             tokio::time::sleep(every).await;
             let held: Vec<_> = self.held.lock().values().cloned().collect();
             for receipt in held {
-                // Whoever is not heard gets it again, and the inbox knows it.
-                let _ = receipt.keep().await;
+                // Whoever is not heard gets it again, and the inbox knows it. So it is with those behind it.
+                if receipt.keep().await.is_err() {
+                    break;
+                }
             }
         }
     }

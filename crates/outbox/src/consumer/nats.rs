@@ -189,6 +189,30 @@ impl Deliveries {
         })
     }
 
+    /// Takes what is there, or the first that comes.
+    async fn ask(&self, most: usize, got: &mut Vec<Delivered>) -> Result<()> {
+        let failed = |error| lost("take messages", error);
+        let asking = self.consumer.fetch().max_messages(most).expires(PATIENCE);
+        let mut there = asking
+            .messages()
+            .await
+            .map_err(|error| failed(Box::new(error).into()))?;
+        while let Some(delivered) = there.next().await {
+            got.push(delivered.map_err(failed)?);
+        }
+        if got.is_empty() {
+            let asking = self.consumer.batch().max_messages(1).expires(PATIENCE);
+            let mut first = asking
+                .messages()
+                .await
+                .map_err(|error| failed(Box::new(error).into()))?;
+            if let Some(delivered) = first.next().await {
+                got.push(delivered.map_err(failed)?);
+            }
+        }
+        Ok(())
+    }
+
     fn delivery(&self, delivered: Delivered) -> Delivery {
         let read = read(&delivered);
         Delivery {
@@ -213,33 +237,18 @@ impl Source for Deliveries {
     }
 
     async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
-        let failed = |error| lost("take messages", error);
         let mut got = Vec::new();
-        let most = most.min(self.most);
-        let asking = self.consumer.fetch().max_messages(most).expires(PATIENCE);
-        let mut there = asking
-            .messages()
-            .await
-            .map_err(|error| failed(Box::new(error).into()))?;
-        while let Some(delivered) = there.next().await {
-            match delivered {
-                Ok(delivered) => got.push(self.delivery(delivered)),
-                Err(error) if got.is_empty() => return Err(failed(error)),
-                // Those that have come are handled, or they would come again behind others of their key.
-                Err(_) => break,
-            }
+        // Neither waits for more than its own time, unless the client is told nothing any more.
+        let asking = self.ask(most.min(self.most), &mut got);
+        let patience = 2 * PATIENCE + self.shared.timeout;
+        match tokio::time::timeout(patience, asking).await {
+            // Those that have come are handled, or they would come again behind others of their key.
+            _ if !got.is_empty() => {}
+            Ok(outcome) => outcome?,
+            Err(elapsed) => return Err(lost("take messages", elapsed)),
         }
-        if got.is_empty() {
-            let asking = self.consumer.batch().max_messages(1).expires(PATIENCE);
-            let mut first = asking
-                .messages()
-                .await
-                .map_err(|error| failed(Box::new(error).into()))?;
-            if let Some(delivered) = first.next().await {
-                got.push(self.delivery(delivered.map_err(failed)?));
-            }
-        }
-        Ok(got)
+        let deliveries = got.into_iter().map(|delivered| self.delivery(delivered));
+        Ok(deliveries.collect())
     }
 
     fn keep_every(&self) -> Option<Duration> {
@@ -281,21 +290,29 @@ struct Held {
     delivered: Delivered,
 }
 
+impl Held {
+    /// Says something of the message: the client takes so much while there is no connection, and lets wait then.
+    async fn say(&self, operation: &'static str, kind: AckKind) -> Result<()> {
+        let saying = self.delivered.ack_with(kind);
+        match tokio::time::timeout(self.shared.timeout, saying).await {
+            Ok(said) => said.map_err(|error| lost(operation, error)),
+            Err(elapsed) => Err(lost(operation, elapsed)),
+        }
+    }
+}
+
 #[async_trait]
 impl Receipt for Held {
     async fn accept(&self) -> Result<()> {
-        let accepting = self.delivered.ack().await;
-        accepting.map_err(|error| lost("acknowledge message", error))
+        self.say("acknowledge message", AckKind::Ack).await
     }
 
     async fn release(&self) -> Result<()> {
-        let releasing = self.delivered.ack_with(AckKind::Nak(None)).await;
-        releasing.map_err(|error| lost("give message back", error))
+        self.say("give message back", AckKind::Nak(None)).await
     }
 
     async fn keep(&self) -> Result<()> {
-        let keeping = self.delivered.ack_with(AckKind::Progress).await;
-        keeping.map_err(|error| lost("keep message", error))
+        self.say("keep message", AckKind::Progress).await
     }
 
     async fn bury(&self, reason: &str, detail: &str) -> Result<()> {
@@ -334,7 +351,9 @@ impl Receipt for Held {
             .headers(headers)
             .payload(self.delivered.payload.clone())
             .timeout(Some(*timeout));
-        let answer = link.client.send_request(subject, request).await;
+        let asking = link.client.send_request(subject, request);
+        let answer = tokio::time::timeout(*timeout, asking).await;
+        let answer = answer.map_err(|elapsed| lost("bury message", elapsed))?;
         let answer = answer.map_err(|error| lost("bury message", error))?;
         let answer: serde_json::Value =
             serde_json::from_slice(&answer.payload).map_err(|error| lost("bury message", error))?;

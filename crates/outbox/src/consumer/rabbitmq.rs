@@ -331,13 +331,28 @@ struct Held {
     delivered: Delivered,
 }
 
+impl Held {
+    async fn in_time<T>(
+        &self,
+        saying: impl Future<Output = lapin::Result<T>>,
+    ) -> Option<lapin::Result<T>> {
+        in_time(self.graves.timeout, saying).await
+    }
+}
+
+fn said<T>(operation: &'static str, answer: Option<lapin::Result<T>>) -> Result<()> {
+    match answer {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(lost(operation, error)),
+        None => Err(lost(operation, "no answer")),
+    }
+}
+
 #[async_trait]
 impl Receipt for Held {
     async fn accept(&self) -> Result<()> {
-        let accepting = self.delivered.acker.ack(BasicAckOptions::default()).await;
-        accepting
-            .map(drop)
-            .map_err(|error| lost("acknowledge message", error))
+        let accepting = self.delivered.acker.ack(BasicAckOptions::default());
+        said("acknowledge message", self.in_time(accepting).await)
     }
 
     async fn release(&self) -> Result<()> {
@@ -345,10 +360,8 @@ impl Receipt for Held {
             requeue: true,
             ..BasicNackOptions::default()
         };
-        let releasing = self.delivered.acker.nack(options).await;
-        releasing
-            .map(drop)
-            .map_err(|error| lost("give message back", error))
+        let releasing = self.delivered.acker.nack(options);
+        said("give message back", self.in_time(releasing).await)
     }
 
     async fn keep(&self) -> Result<()> {

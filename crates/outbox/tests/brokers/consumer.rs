@@ -448,6 +448,30 @@ pub(crate) async fn what_was_never_tried_is_not_given_up(broker: &dyn Consumed) 
     assert!(broker.dead().await.is_empty());
 }
 
+/// More waits behind one that fails than a client takes that has no connection, and the service is to end.
+pub(crate) async fn a_stop_ends_while_the_broker_is_down(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let wait = Duration::from_secs(3_600);
+    let settings = ConsumerSettings::new("suite").with_attempts(2, wait, wait);
+    let tenant = TenantId::generate();
+    let mut messages = vec![message(tenant, "key", "fails")];
+    messages.extend((0..600).map(|number| message(tenant, "key", &number.to_string())));
+    broker.publisher().publish(&messages).await.unwrap();
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    until("the first has failed", || {
+        effects.calls.load(Ordering::Relaxed) == 1
+    })
+    .await;
+    // Those behind it are taken meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    broker.kill().await;
+    let stopped = tokio::time::timeout(Duration::from_secs(60), consumer.stop()).await;
+    stopped.expect("it has not stopped").unwrap();
+    assert_eq!(effects.calls.load(Ordering::Relaxed), 1);
+}
+
 /// Takes note of the order in which messages are handled, and of those of a key that are handled at once.
 #[derive(Default)]
 pub(crate) struct Order {
@@ -590,6 +614,7 @@ macro_rules! stories {
             what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
             a_consumer_that_is_stopped_gives_back_what_waits,
             what_was_never_tried_is_not_given_up,
+            a_stop_ends_while_the_broker_is_down,
             one_effect_each_while_the_broker_fails,
         }
     };
