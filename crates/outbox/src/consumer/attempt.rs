@@ -46,7 +46,9 @@ impl Shared {
             let _ = work.rollback().await;
             return Ok(false);
         }
-        let handling = AssertUnwindSafe(self.handler.handle(&work, message)).catch_unwind();
+        // One that is written by hand may panic before there is a future.
+        let handling = async { self.handler.handle(&work, message).await };
+        let handling = AssertUnwindSafe(handling).catch_unwind();
         let handled = tokio::time::timeout(self.settings.handle_timeout, handling).await;
         let failed =
             |detail| Error::new(ErrorKind::Unexpected, "handle message").with_detail(detail);

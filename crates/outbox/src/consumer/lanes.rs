@@ -2,10 +2,12 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tenantry_core::{Error, TenantId};
 use tenantry_store::TenantStore;
@@ -20,6 +22,9 @@ use crate::{Inbox, Message};
 
 /// How often the dead letters are asked to take one, before the broker is left to deliver it again.
 const BURIALS: u32 = 5;
+
+/// After what time a message is given back over which this process has panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 pub(super) struct Lanes {
     shared: Arc<Shared>,
@@ -44,11 +49,13 @@ pub(super) struct Shared {
     hands: Semaphore,
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
     /// What was taken and is not acknowledged.
-    held: Mutex<HashMap<u64, Arc<dyn Receipt>>>,
+    held: Arc<Receipts>,
     next: AtomicU64,
     /// Once it is stopped: whether the broker takes what is given back.
     is_heard: AtomicBool,
 }
+
+type Receipts = Mutex<HashMap<u64, Arc<dyn Receipt>>>;
 
 /// What stays in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,9 +66,48 @@ enum Lane {
 }
 
 struct Waiting {
-    number: u64,
     delivery: Delivery,
+    _kept: Kept,
     _place: OwnedSemaphorePermit,
+}
+
+/// Among those of which the broker hears that they are wanted, until it is dropped.
+struct Kept {
+    held: Arc<Receipts>,
+    number: u64,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.held.lock().remove(&self.number);
+    }
+}
+
+/// A lane that is served, until it is empty or this is dropped: then whoever comes next is served anew.
+struct Served<'a> {
+    shared: &'a Shared,
+    lane: Option<&'a Lane>,
+}
+
+impl Served<'_> {
+    fn next(&mut self) -> Option<Waiting> {
+        let lane = self.lane?;
+        let mut lanes = self.shared.lanes.lock();
+        let next = lanes.get_mut(lane).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lanes.remove(lane);
+            self.lane = None;
+        }
+        next
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane {
+            self.shared.lanes.lock().remove(lane);
+        }
+    }
 }
 
 impl Lanes {
@@ -85,7 +131,7 @@ impl Lanes {
             hands: Semaphore::new(settings.in_flight),
             settings,
             lanes: Mutex::default(),
-            held: Mutex::default(),
+            held: Arc::default(),
             next: AtomicU64::default(),
             is_heard: AtomicBool::new(true),
         };
@@ -174,8 +220,11 @@ impl Lanes {
             .lock()
             .insert(number, Arc::clone(&delivery.receipt));
         let waiting = Waiting {
-            number,
             delivery,
+            _kept: Kept {
+                held: Arc::clone(&self.shared.held),
+                number,
+            },
             _place: place,
         };
         match self.shared.lanes.lock().entry(lane) {
@@ -192,17 +241,24 @@ impl Lanes {
 impl Shared {
     /// Settles the deliveries of a lane one after the other, until there is none.
     async fn serve(self: Arc<Self>, lane: Lane, first: Waiting) {
+        let mut served = Served {
+            shared: &self,
+            lane: Some(&lane),
+        };
         let mut next = Some(first);
         while let Some(waiting) = next {
-            let settled = self.settle(&waiting.delivery).await;
+            // One that panics, in code of others that is called here, does not take with it what stands behind it.
+            let settling = AssertUnwindSafe(self.settle(&waiting.delivery)).catch_unwind();
+            let settled = match settling.await {
+                Ok(settled) => settled,
+                Err(_) => {
+                    self.rest(AFTER_PANIC).await;
+                    self.give_back(&waiting.delivery).await
+                }
+            };
             self.metrics.settled(settled);
-            self.held.lock().remove(&waiting.number);
             drop(waiting);
-            let mut lanes = self.lanes.lock();
-            next = lanes.get_mut(&lane).and_then(VecDeque::pop_front);
-            if next.is_none() {
-                lanes.remove(&lane);
-            }
+            next = served.next();
         }
     }
 

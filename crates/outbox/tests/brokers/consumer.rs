@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -472,6 +473,49 @@ pub(crate) async fn a_stop_ends_while_the_broker_is_down(broker: &dyn Consumed) 
     assert_eq!(effects.calls.load(Ordering::Relaxed), 1);
 }
 
+/// Written without a macro, it panics before there is a future.
+#[derive(Default)]
+struct Eager {
+    handled: AtomicUsize,
+}
+
+impl MessageHandler for Eager {
+    fn handle<'a, 'b, 'c, 'd>(
+        &'a self,
+        _: &'b UnitOfWork,
+        message: &'c Message,
+    ) -> Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'd>>
+    where
+        'a: 'd,
+        'b: 'd,
+        'c: 'd,
+        Self: 'd,
+    {
+        assert!(message.payload() != b"panics", "as the test asks");
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+pub(crate) async fn a_handler_that_panics_at_once_fails_as_others_do(broker: &dyn Consumed) {
+    let subject = OnPostgres::open().await;
+    let eager = Arc::new(Eager::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Eager>::clone(&eager);
+    let consumer = broker.consumer(&subject, handler, settings()).await;
+    for tenant in tenants() {
+        let messages = ["panics", "behind"].map(|payload| message(tenant, "key", payload));
+        broker.publisher().publish(&messages).await.unwrap();
+    }
+    until("those behind are handled", || {
+        eager.handled.load(Ordering::Relaxed) == 2
+    })
+    .await;
+    consumer.stop().await.unwrap();
+    let dead = broker.dead().await;
+    let reasons: Vec<_> = dead.iter().map(|(_, reason)| &**reason).collect();
+    assert_eq!(reasons, ["failed"; 2]);
+}
+
 /// Takes note of the order in which messages are handled, and of those of a key that are handled at once.
 #[derive(Default)]
 pub(crate) struct Order {
@@ -615,6 +659,7 @@ macro_rules! stories {
             a_consumer_that_is_stopped_gives_back_what_waits,
             what_was_never_tried_is_not_given_up,
             a_stop_ends_while_the_broker_is_down,
+            a_handler_that_panics_at_once_fails_as_others_do,
             one_effect_each_while_the_broker_fails,
         }
     };
