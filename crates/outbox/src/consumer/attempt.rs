@@ -14,6 +14,8 @@ use crate::Message;
 pub(super) enum Trouble {
     /// Nobody could have: the database is not there.
     Outage(Error),
+    /// The database went away while it was handled.
+    Broken(Error),
     /// It, or its handler, has failed.
     Failed(Error),
     /// It never will be.
@@ -59,26 +61,53 @@ impl Shared {
             Ok(Err(_)) => Trouble::Failed(failed("its handler has panicked")),
             Err(_) => Trouble::Failed(failed("its handler takes too long")),
         };
-        // It is over as well if the connection is.
-        let _ = work.rollback().await;
-        Err(trouble)
+        let is_broken = match work.rollback().await {
+            Ok(()) => false,
+            Err(error) => matches!(of_store(error), Trouble::Outage(_)),
+        };
+        match trouble {
+            // Whatever the handler makes of it, it is over as well if the connection is.
+            Trouble::Failed(error) if is_broken || self.is_outage(message, &error).await => {
+                Err(Trouble::Broken(error))
+            }
+            trouble => Err(trouble),
+        }
+    }
+
+    /// Returns whether it was the database that a handler has told of, which is still not there: another service may not
+    /// be there as well.
+    async fn is_outage(&self, message: &Message, error: &Error) -> bool {
+        if !is_of_outage(error.kind()) {
+            return false;
+        }
+        match self.scope_of(message).begin().await {
+            Ok(work) => work.rollback().await.is_err(),
+            Err(error) => is_of_outage(error.kind()),
+        }
     }
 }
 
 /// Says whether the database is to blame, or what was done with it.
 pub(super) fn of_store(error: Error) -> Trouble {
-    match error.kind() {
-        ErrorKind::Unavailable
-        | ErrorKind::PoolExhausted
-        | ErrorKind::AuthenticationFailed
-        | ErrorKind::TlsFailed
-        | ErrorKind::ReadOnly
-        | ErrorKind::StorageFull
-        | ErrorKind::UnknownTable
-        // The next attempt learns from the inbox which it was.
-        | ErrorKind::CommitUnknown => Trouble::Outage(error),
-        _ => Trouble::Failed(error),
+    match is_of_outage(error.kind()) {
+        true => Trouble::Outage(error),
+        false => Trouble::Failed(error),
     }
+}
+
+const fn is_of_outage(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable
+            | ErrorKind::PoolExhausted
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::TlsFailed
+            | ErrorKind::ReadOnly
+            | ErrorKind::StorageFull
+            | ErrorKind::UnknownTable
+            // The next attempt learns from the inbox which it was.
+            | ErrorKind::CommitUnknown
+    )
 }
 
 /// The same, where the inbox may not know the message any more.

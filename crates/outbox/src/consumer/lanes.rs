@@ -23,6 +23,9 @@ use crate::{Inbox, Message};
 /// How often the dead letters are asked to take one, before the broker is left to deliver it again.
 const BURIALS: u32 = 5;
 
+/// How often the database may go away while a message is handled, before that is taken for its fault.
+const MOST_BREAKS: u32 = 20;
+
 /// After what time a message is given back over which this process has panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -269,7 +272,7 @@ impl Shared {
         };
         let mut may_end_process = self.may_end_process(delivery);
         let mut is_new = true;
-        let (mut attempts, mut outages) = (0, 0);
+        let (mut attempts, mut outages, mut breaks) = (0, 0, 0);
         loop {
             if *self.stopped.borrow() {
                 // As long as a request waits at the broker it would be given out again, to stand behind those of its key
@@ -291,6 +294,15 @@ impl Shared {
                 Ok(None) => continue,
                 Err(trouble) => Err(trouble),
             };
+            let outcome = match outcome {
+                // One that breaks each connection over which it is handled is to blame itself.
+                Err(Trouble::Broken(error)) if breaks >= MOST_BREAKS => Err(Trouble::Failed(error)),
+                Err(Trouble::Broken(error)) => {
+                    breaks += 1;
+                    Err(Trouble::Outage(error))
+                }
+                outcome => outcome,
+            };
             match outcome {
                 Ok(is_first) => {
                     if let Err(error) = delivery.receipt.accept().await {
@@ -302,7 +314,7 @@ impl Shared {
                         false => Settled::Duplicate,
                     };
                 }
-                Err(Trouble::Outage(error)) => {
+                Err(Trouble::Outage(error) | Trouble::Broken(error)) => {
                     outages += 1;
                     self.wait_for_database(outages, &error).await;
                 }
@@ -336,7 +348,7 @@ impl Shared {
         drop(hand);
         let failure = match &outcome {
             Ok(_) => None,
-            Err(Trouble::Outage(_)) => Some("outage"),
+            Err(Trouble::Outage(_) | Trouble::Broken(_)) => Some("outage"),
             Err(Trouble::Failed(_)) => Some("failed"),
             Err(Trouble::Poison(..)) => Some("poison"),
         };

@@ -473,6 +473,74 @@ pub(crate) async fn a_stop_ends_while_the_broker_is_down(broker: &dyn Consumed) 
     assert_eq!(effects.calls.load(Ordering::Relaxed), 1);
 }
 
+/// Writes when the test has ended its connection.
+#[derive(Default)]
+struct Late {
+    begun: AtomicUsize,
+    handled: AtomicUsize,
+    goes_on: AtomicBool,
+}
+
+#[async_trait]
+impl MessageHandler for Late {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        while !self.goes_on.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut row = Account {
+            id: message.id().as_uuid(),
+            version: Version::NEW,
+        };
+        let rows = work.repository::<Account>();
+        // Some services make an error of their own of it.
+        let own = |_| Error::new(ErrorKind::Unexpected, "as a service says");
+        match message.payload() {
+            b"own" => rows.insert(&mut row).await.map_err(own)?,
+            _ => rows.insert(&mut row).await?,
+        }
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Its connections end while messages are handled that may be tried once.
+pub(crate) async fn a_database_that_goes_during_a_handler_uses_no_attempt_up(
+    broker: &dyn Consumed,
+) {
+    use sqlx::Executor as _;
+
+    let subject = OnPostgres::open().await;
+    let late = Arc::new(Late::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<Late>::clone(&late);
+    let wait = Duration::from_millis(100);
+    let settings = ConsumerSettings::new("suite").with_attempts(1, wait, wait);
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    for tenant in tenants() {
+        for payload in ["own", "as it is"] {
+            let sent = message(tenant, payload, payload);
+            broker.publisher().publish(&[sent]).await.unwrap();
+        }
+    }
+    until("all are begun", || late.begun.load(Ordering::Relaxed) == 4).await;
+    let user = subject.app.user();
+    let ending =
+        format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{user}'");
+    let mut administrator = subject.admin().await;
+    administrator
+        .execute(sqlx::AssertSqlSafe(ending))
+        .await
+        .unwrap();
+    late.goes_on.store(true, Ordering::Relaxed);
+    until("all are handled", || {
+        late.handled.load(Ordering::Relaxed) == 4
+    })
+    .await;
+    consumer.stop().await.unwrap();
+    assert!(broker.dead().await.is_empty());
+    assert_eq!(late.begun.load(Ordering::Relaxed), 8);
+}
+
 /// Written without a macro, it panics before there is a future.
 #[derive(Default)]
 struct Eager {
@@ -659,6 +727,7 @@ macro_rules! stories {
             a_consumer_that_is_stopped_gives_back_what_waits,
             what_was_never_tried_is_not_given_up,
             a_stop_ends_while_the_broker_is_down,
+            a_database_that_goes_during_a_handler_uses_no_attempt_up,
             a_handler_that_panics_at_once_fails_as_others_do,
             one_effect_each_while_the_broker_fails,
         }
