@@ -95,8 +95,12 @@ impl NatsSource {
 }
 
 pub(super) struct Deliveries {
+    source: NatsSource,
+    settings: ConsumerSettings,
     shared: Arc<Shared>,
     consumer: PullConsumer,
+    /// Since the server gave nothing out.
+    is_doubted: bool,
     ack_wait: Duration,
     /// How many messages are asked for at a time at most.
     most: usize,
@@ -112,81 +116,52 @@ struct Shared {
 
 impl Deliveries {
     pub(super) async fn open(source: NatsSource, settings: &ConsumerSettings) -> Result<Self> {
-        let invalid = |detail: String| {
-            Error::new(ErrorKind::InvalidSettings, "consume from nats").with_detail(detail)
-        };
         let routes = match source.routes.clone() {
             Some(routes) => routes,
             None => Routes::new("events")?,
         };
         let dead_letters = Routes::new(source.dead_letters.clone())?;
         if dead_letters.prefix().split('.').next() == routes.prefix().split('.').next() {
-            return Err(invalid(
-                "dead letters would be delivered as messages".to_owned(),
-            ));
+            return Err(invalid("dead letters would be delivered as messages"));
         }
         let timeout = source.connection.timeout();
         let link = source.connection.open("tenantry-outbox-consumer").await?;
-        let mut context = jetstream::new(link.client.clone());
-        context.set_timeout(timeout);
-        let name = &source.stream;
-        let stream = context.get_stream(name).await.map_err(|error| {
-            invalid(format!("the stream {name} is not there")).with_source(error)
-        })?;
-        let buried = format!("{}.{}.any", source.dead_letters, settings.name);
-        context.stream_by_subject(&buried).await.map_err(|error| {
-            invalid(format!("no stream takes dead letters under {buried}")).with_source(error)
-        })?;
-        let config = pull::Config {
-            durable_name: Some(settings.name.clone()),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            max_ack_pending: match source.one_at_a_time {
-                true => 1,
-                false => i64::try_from(settings.prefetch().max(1_000)).unwrap_or(i64::MAX),
-            },
-            filter_subject: format!("{}.*.{}", routes.prefix(), source.types),
-            ..pull::Config::default()
-        };
-        let consumer = stream
-            .get_or_create_consumer(&settings.name, config)
-            .await
-            .map_err(|error| {
-                let name = &settings.name;
-                invalid(format!(
-                    "the consumer {name} cannot be made or is none that pulls"
-                ))
-                .with_source(error)
-            })?;
-        let found = &consumer.cached_info().config;
-        if found.ack_policy != AckPolicy::Explicit || found.max_deliver > 0 {
-            return Err(invalid(format!(
-                "the consumer {} loses messages: acknowledge explicitly, and set no most of deliveries",
-                settings.name
-            )));
-        }
-        if source.one_at_a_time && found.max_ack_pending != 1 {
-            return Err(invalid(format!(
-                "the consumer {} gives out {} messages at a time: set its max_ack_pending to 1, or make it anew",
-                settings.name, found.max_ack_pending
-            )));
-        }
+        let consumer = look(&link, &source, &routes, settings).await?;
         Ok(Self {
-            ack_wait: found.ack_wait,
+            ack_wait: consumer.cached_info().config.ack_wait,
             // What is asked for and held back by the server is waited for, with the one that is there.
             most: match source.one_at_a_time {
                 true => 1,
                 false => usize::MAX,
             },
             consumer,
+            is_doubted: false,
             shared: Arc::new(Shared {
                 link,
                 routes,
-                dead_letters: source.dead_letters,
+                dead_letters: source.dead_letters.clone(),
                 consumer: settings.name.clone(),
                 timeout,
             }),
+            source,
+            settings: settings.clone(),
         })
+    }
+
+    /// Looks for the consumer on the server again: it may be gone, by itself or with its stream.
+    async fn look_again(&mut self) -> Result<()> {
+        let Shared { link, routes, .. } = &*self.shared;
+        let found = look(link, &self.source, routes, &self.settings).await?;
+        if found.cached_info().created != self.consumer.cached_info().created {
+            tracing::warn!(
+                target: "tenantry::outbox",
+                consumer = self.settings.name,
+                "the consumer was gone on the server: a new one begins with the first message of the stream"
+            );
+        }
+        self.consumer = found;
+        self.is_doubted = false;
+        Ok(())
     }
 
     /// Takes what is there, or the first that comes.
@@ -230,6 +205,65 @@ impl Deliveries {
     }
 }
 
+/// Finds the consumer on the server or makes it, if it is as it should be, and there is a place for dead letters.
+async fn look(
+    link: &NatsLink,
+    source: &NatsSource,
+    routes: &Routes,
+    settings: &ConsumerSettings,
+) -> Result<PullConsumer> {
+    let mut context = jetstream::new(link.client.clone());
+    context.set_timeout(source.connection.timeout());
+    let name = &source.stream;
+    let stream = context
+        .get_stream(name)
+        .await
+        .map_err(|error| invalid(format!("the stream {name} is not there")).with_source(error))?;
+    let name = &settings.name;
+    let buried = format!("{}.{name}.any", source.dead_letters);
+    context.stream_by_subject(&buried).await.map_err(|error| {
+        invalid(format!("no stream takes dead letters under {buried}")).with_source(error)
+    })?;
+    let config = pull::Config {
+        durable_name: Some(name.clone()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: match source.one_at_a_time {
+            true => 1,
+            false => i64::try_from(settings.prefetch().max(1_000)).unwrap_or(i64::MAX),
+        },
+        filter_subject: format!("{}.*.{}", routes.prefix(), source.types),
+        ..pull::Config::default()
+    };
+    let consumer: PullConsumer =
+        stream
+            .get_or_create_consumer(name, config)
+            .await
+            .map_err(|error| {
+                invalid(format!(
+                    "the consumer {name} cannot be made or is none that pulls"
+                ))
+                .with_source(error)
+            })?;
+    let found = &consumer.cached_info().config;
+    if found.ack_policy != AckPolicy::Explicit || found.max_deliver > 0 {
+        return Err(invalid(format!(
+            "the consumer {name} loses messages: acknowledge explicitly, and set no most of deliveries"
+        )));
+    }
+    if source.one_at_a_time && found.max_ack_pending != 1 {
+        return Err(invalid(format!(
+            "the consumer {name} gives out {} messages at a time: set its max_ack_pending to 1, or make it anew",
+            found.max_ack_pending
+        )));
+    }
+    Ok(consumer)
+}
+
+fn invalid(detail: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidSettings, "consume from nats").with_detail(detail)
+}
+
 #[async_trait]
 impl Source for Deliveries {
     fn system(&self) -> &'static str {
@@ -237,11 +271,16 @@ impl Source for Deliveries {
     }
 
     async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
+        if self.is_doubted {
+            self.look_again().await?;
+        }
         let mut got = Vec::new();
         // Neither waits for more than its own time, unless the client is told nothing any more.
         let asking = self.ask(most.min(self.most), &mut got);
         let patience = 2 * PATIENCE + self.shared.timeout;
-        match tokio::time::timeout(patience, asking).await {
+        let asked = tokio::time::timeout(patience, asking).await;
+        self.is_doubted = !matches!(asked, Ok(Ok(())));
+        match asked {
             // Those that have come are handled, or they would come again behind others of their key.
             _ if !got.is_empty() => {}
             Ok(outcome) => outcome?,

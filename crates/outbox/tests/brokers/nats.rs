@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use tenantry_core::{ErrorKind, Secret, TenantId};
-use tenantry_outbox::conformance::{RealBroker, publish_patiently};
+use tenantry_outbox::conformance::{RealBroker, publish_patiently, until};
 use tenantry_outbox::{
     CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, MessageId,
     NatsConnection, NatsPublisher, NatsSettings, NatsSource, NewMessage, PublishErrorKind,
@@ -490,6 +490,31 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
             .await
             .contains("name")
     );
+}
+
+/// By somebody who tidies up, and with its stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_gone_on_the_server_is_made_again() {
+    let (broker, subject) = (OnNats::open().await, OnPostgres::open().await);
+    let effects = Arc::new(crate::consumer::Effects::default());
+    let handler: Arc<dyn MessageHandler> = Arc::<crate::consumer::Effects>::clone(&effects);
+    let settings = crate::consumer::settings();
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    let context = jetstream_of(broker.server.url()).await;
+    let publisher = broker.publisher();
+    let [tenant, other] = tenants();
+    publisher.publish(&[message(tenant, 1)]).await.unwrap();
+    until("the first is handled", || effects.count() == 1).await;
+    let stream = context.get_stream(STREAM).await.unwrap();
+    stream.delete_consumer("suite").await.unwrap();
+    publisher.publish(&[message(other, 1)]).await.unwrap();
+    until("the second is handled", || effects.count() == 2).await;
+    context.delete_stream(STREAM).await.unwrap();
+    make_stream(broker.server.url(), good()).await;
+    publish_patiently(&*publisher, &[message(tenant, 2)]).await;
+    until("the third is handled", || effects.count() == 3).await;
+    consumer.stop().await.unwrap();
+    assert!(broker.dead().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
