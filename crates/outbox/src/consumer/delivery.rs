@@ -8,15 +8,19 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::{Message, Routes};
 
+/// What a delivery takes beside its payload and headers.
+pub(super) const OVERHEAD: usize = 1_024;
+
 /// Where messages come from.
 #[async_trait]
 pub(super) trait Source: Send + 'static {
     fn system(&self) -> &'static str;
 
-    /// Returns up to so many deliveries: those that are there, or the first that comes within a second.
+    /// Returns up to so many deliveries, and about so many bytes: those that are there, or the first that comes within a
+    /// second.
     ///
     /// After an error it is asked again, and connects anew.
-    async fn next(&mut self, most: usize) -> Result<Vec<Delivery>>;
+    async fn next(&mut self, most: usize, room: usize) -> Result<Vec<Delivery>>;
 
     /// Returns how often the broker wants to hear that a message is still wanted.
     fn keep_every(&self) -> Option<Duration>;
@@ -30,6 +34,8 @@ pub(super) struct Delivery {
     pub(super) read: Result<Message, Refusal>,
     /// How often it was given out, this time included, where the broker counts.
     pub(super) deliveries: u64,
+    /// How many bytes it holds.
+    pub(super) bytes: usize,
     pub(super) receipt: Arc<dyn Receipt>,
 }
 
@@ -52,7 +58,9 @@ pub(super) trait Receipt: Send + Sync {
     async fn keep(&self) -> Result<()>;
 
     /// Stores the whole of it among the dead letters, and then says that it was handled.
-    async fn bury(&self, reason: &str, detail: &str) -> Result<()>;
+    ///
+    /// The payload is that of the message, where it is one.
+    async fn bury(&self, payload: Option<&[u8]>, reason: &str, detail: &str) -> Result<()>;
 }
 
 /// Refuses a message whose tenant is another than that of the name it came under.

@@ -53,6 +53,8 @@ pub(super) struct Shared {
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
     /// What was taken and is not acknowledged.
     held: Arc<Receipts>,
+    /// How many bytes of it are in memory.
+    bytes: Arc<watch::Sender<usize>>,
     next: AtomicU64,
     /// Once it is stopped: whether the broker takes what is given back.
     is_heard: AtomicBool,
@@ -77,12 +79,15 @@ struct Waiting {
 /// Among those of which the broker hears that they are wanted, until it is dropped.
 struct Kept {
     held: Arc<Receipts>,
+    all_bytes: Arc<watch::Sender<usize>>,
     number: u64,
+    bytes: usize,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
         self.held.lock().remove(&self.number);
+        self.all_bytes.send_modify(|held| *held -= self.bytes);
     }
 }
 
@@ -135,6 +140,7 @@ impl Lanes {
             settings,
             lanes: Mutex::default(),
             held: Arc::default(),
+            bytes: Arc::default(),
             next: AtomicU64::default(),
             is_heard: AtomicBool::new(true),
         };
@@ -154,10 +160,13 @@ impl Lanes {
         }
         let mut failures = 0;
         while !*self.stopped.borrow() {
+            let Some(room) = self.room().await else {
+                break;
+            };
             let Some(mut places) = self.places().await else {
                 break;
             };
-            match source.next(places.num_permits()).await {
+            match source.next(places.num_permits(), room).await {
                 Ok(deliveries) => {
                     failures = 0;
                     if !deliveries.is_empty() {
@@ -194,6 +203,16 @@ impl Lanes {
         source.end().await;
     }
 
+    /// Waits until fewer bytes are held than may be, and returns how many more; nothing once it is stopped.
+    async fn room(&mut self) -> Option<usize> {
+        let most = self.shared.settings.prefetch_bytes;
+        let mut held = self.shared.bytes.subscribe();
+        tokio::select! {
+            held = held.wait_for(|held| *held < most) => held.ok().map(|held| most - *held),
+            _ = self.stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+
     /// Waits for a free place, and takes all that there are; nothing once it is stopped.
     async fn places(&mut self) -> Option<OwnedSemaphorePermit> {
         let places = Arc::clone(&self.shared.places);
@@ -222,11 +241,15 @@ impl Lanes {
             .held
             .lock()
             .insert(number, Arc::clone(&delivery.receipt));
+        let bytes = delivery.bytes;
+        self.shared.bytes.send_modify(|held| *held += bytes);
         let waiting = Waiting {
             delivery,
             _kept: Kept {
                 held: Arc::clone(&self.shared.held),
+                all_bytes: Arc::clone(&self.shared.bytes),
                 number,
+                bytes,
             },
             _place: place,
         };
@@ -399,7 +422,8 @@ impl Shared {
             if attempt > 1 && *self.stopped.borrow() {
                 break;
             }
-            match delivery.receipt.bury(reason, detail).await {
+            let payload = delivery.read.as_ref().ok().map(Message::payload);
+            match delivery.receipt.bury(payload, reason, detail).await {
                 Ok(()) => return Settled::DeadLettered(reason),
                 Err(error) => {
                     tracing::warn!(

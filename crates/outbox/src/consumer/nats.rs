@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::{AckKind, Message as Delivered};
-use async_nats::{HeaderMap, Request, jetstream};
+use async_nats::{HeaderMap, Request, Subject, jetstream};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use percent_encoding::percent_decode_str;
 use tenantry_core::{Error, ErrorKind, Result};
 
 use super::ConsumerSettings;
-use super::delivery::{Delivery, Receipt, Source, checked, in_header, lost};
+use super::delivery::{Delivery, OVERHEAD, Receipt, Source, checked, in_header, lost};
 use crate::connection::NatsLink;
 use crate::publisher::wire_len;
 use crate::{CloudEvent, Message, NatsConnection, Routes};
@@ -165,15 +167,26 @@ impl Deliveries {
     }
 
     /// Takes what is there, or the first that comes.
-    async fn ask(&self, most: usize, got: &mut Vec<Delivered>) -> Result<()> {
+    async fn ask(&self, most: usize, room: usize, got: &mut Vec<Delivered>) -> Result<()> {
         let failed = |error| lost("take messages", error);
-        let asking = self.consumer.fetch().max_messages(most).expires(PATIENCE);
+        // Whatever comes next has room.
+        let one = self.shared.link.client.max_payload() + OVERHEAD;
+        let asking = self
+            .consumer
+            .fetch()
+            .max_messages(most)
+            .max_bytes(room.max(one))
+            .expires(PATIENCE);
         let mut there = asking
             .messages()
             .await
             .map_err(|error| failed(Box::new(error).into()))?;
         while let Some(delivered) = there.next().await {
-            got.push(delivered.map_err(failed)?);
+            match delivered {
+                Ok(delivered) => got.push(delivered),
+                Err(error) if !got.is_empty() && is_of_room(&*error) => break,
+                Err(error) => return Err(failed(error)),
+            }
         }
         if got.is_empty() {
             let asking = self.consumer.batch().max_messages(1).expires(PATIENCE);
@@ -188,18 +201,31 @@ impl Deliveries {
         Ok(())
     }
 
-    fn delivery(&self, delivered: Delivered) -> Delivery {
-        let read = read(&delivered);
+    fn delivery(&self, mut delivered: Delivered) -> Delivery {
+        let read = checked(
+            read(&delivered),
+            &self.shared.routes,
+            &delivered.message.subject,
+        );
+        let deliveries = delivered.info().map_or(1, |info| info.delivered);
+        // What is in the message is not held twice, nor the buffer in which it has come.
+        let arrived = mem::take(&mut delivered.message.payload);
+        let whole = match read {
+            Ok(_) if !is_structured(&delivered) => None,
+            _ => Some(Bytes::copy_from_slice(&arrived)),
+        };
+        delivered.message.subject = apart(&delivered.message.subject);
+        delivered.message.reply = delivered.message.reply.as_ref().map(apart);
+        let headers = delivered.message.headers.as_ref().map_or(0, wire_len);
+        let payload = read.as_ref().map_or(0, |message| message.payload().len());
         Delivery {
-            read: checked(read, &self.shared.routes, &delivered.subject),
-            deliveries: delivered
-                .info()
-                .ok()
-                .and_then(|info| u64::try_from(info.delivered).ok())
-                .unwrap_or(1),
+            read,
+            deliveries: u64::try_from(deliveries).unwrap_or(1),
+            bytes: OVERHEAD + headers + payload + whole.as_ref().map_or(0, Bytes::len),
             receipt: Arc::new(Held {
                 shared: Arc::clone(&self.shared),
                 delivered,
+                whole,
             }),
         }
     }
@@ -270,13 +296,13 @@ impl Source for Deliveries {
         "nats"
     }
 
-    async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
+    async fn next(&mut self, most: usize, room: usize) -> Result<Vec<Delivery>> {
         if self.is_doubted {
             self.look_again().await?;
         }
         let mut got = Vec::new();
         // Neither waits for more than its own time, unless the client is told nothing any more.
-        let asking = self.ask(most.min(self.most), &mut got);
+        let asking = self.ask(most.min(self.most), room, &mut got);
         let patience = 2 * PATIENCE + self.shared.timeout;
         let asked = tokio::time::timeout(patience, asking).await;
         self.is_doubted = !matches!(asked, Ok(Ok(())));
@@ -308,8 +334,7 @@ impl Source for Deliveries {
 fn read(delivered: &Delivered) -> Result<Message> {
     let empty = HeaderMap::new();
     let headers = delivered.headers.as_ref().unwrap_or(&empty);
-    let media = headers.get("Content-Type").map(|value| value.as_str());
-    if media.is_some_and(|media| media.starts_with("application/cloudevents")) {
+    if is_structured(delivered) {
         return CloudEvent::read_structured(&delivered.payload);
     }
     let attributes = headers.iter().flat_map(|(name, values)| {
@@ -324,9 +349,28 @@ fn read(delivered: &Delivered) -> Result<Message> {
     CloudEvent::read(attributes, delivered.payload.to_vec())
 }
 
+/// Returns whether the server says that the next one does not fit.
+fn is_of_room(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    error.to_string().to_ascii_lowercase().contains("maxbytes")
+}
+
+/// Returns a subject that is no part of a buffer.
+fn apart(subject: &Subject) -> Subject {
+    subject.to_string().into()
+}
+
+fn is_structured(delivered: &Delivered) -> bool {
+    let headers = delivered.headers.as_ref();
+    let media = headers.and_then(|headers| headers.get("Content-Type"));
+    media.is_some_and(|media| media.as_str().starts_with("application/cloudevents"))
+}
+
 struct Held {
     shared: Arc<Shared>,
+    /// Without its payload.
     delivered: Delivered,
+    /// The payload, where it is another than that of the message.
+    whole: Option<Bytes>,
 }
 
 impl Held {
@@ -354,7 +398,11 @@ impl Receipt for Held {
         self.say("keep message", AckKind::Progress).await
     }
 
-    async fn bury(&self, reason: &str, detail: &str) -> Result<()> {
+    async fn bury(&self, payload: Option<&[u8]>, reason: &str, detail: &str) -> Result<()> {
+        let payload = match &self.whole {
+            Some(whole) => whole.clone(),
+            None => Bytes::copy_from_slice(payload.unwrap_or_default()),
+        };
         let Shared {
             link,
             dead_letters,
@@ -382,13 +430,12 @@ impl Receipt for Held {
         told.insert("Tenantry-Dead-Detail", in_header(detail));
         told.insert("Tenantry-Dead-Subject", &*self.delivered.subject);
         // One as large as the server takes has room for what is in the place of the headers that were left out.
-        let payload = self.delivered.payload.len();
-        if wire_len(&told) + payload <= link.client.max_payload() {
+        if wire_len(&told) + payload.len() <= link.client.max_payload() {
             headers = told;
         }
         let request = Request::new()
             .headers(headers)
-            .payload(self.delivered.payload.clone())
+            .payload(payload)
             .timeout(Some(*timeout));
         let asking = link.client.send_request(subject, request);
         let answer = tokio::time::timeout(*timeout, asking).await;

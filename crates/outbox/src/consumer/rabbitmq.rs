@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use super::ConsumerSettings;
-use super::delivery::{Delivery, Receipt, Source, checked, in_header, lost};
+use super::delivery::{Delivery, OVERHEAD, Receipt, Source, checked, in_header, lost};
 use crate::connection::{answer_of, in_time};
 use crate::{CloudEvent, Message, RabbitMqConnection, Routes};
+
+const OPERATION: &str = "consume from rabbitmq";
 
 /// How long is waited for the first message.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -73,11 +76,18 @@ pub(super) struct Deliveries {
     source: RabbitMqSource,
     routes: Routes,
     consumer: String,
-    prefetch: u16,
+    /// How many messages the server may give out, and how many bytes they are to take.
+    most: u16,
+    most_bytes: usize,
+    /// How many it gives out: fewer where they are large.
+    window: u16,
+    /// How many bytes one takes, about.
+    each: usize,
     live: Option<Live>,
 }
 
 struct Live {
+    channel: Channel,
     stream: lapin::Consumer,
     graves: Arc<Graves>,
 }
@@ -121,40 +131,25 @@ impl Deliveries {
             source,
             routes,
             consumer: settings.name.clone(),
-            prefetch: u16::try_from(settings.prefetch()).unwrap_or(u16::MAX),
+            most: 0,
+            most_bytes: settings.prefetch_bytes,
+            window: u16::try_from(settings.prefetch()).unwrap_or(u16::MAX),
+            each: OVERHEAD,
             live: None,
         };
+        deliveries.most = deliveries.window;
         deliveries.live = Some(deliveries.connect().await?);
         Ok(deliveries)
     }
 
     async fn connect(&self) -> Result<Live> {
-        const OPERATION: &str = "consume from rabbitmq";
         let timeout = self.source.connection.timeout();
         let connection = self
             .source
             .connection
             .open("tenantry-outbox-consumer")
             .await?;
-        let answered = |answer: Option<lapin::Result<()>>, what: String| match answer {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) if answer_of(&error) == Some(404) => {
-                Err(Error::new(ErrorKind::InvalidSettings, OPERATION)
-                    .with_detail(format!("{what} is not there"))
-                    .with_source(error))
-            }
-            Some(Err(error)) => Err(lost(OPERATION, error)),
-            None => Err(lost(OPERATION, "no answer")),
-        };
-        let open =
-            async |connection: &Connection| match in_time(timeout, connection.create_channel())
-                .await
-            {
-                Some(Ok(channel)) => Ok(channel),
-                Some(Err(error)) => Err(lost(OPERATION, error)),
-                None => Err(lost(OPERATION, "no answer")),
-            };
-        let channel = open(&connection).await?;
+        let channel = open(timeout, &connection).await?;
         let passive = ExchangeDeclareOptions {
             passive: true,
             ..ExchangeDeclareOptions::default()
@@ -167,17 +162,27 @@ impl Deliveries {
             FieldTable::default(),
         );
         let what = format!("the exchange {exchange} for dead letters");
-        answered(in_time(timeout, looking).await, what)?;
+        answered(in_time(timeout, looking).await, &what)?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        answered(in_time(timeout, confirms).await, String::new())?;
+        said(OPERATION, in_time(timeout, confirms).await)?;
         let graves = Arc::new(Graves {
             channel: Mutex::new(channel),
             exchange: exchange.clone(),
             timeout,
             connection,
         });
+        let (channel, stream) = self.consume(&graves).await?;
+        Ok(Live {
+            channel,
+            stream,
+            graves,
+        })
+    }
 
-        let channel = open(&graves.connection).await?;
+    /// Asks for what is in the queue, over a channel of its own.
+    async fn consume(&self, graves: &Graves) -> Result<(Channel, lapin::Consumer)> {
+        let timeout = graves.timeout;
+        let channel = open(timeout, &graves.connection).await?;
         let queue = &self.source.queue;
         let passive = QueueDeclareOptions {
             passive: true,
@@ -185,9 +190,9 @@ impl Deliveries {
         };
         let looking = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default());
         let looked = in_time(timeout, looking).await.map(|it| it.map(drop));
-        answered(looked, format!("the queue {queue}"))?;
-        let limiting = channel.basic_qos(self.prefetch, BasicQosOptions::default());
-        answered(in_time(timeout, limiting).await, String::new())?;
+        answered(looked, &format!("the queue {queue}"))?;
+        let limiting = channel.basic_qos(self.window, BasicQosOptions::default());
+        said(OPERATION, in_time(timeout, limiting).await)?;
         let consuming = channel.basic_consume(
             queue.as_str().into(),
             // The server finds another name where several instances have one.
@@ -195,16 +200,30 @@ impl Deliveries {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let stream = match in_time(timeout, consuming).await {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => return Err(lost(OPERATION, error)),
-            None => return Err(lost(OPERATION, "no answer")),
-        };
-        Ok(Live { stream, graves })
+        match in_time(timeout, consuming).await {
+            Some(Ok(stream)) => Ok((channel, stream)),
+            Some(Err(error)) => Err(lost(OPERATION, error)),
+            None => Err(lost(OPERATION, "no answer")),
+        }
     }
 
-    fn delivery(&self, live: &Live, delivered: Delivered) -> Delivery {
-        let read = read(&delivered);
+    /// Asks for so many messages at a time from now on: what was given out before comes again.
+    async fn let_go(&mut self, live: Live, window: u16) {
+        self.window = window;
+        // The connection stays as long as somebody holds what has come over it, and there is another then.
+        let closing = live.channel.close(200, "another prefetch".into());
+        let closed = in_time(live.graves.timeout, closing).await;
+        if let Err(error) = said("take messages", closed) {
+            tracing::debug!(target: "tenantry::outbox", %error, "a channel is left as it is");
+        }
+    }
+
+    fn delivery(&self, live: &Live, mut delivered: Delivered) -> Delivery {
+        let read = checked(
+            read(&delivered),
+            &self.routes,
+            delivered.routing_key.as_str(),
+        );
         let headers = delivered.properties.headers().as_ref();
         // The sender may have written one, which stays until the server writes its own.
         let counted = headers
@@ -213,35 +232,75 @@ impl Deliveries {
                 let count = headers.inner().get("x-delivery-count")?;
                 u64::try_from(count.as_long_long_int()?).ok()
             });
+        // What is in the message is not held twice.
+        let arrived = mem::take(&mut delivered.data);
+        let payload = read.as_ref().map_or(0, |message| message.payload().len());
+        let whole = match read {
+            Ok(_) if !is_structured(&delivered) => None,
+            _ => Some(arrived),
+        };
         Delivery {
-            read: checked(read, &self.routes, delivered.routing_key.as_str()),
+            read,
             // Queues of the type quorum count those before.
             deliveries: counted.unwrap_or_default() + 1,
+            bytes: OVERHEAD + payload + whole.as_ref().map_or(0, Vec::len),
             receipt: Arc::new(Held {
                 graves: Arc::clone(&live.graves),
                 consumer: self.consumer.clone(),
                 delivered,
+                whole,
             }),
         }
     }
 
-    async fn take(&self, live: &mut Live, most: usize) -> Result<Vec<Delivery>> {
+    async fn take(&self, live: &mut Live, most: usize, room: usize) -> Result<Vec<Delivery>> {
         let over = || lost("take messages", "the queue or the connection is gone");
         let mut got = Vec::new();
         let Ok(first) = tokio::time::timeout(PATIENCE, live.stream.next()).await else {
             return Ok(got);
         };
-        let mut next = Some(first);
+        let (mut next, mut bytes) = (Some(first), 0);
         while let Some(delivered) = next {
             let delivered = delivered.ok_or_else(over)?;
             let delivered = delivered.map_err(|error| lost("take messages", error))?;
-            got.push(self.delivery(live, delivered));
-            next = match got.len() < most {
+            let delivery = self.delivery(live, delivered);
+            bytes += delivery.bytes;
+            got.push(delivery);
+            next = match got.len() < most && bytes < room {
                 true => live.stream.next().now_or_never(),
                 false => None,
             };
         }
         Ok(got)
+    }
+
+    /// Takes note of how large messages are, and returns how many of those may be given out.
+    fn window_for(&mut self, got: &[Delivery]) -> u16 {
+        for Delivery { bytes, .. } in got {
+            // Of the last ones.
+            self.each = (self.each * 15 + bytes) / 16;
+        }
+        let fits = u16::try_from(self.most_bytes / self.each.max(1)).unwrap_or(u16::MAX);
+        fits.clamp(1, self.most)
+    }
+}
+
+async fn open(timeout: Duration, connection: &Connection) -> Result<Channel> {
+    match in_time(timeout, connection.create_channel()).await {
+        Some(Ok(channel)) => Ok(channel),
+        Some(Err(error)) => Err(lost(OPERATION, error)),
+        None => Err(lost(OPERATION, "no answer")),
+    }
+}
+
+fn answered(answer: Option<lapin::Result<()>>, what: &str) -> Result<()> {
+    match answer {
+        Some(Err(error)) if answer_of(&error) == Some(404) => {
+            Err(Error::new(ErrorKind::InvalidSettings, OPERATION)
+                .with_detail(format!("{what} is not there"))
+                .with_source(error))
+        }
+        answer => said(OPERATION, answer),
     }
 }
 
@@ -251,12 +310,28 @@ impl Source for Deliveries {
         "rabbitmq"
     }
 
-    async fn next(&mut self, most: usize) -> Result<Vec<Delivery>> {
+    async fn next(&mut self, most: usize, room: usize) -> Result<Vec<Delivery>> {
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.connect().await?,
         };
-        let got = self.take(&mut live, most).await?;
+        let got = self.take(&mut live, most, room).await?;
+        let bytes: usize = got.iter().map(|delivery| delivery.bytes).sum();
+        let fits = self.window_for(&got);
+        let held = self.most_bytes.saturating_sub(room) + bytes;
+        // Not for each message that is a little larger than those before.
+        if fits.saturating_add(fits / 4) < self.window && held >= self.most_bytes / 4 {
+            // The client takes all that the server gives out, whether it is asked for here or not. So it gives out less;
+            // these are let go, and are among what comes again.
+            drop(got);
+            self.let_go(live, fits).await;
+            return Ok(Vec::new());
+        }
+        if got.is_empty() && room == self.most_bytes && self.window < self.most {
+            // Nothing is held that would come again.
+            self.let_go(live, self.most).await;
+            return Ok(Vec::new());
+        }
         self.live = Some(live);
         Ok(got)
     }
@@ -273,7 +348,7 @@ fn read(delivered: &Delivered) -> Result<Message> {
         .content_type()
         .as_ref()
         .map(|media| media.as_str());
-    if media.is_some_and(|media| media.starts_with("application/cloudevents")) {
+    if is_structured(delivered) {
         return CloudEvent::read_structured(&delivered.data);
     }
     let mut attributes: Vec<(&str, Cow<'_, str>)> = Vec::new();
@@ -295,6 +370,11 @@ fn read(delivered: &Delivered) -> Result<Message> {
         }
     }
     CloudEvent::read(attributes, delivered.data.clone())
+}
+
+fn is_structured(delivered: &Delivered) -> bool {
+    let media = delivered.properties.content_type().as_ref();
+    media.is_some_and(|media| media.as_str().starts_with("application/cloudevents"))
 }
 
 /// Returns what a dead letter keeps of a message: neither the time after which it vanishes, nor whose it was, for which
@@ -328,7 +408,10 @@ fn kept(before: &BasicProperties) -> BasicProperties {
 struct Held {
     graves: Arc<Graves>,
     consumer: String,
+    /// Without its payload.
     delivered: Delivered,
+    /// The payload, where it is another than that of the message.
+    whole: Option<Vec<u8>>,
 }
 
 impl Held {
@@ -368,7 +451,8 @@ impl Receipt for Held {
         Ok(())
     }
 
-    async fn bury(&self, reason: &str, detail: &str) -> Result<()> {
+    async fn bury(&self, payload: Option<&[u8]>, reason: &str, detail: &str) -> Result<()> {
+        let payload = self.whole.as_deref().or(payload).unwrap_or_default();
         let failed = |error: &'static str| lost("bury message", error);
         // Not by which it would go to others as well.
         let of_sender = |name: &ShortString| matches!(name.as_str(), "CC" | "BCC");
@@ -401,12 +485,16 @@ impl Receipt for Held {
             self.graves
                 .channel()
                 .await?
-                .basic_publish(exchange, route, options, &self.delivered.data, properties)
+                .basic_publish(exchange, route, options, payload, properties)
                 .await?
                 .await
         };
         match in_time(self.graves.timeout, burying).await {
-            Some(Ok(Confirmation::Ack(None))) => self.accept().await,
+            Some(Ok(Confirmation::Ack(None))) => {
+                // It is there: whoever tries again has it there twice. It comes again if this is lost.
+                let _ = self.accept().await;
+                Ok(())
+            }
             Some(Ok(Confirmation::Ack(Some(_)))) => Err(failed("no queue takes dead letters")),
             Some(Ok(_)) => Err(failed("a queue of dead letters refuses it")),
             Some(Err(error)) => Err(lost("bury message", error)),

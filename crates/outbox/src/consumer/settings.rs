@@ -22,6 +22,7 @@ pub struct ConsumerSettings {
     pub(super) name: String,
     pub(super) in_flight: usize,
     prefetch: Option<usize>,
+    pub(super) prefetch_bytes: usize,
     pub(super) attempts: u32,
     pub(super) policy: FailurePolicy,
     pub(super) handle_timeout: Duration,
@@ -36,6 +37,7 @@ impl ConsumerSettings {
             name: name.into(),
             in_flight: 64,
             prefetch: None,
+            prefetch_bytes: 64 * 1024 * 1024,
             attempts: 10,
             policy: FailurePolicy::default()
                 .with_waits(Duration::from_millis(500), Duration::from_secs(30)),
@@ -59,6 +61,17 @@ impl ConsumerSettings {
     #[must_use]
     pub const fn with_prefetch(mut self, messages: usize) -> Self {
         self.prefetch = Some(messages);
+        self
+    }
+
+    /// Sets how many bytes of those messages are held at most; 64 MiB without it. One message is taken however large it
+    /// is.
+    ///
+    /// RabbitMQ counts messages and no bytes: where as many as it may give out would be too large, the consumer begins
+    /// anew with fewer, and has somewhat more bytes in memory for a while. When it holds none, it asks for all again.
+    #[must_use]
+    pub const fn with_prefetch_bytes(mut self, bytes: usize) -> Self {
+        self.prefetch_bytes = bytes;
         self
     }
 
@@ -95,6 +108,8 @@ impl ConsumerSettings {
             "1 to 10,000 messages are in flight"
         } else if !(self.in_flight..=usize::from(u16::MAX)).contains(&self.prefetch()) {
             "as many messages are taken as are in flight, up to 65,535"
+        } else if self.prefetch_bytes == 0 {
+            "no bytes are held: nothing would be taken"
         } else if self.handle_timeout.is_zero() {
             "no time is given to handle a message"
         } else {

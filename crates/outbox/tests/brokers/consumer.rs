@@ -29,6 +29,9 @@ pub(crate) trait Consumed: RealBroker {
         settings: ConsumerSettings,
     ) -> Consumer;
 
+    /// Returns how many messages nobody holds.
+    async fn waiting(&self) -> u64;
+
     /// Returns the dead letters with their reasons; those that are no message without one.
     async fn dead(&self) -> Vec<(Option<Message>, String)>;
 
@@ -541,6 +544,39 @@ pub(crate) async fn a_database_that_goes_during_a_handler_uses_no_attempt_up(
     assert_eq!(late.begun.load(Ordering::Relaxed), 8);
 }
 
+/// Many large ones, of which none is handled yet.
+pub(crate) async fn what_waits_is_bounded_in_bytes(broker: &dyn Consumed) {
+    const ALL: usize = 200;
+    const BYTES: usize = 50_000;
+    let subject = OnPostgres::open().await;
+    let effects = Arc::new(Effects::default());
+    effects.blocks.store(true, Ordering::Relaxed);
+    let tenants = tenants();
+    let payload = "x".repeat(BYTES);
+    for number in 0..ALL {
+        let sent = message(tenants[number % 2], &number.to_string(), &payload);
+        broker.publisher().publish(&[sent]).await.unwrap();
+    }
+    let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
+    let settings = settings()
+        .with_in_flight(4)
+        .with_prefetch(ALL)
+        .with_prefetch_bytes(20 * BYTES);
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    until("four are being handled", || {
+        effects.calls.load(Ordering::Relaxed) == 4
+    })
+    .await;
+    // Long enough to have all of them.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let waiting = broker.waiting().await;
+    assert!(waiting > 150, "{waiting} of {ALL} are not held");
+    effects.blocks.store(false, Ordering::Relaxed);
+    until("all are handled", || effects.count() == ALL).await;
+    consumer.stop().await.unwrap();
+    assert!(broker.dead().await.is_empty());
+}
+
 /// Written without a macro, it panics before there is a future.
 #[derive(Default)]
 struct Eager {
@@ -726,6 +762,7 @@ macro_rules! stories {
             what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
             a_consumer_that_is_stopped_gives_back_what_waits,
             what_was_never_tried_is_not_given_up,
+            what_waits_is_bounded_in_bytes,
             a_stop_ends_while_the_broker_is_down,
             a_database_that_goes_during_a_handler_uses_no_attempt_up,
             a_handler_that_panics_at_once_fails_as_others_do,

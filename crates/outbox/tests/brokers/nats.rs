@@ -425,6 +425,12 @@ impl Consumed for OnNats {
             .unwrap()
     }
 
+    async fn waiting(&self) -> u64 {
+        let context = jetstream_of(self.server.url()).await;
+        let stream = context.get_stream(STREAM).await.unwrap();
+        stream.consumer_info("suite").await.unwrap().num_pending
+    }
+
     async fn dead(&self) -> Vec<(Option<Message>, String)> {
         let context = jetstream_of(self.server.url()).await;
         let stream = context.get_stream("DEAD").await.unwrap();

@@ -545,6 +545,16 @@ impl Consumed for OnRabbitMq {
             .unwrap()
     }
 
+    async fn waiting(&self) -> u64 {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let channel = channel(self.server.url()).await;
+        let looking = channel.queue_declare(QUEUE.into(), options, FieldTable::default());
+        looking.await.unwrap().message_count().into()
+    }
+
     async fn dead(&self) -> Vec<(Option<Message>, String)> {
         let connection = Connection::connect(self.server.url(), ConnectionProperties::default())
             .await
