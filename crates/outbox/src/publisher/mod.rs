@@ -1,5 +1,7 @@
 //! Where messages go: the contract of a publisher, the one in this process, and those of brokers.
 
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+mod looked;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;

@@ -7,6 +7,7 @@ mod consumer;
 mod nats;
 mod rabbitmq;
 mod redis_streams;
+mod refused;
 #[path = "../postgres/subject.rs"]
 #[allow(
     dead_code,

@@ -17,13 +17,13 @@ use crate::worker::storm;
 
 pub(crate) const STREAM: &str = "events";
 
-struct OnRedis {
-    server: RedisServer,
+pub(crate) struct OnRedis {
+    pub(crate) server: RedisServer,
     publisher: Arc<RedisStreamsPublisher>,
 }
 
 impl OnRedis {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let options = RedisOptions::default()
             .with_setting("appendonly", "yes")
             .with_setting("appendfsync", "always");

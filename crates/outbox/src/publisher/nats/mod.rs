@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 pub use self::settings::NatsSettings;
 
 use self::outcome::{answered, disconnected, not_answered, of_error, unavailable};
+use super::looked::{Looked, is_refused};
 use super::told::told;
 use crate::connection::NatsLink;
 use crate::{
@@ -40,8 +41,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// stream drops what it gets again within its duplicate window; its subject is that of [`Routes`]. It bears the
 /// attributes of the [`CloudEvent`] as headers `ce-…`, written as the binding says.
 ///
-/// The stream is looked at before the first message and after each trouble: one that is missing, does not have the
-/// subjects, acknowledges nothing, or may lose what it has acknowledged gets none.
+/// The stream is looked at before the first message, every 10 s while there are some, and after each trouble: one that
+/// is missing, does not have the subjects, acknowledges nothing, or may lose what it has acknowledged gets none.
 ///
 /// | trouble | kind | reason |
 /// |---|---|---|
@@ -85,6 +86,7 @@ struct Connecting {
 struct Live {
     link: NatsLink,
     breaks: u64,
+    looked: Looked,
     /// The most bytes that the stream takes, headers included.
     most_bytes: usize,
 }
@@ -123,8 +125,12 @@ impl NatsPublisher {
     async fn ready(&self) -> Result<Arc<Live>, PublishError> {
         let usable =
             |live: &Arc<Live>| live.link.breaks() == live.breaks && live.link.is_connected();
-        if let Some(live) = self.live.read().clone().filter(usable) {
-            return Ok(live);
+        let live = self.live.read().clone();
+        if let Some(live) = live.filter(usable) {
+            return match live.looked.is_due() {
+                true => self.look_again(live).await,
+                false => Ok(live),
+            };
         }
         let mut connecting = self.connecting.lock().await;
         if let Some(live) = self.live.read().clone().filter(usable) {
@@ -161,6 +167,26 @@ impl NatsPublisher {
                 link
             }
         };
+        self.live_over(link).await
+    }
+
+    /// Looks at the stream while others publish: it may be another by now.
+    async fn look_again(&self, live: Arc<Live>) -> Result<Arc<Live>, PublishError> {
+        match self.live_over(live.link.clone()).await {
+            Ok(looked) => {
+                let looked = Arc::new(looked);
+                *self.live.write() = Some(Arc::clone(&looked));
+                Ok(looked)
+            }
+            Err(error) if is_refused(&error) => {
+                self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+                Err(error)
+            }
+            Err(_) => Ok(live),
+        }
+    }
+
+    async fn live_over(&self, link: NatsLink) -> Result<Live, PublishError> {
         let breaks = link.breaks();
         if !link.is_connected() {
             return Err(disconnected(&link));
@@ -168,6 +194,7 @@ impl NatsPublisher {
         let most_bytes = self.look(&link).await?;
         Ok(Live {
             breaks,
+            looked: Looked::now(),
             most_bytes,
             link,
         })

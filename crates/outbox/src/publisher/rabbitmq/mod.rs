@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 pub use self::settings::RabbitMqSettings;
 
 use self::outcome::{asked, confirmed, failed, of_error, unavailable};
+use super::looked::{Looked, is_refused};
 use super::told::told;
 use crate::connection::in_time;
 use crate::{
@@ -43,8 +44,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// identifier as `message-id`, and the attributes of the [`CloudEvent`] as headers `cloudEvents_…`. The server does
 /// not tell duplicates apart: the inbox does.
 ///
-/// The exchange and the queues that the settings name are looked at with each new connection: one that is missing, or
-/// that would be gone with its server, gets no message. A queue that they do not name cannot be seen.
+/// The exchange and the queues that the settings name are looked at with each new connection, and every 10 s while there
+/// are messages: one that is missing, or that would be gone with its server, gets none. A queue that they do not name
+/// cannot be seen.
 ///
 /// | trouble | kind | reason |
 /// |---|---|---|
@@ -86,6 +88,7 @@ pub struct RabbitMqPublisher {
 /// A connection with its channels, all of which confirm.
 struct Live {
     connection: Connection,
+    looked: Looked,
     channels: Vec<Channel>,
 }
 
@@ -128,8 +131,12 @@ impl RabbitMqPublisher {
 
     /// Returns a connection that stands, or makes one.
     async fn ready(&self) -> Result<Arc<Live>, PublishError> {
-        if let Some(live) = self.live.read().clone().filter(|live| live.is_usable()) {
-            return Ok(live);
+        let live = self.live.read().clone();
+        if let Some(live) = live.filter(|live| live.is_usable()) {
+            return match live.looked.is_due() {
+                true => self.look_again(live).await,
+                false => Ok(live),
+            };
         }
         let mut in_vain = self.connecting.lock().await;
         if let Some(live) = self.live.read().clone().filter(|live| live.is_usable()) {
@@ -156,6 +163,17 @@ impl RabbitMqPublisher {
         }
     }
 
+    /// Looks at the exchange and the queues while others publish: they may be others by now.
+    async fn look_again(&self, live: Arc<Live>) -> Result<Arc<Live>, PublishError> {
+        match topology::look(&live.connection, &self.settings).await {
+            Err(error) if is_refused(&error) => {
+                self.forget(&live);
+                Err(error)
+            }
+            _ => Ok(live),
+        }
+    }
+
     async fn open(&self) -> Result<Live, PublishError> {
         let connection = self.settings.connection.open("tenantry-outbox").await;
         let connection = connection.map_err(of_error)?;
@@ -171,6 +189,7 @@ impl RabbitMqPublisher {
         }
         Ok(Live {
             connection,
+            looked: Looked::now(),
             channels,
         })
     }

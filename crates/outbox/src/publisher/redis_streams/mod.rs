@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 pub use self::settings::{RedisDurability, RedisStreamsSettings};
 
 use self::outcome::{failed, not_answered, of_error, unavailable};
+use super::looked::{Looked, is_refused};
 use super::told::told;
 use crate::{Message, PublishError, PublishErrorKind, PublishReason, Publisher, Stopped};
 
@@ -38,9 +39,9 @@ const BETWEEN_TRIMS: usize = 256;
 /// duplicate window is not there twice. Its fields are the attributes of the [`CloudEvent`](crate::CloudEvent), and
 /// `data`. There is no subject: consumers read the whole stream.
 ///
-/// The server is looked at with each new connection: one that is a replica, may throw the stream away when its memory is
-/// full, or does not store as safely as is asked for, gets no message, and neither does one without the stream, which is made
-/// together with its groups.
+/// The server is looked at with each new connection, and every 10 s while there are messages: one that is a replica, may
+/// throw the stream away when its memory is full, or does not store as safely as is asked for, gets no message, and
+/// neither does one without the stream, which is made together with its groups.
 ///
 /// | trouble | kind | reason |
 /// |---|---|---|
@@ -73,7 +74,10 @@ pub struct RedisStreamsPublisher {
     connecting: Mutex<Option<(Instant, PublishReason, String)>>,
 }
 
-struct Live(MultiplexedConnection);
+struct Live {
+    connection: MultiplexedConnection,
+    looked: Looked,
+}
 
 impl RedisStreamsPublisher {
     /// Returns a publisher that connects when there is something to publish.
@@ -108,8 +112,12 @@ impl RedisStreamsPublisher {
     }
 
     async fn ready(&self) -> Result<Arc<Live>, PublishError> {
-        if let Some(live) = self.live.read().clone() {
-            return Ok(live);
+        let live = self.live.read().clone();
+        if let Some(live) = live {
+            return match live.looked.is_due() {
+                true => self.look_again(live).await,
+                false => Ok(live),
+            };
         }
         let mut in_vain = self.connecting.lock().await;
         if let Some(live) = self.live.read().clone() {
@@ -139,7 +147,22 @@ impl RedisStreamsPublisher {
     async fn open(&self) -> Result<Live, PublishError> {
         let mut connection = self.settings.connection.open().await.map_err(of_error)?;
         server::look(&mut connection, &self.settings).await?;
-        Ok(Live(connection))
+        Ok(Live {
+            connection,
+            looked: Looked::now(),
+        })
+    }
+
+    /// Looks at the server and the stream while others publish: they may be others by now.
+    async fn look_again(&self, live: Arc<Live>) -> Result<Arc<Live>, PublishError> {
+        let mut connection = live.connection.clone();
+        match server::look(&mut connection, &self.settings).await {
+            Err(error) if is_refused(&error) => {
+                self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+                Err(error)
+            }
+            _ => Ok(live),
+        }
     }
 
     /// Returns how many of the messages are there: fewer than all where the stream has no more room.
@@ -163,7 +186,7 @@ impl RedisStreamsPublisher {
             }
             call.arg("data").arg(message.payload());
         }
-        let mut connection = live.0.clone();
+        let mut connection = live.connection.clone();
         let there = call
             .invoke_async::<usize>(&mut connection)
             .await
@@ -190,7 +213,7 @@ impl RedisStreamsPublisher {
         if !self.settings.trims || !calls.is_multiple_of(BETWEEN_TRIMS) {
             return;
         }
-        let mut connection = live.0.clone();
+        let mut connection = live.connection.clone();
         let trimming = self
             .trim
             .key(&self.settings.stream)
@@ -249,7 +272,7 @@ impl Publisher for RedisStreamsPublisher {
 
     async fn check(&self) -> Result<()> {
         let live = self.ready().await.map_err(told)?;
-        let mut connection = live.0.clone();
+        let mut connection = live.connection.clone();
         let looked = server::look(&mut connection, &self.settings).await;
         looked.map_err(|error| {
             // The next one looks over another connection.
