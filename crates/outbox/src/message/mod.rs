@@ -15,6 +15,8 @@ use uuid::Uuid;
 pub use self::cloud_event::{CloudEvent, ContentMode};
 pub use self::event::{Event, JSON};
 pub use self::new::NewMessage;
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+pub(crate) use self::new::names_envelope;
 
 /// The identifier of a message: a UUID of version 7, the same however often the message is delivered.
 ///

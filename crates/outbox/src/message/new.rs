@@ -217,7 +217,7 @@ impl NewMessage {
 }
 
 /// Whether a content type is that of a `CloudEvent` in structured mode, or of several.
-fn names_envelope(content_type: &str) -> bool {
+pub(crate) fn names_envelope(content_type: &str) -> bool {
     const ENVELOPE: &str = "application/cloudevents";
     let start = content_type.trim_start().get(..ENVELOPE.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(ENVELOPE))

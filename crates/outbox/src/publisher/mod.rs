@@ -12,6 +12,8 @@ mod redis_streams;
 mod routes;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
 mod told;
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+mod written;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;

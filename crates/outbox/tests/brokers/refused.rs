@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_nats::jetstream::stream;
 use lapin::options::QueueDeleteOptions;
 use tenantry_core::TenantId;
-use tenantry_outbox::conformance::RealBroker as _;
+use tenantry_outbox::conformance::RealBroker;
 use tenantry_outbox::{
-    Message, NewMessage, PublishReason, Publisher, RabbitMqPublisher, RabbitMqSettings,
+    Message, NewMessage, PublishErrorKind, PublishReason, Publisher, RabbitMqPublisher,
+    RabbitMqSettings,
 };
 
 use crate::nats::{OnNats, good, jetstream_of};
@@ -79,4 +80,25 @@ async fn a_redis_that_turns_unsafe_takes_nothing_more() {
     let forgets = ["config", "set", "maxmemory-policy", "allkeys-lru"];
     broker.server.execute(&forgets).await.unwrap();
     until_unsafe(&*publisher).await;
+}
+
+/// Neither does a broker have what a message says of itself in its payload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_that_would_be_read_as_an_event_is_poison() {
+    let (nats, rabbitmq, redis) = tokio::join!(OnNats::open(), OnRabbitMq::open(), OnRedis::open());
+    let brokers: [&dyn RealBroker; 3] = [&nats, &rabbitmq, &redis];
+    for broker in brokers {
+        let before = message("text/plain");
+        for content_type in [
+            "application/cloudevents+json",
+            " Application/CloudEvents-batch+json; charset=UTF-8",
+        ] {
+            let sent = [before.clone(), message(content_type)];
+            let stopped = broker.publisher().publish(&sent).await.unwrap_err();
+            assert_eq!(stopped.acknowledged, 1);
+            assert_eq!(stopped.error.kind(), PublishErrorKind::Poison);
+            assert_eq!(stopped.error.reason(), Some(PublishReason::Unwritable));
+        }
+        assert!(broker.got().await.contains(&before));
+    }
 }

@@ -23,6 +23,7 @@ pub use self::settings::NatsSettings;
 use self::outcome::{answered, disconnected, not_answered, of_error, unavailable};
 use super::looked::{Looked, is_refused};
 use super::told::told;
+use super::written;
 use crate::connection::NatsLink;
 use crate::{
     CloudEvent, ContentMode, Message, PublishError, PublishErrorKind, PublishReason, Publisher,
@@ -47,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// | trouble | kind | reason |
 /// |---|---|---|
 /// | larger than the server or the stream takes | poison | `TooLarge` |
-/// | payload is no JSON, in structured mode | poison | `Unwritable` |
+/// | payload is no JSON, in structured mode, or an event by its content type | poison | `Unwritable` |
 /// | the user may not publish to the subject | refused | `Forbidden` |
 /// | the stream has no room, or the server no disk | unavailable | `Full` |
 /// | the stream is missing, or is not as it should be | unavailable | `DestinationMissing`, `DestinationUnsafe` |
@@ -239,6 +240,7 @@ impl NatsPublisher {
     }
 
     async fn send(&self, live: &Live, message: &Message) -> Result<(), PublishError> {
+        written::check(message)?;
         let subject = self.routes.of(message.tenant(), message.event_type());
         let (headers, payload) = self.written(message)?;
         let bytes = wire_len(&headers) + payload.len();

@@ -22,6 +22,7 @@ pub use self::settings::RabbitMqSettings;
 use self::outcome::{asked, confirmed, failed, of_error, unavailable};
 use super::looked::{Looked, is_refused};
 use super::told::told;
+use super::written;
 use crate::connection::in_time;
 use crate::{
     CloudEvent, ContentMode, Message, PublishError, PublishErrorKind, PublishReason, Publisher,
@@ -51,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// | trouble | kind | reason |
 /// |---|---|---|
 /// | larger than the settings or the server allow | poison | `TooLarge` |
-/// | routing key too long, or payload no JSON in structured mode | poison | `Unwritable` |
+/// | routing key too long, payload no JSON in structured mode, or an event by its content type | poison | `Unwritable` |
 /// | no queue is bound for it: it came back | refused | `Unroutable` |
 /// | a queue refuses it (`reject-publish`) | refused | `Full` |
 /// | the user may not publish under the key | refused | `Forbidden` |
@@ -199,6 +200,7 @@ impl RabbitMqPublisher {
     }
 
     async fn send(&self, live: &Live, message: &Message) -> Result<(), PublishError> {
+        written::check(message)?;
         let route = self.routes.of(message.tenant(), message.event_type());
         if route.len() > MOST_OF_ROUTE {
             return Err(PublishError::new(

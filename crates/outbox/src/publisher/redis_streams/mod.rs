@@ -21,6 +21,7 @@ pub use self::settings::{RedisDurability, RedisStreamsSettings};
 use self::outcome::{failed, not_answered, of_error, unavailable};
 use super::looked::{Looked, is_refused};
 use super::told::told;
+use super::written;
 use crate::{Message, PublishError, PublishErrorKind, PublishReason, Publisher, Stopped};
 
 /// For how long no connection is tried after one could not be made.
@@ -46,6 +47,7 @@ const BETWEEN_TRIMS: usize = 256;
 /// | trouble | kind | reason |
 /// |---|---|---|
 /// | larger than the settings allow | poison | `TooLarge` |
+/// | an event by its content type | poison | `Unwritable` |
 /// | the stream holds all that it may, or the server has no memory | unavailable | `Full` |
 /// | fewer replicas than asked for have it in time | unavailable | `NoAnswer` |
 /// | no stream, or a server that is refused | unavailable | `DestinationMissing`, `DestinationUnsafe` |
@@ -165,6 +167,18 @@ impl RedisStreamsPublisher {
         }
     }
 
+    /// Refuses what will never be taken.
+    fn check(&self, message: &Message) -> Result<(), PublishError> {
+        written::check(message)?;
+        let (bytes, most) = (message.payload().len(), self.settings.most_bytes);
+        if bytes <= most {
+            return Ok(());
+        }
+        let detail = format!("it takes {bytes} bytes, of {most} at most");
+        Err(PublishError::new(PublishErrorKind::Poison, detail)
+            .with_reason(PublishReason::TooLarge))
+    }
+
     /// Returns how many of the messages are there: fewer than all where the stream has no more room.
     async fn append(&self, live: &Live, messages: &[Message]) -> Result<usize, PublishError> {
         let window = self.settings.duplicate_window.as_millis();
@@ -233,9 +247,11 @@ impl Publisher for RedisStreamsPublisher {
         if messages.is_empty() {
             return Ok(());
         }
-        let most = self.settings.most_bytes;
-        let is_large = |message: &Message| message.payload().len() > most;
-        let end = messages.iter().position(is_large).unwrap_or(messages.len());
+        let poison = messages
+            .iter()
+            .enumerate()
+            .find_map(|(index, message)| Some((index, self.check(message).err()?)));
+        let end = poison.as_ref().map_or(messages.len(), |(index, _)| *index);
         let live = self.ready().await.map_err(|error| Stopped::new(0, error))?;
         let mut acknowledged = 0;
         for chunk in messages[..end].chunks(CHUNK) {
@@ -254,19 +270,9 @@ impl Publisher for RedisStreamsPublisher {
             }
         }
         self.trim(&live).await;
-        match messages.get(end) {
+        match poison {
             None => Ok(()),
-            Some(large) => {
-                let bytes = large.payload().len();
-                let error = PublishError::new(
-                    PublishErrorKind::Poison,
-                    format!("it takes {bytes} bytes, of {most} at most"),
-                );
-                Err(Stopped::new(
-                    end,
-                    error.with_reason(PublishReason::TooLarge),
-                ))
-            }
+            Some((index, error)) => Err(Stopped::new(index, error)),
         }
     }
 
