@@ -378,3 +378,21 @@ async fn a_short_stream_takes_what_it_has_room_for() {
     publisher.publish(&sent[..ROOM]).await.unwrap();
     assert_eq!(broker.got().await.len(), ROOM);
 }
+
+/// As long as the server can count it, and nothing that it would refuse with each message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_without_an_end_is_refused_and_the_longest_works() {
+    let broker = OnRedis::open().await;
+    let with = |window| settings(broker.server.url()).with_duplicate_window(window);
+    let longest = Duration::from_secs(30 * 24 * 60 * 60);
+    for window in [longest + Duration::from_millis(1), Duration::MAX] {
+        let refused = RedisStreamsPublisher::new(with(window)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidSettings);
+    }
+    for window in [longest, Duration::from_millis(1), Duration::ZERO] {
+        let publisher = RedisStreamsPublisher::new(with(window)).unwrap();
+        let sent = message(TenantId::generate(), 1);
+        publisher.publish(&[sent]).await.unwrap();
+    }
+    assert_eq!(broker.got().await.len(), 3);
+}

@@ -4,6 +4,9 @@ use tenantry_core::{Error, ErrorKind, Result};
 
 use crate::RedisConnection;
 
+/// For how long messages are told apart at most: the server refuses a time that it cannot count.
+const LONGEST_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What of a Redis has to have an entry before it counts as handed over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -72,8 +75,8 @@ impl RedisStreamsSettings {
         self
     }
 
-    /// Sets for how long messages are told apart that are handed over again: 2 minutes without it, 0 for never. Each
-    /// takes a key of some hundred bytes for so long.
+    /// Sets for how long messages are told apart that are handed over again: 2 minutes without it, 0 for never, up to 30
+    /// days. Each takes a key of some hundred bytes for so long.
     #[must_use]
     pub const fn with_duplicate_window(mut self, window: Duration) -> Self {
         self.duplicate_window = window;
@@ -114,6 +117,8 @@ impl RedisStreamsSettings {
             "a source is a URI reference, such as /services/billing"
         } else if self.durability == RedisDurability::Replicas(0) {
             "no replica is waited for: say Memory if that is meant"
+        } else if self.duplicate_window > LONGEST_WINDOW {
+            "messages are told apart for up to 30 days"
         } else {
             return Ok(());
         };
