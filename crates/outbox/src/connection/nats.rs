@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Auth, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
@@ -269,8 +269,8 @@ struct State {
     /// Counts how often the connection broke.
     breaks: watch::Sender<u64>,
     is_login_refused: AtomicBool,
-    /// What the server has said of subjects that the user may not publish to.
-    refusals: Mutex<Vec<String>>,
+    /// What the server has said, and when, of subjects that the user may not publish to.
+    refusals: Mutex<Vec<(Instant, String)>>,
 }
 
 impl State {
@@ -297,10 +297,22 @@ impl State {
                 if refusals.len() == MOST_REFUSALS {
                     refusals.remove(0);
                 }
-                refusals.push(text.clone());
+                refusals.push((Instant::now(), text.clone()));
             }
             _ => {}
         }
+    }
+
+    /// Returns whether a subject was refused since then, and forgets all that was said of it.
+    fn take_refusal(&self, subject: &str, since: Instant) -> bool {
+        let quoted = format!("\"{subject}\"");
+        let mut is_refused = false;
+        self.refusals.lock().retain(|(at, text)| {
+            let is_of_subject = text.contains(&quoted);
+            is_refused |= is_of_subject && *at >= since;
+            !is_of_subject
+        });
+        is_refused
     }
 }
 
@@ -331,12 +343,30 @@ impl NatsLink {
         self.state.is_login_refused.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the server has refused to publish to a subject, and forgets it.
-    pub(crate) fn take_refusal(&self, subject: &str) -> bool {
-        let quoted = format!("\"{subject}\"");
-        let mut refusals = self.state.refusals.lock();
-        let before = refusals.len();
-        refusals.retain(|text| !text.contains(&quoted));
-        refusals.len() < before
+    /// Returns whether the server has refused to publish to a subject since then, and forgets it.
+    pub(crate) fn take_refusal(&self, subject: &str, since: Instant) -> bool {
+        self.state.take_refusal(subject, since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_nothing_of_what_is_asked_after_it() {
+        let state = State::new();
+        let before = Instant::now();
+        let text = "Permissions Violation for Publish to \"events.a\"".to_owned();
+        state.notice(&Event::ServerError(ServerError::Other(text)));
+        let after = Instant::now() + Duration::from_nanos(1);
+        assert!(!state.take_refusal("events.b", before));
+        assert!(!state.take_refusal("events.a", after));
+        // It is forgotten then.
+        assert!(!state.take_refusal("events.a", before));
+        let text = "Permissions Violation for Publish to \"events.a\"".to_owned();
+        state.notice(&Event::ServerError(ServerError::Other(text)));
+        assert!(state.take_refusal("events.a", before));
+        assert!(!state.take_refusal("events.a", before));
     }
 }

@@ -206,6 +206,7 @@ impl NatsPublisher {
         let mut context = jetstream::new(link.client.clone());
         context.set_timeout(self.settings.connection.timeout());
         let name = &self.settings.stream;
+        let since = Instant::now();
         let looked = context.get_stream(name).await.map_err(|error| match error.kind() {
             GetStreamErrorKind::JetStream(answer)
                 if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
@@ -219,7 +220,7 @@ impl NatsPublisher {
                 PublishReason::DestinationMissing,
                 format!("the server has no JetStream for the stream {name}"),
             ),
-            _ if link.take_refusal(&format!("$JS.API.STREAM.INFO.{name}")) => unavailable(
+            _ if link.take_refusal(&format!("$JS.API.STREAM.INFO.{name}"), since) => unavailable(
                 PublishReason::Forbidden,
                 format!("the user may not look at the stream {name}: allow $JS.API.STREAM.INFO.{name}"),
             ),
@@ -253,14 +254,15 @@ impl NatsPublisher {
             .headers(headers)
             .payload(payload)
             .timeout(Some(timeout));
+        let since = Instant::now();
         let asked = live.link.client.send_request(subject.clone(), request);
         let answer = tokio::select! {
             answer = asked => answer,
             // Nobody answers to what was sent over a connection that is gone.
             () = live.link.breaks_after(live.breaks) => return Err(disconnected(&live.link)),
         };
-        let answer =
-            answer.map_err(|error| outcome::of_request(&error, &live.link, &subject, timeout))?;
+        let answer = answer
+            .map_err(|error| outcome::of_request(&error, &live.link, &subject, since, timeout))?;
         answered(&answer.payload, &self.settings.stream)
     }
 

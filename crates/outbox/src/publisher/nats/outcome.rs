@@ -1,7 +1,7 @@
 //! What answers, and their absence, say of a message.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
@@ -85,11 +85,12 @@ fn refused(error: &jetstream::Error) -> PublishError {
     }
 }
 
-/// Says what no answer means.
+/// Says what no answer means to what was asked then.
 pub(super) fn of_request(
     error: &RequestError,
     link: &NatsLink,
     subject: &str,
+    since: Instant,
     timeout: Duration,
 ) -> PublishError {
     match error.kind() {
@@ -106,7 +107,7 @@ pub(super) fn of_request(
             PublishError::new(PublishErrorKind::Poison, "its subject is none")
                 .with_reason(PublishReason::Unwritable)
         }
-        _ if link.take_refusal(subject) => PublishError::new(
+        _ if link.take_refusal(subject, since) => PublishError::new(
             PublishErrorKind::Refused,
             format!("the user may not publish to {subject}"),
         )
