@@ -4,6 +4,8 @@ mod login;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "rabbitmq")]
+mod quiet;
+#[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis-streams")]
 mod redis;

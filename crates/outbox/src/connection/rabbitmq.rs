@@ -11,6 +11,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
+use super::quiet::leave_frames_out_of_log;
 use super::tls::{self, Trust};
 use super::{Password, SILENT, UNREACHABLE};
 
@@ -164,6 +165,8 @@ impl RabbitMqConnection {
         // The client's own way to speak TLS sets up cryptography for the whole process. And it connects in a thread that
         // outlives who waits for it.
         let connect = async move |mut uri: AMQPUri, runtime| {
+            // It is called in the thread that writes the login, and each frame to the log as well.
+            leave_frames_out_of_log("lapin");
             let connector: Option<&RustlsConnector> = connector.as_ref();
             let connecting = async {
                 uri.scheme = AMQPScheme::AMQP;

@@ -653,3 +653,52 @@ async fn several_consumers_of_a_queue_with_one_that_is_active_keep_the_order() {
     }
     crate::consumer::several_keep_the_order(&broker, &order, consumers).await;
 }
+
+/// The log of a process that asks for everything, in which the client writes each frame.
+#[derive(Clone, Default)]
+struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_login_is_in_the_log_at_any_level() {
+    let broker = OnRabbitMq::open().await;
+    let (log, url) = (Log::default(), broker.server.url());
+    let written = log.clone();
+    // Of the whole process: the client has a thread of its own.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || written.clone())
+        .init();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (login, host) = rest.rsplit_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    let apart = RabbitMqConnection::new(format!("{scheme}://{host}"))
+        .with_user(user, tenantry_core::Secret::new(password));
+    for connection in [connection(url), apart] {
+        let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite");
+        let publisher = RabbitMqPublisher::connect(settings).await.unwrap();
+        let sent = message(TenantId::generate(), 1);
+        publisher.publish(&[sent]).await.unwrap();
+    }
+    // Whatever is said when they end.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let text = String::from_utf8_lossy(&log.0.lock()).into_owned();
+    assert!(text.contains("lapin"), "the client says nothing: {text}");
+    let bytes = format!("{:?}", password.as_bytes());
+    for form in [password, bytes.trim_matches(['[', ']'])] {
+        let found = text.lines().find(|line| line.contains(form));
+        let target = found.and_then(|line| line.split(": ").next());
+        assert!(found.is_none(), "a password is written: {target:?}");
+    }
+}
