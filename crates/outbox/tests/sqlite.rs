@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
-use tenantry_core::{ErrorKind, TenantId};
-use tenantry_outbox::conformance::{SUITE_SQLITE, Subject};
-use tenantry_outbox::{NewMessage, Outbox, SCHEMA_SQLITE};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{Connection as _, SqliteConnection};
+use tenantry_core::{ErrorKind, RequestContext, TenantId};
+use tenantry_outbox::conformance::{Broker, SUITE_SQLITE, Subject, quick, until};
+use tenantry_outbox::{
+    DeadLetterFilter, DeadLetters, NewMessage, Outbox, OutboxStatus, OutboxWorker, SCHEMA_SQLITE,
+};
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
 struct OnSqlite {
@@ -14,7 +20,10 @@ struct OnSqlite {
 
 impl OnSqlite {
     async fn open() -> Self {
-        let settings = SqliteSettings::temporary().with_relaxed_durability();
+        Self::open_in(SqliteSettings::temporary().with_relaxed_durability()).await
+    }
+
+    async fn open_in(settings: SqliteSettings) -> Self {
         let migrations =
             Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE), (2, "suite", SUITE_SQLITE)]);
         sqlite::migrate(&settings, &migrations).await.unwrap();
@@ -64,4 +73,54 @@ async fn a_database_without_the_tables_is_told_of() {
         assert_eq!(error.kind(), ErrorKind::UnknownTable);
         assert!(error.detail().contains("migration"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_be_read_holds_up_its_key_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("by_hand.db");
+    let subject = OnSqlite::open_in(SqliteSettings::file(&file)).await;
+    let url = format!("sqlite:{}", file.display());
+    let mut raw = SqliteConnection::connect(&url).await.unwrap();
+    let outbox = Outbox::new(&subject.store);
+    let [bad, good] = [TenantId::generate(), TenantId::generate()];
+    for (tenant, key) in [(bad, "k"), (bad, "k"), (bad, "other"), (good, "k")] {
+        let work = subject.store.tenant(tenant).begin().await.unwrap();
+        let message = NewMessage::new("suite.a", key);
+        outbox.append_message(&work, message).unwrap();
+        work.commit().await.unwrap();
+    }
+    // A time, and a tenant, that is none.
+    for statement in [
+        "update outbox_messages set occurred_at = 'never' where position = 1",
+        "insert into outbox_messages (occurred_at, tenant_id, id, partition_id, event_type, ordering_key, \
+             content_type, payload) \
+         values ('2026-01-01T00:00:00.000000+00:00', x'07', randomblob(16), 3, 'suite.a', 'k', 'text/plain', \
+             x'00')",
+    ] {
+        raw.execute(statement).await.unwrap();
+    }
+    let broker = Broker::default();
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(&subject.platform, publisher, quick()).unwrap();
+    until("all that can have left", || broker.count() == 2).await;
+    let mut tries = 0;
+    while OutboxStatus::read(&subject.platform).await.unwrap().blocked != 2 {
+        tries += 1;
+        assert!(tries < 3_000, "they are not given up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let letters = DeadLetters::open(&subject.platform, "a test", RequestContext::system()).unwrap();
+    let all = DeadLetterFilter::default();
+    let listed = letters.list(&all, 100).await.unwrap();
+    let [letter] = &listed[..] else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(
+        (letter.message.tenant(), &*letter.reason),
+        (bad, "unreadable")
+    );
+    assert_eq!(letters.discard(bad, &all).await.unwrap(), 1);
+    until("what stood behind has left", || broker.count() == 3).await;
+    worker.stop().await.unwrap();
 }

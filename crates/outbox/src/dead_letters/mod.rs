@@ -48,7 +48,7 @@ pub struct DeadLetters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The message, whole.
+    /// The message, whole; where its time is none that can be read, it is the start of Unix time.
     pub message: Message,
     /// Whether its key stands still behind it.
     pub is_blocking: bool,
@@ -196,8 +196,20 @@ impl DeadLetters {
             let attempts = row
                 .integer(STATE + 1)?
                 .and_then(|it| u32::try_from(it).ok());
+            let message = match Row::read_given_up(row, 0) {
+                Ok(row) => row.message,
+                Err(error) => {
+                    // The others are listed.
+                    tracing::warn!(
+                        target: "tenantry::outbox",
+                        %error,
+                        "a dead letter that somebody wrote by hand cannot be listed"
+                    );
+                    return Ok(());
+                }
+            };
             letters.push(DeadLetter {
-                message: Row::read(row, 0)?.message,
+                message,
                 is_blocking: row.text(STATE)? == Some("blocked"),
                 attempts: attempts.unwrap_or_default(),
                 failed_at: time(row.integer(STATE + 2)?),

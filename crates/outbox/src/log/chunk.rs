@@ -16,6 +16,8 @@ pub(crate) const MOST_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) rows: Vec<Row>,
+    /// Those among them that are there and cannot be read.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// Whether there was no room for more of them.
     pub(crate) is_cut: bool,
     /// The snapshot up to which they are, where nothing was begun before.
@@ -24,11 +26,33 @@ pub(crate) struct Chunk {
     pub(crate) highest: i64,
 }
 
+impl Chunk {
+    /// Returns how many messages it has.
+    pub(crate) const fn len(&self) -> usize {
+        self.rows.len() + self.unreadable.len()
+    }
+
+    /// Returns the position of the last one.
+    pub(crate) fn last(&self) -> Option<i64> {
+        let read = self.rows.last().map(|row| row.position);
+        read.max(self.unreadable.last().map(|row| row.position))
+    }
+}
+
 /// A message with its number.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) position: i64,
     pub(crate) message: Message,
+}
+
+/// A row that somebody wrote by hand, of which no message can be made.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) position: i64,
+    /// The key that it is of, where that can be read.
+    pub(crate) key: Option<(TenantId, String)>,
+    pub(crate) error: ValueError,
 }
 
 impl Log {
@@ -57,7 +81,11 @@ impl Log {
                     chunk.snapshot = Some(snapshot.to_owned());
                     chunk.highest = row.integer(1)?.unwrap_or_default();
                 }
-                None => chunk.rows.extend(room.read(row, 1)?),
+                None => match room.read(row, 1)? {
+                    Some(Ok(row)) => chunk.rows.push(row),
+                    Some(Err(row)) => chunk.unreadable.push(row),
+                    None => {}
+                },
             }
             Ok(())
         })
@@ -165,35 +193,70 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// Reads a row whose columns begin at one, if there is room for it; only what has no number is an error.
     pub(super) fn read(
         &mut self,
         row: &dyn tenantry_store::Row,
         first: usize,
-    ) -> Result<Option<Row>, ValueError> {
+    ) -> Result<Option<Result<Row, Unreadable>>, ValueError> {
         if self.is_cut {
             return Ok(None);
         }
-        let row = Row::read(row, first)?;
+        let row = match Row::read(row, first) {
+            Ok(row) => row,
+            Err(error) => {
+                return Ok(Some(Err(Unreadable {
+                    position: row.integer(first)?.ok_or(IS_NULL)?,
+                    key: key_of(row, first),
+                    error,
+                })));
+            }
+        };
         let bytes = self.bytes.saturating_add(row.message.payload().len());
         self.is_cut = self.bytes > 0 && bytes > MOST_BYTES;
         self.bytes = bytes;
-        Ok((!self.is_cut).then_some(row))
+        Ok((!self.is_cut).then_some(Ok(row)))
     }
+}
+
+/// Reads the key that a row is of, if that much can be read.
+fn key_of(row: &dyn tenantry_store::Row, first: usize) -> Option<(TenantId, String)> {
+    let tenant = row.uuid(first + 1).ok().flatten()?;
+    let key = row.text(first + 4).ok().flatten()?;
+    Some((TenantId::new(tenant).ok()?, key.to_owned()))
 }
 
 impl Row {
     /// Reads a message whose columns begin at one.
     pub(crate) fn read(row: &dyn tenantry_store::Row, first: usize) -> Result<Self, ValueError> {
+        let occurred_at = row.timestamp(first + 5)?.ok_or(IS_NULL)?;
+        Self::read_at(row, first, occurred_at)
+    }
+
+    /// Reads one that was given up, whose time is the start of Unix time where nobody can read it.
+    pub(crate) fn read_given_up(
+        row: &dyn tenantry_store::Row,
+        first: usize,
+    ) -> Result<Self, ValueError> {
+        let occurred_at = row.timestamp(first + 5).ok().flatten();
+        Self::read_at(row, first, occurred_at.unwrap_or_default())
+    }
+
+    fn read_at(
+        row: &dyn tenantry_store::Row,
+        first: usize,
+        occurred_at: DateTime<Utc>,
+    ) -> Result<Self, ValueError> {
         let text = |column: usize| row.text(first + column);
         let owned = |column: usize| text(column).map(|text| text.map(str::to_owned));
         let always = |column: usize| owned(column)?.ok_or(IS_NULL);
         let uuid = |column: usize| -> Result<Uuid, ValueError> {
             row.uuid(first + column)?.ok_or(IS_NULL)
         };
-        let occurred_at: DateTime<Utc> = row.timestamp(first + 5)?.ok_or(IS_NULL)?;
         // What somebody wrote there by hand and nobody can read holds up no message.
         let correlation_id = owned(10)?.and_then(|it| CorrelationId::new(it).ok());
         let trace = text(12)?.and_then(|it| it.parse().ok());
+        let causation_id = row.uuid(first + 11).ok().flatten();
         Ok(Self {
             position: row.integer(first)?.ok_or(IS_NULL)?,
             message: Message {
@@ -206,7 +269,7 @@ impl Row {
                     project: owned(8)?,
                     module: owned(9)?,
                     correlation_id,
-                    causation_id: row.uuid(first + 11)?.map(MessageId::new),
+                    causation_id: causation_id.map(MessageId::new),
                     trace,
                     trace_state: owned(13)?,
                     occurred_at: Some(occurred_at),

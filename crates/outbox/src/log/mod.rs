@@ -44,7 +44,7 @@ use tenantry_store::{PlatformScope, ValueError};
 
 #[cfg(feature = "conformance")]
 pub(crate) use self::chunk::MOST_BYTES;
-pub(crate) use self::chunk::{Chunk, Row};
+pub(crate) use self::chunk::{Chunk, Row, Unreadable};
 pub(crate) use self::parked::{Failed, Parked, Verdict};
 pub(crate) use self::position::Position;
 pub(crate) use self::progress::{Lane, Progress, Share};

@@ -8,7 +8,7 @@ use tenantry_store::ValueError;
 use tenantry_store::own::{OwnStatement, OwnWork};
 
 use super::chunk::Room;
-use super::{Log, MESSAGES, PARKED, Row, Token, lost, milliseconds};
+use super::{Log, MESSAGES, PARKED, Row, Token, Unreadable, lost, milliseconds};
 
 /// What becomes of a message that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,19 @@ pub(crate) struct Verdict {
     /// The kind of the failure.
     pub(crate) reason: &'static str,
     pub(crate) detail: String,
+}
+
+impl Verdict {
+    /// Nobody can hand it over, and nobody knows what was to come after it.
+    pub(crate) fn unreadable(row: &Unreadable) -> Self {
+        Self {
+            state: Parked::Blocked,
+            wait: Duration::ZERO,
+            counts: true,
+            reason: "unreadable",
+            detail: row.error.to_string(),
+        }
+    }
 }
 
 /// How a message is parked.
@@ -56,7 +69,7 @@ pub(crate) struct Failed {
 /// A message of the side table.
 #[derive(Debug)]
 pub(crate) struct ParkedRow {
-    pub(crate) row: Row,
+    pub(crate) row: Result<Row, Unreadable>,
     pub(crate) is_blocked: bool,
     pub(crate) attempts: u32,
 }
@@ -119,7 +132,8 @@ impl Log {
         };
         let mut work = self.read_one("read parked keys").await?;
         work.fetch(&statement, &mut |row| {
-            if let (Some(tenant), Some(key)) = (row.uuid(0)?, row.text(1)?) {
+            // Behind what nobody can read is no message that anybody can.
+            if let (Ok(Some(tenant)), Some(key)) = (row.uuid(0), row.text(1)?) {
                 keys.extend(
                     TenantId::new(tenant)
                         .ok()

@@ -84,15 +84,19 @@ impl Log {
             }
             Ok(())
         };
+        let mut is_any = false;
         work.fetch(&reading(&self.texts.unsent, &bind), &mut |row| {
-            status.oldest_unsent = row.timestamp(0)?;
+            // A time that nobody can read is there as well.
+            let oldest = row.timestamp(0);
+            is_any = !matches!(oldest, Ok(None));
+            status.oldest_unsent = oldest.unwrap_or_default();
             status.backlog = count(row.integer(1)?);
             status.dead_tuples = count(row.integer(2)?);
             status.workers = count(row.integer(3)?);
             Ok(())
         })
         .await?;
-        if status.oldest_unsent.is_none() {
+        if !is_any {
             // Numbers that were drawn and given up.
             status.backlog = 0;
         }

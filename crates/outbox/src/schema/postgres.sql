@@ -10,7 +10,9 @@ create table outbox_messages (
     -- after a snapshot has a higher number than all it shows, or was among those that it names.
     xid            xid8        not null default pg_current_xact_id(),
     position       bigint      not null generated always as identity (cache 1),
-    occurred_at    timestamptz not null,
+    -- What RFC 3339 can say: the server knows times that no worker can read.
+    occurred_at    timestamptz not null constraint outbox_messages_time check (
+        occurred_at >= '0001-01-01 00:00:00+00 BC' and occurred_at < '10000-01-01 00:00:00+00'),
     tenant_id      uuid        not null,
     id             uuid        not null,
     causation_id   uuid,

@@ -11,6 +11,7 @@ mod restored;
 mod several;
 mod stragglers;
 mod subject;
+mod unreadable;
 mod walls;
 
 use subject::OnPostgres;

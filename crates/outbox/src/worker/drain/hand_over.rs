@@ -8,7 +8,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 
 use super::Drain;
 use super::doubt::{MANY_KEYS, Refused};
-use crate::log::{Failed, Parked, Row, lost};
+use crate::log::{Chunk, Failed, Parked, Unreadable, Verdict, lost};
 use crate::worker::claim::Claim;
 use crate::worker::run::{Calls, Run, by_key};
 use crate::{PublishError, PublishErrorKind};
@@ -18,8 +18,19 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 impl Drain {
     /// Publishes the messages of a chunk; returns what goes into the side table.
-    pub(super) async fn hand_over(&mut self, claim: &Claim, rows: Vec<Row>) -> Result<Vec<Failed>> {
-        let mut runs = by_key(rows);
+    pub(super) async fn hand_over(&mut self, claim: &Claim, chunk: Chunk) -> Result<Vec<Failed>> {
+        let mut failed = Vec::new();
+        for row in chunk.unreadable {
+            self.notice_unreadable(&row);
+            failed.push(Failed {
+                positions: vec![row.position],
+                first: Some(Verdict::unreadable(&row)),
+            });
+            // What stands before it in its key leaves from there as well.
+            self.parked.extend(row.key);
+            self.parked_at = Instant::now();
+        }
+        let mut runs = by_key(chunk.rows);
         if !self.parked.is_empty() {
             for run in &mut runs {
                 if self.parked.contains(&key_of(run)) {
@@ -82,7 +93,18 @@ impl Drain {
                 }
             }
         }
-        Ok(runs.into_iter().flat_map(|run| run.failed).collect())
+        failed.extend(runs.into_iter().flat_map(|run| run.failed));
+        Ok(failed)
+    }
+
+    fn notice_unreadable(&self, row: &Unreadable) {
+        tracing::warn!(
+            target: "tenantry::outbox",
+            worker = self.settings.name,
+            position = row.position,
+            error = %row.error,
+            "a message cannot be read: it is given up, and its key stands still"
+        );
     }
 
     /// Hands runs to the broker, for as long as the claim is held; returns how many of them were refused, and none if
@@ -123,15 +145,26 @@ impl Drain {
             let mut blocked = HashSet::new();
             let mut rows = Vec::new();
             for parked in due {
-                let message = &parked.row.message;
-                let key = (message.tenant(), message.key().to_owned());
+                let row = match parked.row {
+                    Ok(row) => row,
+                    Err(row) => {
+                        // Somebody has replayed it.
+                        if !parked.is_blocked {
+                            self.notice_unreadable(&row);
+                            failed.push((row.position, Verdict::unreadable(&row)));
+                        }
+                        blocked.extend(row.key);
+                        continue;
+                    }
+                };
+                let key = (row.message.tenant(), row.message.key().to_owned());
                 // What stands behind one that is blocked, waits with it.
                 if parked.is_blocked || blocked.contains(&key) {
                     blocked.insert(key);
                     continue;
                 }
-                attempts.insert(parked.row.position, parked.attempts);
-                rows.push(parked.row);
+                attempts.insert(row.position, parked.attempts);
+                rows.push(row);
             }
             let mut runs = by_key(rows);
             let refused = self.publish(claim, &mut runs, true).await?;

@@ -80,7 +80,7 @@ impl Drain {
             position.open(snapshot);
             *upto = Some((snapshot.clone(), chunk.highest));
         }
-        let is_full = chunk.is_cut || chunk.rows.len() >= batch;
+        let is_full = chunk.is_cut || chunk.len() >= batch;
         let heavy = match is_full {
             true => heavy_of(&chunk.rows, batch / HEAVY),
             false => Vec::new(),
@@ -93,7 +93,7 @@ impl Drain {
             is_over: end >= chunk.highest,
             highest,
         };
-        let mut step = self.pass(claim, chunk.rows, position, &reached).await?;
+        let mut step = self.pass(claim, chunk, position, &reached).await?;
         if !step.is_all {
             self.give_lanes(&mut next.progress, heavy);
         }
@@ -139,7 +139,7 @@ impl Drain {
                 .read(&next.partitions, (&share, &lane.position), end, limit)
                 .await?;
             self.notice_room(&chunk, limit);
-            let is_full = chunk.is_cut || chunk.rows.len() >= limit;
+            let is_full = chunk.is_cut || chunk.len() >= limit;
             if is_full && lane.tenants.len() > 1 {
                 split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
             }
@@ -150,7 +150,7 @@ impl Drain {
                 highest,
             };
             let step = self
-                .pass(claim, chunk.rows, &mut lane.position, &reached)
+                .pass(claim, chunk, &mut lane.position, &reached)
                 .await?;
             any |= step.is_any || !step.is_all;
             failed.extend(step.failed);
@@ -172,8 +172,8 @@ impl Drain {
     /// Has fewer rows read the next time where they have no room, and more where they have.
     fn notice_room(&mut self, chunk: &Chunk, limit: usize) {
         if chunk.is_cut {
-            self.reads = chunk.rows.len().max(1);
-        } else if chunk.rows.len() >= limit {
+            self.reads = chunk.len().max(1);
+        } else if chunk.len() >= limit {
             self.reads = self.reads.saturating_mul(2).min(self.settings.batch);
         }
     }
@@ -182,15 +182,15 @@ impl Drain {
     async fn pass(
         &mut self,
         claim: &Claim,
-        rows: Vec<Row>,
+        chunk: Chunk,
         position: &mut Position,
         reached: &Reached,
     ) -> Result<Step> {
-        let last = rows.last().map(|row| row.position);
+        let last = chunk.last();
         let is_all = !reached.is_full && reached.is_over;
         let mut failed = Vec::new();
         if let Some(last) = last {
-            failed = self.hand_over(claim, rows).await?;
+            failed = self.hand_over(claim, chunk).await?;
             position.advance(last);
         }
         if is_all {
