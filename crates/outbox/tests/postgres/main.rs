@@ -12,6 +12,7 @@ mod several;
 mod stragglers;
 mod subject;
 mod unreadable;
+mod unsaved;
 mod walls;
 
 use subject::OnPostgres;

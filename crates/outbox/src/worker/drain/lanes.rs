@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tenantry_core::{Result, TenantId};
 
-use super::{Drain, is_lost};
+use super::{Drain, is_lost, may_pass};
 use crate::log::{Chunk, Failed, Group, Lane, Position, Progress, Row, Share, lost};
 use crate::worker::claim::Claim;
 
@@ -234,7 +234,8 @@ impl Drain {
         weights.map(u64::from).sum()
     }
 
-    /// Saves how far a group is; what was published is published, so that this is tried until the claim is lost.
+    /// Saves how far a group is; what was published is published, so that this is tried until the claim is lost, or until
+    /// trying again cannot help.
     pub(super) async fn save(
         &mut self,
         claim: &Claim,
@@ -252,7 +253,17 @@ impl Drain {
                 Err(error) if is_lost(&error) => return Err(error),
                 Err(error) => {
                     attempts += 1;
-                    tracing::debug!(target: "tenantry::outbox", %error, "a position is not saved yet");
+                    if attempts == 1 {
+                        tracing::warn!(
+                            target: "tenantry::outbox",
+                            worker = self.settings.name,
+                            %error,
+                            "what was handed over cannot be saved"
+                        );
+                    }
+                    if !may_pass(&error) {
+                        return Err(error);
+                    }
                     let wait = Duration::from_millis(20) * (1 << attempts.min(6));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}

@@ -163,6 +163,11 @@ impl Drain {
                     self.wait(&claim, delay).await;
                 }
                 Err(error) if is_lost(&error) => return Err(error),
+                Err(error) if !may_pass(&error) => {
+                    // Another worker may be able to, and this one begins anew.
+                    self.give_up(&claim).await;
+                    return Err(error);
+                }
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {
@@ -179,11 +184,22 @@ impl Drain {
             }
             claim.check()?;
         }
+        self.give_all_back(&claim).await?;
+        Ok(end)
+    }
+
+    async fn give_all_back(&self, claim: &Claim) -> Result<()> {
         for group in &self.groups {
             self.log.release(claim.token, group).await?;
         }
-        self.log.unclaim(claim.token).await?;
-        Ok(end)
+        self.log.unclaim(claim.token).await
+    }
+
+    /// Gives everything back, or leaves it to whoever comes when the claim has expired.
+    async fn give_up(&self, claim: &Claim) {
+        if let Err(error) = self.give_all_back(claim).await {
+            tracing::debug!(target: "tenantry::outbox", %error, "a claim is not given back");
+        }
     }
 
     /// Returns whether there was nothing to do for long, and is not now.
@@ -321,4 +337,11 @@ impl Drain {
 
 fn is_lost(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
+}
+
+/// Returns whether the same may work a little later, under the same claim.
+fn may_pass(error: &Error) -> bool {
+    let kind = error.kind();
+    // What is saved twice is saved once.
+    error.is_retryable() || matches!(kind, ErrorKind::StorageFull | ErrorKind::CommitUnknown)
 }
