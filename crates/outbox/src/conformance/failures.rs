@@ -340,6 +340,47 @@ pub async fn many_refused_keys_hold_up_no_other_tenant(subject: &dyn Subject) {
     worker.stop().await.unwrap();
 }
 
+/// A tenant that is refused, with new keys again and again, while nothing else is taken: the waits of each time do not add
+/// up to one for whoever comes then.
+pub async fn keys_that_are_refused_again_and_again_hold_up_no_other_tenant(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let broker = Broker::default();
+    let [bad, good] = two_tenants(subject);
+    let refused_of = bad.tenant();
+    broker.answer(move |message| {
+        (message.tenant() == refused_of).then_some(Answer::No(PublishErrorKind::Refused))
+    });
+    // Waits that would be told apart: the twentieth in a row is of more than an hour.
+    let waits = (Duration::from_millis(10), Duration::from_secs(24 * 3_600));
+    let policy = FailurePolicy::default().with_waits(waits.0, waits.1);
+    let worker = start(subject, &broker, quick().with_failure_policy(policy));
+    let append = async |tenant: &TenantScope, keys: usize| {
+        let work = tenant.begin().await.unwrap();
+        for _ in 0..keys {
+            let message = NewMessage::new("suite.a", Uuid::now_v7().to_string());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    };
+    for times in 1..=10_u64 {
+        append(&bad, 16).await;
+        let mut tries = 0;
+        loop {
+            let status = OutboxStatus::read(subject.platform()).await.unwrap();
+            if status.waiting == 16 * times {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 3_000, "at {times} they do not wait aside");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    append(&bad, 16).await;
+    append(&good, 1).await;
+    until("the other's has left", || broker.count() == 1).await;
+    drop(worker);
+}
+
 /// A broker of a service that panics at a message.
 #[derive(Debug)]
 struct Panics(Broker);

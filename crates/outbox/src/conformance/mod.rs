@@ -119,6 +119,7 @@ macro_rules! conformance_suite {
             a_key_that_is_not_answered_holds_up_itself_alone,
             a_long_backlog_of_a_key_leaves_to_a_slow_broker,
             many_refused_keys_hold_up_no_other_tenant,
+            keys_that_are_refused_again_and_again_hold_up_no_other_tenant,
             a_publisher_that_panics_has_refused,
             a_message_with_the_id_of_a_parked_one_is_not_lost,
             dead_letters_are_listed_replayed_and_discarded,

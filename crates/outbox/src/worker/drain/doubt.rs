@@ -36,11 +36,10 @@ impl Doubt {
         self.refusals = self.refusals.saturating_add(1);
         match self.refusals {
             1 if self.remembers() => Refused::Blamed,
-            // Each chunk is tried twice, the first one three times: an outage leaves the log as it is, but for as many
-            // chunks as it has rounds, which are ever farther apart.
-            1 => Refused::Again(1),
-            refusals if refusals % 2 == 1 => Refused::Aside,
-            refusals => Refused::Again(refusals),
+            // A short outage leaves the log as it is. After that nobody waits for whoever is refused: what tells is taken
+            // from aside as well.
+            refusals @ 1..=2 => Refused::Again(refusals),
+            _ => Refused::Aside,
         }
     }
 
@@ -80,7 +79,7 @@ mod tests {
         let (again, aside) = (Refused::Again, Refused::Aside);
         assert_eq!(
             rounds,
-            [again(1), again(2), aside, again(4), aside, again(6), aside]
+            [again(1), again(2), aside, aside, aside, aside, aside]
         );
         assert!(doubt.is_open() && !doubt.refuse_parked());
     }
