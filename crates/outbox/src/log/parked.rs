@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tenantry_core::{Result, TenantId};
 use tenantry_store::ValueError;
 use tenantry_store::own::{OwnStatement, OwnWork};
@@ -66,6 +67,14 @@ pub(crate) struct Failed {
     pub(crate) first: Option<Verdict>,
 }
 
+/// Messages of the side table whose turn it is.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) rows: Vec<ParkedRow>,
+    /// Whether there was no room for all of the last key.
+    pub(crate) is_cut: bool,
+}
+
 /// A message of the side table.
 #[derive(Debug)]
 pub(crate) struct ParkedRow {
@@ -92,27 +101,40 @@ impl Log {
             bind: &|arguments| arguments.value().text(&positions),
         };
         work.execute(&statement).await?;
-        for failed in failed {
-            if let (Some(position), Some(verdict)) = (failed.positions.first(), &failed.first) {
-                self.fail_in_tx(work, *position, verdict).await?;
-            }
-        }
-        Ok(())
+        let verdicts = failed.iter().filter_map(|failed| {
+            let position = failed.positions.first()?;
+            Some((*position, failed.first.as_ref()?))
+        });
+        self.fail_in_tx(work, verdicts).await
     }
 
-    async fn fail_in_tx(&self, work: &mut OwnWork, position: i64, verdict: &Verdict) -> Result<()> {
+    /// Writes down what became of messages, by one statement: a transaction that holds up the next chunk is short.
+    async fn fail_in_tx(
+        &self,
+        work: &mut OwnWork,
+        verdicts: impl Iterator<Item = (i64, &Verdict)>,
+    ) -> Result<()> {
+        let verdicts: Vec<_> = verdicts
+            .map(|(position, verdict)| {
+                json!({
+                    "position": position,
+                    "state": verdict.state.as_str(),
+                    "counts": i32::from(verdict.counts),
+                    "wait": milliseconds(verdict.wait),
+                    "reason": verdict.reason,
+                    "detail": verdict.detail,
+                })
+            })
+            .collect();
+        if verdicts.is_empty() {
+            return Ok(());
+        }
+        let verdicts = Value::Array(verdicts).to_string();
         let statement = OwnStatement {
-            operation: "park message",
+            operation: "judge messages",
             table: &PARKED,
             sql: &self.texts.fail,
-            bind: &|arguments| {
-                arguments.value().int64(position)?;
-                arguments.value().text(verdict.state.as_str())?;
-                arguments.value().int64(milliseconds(verdict.wait))?;
-                arguments.value().text(verdict.reason)?;
-                arguments.value().text(&verdict.detail)?;
-                arguments.value().int64(verdict.counts.into())
-            },
+            bind: &|arguments| arguments.value().text(&verdicts),
         };
         work.execute(&statement).await.map(drop)
     }
@@ -147,16 +169,20 @@ impl Log {
     }
 
     /// Reads the messages of keys whose turn it is, by keys and in order: first those that have waited longest.
-    pub(crate) async fn parked_due(&self, partitions: &[i16]) -> Result<Vec<ParkedRow>> {
+    pub(crate) async fn parked_due(&self, partitions: &[i16]) -> Result<Due> {
         const STATE: usize = 14;
-        let mut due = Vec::new();
+        const MOST: usize = 2_000;
+        let mut due = Due::default();
         let mut room = Room::default();
         let partitions = self.list(partitions);
         let statement = OwnStatement {
             operation: "read parked messages",
             table: &PARKED,
             sql: &self.texts.parked_due,
-            bind: &|arguments| arguments.value().text(&partitions),
+            bind: &|arguments| {
+                arguments.value().text(&partitions)?;
+                arguments.value().int64(MOST as i64)
+            },
         };
         let mut work = self.read_one("read parked messages").await?;
         work.fetch(&statement, &mut |row| {
@@ -166,7 +192,7 @@ impl Log {
             let Some(read) = room.read(row, 0)? else {
                 return Ok(());
             };
-            due.push(ParkedRow {
+            due.rows.push(ParkedRow {
                 row: read,
                 is_blocked: row.text(STATE)? == Some(Parked::Blocked.as_str()),
                 attempts: attempts.ok_or(NO_COUNT)?,
@@ -174,6 +200,7 @@ impl Log {
             Ok(())
         })
         .await?;
+        due.is_cut = room.is_cut || due.rows.len() >= MOST;
         Ok(due)
     }
 
@@ -202,9 +229,10 @@ impl Log {
             };
             work.execute(&statement).await?;
         }
-        for (position, verdict) in failed {
-            self.fail_in_tx(&mut work, *position, verdict).await?;
-        }
+        let verdicts = failed
+            .iter()
+            .map(|(position, verdict)| (*position, verdict));
+        self.fail_in_tx(&mut work, verdicts).await?;
         work.commit().await
     }
 }

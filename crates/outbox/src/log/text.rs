@@ -2,7 +2,7 @@
 //!
 //! Most are the same on both databases: `$1` is written `?1` for SQLite, `{now}` is the database's clock in
 //! milliseconds, `{lock}` locks the rows where there is more than one writer, `{among $1}` looks in a list
-//! of numbers, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
+//! of numbers, `{verdicts $1}` is `v`, what became of messages, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
 
 use std::sync::Arc;
 
@@ -212,30 +212,30 @@ impl Texts {
                  on conflict (tenant_id, id, position) do nothing",
             ),
             fail: text(
-                "update {schema}outbox_parked set state = $2, attempts = attempts + $6, \
-                     next_at = {now} + $3, failed_at = {now}, reason = $4, detail = $5 \
-                 where position = $1",
+                "update {schema}outbox_parked set state = v.state, attempts = attempts + v.counts, \
+                     next_at = {now} + v.wait, failed_at = {now}, reason = v.reason, detail = v.detail \
+                 from {verdicts $1} where outbox_parked.position = v.position",
             ),
             parked_keys: text(
                 "select distinct tenant_id, ordering_key from {schema}outbox_parked \
                  where state <> 'dead' and partition_id {among_parts $1}",
             ),
             parked_due: text(
-                "with head as materialized (\
-                     select tenant_id, ordering_key, min(position) as position \
-                     from {schema}outbox_parked \
-                     where state <> 'dead' and partition_id {among_parts $1} \
-                     group by tenant_id, ordering_key), \
-                 due as materialized (\
-                     select p.tenant_id, p.ordering_key, p.next_at from head \
-                     join {schema}outbox_parked p on p.position = head.position \
+                "with due as materialized (\
+                     select p.partition_id, p.tenant_id, p.ordering_key, p.next_at \
+                     from {schema}outbox_parked p \
                      where p.state = 'waiting' and p.next_at <= {now} \
+                         and p.partition_id {among_parts $1} and not exists (\
+                         select 1 from {schema}outbox_parked b \
+                         where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
+                             and b.ordering_key = p.ordering_key and b.position < p.position \
+                             and b.state <> 'dead') \
                      order by p.next_at, p.position limit 100) \
                  select {p.columns}, p.state, p.attempts \
-                 from due join {schema}outbox_parked p \
-                     on p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
-                 where p.state <> 'dead' and p.partition_id {among_parts $1} \
-                 order by due.next_at, p.tenant_id, p.ordering_key, p.position limit 2000",
+                 from due join {schema}outbox_parked p on p.partition_id = due.partition_id \
+                     and p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
+                 where p.state <> 'dead' \
+                 order by due.next_at, p.tenant_id, p.ordering_key, p.position limit $2",
             ),
             unpark: text("delete from {schema}outbox_parked where position {among $1}"),
             positions: text(
@@ -331,6 +331,12 @@ fn written(engine: Engine, text: &str) -> String {
             let text = among(&text, "{among_parts ", |list| {
                 format!("= any({list}::text::smallint[])")
             });
+            let text = among(&text, "{verdicts ", |verdicts| {
+                format!(
+                    "json_to_recordset({verdicts}::text::json) as v(position bigint, state text, \
+                     counts integer, wait bigint, reason text, detail text)"
+                )
+            });
             among(&text, "{among ", |list| {
                 format!("= any({list}::text::bigint[])")
             })
@@ -345,6 +351,14 @@ fn written(engine: Engine, text: &str) -> String {
             let text = among(&text, "{of_share ", |arguments| {
                 let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
                 format!("(hex(tenant_id) in (select value from json_each({tenants}))) = {theirs}")
+            });
+            let text = among(&text, "{verdicts ", |verdicts| {
+                let fields = ["position", "state", "counts", "wait", "reason", "detail"];
+                let fields = fields.map(|field| format!("value ->> '{field}' as {field}"));
+                format!(
+                    "(select {} from json_each({verdicts})) as v",
+                    fields.join(", ")
+                )
             });
             let listed = |list: &str| format!("in (select value from json_each({list}))");
             among(&among(&text, "{among_parts ", listed), "{among ", listed)

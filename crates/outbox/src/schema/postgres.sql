@@ -91,6 +91,8 @@ create table outbox_parked (
     primary key (tenant_id, id, position)
 );
 create index outbox_parked_key on outbox_parked (partition_id, tenant_id, ordering_key, position);
+create index outbox_parked_position on outbox_parked (position);
+create index outbox_parked_due on outbox_parked (partition_id, next_at) where state = 'waiting';
 
 -- What consumers have handled, by the time that the identifier of the message itself tells: the same
 -- message is always looked for in the same generation, so that its key is unique over all of them.

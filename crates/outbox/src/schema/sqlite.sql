@@ -63,6 +63,8 @@ create table outbox_parked (
     primary key (tenant_id, id, position)
 ) strict;
 create index outbox_parked_key on outbox_parked (partition_id, tenant_id, ordering_key, position);
+create index outbox_parked_position on outbox_parked (position);
+create index outbox_parked_due on outbox_parked (partition_id, next_at) where state = 'waiting';
 
 create table outbox_inbox (
     generation integer not null,

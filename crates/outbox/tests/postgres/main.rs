@@ -6,6 +6,7 @@ mod disk;
 mod fences;
 mod idle;
 mod outages;
+mod parked;
 mod processes;
 mod restored;
 mod several;

@@ -130,6 +130,18 @@ impl Drain {
         Ok(runs.iter().filter(|run| is_refused(run)).count())
     }
 
+    /// Reads which keys stand still, where others may have set some free: by itself it keeps account of them.
+    async fn look_at_parked_keys(&mut self, partitions: &[i16]) -> Result<()> {
+        if Instant::now() < self.looked_at {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.parked = self.log.parked_keys(partitions).await?;
+        // A small part of the time, however many there are.
+        self.looked_at = Instant::now() + BETWEEN_LOOKS.max(begun.elapsed() * 20);
+        Ok(())
+    }
+
     /// Publishes parked messages whose turn it is; returns whether any has left.
     pub(super) async fn parked_pass(&mut self, claim: &Claim) -> Result<bool> {
         if Instant::now() < self.parked_at || self.groups.is_empty() {
@@ -137,14 +149,24 @@ impl Drain {
         }
         claim.check()?;
         let partitions = self.partitions();
+        self.look_at_parked_keys(&partitions).await?;
+        let begun = Instant::now();
         let due = self.log.parked_due(&partitions).await?;
+        let reading = begun.elapsed();
         let mut left = Vec::new();
         let mut failed = Vec::new();
-        if !due.is_empty() {
+        if !due.rows.is_empty() {
             let mut attempts = HashMap::new();
             let mut blocked = HashSet::new();
+            let mut free = Vec::new();
             let mut rows = Vec::new();
-            for parked in due {
+            let last = due.rows.last().and_then(|parked| match &parked.row {
+                Ok(row) => Some((row.message.tenant(), row.message.key().to_owned())),
+                Err(row) => row.key.clone(),
+            });
+            // Of this one there may be more.
+            let cut = last.filter(|_| due.is_cut);
+            for parked in due.rows {
                 let row = match parked.row {
                     Ok(row) => row,
                     Err(row) => {
@@ -174,28 +196,44 @@ impl Drain {
             };
             for run in &runs {
                 left.extend_from_slice(&run.positions[..run.done]);
-                let Some(error) = &run.stopped else { continue };
+                let key = key_of(run);
+                let is_all = cut.as_ref() != Some(&key) && !blocked.contains(&key);
+                let Some(error) = &run.stopped else {
+                    if run.is_done() && is_all {
+                        free.push(key);
+                    }
+                    continue;
+                };
                 let position = run.positions[run.done];
                 let before = attempts.get(&position).copied().unwrap_or_default();
                 let event_type = run.messages[run.done].event_type();
                 let policy = &self.settings.policy;
-                match error.kind() {
+                let verdict = match error.kind() {
                     _ if run.is_silent || is_refused(run) && !is_blamed => {
-                        failed.push((position, policy.set_aside(error, run.is_moving)));
+                        policy.set_aside(error, run.is_moving)
                     }
-                    PublishErrorKind::Unavailable => {}
-                    _ => failed.push((position, policy.judge(event_type, before + 1, error))),
+                    PublishErrorKind::Unavailable => continue,
+                    _ => policy.judge(event_type, before + 1, error),
+                };
+                if verdict.state != Parked::Dead {
+                    self.parked.insert(key);
+                } else if run.done + 1 == run.messages.len() && is_all {
+                    free.push(key);
                 }
+                failed.push((position, verdict));
             }
             self.log.settle_parked(claim.token, &left, &failed).await?;
+            for key in free {
+                self.parked.remove(&key);
+            }
         }
-        self.parked = self.log.parked_keys(&partitions).await?;
         let any = !left.is_empty() || !failed.is_empty();
+        // Where much stands there, looking for what is due takes a part of the time only.
         self.parked_at = Instant::now()
             + match (self.parked.is_empty(), any) {
                 (true, _) => BETWEEN_LOOKS,
-                (false, true) => Duration::ZERO,
-                (false, false) => Duration::from_millis(100),
+                (false, true) => reading,
+                (false, false) => Duration::from_millis(100).max(reading * 10),
             };
         Ok(!left.is_empty())
     }

@@ -45,6 +45,8 @@ pub(super) struct Drain {
     groups: Vec<Group>,
     parked: HashSet<(TenantId, String)>,
     parked_at: Instant,
+    /// When is looked which keys stand still.
+    looked_at: Instant,
     taken_at: Option<Instant>,
     pruned_at: Instant,
     saved_at: Instant,
@@ -85,6 +87,7 @@ impl Drain {
             groups: Vec::new(),
             parked: HashSet::new(),
             parked_at: now,
+            looked_at: now,
             taken_at: None,
             pruned_at: now,
             saved_at: now,

@@ -39,11 +39,11 @@ impl Drain {
                 progress,
                 is_main: false,
             }));
+        // Before anything of them is handed over.
+        (self.looked_at, self.parked_at) = (Instant::now(), Instant::now());
         if had_none {
             self.merge(claim).await?;
         }
-        self.parked = self.log.parked_keys(&self.partitions()).await?;
-        self.parked_at = Instant::now();
         Ok(())
     }
 

@@ -1,0 +1,82 @@
+//! The side table, where much stands in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tenantry_core::TenantId;
+use tenantry_outbox::conformance::{Answer, Broker, quick};
+use tenantry_outbox::{NewMessage, Outbox, OutboxStatus, OutboxWorker, PublishErrorKind};
+
+use crate::OnPostgres;
+
+#[tokio::test]
+async fn what_a_worker_changes_in_the_side_table_is_found_by_an_index() {
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    for tenant in [TenantId::generate(), TenantId::generate()] {
+        let given_up = sqlx::query(
+            "insert into outbox_parked (position, occurred_at, tenant_id, id, partition_id, event_type, \
+                 ordering_key, content_type, payload, state, failed_at, reason, detail) \
+             select n, now(), $1, gen_random_uuid(), n % 64, 'suite.a', 'key-' || n, 'text/plain', '', \
+                 'blocked', 1, 'refused', 'no' from generate_series(1, 20000) n",
+        );
+        let given_up = given_up.bind(tenant.as_uuid()).execute(&mut admin);
+        given_up.await.unwrap();
+    }
+    admin.execute("analyze outbox_parked").await.unwrap();
+    for statement in [
+        "update outbox_parked set attempts = 1 where position = 7",
+        "delete from outbox_parked where position = any('{7,8}'::bigint[])",
+        "select 1 from outbox_parked where state = 'waiting' and next_at <= 5 and partition_id = 3",
+    ] {
+        let explain = AssertSqlSafe(format!("explain {statement}"));
+        let plan = admin.fetch_all(explain).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+        assert!(
+            !plan.iter().any(|line| line.contains("Seq Scan")),
+            "{plan:#?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_many_messages_is_one_statement() {
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    let role = subject.platform_login.user();
+    let counting = format!(
+        "create sequence changes; grant usage on sequence changes to {role}; \
+         create function count_changes() returns trigger language plpgsql as \
+             'begin perform nextval(''changes''); return null; end'; \
+         create trigger changes after update on outbox_parked \
+             for each statement execute function count_changes()"
+    );
+    let counting = sqlx::raw_sql(AssertSqlSafe(counting));
+    admin.execute(counting).await.unwrap();
+    let outbox = Outbox::new(&subject.store);
+    for tenant in [TenantId::generate(), TenantId::generate()] {
+        let work = subject.store.tenant(tenant).begin().await.unwrap();
+        for key in 0..50 {
+            let message = NewMessage::new("suite.a", key.to_string());
+            outbox.append_message(&work, message).unwrap();
+        }
+        work.commit().await.unwrap();
+    }
+    let broker = Broker::default();
+    broker.answer(|_| Some(Answer::No(PublishErrorKind::Poison)));
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(&subject.platform, publisher, quick()).unwrap();
+    let mut tries = 0;
+    while OutboxStatus::read(&subject.platform).await.unwrap().blocked != 100 {
+        tries += 1;
+        assert!(tries < 3_000, "they are not given up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worker.stop().await.unwrap();
+    let changes = admin
+        .fetch_one("select last_value from changes")
+        .await
+        .unwrap();
+    assert_eq!(changes.get::<i64, _>(0), 1);
+}
