@@ -35,9 +35,11 @@ mod prune;
 mod status;
 mod text;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnTable, OwnWork};
 use tenantry_store::{PlatformScope, ValueError};
@@ -63,6 +65,8 @@ pub(crate) struct Log {
     scope: PlatformScope,
     engine: Engine,
     texts: Arc<Texts>,
+    /// Claims that end later than they can, and since when they were seen so.
+    ahead: Arc<Mutex<HashMap<(Token, i64), Instant>>>,
 }
 
 /// The number of a claim: what its owner writes is refused once it is gone.
@@ -86,6 +90,7 @@ impl Log {
             scope,
             engine,
             texts,
+            ahead: Arc::default(),
         }
     }
 
@@ -148,27 +153,48 @@ impl Log {
     }
 
     /// Takes away the claims that have expired, and returns how many others there are.
+    ///
+    /// One that ends later than any that is made now is of a time when the clock of the server was ahead. Its worker, if it
+    /// lives, renews it: it is dead where nobody has for as long as it is claimed at a time, by the clock of this process.
     pub(crate) async fn reap(&self) -> Result<usize> {
         let mut live = 0;
         let mut dead = Vec::new();
+        let mut ahead = HashMap::new();
+        let seen = self.ahead.lock().clone();
         let mut work = self.begin("reap claims").await?;
         let none = |_: &mut Arguments<'_>| Ok(());
         work.fetch(&reaping(&self.texts.claims, &none), &mut |row| {
-            let token = row.integer(0)?;
-            match row.bool(1)? {
-                Some(true) => dead.extend(token.map(Token)),
-                _ => live += 1,
+            let (Some(token), Some(expires_at)) = (row.integer(0)?, row.integer(3)?) else {
+                return Ok(());
+            };
+            let claim = (Token(token), expires_at);
+            let mut is_dead = row.bool(1)?.unwrap_or_default();
+            if row.bool(2)?.unwrap_or_default() {
+                let since = seen.get(&claim).copied().unwrap_or_else(Instant::now);
+                let lease = u64::try_from(row.integer(4)?.unwrap_or_default());
+                is_dead = since.elapsed() > Duration::from_millis(lease.unwrap_or_default());
+                ahead.insert(claim, since);
+            }
+            match is_dead {
+                true => dead.push(claim),
+                false => live += 1,
             }
             Ok(())
         })
         .await?;
+        *self.ahead.lock() = ahead;
         if dead.is_empty() {
             return Ok(live);
         }
-        for token in dead {
+        for (token, expires_at) in dead {
             let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.0);
+            let bind_seen = |arguments: &mut Arguments<'_>| {
+                arguments.value().int64(token.0)?;
+                arguments.value().int64(expires_at)
+            };
             let mut is_dead = false;
-            let lock = reaping(&self.texts.lock_dead, &bind);
+            // Unless it was renewed since.
+            let lock = reaping(&self.texts.lock_dead, &bind_seen);
             work.fetch(&lock, &mut |_| {
                 is_dead = true;
                 Ok(())

@@ -151,16 +151,19 @@ impl Texts {
         };
         Self {
             claim: text(
-                "insert into {schema}outbox_claims (worker, expires_at) values ($1, {now} + $2) \
-                 returning token",
+                "insert into {schema}outbox_claims (worker, expires_at, lease) \
+                 values ($1, {now} + $2, $2) returning token",
             ),
             renew: text(
                 "update {schema}outbox_claims set expires_at = {now} + $2 where token = $1",
             ),
-            claims: text("select token, expires_at < {now} from {schema}outbox_claims"),
+            claims: text(
+                "select token, expires_at < {now}, expires_at > {now} + lease, expires_at, lease \
+                 from {schema}outbox_claims",
+            ),
             lock_dead: text(
                 "select token from {schema}outbox_claims \
-                 where token = $1 and expires_at < {now} {lock}",
+                 where token = $1 and expires_at = $2 {lock}",
             ),
             free: text(
                 "update {schema}outbox_partitions set token = null, position = coalesce(position, \
@@ -251,10 +254,12 @@ impl Texts {
                      order by position desc limit 1), 0) - $1, \
                  (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_all_tables \
                      where relid in (select relid from pg_partition_tree('{schema}outbox_messages'))), \
-                 (select count(*) from {schema}outbox_claims where expires_at >= {now})",
+                 (select count(*) from {schema}outbox_claims \
+                     where expires_at between {now} and {now} + lease)",
                 "select (select occurred_at from outbox_messages order by position limit 1), \
                  (select count(*) from outbox_messages), 0, \
-                 (select count(*) from outbox_claims where expires_at >= {now})",
+                 (select count(*) from outbox_claims \
+                     where expires_at between {now} and {now} + lease)",
             ),
             parked_counts: text("select state, count(*) from {schema}outbox_parked group by state"),
             current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),

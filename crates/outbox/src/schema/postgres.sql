@@ -43,6 +43,8 @@ create table outbox_claims (
     worker     text   not null unique,
     -- Milliseconds of Unix time, by the clock of the server.
     expires_at bigint not null,
+    -- For how long it is claimed at a time, in milliseconds.
+    lease      bigint not null,
     position   text   not null default ''
 ) with (fillfactor = 50);
 

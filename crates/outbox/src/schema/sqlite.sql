@@ -25,6 +25,7 @@ create table outbox_claims (
     token      integer primary key autoincrement,
     worker     text    not null unique,
     expires_at integer not null,
+    lease      integer not null,
     position   text    not null default ''
 ) strict;
 
