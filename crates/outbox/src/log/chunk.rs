@@ -91,10 +91,6 @@ impl Log {
         })
         .await?;
         chunk.is_cut = room.is_cut;
-        if self.engine != Engine::Postgres {
-            // No snapshot has a row that is behind those that were read: the last of them tells how far it is.
-            chunk.snapshot = Some("0:0:".to_owned());
-        }
         Ok(chunk)
     }
 
@@ -142,7 +138,8 @@ impl Log {
             arguments.value().int64(limit)?;
             if self.engine != Engine::Postgres {
                 arguments.value().text(&tenants)?;
-                return arguments.value().bool(share.is_theirs);
+                arguments.value().bool(share.is_theirs)?;
+                return arguments.value().int64(end);
             }
             arguments.value().text(&under_way)?;
             arguments.value().text(position.first_unknown())?;
@@ -278,5 +275,51 @@ impl Row {
                 },
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_core::RequestContext;
+    use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
+
+    use super::*;
+    use crate::partition::PARTITIONS;
+    use crate::{Outbox, SCHEMA_SQLITE};
+
+    #[tokio::test]
+    async fn sqlite_is_read_through_windows_as_well() {
+        let settings = SqliteSettings::temporary();
+        let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+        sqlite::migrate(&settings, &migrations).await.unwrap();
+        let store = TenantStore::sqlite(settings.clone()).await.unwrap();
+        let platform = PlatformStore::sqlite(settings).await.unwrap();
+        let outbox = Outbox::new(&store);
+        for tenant in [TenantId::generate(), TenantId::generate()] {
+            let work = store.tenant(tenant).begin().await.unwrap();
+            for key in ["a", "b", "c"] {
+                let message = NewMessage::new("suite.a", key);
+                outbox.append_message(&work, message).unwrap();
+            }
+            work.commit().await.unwrap();
+        }
+        let scope = platform.scope("a test", RequestContext::system()).unwrap();
+        let log = Log::new(scope.for_background());
+        let partitions: Vec<_> = (0..PARTITIONS.cast_signed()).collect();
+        let progress = crate::log::Progress::default();
+        let (share, mut position) = (progress.share_of_rest(), progress.rest);
+        let mut read = Vec::new();
+        for end in [4, 8] {
+            let of_share = (&share, &position);
+            let chunk = log.read(&partitions, of_share, end, 100).await.unwrap();
+            assert_eq!(
+                (chunk.highest, chunk.snapshot.as_deref()),
+                (6, Some("0:0:"))
+            );
+            let positions: Vec<_> = chunk.rows.iter().map(|row| row.position).collect();
+            position.advance(end);
+            read.push(positions);
+        }
+        assert_eq!(read, [vec![1, 2, 3, 4], vec![5, 6]]);
     }
 }

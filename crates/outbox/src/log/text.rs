@@ -59,8 +59,16 @@ const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
             order by position limit $6::bigint) \
         order by position limit $6::bigint";
 
+/// The same where positions alone tell what is new: every snapshot is as good as another.
+const READ_SQLITE: &str = "select '0:0:', (select coalesce(max(position), 0) from outbox_messages), \
+        null, null, null, null, null, null, null, null, null, null, null, null, null \
+    union all \
+    select null, {columns} from ({new}) new";
+
+/// What is new, by the first six arguments of [`READ_POSTGRES`], $7 and $8 whose rows, and $9 the highest position that is
+/// looked at.
 const NEW_SQLITE: &str = "select {columns} from outbox_messages \
-    where position > max(?3, ?4) and partition_id in (select value from json_each(?5)) \
+    where position > max(?3, ?4) and position <= ?9 and partition_id in (select value from json_each(?5)) \
         and {of_share $7 $8} \
     order by position limit ?6";
 
@@ -199,9 +207,7 @@ impl Texts {
             ),
             read: on_each(
                 &READ_POSTGRES.replace("{new}", new),
-                "select null, {columns} from ({new}) new"
-                    .replace("{new}", new)
-                    .as_str(),
+                &READ_SQLITE.replace("{new}", new),
             ),
             awaited: text(&AWAITED.replace("{new}", new)),
             delete: text(
