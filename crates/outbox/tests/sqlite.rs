@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection as _, SqliteConnection};
-use tenantry_core::{ErrorKind, RequestContext, TenantId};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use tenantry_core::{Clock as _, ErrorKind, RequestContext, SystemClock, TenantId};
 use tenantry_outbox::conformance::{Broker, SUITE_SQLITE, Subject, quick, until};
 use tenantry_outbox::{
-    DeadLetterFilter, DeadLetters, NewMessage, Outbox, OutboxStatus, OutboxWorker, SCHEMA_SQLITE,
+    DeadLetterFilter, DeadLetters, Inbox, NewMessage, Outbox, OutboxStatus, OutboxWorker,
+    SCHEMA_SQLITE,
 };
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
@@ -123,4 +124,41 @@ async fn a_row_that_cannot_be_read_holds_up_its_key_alone() {
     assert_eq!(letters.discard(bad, &all).await.unwrap(), 1);
     until("what stood behind has left", || broker.count() == 3).await;
     worker.stop().await.unwrap();
+}
+
+/// Those of a day are many, and there is one writer at a time: what stops half way keeps what was done.
+#[tokio::test]
+async fn marks_of_the_inbox_are_removed_in_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("marks.db");
+    let subject = OnSqlite::open_in(SqliteSettings::file(&file)).await;
+    let url = format!("sqlite:{}", file.display());
+    let mut raw = SqliteConnection::connect(&url).await.unwrap();
+    let day = SystemClock.now().timestamp_millis().div_euclid(86_400_000);
+    // Whichever of both it is, should the day end meanwhile.
+    for generation in [day + 2, day + 3] {
+        for tenant in [TenantId::generate(), TenantId::generate()] {
+            let marks = sqlx::query(
+                "with recursive n (i) as (select 1 union all select i + 1 from n where i < 5000) \
+                 insert into outbox_inbox (generation, tenant_id, message_id, consumer) \
+                 select ?1, ?2, randomblob(16), 'mail' from n",
+            );
+            let marks = marks
+                .bind(generation.rem_euclid(16))
+                .bind(tenant.as_uuid().as_bytes().to_vec())
+                .execute(&mut raw);
+            marks.await.unwrap();
+        }
+    }
+    let stop = "create trigger stop before delete on outbox_inbox \
+        when (select count(*) from outbox_inbox) <= 13000 begin select raise(abort, 'as the test asks'); end";
+    raw.execute(stop).await.unwrap();
+    Inbox::prune(&subject.platform).await.unwrap_err();
+    let count = "select count(*) from outbox_inbox";
+    let left: i64 = sqlx::query_scalar(count).fetch_one(&mut raw).await.unwrap();
+    assert!((13_000..20_000).contains(&left), "{left}");
+    raw.execute("drop trigger stop").await.unwrap();
+    Inbox::prune(&subject.platform).await.unwrap();
+    let left: i64 = sqlx::query_scalar(count).fetch_one(&mut raw).await.unwrap();
+    assert!(left <= 10_000, "{left}");
 }

@@ -172,7 +172,7 @@ impl Inbox {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the marks are removed as a whole or not at all.
+    /// Dropped, the marks of a day are removed as a whole or not at all; on SQLite, where that is done in batches, some of them.
     ///
     /// # Examples
     ///

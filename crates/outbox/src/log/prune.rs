@@ -1,11 +1,16 @@
 //! Emptying generations of which all has left.
 
+use std::time::Duration;
+
 use tenantry_core::{ErrorKind, Result};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::position::under_way;
 use super::{Log, MESSAGES, PARTITIONS, Progress};
 use crate::inbox::{INBOX, generation_to_empty};
+
+/// For how long others may write between two batches that are deleted.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(1);
 
 impl Log {
     /// Empties the generations that nothing is written to and of which all has left; returns how many.
@@ -45,7 +50,22 @@ impl Log {
         .await?;
         drop(work);
         let generation = generation_to_empty(now);
+        match self.engine {
+            Engine::Postgres => self.empty_of_inbox(generation).await.map(drop),
+            _ => {
+                // There is one writer at a time: others have their turn between two batches.
+                while self.empty_of_inbox(generation).await? {
+                    tokio::time::sleep(BETWEEN_BATCHES).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Empties a generation of the inbox, or takes so many marks of it as a writer need not wait for; returns whether there may be more.
+    async fn empty_of_inbox(&self, generation: i64) -> Result<bool> {
         let mut has_rows = false;
+        let nothing = |_: &mut Arguments<'_>| Ok(());
         let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(generation);
         let mut work = self.begin("empty inbox").await?;
         work.fetch(&emptying(&self.texts.inbox_to_empty, &bind), &mut |_| {
@@ -54,17 +74,26 @@ impl Log {
         })
         .await?;
         if !has_rows {
-            return Ok(());
+            return Ok(false);
         }
         if self.engine == Engine::Postgres {
             self.run(&mut work, &self.texts.wait_little).await?;
         }
-        // A number of ours, at the end of a text.
-        let forget = format!("{}{generation}", self.texts.forget_inbox).into();
-        match work.execute(&emptying(&forget, &nothing)).await {
-            Ok(_) => work.commit().await,
+        let emptied = match self.engine {
+            // A number of ours, at the end of a text.
+            Engine::Postgres => {
+                let forget = format!("{}{generation}", self.texts.forget_inbox).into();
+                work.execute(&emptying(&forget, &nothing)).await
+            }
+            _ => {
+                work.execute(&emptying(&self.texts.forget_inbox, &bind))
+                    .await
+            }
+        };
+        match emptied {
+            Ok(_) => work.commit().await.map(|()| true),
             // Somebody reads: another time.
-            Err(error) if error.kind() == ErrorKind::Locked => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Locked => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -274,7 +274,11 @@ impl Texts {
             ),
             forget_inbox: match engine {
                 Engine::Postgres => place("truncate table only {schema}outbox_inbox_"),
-                _ => text("delete from {schema}outbox_inbox where generation = "),
+                _ => text(
+                    "delete from outbox_inbox where (tenant_id, message_id, consumer) in (\
+                         select tenant_id, message_id, consumer from outbox_inbox \
+                         where generation = $1 limit 2000)",
+                ),
             },
             clock: text("select {now}"),
             prunable: text(PRUNABLE),
