@@ -1,8 +1,12 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use tenantry_store::TenantScope;
 use uuid::Uuid;
 
 use super::{Broker, Ledger, Subject, quick, start, two_tenants, until};
-use crate::{Message, NewMessage, Outbox};
+use crate::{Message, NewMessage, Outbox, OutboxWorker, Publisher, Stopped};
 
 /// Commits one message under each of so many new keys.
 async fn flood(outbox: &Outbox, ledger: &Ledger, tenant: &TenantScope, messages: usize) {
@@ -81,4 +85,43 @@ pub async fn backlogs_are_handed_over_by_weight(subject: &dyn Subject) {
     let before = count_of(&got[..last.unwrap()], &light);
     assert!(before < 1_000, "{before} of the lighter one left before");
     assert!(before > 100, "only {before} of the lighter one left before");
+}
+
+/// A broker that takes its time for each call.
+#[derive(Debug, Clone)]
+struct Slow(Broker);
+
+#[async_trait]
+impl Publisher for Slow {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        // Longer than the others need be quiet for a lane to have a whole batch.
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        self.0.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+}
+
+/// What stands behind a flood is looked for before the flood is handed over, however slow the broker is.
+pub async fn one_behind_a_flood_waits_for_a_small_part_of_it(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let [much, little] = two_tenants(subject);
+    for _ in 0..10 {
+        flood(&outbox, &ledger, &much, 1_200).await;
+    }
+    flood(&outbox, &ledger, &little, 1).await;
+    let slow = Arc::new(Slow(broker.clone()));
+    let settings = quick().with_batch(100);
+    let worker = OutboxWorker::start(subject.platform(), slow, settings).unwrap();
+    let is_there = || count_of(&broker.got(), &little) == 1;
+    until("that of the other has left", is_there).await;
+    let got = broker.got();
+    let place = got.iter().position(|it| it.tenant() == little.tenant());
+    // The first batch, and an eighth of one for each window.
+    assert!(place.unwrap() < 300, "{place:?}");
+    worker.stop().await.unwrap();
 }

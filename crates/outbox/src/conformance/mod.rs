@@ -109,6 +109,7 @@ macro_rules! conformance_suite {
             a_name_is_of_one_living_worker,
             what_was_saved_is_not_handed_over_again,
             a_backlog_of_one_tenant_holds_up_no_other,
+            one_behind_a_flood_waits_for_a_small_part_of_it,
             backlogs_are_handed_over_by_weight,
             an_idle_worker_holds_nothing_and_wakes,
             an_idle_worker_sees_what_is_replayed,

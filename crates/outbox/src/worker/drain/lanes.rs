@@ -18,7 +18,8 @@ const IN_LANES: usize = 256;
 /// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes.
 const WINDOW: i64 = 10;
 
-/// For how long after a message of the others lanes have a part of each round only, an eighth.
+/// For how long after a message of the others, or while some of theirs may come, lanes have a part of each round only, an
+/// eighth; and how often at most between two looks at them.
 const BUSY: Duration = Duration::from_millis(100);
 const BESIDE_OTHERS: usize = 8;
 
@@ -44,6 +45,11 @@ impl Drain {
         loop {
             let Step { is_any, is_all, .. } = self.step_of_rest(claim, index, upto).await?;
             any |= is_any;
+            let is_between = !is_any && !is_all && self.served_at.elapsed() < BUSY;
+            if is_between && !self.is_stopped() {
+                // A window in which nobody else has anything: lanes have no part of it.
+                continue;
+            }
             any |= self.serve_lanes(claim, index).await?;
             if is_all || self.is_stopped() {
                 return Ok(any);
@@ -112,7 +118,9 @@ impl Drain {
             return Ok(false);
         }
         let mut next = self.groups[index].clone();
-        let is_busy = self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
+        // Somebody may wait in what was not looked through.
+        let is_busy = !next.progress.rest.is_closed()
+            || self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
         let rows = match is_busy {
             true => self.reads / BESIDE_OTHERS,
             false => self.reads,
@@ -166,6 +174,7 @@ impl Drain {
             next.progress = self.save(claim, &next, &[]).await?;
         }
         self.groups[index] = next;
+        self.served_at = Instant::now();
         Ok(any)
     }
 

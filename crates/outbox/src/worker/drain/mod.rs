@@ -58,6 +58,8 @@ pub(super) struct Drain {
     doubt: Doubt,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
+    /// When lanes were last served.
+    served_at: Instant,
     /// When there was last something to do.
     awaited_at: Instant,
 }
@@ -94,6 +96,7 @@ impl Drain {
             slice,
             doubt: Doubt::default(),
             rest_came_at: None,
+            served_at: now,
             awaited_at: now,
         }
     }
