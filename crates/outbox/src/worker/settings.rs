@@ -80,6 +80,8 @@ impl WorkerSettings {
 
     /// Sets how many messages are read at a time, from 1 to 10,000; 2,000 without it. Where their payloads are more than
     /// 64 MiB together, it is as many fewer. After a crash as many are handed over twice at most.
+    ///
+    /// With fewer than 16 all tenants wait for each other's backlogs.
     #[must_use]
     pub const fn with_batch(mut self, batch: usize) -> Self {
         self.batch = batch;

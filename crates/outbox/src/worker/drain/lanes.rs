@@ -9,7 +9,8 @@ use super::{Drain, is_lost, may_pass};
 use crate::log::{Chunk, Failed, Group, Lane, Position, Progress, Row, Share, lost};
 use crate::worker::claim::Claim;
 
-/// A tenant gets a lane where it has this part of a full chunk, one sixteenth.
+/// A tenant gets a lane where it has this part of a full chunk, one sixteenth, and two messages at least; smaller batches
+/// have no lanes.
 const HEAVY: usize = 16;
 
 /// How many tenants have lanes at most.
@@ -87,8 +88,9 @@ impl Drain {
             *upto = Some((snapshot.clone(), chunk.highest));
         }
         let is_full = chunk.is_cut || chunk.len() >= batch;
-        let heavy = match is_full {
-            true => heavy_of(&chunk.rows, batch / HEAVY),
+        // In a batch of few everybody would have a good part, and each lane is a query a round.
+        let heavy = match is_full && self.settings.batch >= HEAVY {
+            true => heavy_of(&chunk.rows, (batch / HEAVY).max(2)),
             false => Vec::new(),
         };
         // Of a snapshot that another worker has taken nothing more is known.
