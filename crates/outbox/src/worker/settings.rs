@@ -103,7 +103,7 @@ impl WorkerSettings {
     }
 
     /// Sets for how long a key that is not answered is waited for while others are: then it is parked without an attempt
-    /// being used up, and tried again later, and the others go on; 1 s without it.
+    /// being used up, and tried again later, and the others go on; from 10 ms, 1 s without it.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -164,6 +164,8 @@ impl WorkerSettings {
             "a lease lasts 100 ms at least"
         } else if !(1..=10_000).contains(&self.batch) {
             "a batch has 1 to 10,000 messages"
+        } else if self.patience < Duration::from_millis(10) {
+            "patience lasts 10 ms at least, or what is taken is sent again"
         } else if self.keys_in_flight == 0 {
             "at least one key is in flight"
         } else if !self.weights.values().all(|it| (1..=1_000).contains(it)) {
@@ -207,5 +209,25 @@ impl fmt::Debug for WorkerSettings {
             .field("policy", &self.policy)
             .field("weights", &self.weights)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_that_no_broker_can_satisfy_is_refused() {
+        let patience = |milliseconds| {
+            WorkerSettings::default()
+                .with_patience(Duration::from_millis(milliseconds))
+                .check()
+        };
+        for refused in [0, 9] {
+            let error = patience(refused).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSettings);
+            assert!(error.detail().contains("patience"), "{error}");
+        }
+        patience(10).unwrap();
     }
 }
