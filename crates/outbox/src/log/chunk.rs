@@ -190,6 +190,11 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// Returns whether nothing more has room.
+    pub(super) const fn is_full(&self) -> bool {
+        self.bytes >= MOST_BYTES
+    }
+
     /// Reads a row whose columns begin at one, if there is room for it; only what has no number is an error.
     pub(super) fn read(
         &mut self,
@@ -202,6 +207,9 @@ impl Room {
         let row = match Row::read(row, first) {
             Ok(row) => row,
             Err(error) => {
+                // It came with all of it.
+                let payload = row.bytes(first + 7).ok().flatten();
+                self.bytes = self.bytes.saturating_add(payload.map_or(0, <[u8]>::len));
                 return Ok(Some(Err(Unreadable {
                     position: row.integer(first)?.ok_or(IS_NULL)?,
                     key: key_of(row, first),

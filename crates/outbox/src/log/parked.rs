@@ -8,7 +8,7 @@ use tenantry_core::{Result, TenantId};
 use tenantry_store::ValueError;
 use tenantry_store::own::{OwnStatement, OwnWork};
 
-use super::chunk::Room;
+use super::chunk::{MOST_BYTES, Room};
 use super::{Log, MESSAGES, PARKED, Row, Token, Unreadable, lost, milliseconds};
 
 /// What becomes of a message that was not taken.
@@ -181,7 +181,10 @@ impl Log {
             sql: &self.texts.parked_due,
             bind: &|arguments| {
                 arguments.value().text(&partitions)?;
-                arguments.value().int64(MOST as i64)
+                let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+                arguments.value().int64(number(MOST))?;
+                // No more than there is room for comes from the database at all.
+                arguments.value().int64(number(MOST_BYTES))
             },
         };
         let mut work = self.read_one("read parked messages").await?;
@@ -200,7 +203,7 @@ impl Log {
             Ok(())
         })
         .await?;
-        due.is_cut = room.is_cut || due.rows.len() >= MOST;
+        due.is_cut = room.is_cut || room.is_full() || due.rows.len() >= MOST;
         Ok(due)
     }
 

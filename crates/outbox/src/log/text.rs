@@ -239,12 +239,22 @@ impl Texts {
                          where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
                              and b.ordering_key = p.ordering_key and b.position < p.position \
                              and b.state <> 'dead') \
-                     order by p.next_at, p.position limit 100) \
+                     order by p.next_at, p.position limit 100), \
+                 theirs as materialized (\
+                     select p.position, p.tenant_id, p.ordering_key, due.next_at, \
+                         length(p.payload) as bytes \
+                     from due join {schema}outbox_parked p on p.partition_id = due.partition_id \
+                         and p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
+                     where p.state <> 'dead' \
+                     order by due.next_at, p.tenant_id, p.ordering_key, p.position limit $2), \
+                 counted as materialized (\
+                     select position, next_at, sum(bytes) over (\
+                         order by next_at, tenant_id, ordering_key, position) - bytes as ahead \
+                     from theirs) \
                  select {p.columns}, p.state, p.attempts \
-                 from due join {schema}outbox_parked p on p.partition_id = due.partition_id \
-                     and p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
-                 where p.state <> 'dead' \
-                 order by due.next_at, p.tenant_id, p.ordering_key, p.position limit $2",
+                 from counted join {schema}outbox_parked p on p.position = counted.position \
+                 where counted.ahead < $3 \
+                 order by counted.next_at, p.tenant_id, p.ordering_key, p.position",
             ),
             unpark: text("delete from {schema}outbox_parked where position {among $1}"),
             positions: text(
