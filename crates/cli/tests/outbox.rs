@@ -177,6 +177,15 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
         lines.contains("blocks its key after 1 attempts, poison: too\\u{1b}[2J large"),
         "{lines}"
     );
+    // A list that is cut says so.
+    let (code, lines) = place.run(&["dead", "--limit", "1"]).await;
+    assert!(
+        code == 1 && lines.ends_with("and more: --limit\n"),
+        "{lines}"
+    );
+    let (_, lines) = place.run(&["dead", "--limit", "2"]).await;
+    assert!(lines.ends_with("2 given up\n"), "{lines}");
+    assert_eq!(place.run(&["dead", "--limit", "0"]).await.0, 2);
     let (code, groups) = place.json(&["dead", "--grouped"]).await;
     assert_eq!(code, 1);
     assert_eq!(

@@ -43,10 +43,10 @@ enum Command {
         /// Counts those that were given up alike
         #[arg(long)]
         grouped: bool,
-        /// How many are listed at most
-        #[arg(long, default_value_t = 100)]
+        /// How many are listed at most, from 1
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Writes one JSON array
+        /// Writes one JSON array, of as many as --limit says
         #[arg(long)]
         json: bool,
     },
@@ -137,8 +137,12 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
                 told(written::groups(&groups, *json, out))?;
                 return Ok(Verdict::of(!groups.is_empty()));
             }
-            let listed = letters.list(&filter, *limit).await?;
-            told(written::letters(&listed, *json, out))?;
+            // One more tells whether there are more.
+            let mut listed = letters.list(&filter, limit.saturating_add(1)).await?;
+            let most = usize::try_from(*limit).unwrap_or(usize::MAX);
+            let is_cut = listed.len() > most;
+            listed.truncate(most);
+            told(written::letters(&listed, is_cut, *json, out))?;
             Ok(Verdict::of(!listed.is_empty()))
         }
         Command::Replay(change) => {

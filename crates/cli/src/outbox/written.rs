@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tenantry_outbox::{DeadLetter, DeadLetterGroup, OutboxStatus};
 
+use crate::blobs::written_end;
 use crate::output::one_line;
 
 pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) -> io::Result<()> {
@@ -36,7 +37,12 @@ pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) ->
     Ok(())
 }
 
-pub(super) fn letters(letters: &[DeadLetter], json: bool, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn letters(
+    letters: &[DeadLetter],
+    is_cut: bool,
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     if json {
         let letters = letters.iter().map(|letter| {
             let message = &letter.message;
@@ -81,7 +87,10 @@ pub(super) fn letters(letters: &[DeadLetter], json: bool, out: &mut impl Write) 
             one_line(&letter.detail)
         )?;
     }
-    writeln!(out, "{} given up", letters.len())
+    match is_cut {
+        true => written_end(out, true),
+        false => writeln!(out, "{} given up", letters.len()),
+    }
 }
 
 pub(super) fn groups(
