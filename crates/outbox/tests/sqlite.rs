@@ -124,6 +124,9 @@ async fn a_row_that_cannot_be_read_holds_up_its_key_alone() {
     assert_eq!(letters.discard(bad, &all).await.unwrap(), 1);
     until("what stood behind has left", || broker.count() == 3).await;
     worker.stop().await.unwrap();
+    let left = sqlx::query_scalar("select count(*) from outbox_messages");
+    let left: i64 = left.fetch_one(&mut raw).await.unwrap();
+    assert_eq!(left, 0, "what has left is deleted");
 }
 
 /// Those of a day are many, and there is one writer at a time: what stops half way keeps what was done.

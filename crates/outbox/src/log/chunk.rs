@@ -32,6 +32,13 @@ impl Chunk {
         self.rows.len() + self.unreadable.len()
     }
 
+    /// Returns the positions of all.
+    pub(crate) fn positions(&self) -> Vec<i64> {
+        let read = self.rows.iter().map(|row| row.position);
+        read.chain(self.unreadable.iter().map(|row| row.position))
+            .collect()
+    }
+
     /// Returns the position of the last one.
     pub(crate) fn last(&self) -> Option<i64> {
         let read = self.rows.last().map(|row| row.position);
@@ -157,25 +164,19 @@ impl Log {
     pub(super) async fn delete_in_tx(
         &self,
         work: &mut tenantry_store::own::OwnWork,
-        group: &Group,
+        positions: &[i64],
     ) -> Result<()> {
-        let partitions = self.list(&group.partitions);
-        for (share, position) in group.progress.parts() {
-            let tenants = self.tenants(&share);
-            let statement = OwnStatement {
-                operation: "delete messages",
-                table: &MESSAGES,
-                sql: &self.texts.delete,
-                bind: &|arguments| {
-                    arguments.value().int64(position.done())?;
-                    arguments.value().text(&partitions)?;
-                    arguments.value().text(&tenants)?;
-                    arguments.value().bool(share.is_theirs)
-                },
-            };
-            work.execute(&statement).await?;
+        if positions.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let positions = self.list(positions);
+        let statement = OwnStatement {
+            operation: "delete messages",
+            table: &MESSAGES,
+            sql: &self.texts.delete,
+            bind: &|arguments| arguments.value().text(&positions),
+        };
+        work.execute(&statement).await.map(drop)
     }
 }
 

@@ -47,7 +47,7 @@ use tenantry_store::{PlatformScope, ValueError};
 #[cfg(feature = "conformance")]
 pub(crate) use self::chunk::MOST_BYTES;
 pub(crate) use self::chunk::{Chunk, Row, Unreadable};
-pub(crate) use self::parked::{Failed, Parked, Verdict};
+pub(crate) use self::parked::{Failed, Parked, Passed, Verdict};
 pub(crate) use self::position::Position;
 pub(crate) use self::progress::{Lane, Progress, Share};
 pub use self::status::OutboxStatus;
@@ -238,8 +238,8 @@ impl Log {
         Ok(taken)
     }
 
-    /// Writes down how far a group is, and what failed on the way, in one transaction; returns the position as
-    /// it was written.
+    /// Writes down how far a group is, and what came of the messages on the way, in one transaction; returns the position
+    /// as it was written.
     ///
     /// # Errors
     ///
@@ -248,13 +248,13 @@ impl Log {
         &self,
         token: Token,
         group: &Group,
-        failed: &[Failed],
+        passed: &Passed,
     ) -> Result<Progress> {
         let mut work = self.begin("save position").await?;
         let position = self.save_in_tx(&mut work, token, group).await?;
-        self.park_in_tx(&mut work, failed).await?;
+        self.park_in_tx(&mut work, &passed.failed).await?;
         if self.engine == Engine::Sqlite {
-            self.delete_in_tx(&mut work, group).await?;
+            self.delete_in_tx(&mut work, &passed.positions).await?;
         }
         work.commit().await?;
         Ok(position)

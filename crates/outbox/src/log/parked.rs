@@ -58,6 +58,14 @@ impl Parked {
     }
 }
 
+/// Messages that a position has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// All of them: where nothing is emptied by generations, they are deleted one by one.
+    pub(crate) positions: Vec<i64>,
+    pub(crate) failed: Vec<Failed>,
+}
+
 /// Messages that go from the log into the side table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {

@@ -210,10 +210,7 @@ impl Texts {
                 &READ_SQLITE.replace("{new}", new),
             ),
             awaited: text(&AWAITED.replace("{new}", new)),
-            delete: text(
-                "delete from {schema}outbox_messages \
-                 where position <= $1 and partition_id {among_parts $2} and {of_share $3 $4}",
-            ),
+            delete: text("delete from {schema}outbox_messages where position {among $1}"),
             park: text(
                 "insert into {schema}outbox_parked ({columns}, partition_id, state) \
                  select {columns}, partition_id, 'waiting' from {schema}outbox_messages \

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tenantry_core::{Result, TenantId};
 
 use super::{Drain, is_lost, may_pass};
-use crate::log::{Chunk, Failed, Group, Lane, Position, Progress, Row, Share, lost};
+use crate::log::{Chunk, Group, Lane, Passed, Position, Progress, Row, Share, lost};
 use crate::worker::claim::Claim;
 
 /// A tenant gets a lane where it has this part of a full chunk, one sixteenth, and two messages at least; smaller batches
@@ -30,7 +30,7 @@ struct Step {
     is_any: bool,
     /// Whether all is done up to the snapshot.
     is_all: bool,
-    failed: Vec<Failed>,
+    passed: Passed,
 }
 
 impl Drain {
@@ -107,8 +107,8 @@ impl Drain {
         }
         if step.is_any {
             self.rest_came_at = Some(Instant::now());
-            let failed = std::mem::take(&mut step.failed);
-            next.progress = self.save(claim, &next, &failed).await?;
+            let passed = std::mem::take(&mut step.passed);
+            next.progress = self.save(claim, &next, &passed).await?;
         }
         self.groups[index] = next;
         Ok(step)
@@ -133,7 +133,7 @@ impl Drain {
         );
         let Progress { rest, lanes } = &mut next.progress;
         let mut any = false;
-        let mut failed = Vec::new();
+        let mut passed = Passed::default();
         let mut split = Vec::new();
         for (lane, limit) in lanes.iter_mut().zip(parts) {
             let share = Share {
@@ -163,17 +163,18 @@ impl Drain {
                 .pass(claim, chunk, &mut lane.position, &reached)
                 .await?;
             any |= step.is_any || !step.is_all;
-            failed.extend(step.failed);
+            passed.positions.extend(step.passed.positions);
+            passed.failed.extend(step.passed.failed);
         }
         for tenant in split {
             split_off(lanes, tenant);
         }
         if any {
-            next.progress = self.save(claim, &next, &failed).await?;
+            next.progress = self.save(claim, &next, &passed).await?;
         }
         if next.progress.join_lanes() {
             // What a lane has done is saved while it is one.
-            next.progress = self.save(claim, &next, &[]).await?;
+            next.progress = self.save(claim, &next, &Passed::default()).await?;
         }
         self.groups[index] = next;
         self.served_at = Instant::now();
@@ -199,9 +200,10 @@ impl Drain {
     ) -> Result<Step> {
         let last = chunk.last();
         let is_all = !reached.is_full && reached.is_over;
-        let mut failed = Vec::new();
+        let mut passed = Passed::default();
         if let Some(last) = last {
-            failed = self.hand_over(claim, chunk).await?;
+            passed.positions = chunk.positions();
+            passed.failed = self.hand_over(claim, chunk).await?;
             position.advance(last);
         }
         if is_all {
@@ -213,7 +215,7 @@ impl Drain {
         Ok(Step {
             is_any: last.is_some(),
             is_all,
-            failed,
+            passed,
         })
     }
 
@@ -251,12 +253,12 @@ impl Drain {
         &mut self,
         claim: &Claim,
         group: &Group,
-        failed: &[Failed],
+        passed: &Passed,
     ) -> Result<Progress> {
         let mut attempts = 0;
         loop {
             claim.check()?;
-            match self.log.save(claim.token, group, failed).await {
+            match self.log.save(claim.token, group, passed).await {
                 Ok(progress) => {
                     self.saved_at = Instant::now();
                     return Ok(progress);

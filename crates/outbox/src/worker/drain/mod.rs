@@ -17,7 +17,7 @@ use super::WorkerSettings;
 use super::claim::Claim;
 use super::run::Slice;
 use crate::Publisher;
-use crate::log::{Group, Log};
+use crate::log::{Group, Log, Passed};
 use crate::partition::PARTITIONS;
 use crate::telemetry::Metrics;
 
@@ -271,7 +271,8 @@ impl Drain {
         self.merge(claim).await?;
         if self.saved_at.elapsed() > BETWEEN_SAVES {
             for group in &mut self.groups {
-                group.progress = self.log.save(claim.token, group, &[]).await?;
+                let nothing = Passed::default();
+                group.progress = self.log.save(claim.token, group, &nothing).await?;
             }
             self.saved_at = Instant::now();
         }
