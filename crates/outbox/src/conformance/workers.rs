@@ -145,6 +145,13 @@ pub async fn a_name_is_of_one_living_worker(subject: &dyn Subject) {
         second.stop().await.unwrap_err().kind(),
         ErrorKind::AlreadyExists
     );
+    // Nor when it has tried for a time.
+    let second = start(subject, &right, settings());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        second.stop().await.unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
     first.stop().await.unwrap();
     // It may be called again.
     first.stop().await.unwrap();

@@ -111,7 +111,7 @@ impl Drain {
                 Ok(End::Idle) => self.doze().await,
                 Err(error) => Err(error),
             };
-            match outcome {
+            let taken = match outcome {
                 Ok(()) if self.is_stopped() => return Ok(()),
                 Ok(()) => {
                     failures = 0;
@@ -129,12 +129,14 @@ impl Drain {
                         %error,
                         "the worker begins anew"
                     );
+                    Some(error).filter(|it| it.kind() == ErrorKind::AlreadyExists)
                 }
-            }
+            };
             self.rest(self.settings.policy.wait(failures.min(4), 0.5))
                 .await;
             if self.is_stopped() {
-                return Ok(());
+                // It has never begun.
+                return taken.map_or(Ok(()), Err);
             }
         }
     }
