@@ -1,6 +1,5 @@
 //! Journals that are made shorter.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +8,7 @@ use futures_util::future::join_all;
 use tenantry_core::Service;
 
 use super::disk::{AtStep, Step};
-use super::scene::{DIE_AT, Scene, blobs_in, bytes_of, child, folder_of_child, name, put};
+use super::scene::{Scene, assert_dies_at, blobs_that_die, bytes_of, name, put};
 use super::*;
 use crate::retention::{HoldTag, Retention};
 use crate::store::{PutOptions, TenantBlobs};
@@ -22,24 +21,9 @@ async fn a_journal_of_what_is_over_is_compacted_and_others_follow() {
     let held = name(&blobs, 1);
     blobs.place_hold(&held, &tag, "they sue").await.unwrap();
     let before = blobs.head(&held).await.unwrap();
-    let options = PutOptions::new(Service::Reporting, Retention::days(0));
-    let many: Vec<_> = (0..20_u128)
-        .map(|number| name(&blobs, 1_000 + number))
-        .collect();
     let mut longest = 0;
     for _ in 0..60 {
-        let puts = many
-            .iter()
-            .map(|name| blobs.put_bytes(name, options.clone(), "x"));
-        join_all(puts)
-            .await
-            .into_iter()
-            .for_each(|put| drop(put.unwrap()));
-        let deletions = many.iter().map(|name| blobs.delete(name));
-        join_all(deletions)
-            .await
-            .into_iter()
-            .for_each(|it| it.unwrap());
+        put_and_delete(&blobs).await;
         let length = fs::metadata(scene.journal()).unwrap().len();
         if length < longest {
             break;
@@ -57,25 +41,30 @@ async fn a_journal_of_what_is_over_is_compacted_and_others_follow() {
     scene.assert_tidy().await;
 }
 
-/// Puts and deletes until the journal is compacted, or would be.
-async fn until_compacted(blobs: &TenantBlobs) {
+/// Puts twenty blobs and deletes them.
+async fn put_and_delete(blobs: &TenantBlobs) {
     let options = PutOptions::new(Service::Reporting, Retention::days(0));
     let many: Vec<_> = (0..20_u128)
         .map(|number| name(blobs, 1_000 + number))
         .collect();
+    let puts = many
+        .iter()
+        .map(|name| blobs.put_bytes(name, options.clone(), "x"));
+    join_all(puts)
+        .await
+        .into_iter()
+        .for_each(|put| drop(put.unwrap()));
+    let deletions = many.iter().map(|name| blobs.delete(name));
+    join_all(deletions)
+        .await
+        .into_iter()
+        .for_each(|it| it.unwrap());
+}
+
+/// Puts and deletes until the journal is compacted, or would be.
+async fn until_compacted(blobs: &TenantBlobs) {
     for _ in 0..11 {
-        let puts = many
-            .iter()
-            .map(|name| blobs.put_bytes(name, options.clone(), "x"));
-        join_all(puts)
-            .await
-            .into_iter()
-            .for_each(|put| drop(put.unwrap()));
-        let deletions = many.iter().map(|name| blobs.delete(name));
-        join_all(deletions)
-            .await
-            .into_iter()
-            .for_each(|it| it.unwrap());
+        put_and_delete(blobs).await;
     }
 }
 
@@ -84,12 +73,11 @@ async fn a_crash_at_any_step_of_a_compaction_loses_nothing() {
     for step in [Step::Compacting, Step::Compacted, Step::Replaced] {
         let scene = Scene::new().await;
         let witness = scene.blobs(1).await;
-        let mut process = child(
+        assert_dies_at(
+            step,
             "fs::compaction::child_dies_in_a_compaction",
             scene.folder.path(),
-            format!("{step:?}"),
         );
-        assert!(!process.wait().unwrap().success(), "{step:?}: it has died");
         for blobs in [&witness, &scene.blobs(1).await] {
             assert_eq!(bytes_of(blobs, 1).await.unwrap(), "old", "{step:?}");
             put(blobs, Uuid::new_v4().as_u128(), "new").await.unwrap();
@@ -105,16 +93,7 @@ async fn a_crash_at_any_step_of_a_compaction_loses_nothing() {
 #[tokio::test]
 #[ignore = "the child of a_crash_at_any_step_of_a_compaction_loses_nothing"]
 async fn child_dies_in_a_compaction() {
-    let last = std::env::var_os(DIE_AT).unwrap();
-    let at_step: AtStep = Box::new(move |step| {
-        if OsStr::new(&format!("{step:?}")) == last {
-            std::process::abort();
-        }
-        Ok(())
-    });
-    let blobs = blobs_in(&folder_of_child(), 1, Some(at_step))
-        .await
-        .unwrap();
+    let blobs = blobs_that_die().await;
     until_compacted(&blobs).await;
 }
 

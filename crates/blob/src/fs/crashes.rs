@@ -1,6 +1,5 @@
 //! Crashes at each step of a put and of a deletion.
 
-use std::ffi::OsStr;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +7,7 @@ use bytes::Bytes;
 use tenantry_core::Service;
 
 use super::disk::{AtStep, Step};
-use super::scene::{
-    DIE_AT, PUT_STEPS, Scene, blobs_in, bytes_of, child, folder_of_child, name, put,
-};
+use super::scene::{PUT_STEPS, Scene, assert_dies_at, blobs_that_die, bytes_of, name, put};
 use super::*;
 use crate::retention::Retention;
 use crate::store::PutOptions;
@@ -36,12 +33,11 @@ async fn a_crash_at_any_step_of_a_put_leaves_all_of_it_or_nothing() {
         let scene = Scene::new().await;
         // One that has it open all the time, and one that opens it afterwards.
         let witness = scene.blobs(1).await;
-        let mut process = child(
+        assert_dies_at(
+            step,
             "fs::crashes::child_dies_in_a_put",
             scene.folder.path(),
-            format!("{step:?}"),
         );
-        assert!(!process.wait().unwrap().success(), "{step:?}: it has died");
         // What stands in the journal has happened, synced or not: the process died, not the machine.
         let has_happened = matches!(step, Step::Appended | Step::Recorded | Step::Placed);
         let expected = has_happened.then(|| Bytes::from("new"));
@@ -62,16 +58,7 @@ async fn a_crash_at_any_step_of_a_put_leaves_all_of_it_or_nothing() {
 #[tokio::test]
 #[ignore = "the child of a_crash_at_any_step_of_a_put_leaves_all_of_it_or_nothing"]
 async fn child_dies_in_a_put() {
-    let last = std::env::var_os(DIE_AT).unwrap();
-    let at_step: AtStep = Box::new(move |step| {
-        if OsStr::new(&format!("{step:?}")) == last {
-            std::process::abort();
-        }
-        Ok(())
-    });
-    let blobs = blobs_in(&folder_of_child(), 1, Some(at_step))
-        .await
-        .unwrap();
+    let blobs = blobs_that_die().await;
     put(&blobs, 2, "new").await.unwrap();
 }
 
@@ -86,12 +73,11 @@ async fn a_crash_at_any_step_of_a_deletion_deletes_all_of_it_or_nothing() {
             .put_bytes(&over, options.clone(), "over")
             .await
             .unwrap();
-        let mut process = child(
+        assert_dies_at(
+            step,
             "fs::crashes::child_dies_in_a_deletion",
             scene.folder.path(),
-            format!("{step:?}"),
         );
-        assert!(!process.wait().unwrap().success(), "{step:?}: it has died");
         for blobs in [&witness, &scene.blobs(1).await] {
             let error = blobs.get(&over).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{step:?}");
@@ -106,15 +92,6 @@ async fn a_crash_at_any_step_of_a_deletion_deletes_all_of_it_or_nothing() {
 #[tokio::test]
 #[ignore = "the child of a_crash_at_any_step_of_a_deletion_deletes_all_of_it_or_nothing"]
 async fn child_dies_in_a_deletion() {
-    let last = std::env::var_os(DIE_AT).unwrap();
-    let at_step: AtStep = Box::new(move |step| {
-        if OsStr::new(&format!("{step:?}")) == last {
-            std::process::abort();
-        }
-        Ok(())
-    });
-    let blobs = blobs_in(&folder_of_child(), 1, Some(at_step))
-        .await
-        .unwrap();
+    let blobs = blobs_that_die().await;
     blobs.delete(&name(&blobs, 3)).await.unwrap();
 }

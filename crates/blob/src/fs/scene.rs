@@ -183,3 +183,23 @@ pub(super) fn fails_at(failing: Step, kind: io::ErrorKind) -> AtStep {
         false => Ok(()),
     })
 }
+
+/// Checks that a process of its own dies in a test at this step.
+pub(super) fn assert_dies_at(step: Step, test: &str, folder: &Path) {
+    let mut process = child(test, folder, format!("{step:?}"));
+    assert!(!process.wait().unwrap().success(), "{step:?}: it has died");
+}
+
+/// Opens the store in such a process.
+pub(super) async fn blobs_that_die() -> TenantBlobs {
+    let last = std::env::var_os(DIE_AT).unwrap();
+    let at_step: AtStep = Box::new(move |step| {
+        if OsStr::new(&format!("{step:?}")) == last {
+            std::process::abort();
+        }
+        Ok(())
+    });
+    blobs_in(&folder_of_child(), 1, Some(at_step))
+        .await
+        .unwrap()
+}
