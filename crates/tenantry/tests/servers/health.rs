@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tenantry::{ErrorKind, Health, Storage, StoragePart};
 use tenantry_testkit::{
@@ -16,6 +16,13 @@ fn broken(health: &Health) -> Vec<StoragePart> {
         .filter(|it| it.error.is_some())
         .map(|it| it.part)
         .collect()
+}
+
+/// Waits until all answer: after a failure a part is tried again a moment later.
+async fn until_healthy(storage: &Storage) {
+    while !storage.health_within(LIMIT).await.is_healthy() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,14 +72,7 @@ async fn a_service_starts_without_redis_and_broker_and_tells_of_them() {
 
     redis.restart().await.unwrap();
     nats.restart().await.unwrap();
-    loop {
-        // After a failure both are tried again a moment later.
-        let health = storage.health_within(LIMIT).await;
-        if health.is_healthy() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_healthy(&storage).await;
     storage.close().await;
 }
 
@@ -102,10 +102,7 @@ async fn servers_that_say_nothing_are_told_of_within_the_limit_and_at_once() {
     redis.pause().await.unwrap();
     nats.pause().await.unwrap();
     let limit = Duration::from_millis(300);
-    let started = Instant::now();
     let health = storage.health_within(limit).await;
-    // One after the other would take four limits; generous, for the machine may be busy.
-    let took = started.elapsed();
     assert_eq!(
         broken(&health),
         [
@@ -117,21 +114,12 @@ async fn servers_that_say_nothing_are_told_of_within_the_limit_and_at_once() {
         "{health}"
     );
     assert!(!health.is_ready() && health.is_alive(), "{health}");
-    assert!(
-        health.parts().iter().all(|it| it.took >= limit),
-        "{health} in {took:?}"
-    );
+    assert!(health.parts().iter().all(|it| it.took >= limit), "{health}");
 
     proxy.resume();
     redis.resume().await.unwrap();
     nats.resume().await.unwrap();
-    loop {
-        let health = storage.health_within(LIMIT).await;
-        if health.is_healthy() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_healthy(&storage).await;
     storage.close().await;
 }
 
