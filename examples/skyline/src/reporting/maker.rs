@@ -1,0 +1,189 @@
+//! Makes reports, each under a lease, so that several processes may do so side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use futures_util::{Stream, TryStreamExt as _, stream};
+use tenantry::blob::{BlobKind, PutOptions, Retention, RetentionClass, TenantArtifacts};
+use tenantry::core::{Clock as _, Service, Store, SystemClock};
+use tenantry::prelude::*;
+use tokio::sync::{Notify, watch};
+
+use super::{DelayFact, ReportRun, RunState};
+use crate::events::ReportReady;
+
+/// For how long a maker has a run for itself.
+const LEASE: TimeDelta = TimeDelta::seconds(30);
+
+/// How often a run is tried.
+const ATTEMPTS: i32 = 3;
+
+/// How often it looks for what others have left.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many lines of a file are in memory at a time.
+const LINES: u32 = 1_000;
+
+pub(super) struct Maker {
+    storage: Storage,
+    exports: BlobKind,
+    class: RetentionClass,
+}
+
+impl Maker {
+    pub(super) fn new(storage: Storage) -> Result<Self> {
+        Ok(Self {
+            storage,
+            exports: BlobKind::new("report-exports")?,
+            class: RetentionClass::new("report-exports", Retention::days(365))?
+                .with_floor_days(30)
+                .with_ceiling_days(3_650),
+        })
+    }
+
+    /// Makes what is asked for, until it is told to stop.
+    pub(super) async fn run(self, asked: Arc<Notify>, mut stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            if let Err(error) = self.all().await {
+                tracing::warn!(%error, "reports were not looked for");
+            }
+            tokio::select! {
+                () = asked.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stopped.changed() => {}
+            }
+        }
+    }
+
+    /// Makes all that is to be done now, of all tenants.
+    async fn all(&self) -> Result<()> {
+        let platform = self.storage.platform()?;
+        let scope = platform.scope("reports to be made", RequestContext::system())?;
+        let to_do = ReportRun::to_do(SystemClock.now());
+        let runs: Vec<_> = scope.stream(to_do).try_collect().await?;
+        for (tenant, run) in runs {
+            let id = run.id;
+            if let Err(error) = self.take(tenant, run).await {
+                tracing::warn!(%tenant, %id, %error, "a report was not made");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the lease of a run, makes it, and says what became of it.
+    async fn take(&self, tenant: TenantId, mut run: ReportRun) -> Result<()> {
+        let mut context = RequestContext::new(Actor::new("service:reporting")?);
+        if let Some(trace) = run.trace.as_deref().and_then(|text| text.parse().ok()) {
+            context = context.with_trace(trace);
+        }
+        // From here on it is this tenant's, and nothing reaches another.
+        let scope = self.storage.tenant(tenant).with_context(context);
+        let runs = scope.repository::<ReportRun>();
+        run.state = RunState::Running;
+        run.lease_until = Some(SystemClock.now() + LEASE);
+        run.attempts += 1;
+        match runs.update(&mut run).await {
+            // Another maker was quicker.
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
+            taken => taken?,
+        }
+        let Err(error) = self.make(&scope, &run).await else {
+            return Ok(());
+        };
+        let mut left = runs.get(run.id).await?;
+        if left.version != run.version {
+            return Err(error);
+        }
+        left.lease_until = None;
+        left.state = match left.attempts >= ATTEMPTS {
+            true => RunState::Failed,
+            false => RunState::Queued,
+        };
+        runs.update(&mut left).await?;
+        Err(error)
+    }
+
+    /// Writes the file, then, in one transaction: that it counts, that the run is done, and what others hear.
+    async fn make(&self, scope: &TenantScope, run: &ReportRun) -> Result<()> {
+        let facts = scope.repository::<DelayFact>();
+        let lines = DelayFact::MINUTES.ge(run.least_minutes);
+        let lines = i64::try_from(facts.count(lines).await?).unwrap_or(i64::MAX);
+        let days = u32::try_from(run.retention_days).unwrap_or(0);
+        let retention = self.class.retention_of_days(days)?;
+        let options =
+            PutOptions::new(Service::Reporting, retention).with_content_type("text/csv")?;
+        let artifacts = self.storage.blobs(Store::ReportArtifacts)?;
+        let artifacts = TenantArtifacts::new(artifacts, scope);
+        let body = csv(scope, run.least_minutes);
+        let mut artifact = artifacts.upload(&self.exports, options, body).await?;
+
+        let work = scope.begin().await?;
+        artifacts.commit(&work, &mut artifact).await?;
+        let ready = ReportReady {
+            run: run.id,
+            name: run.name.clone(),
+            lines,
+        };
+        self.storage.outbox().append(&work, &ready)?;
+        let mut done = ReportRun {
+            state: RunState::Done,
+            lease_until: None,
+            artifact: Some(artifact.id.0),
+            lines,
+            ..run.clone()
+        };
+        // Who has lost the lease meanwhile is told `Conflict`, and the file is swept.
+        work.commit_with_update(&mut done).await
+    }
+}
+
+/// Returns the lines of a file, page by page, the longest delay first.
+fn csv(
+    scope: &TenantScope,
+    least_minutes: i32,
+) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
+    enum Next {
+        Header,
+        Page(Option<Cursor>),
+        End,
+    }
+    let facts = scope.repository::<DelayFact>();
+    stream::try_unfold((facts, Next::Header), move |(facts, next)| async move {
+        let cursor = match next {
+            Next::End => return Ok(None),
+            Next::Header => {
+                let header = Bytes::from_static(b"flight,origin,destination,planned,minutes\n");
+                return Ok(Some((header, (facts, Next::Page(None)))));
+            }
+            Next::Page(cursor) => cursor,
+        };
+        let mut query = Query::new()
+            .filter(DelayFact::MINUTES.ge(least_minutes))
+            .sort(DelayFact::MINUTES.desc())
+            .limit(LINES);
+        if let Some(cursor) = cursor {
+            query = query.cursor(cursor);
+        }
+        let page = facts.list(query).await?;
+        let text: String = page.items.iter().map(line).collect();
+        let next = match page.next {
+            Some(cursor) => Next::Page(Some(cursor)),
+            None => Next::End,
+        };
+        Ok(Some((Bytes::from(text), (facts, next))))
+    })
+}
+
+/// Airports are three letters, and the rest are numbers: there is nothing to quote.
+fn line(fact: &DelayFact) -> String {
+    format!(
+        "{},{},{},{},{}\n",
+        fact.number,
+        fact.origin,
+        fact.destination,
+        fact.scheduled_departure.format("%Y-%m-%dT%H:%MZ"),
+        fact.minutes
+    )
+}

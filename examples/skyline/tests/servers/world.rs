@@ -1,0 +1,174 @@
+//! Servers that are the product's own, and the settings files that lead there.
+
+use std::fs;
+use std::path::PathBuf;
+
+use async_nats::jetstream::{self, stream};
+use skyline::{Broker, Engine, Keys, PartName, Result, Setup};
+use tempfile::TempDir;
+use tenantry::outbox::NatsConnection;
+use tenantry::store::postgres::Bootstrap;
+use tenantry::{PostgresSettings, Settings};
+use tenantry_testkit::{
+    AzuriteServer, Login, NatsServer, PostgresServer, RedisServer, TestDatabase,
+};
+
+/// The servers, for as long as they are needed.
+pub(crate) struct World {
+    folder: TempDir,
+    keys: Keys,
+    nats: NatsServer,
+    _redis: RedisServer,
+    _databases: Vec<TestDatabase>,
+}
+
+impl World {
+    /// Starts the servers, and makes what an administrator and a deployment make: databases with three roles each,
+    /// tables, streams, and a file of settings for each part.
+    pub(crate) async fn new() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let keys = Keys::in_folder(&folder.path().join("keys"))?;
+        keys.make_own()?;
+        let postgres = PostgresServer::shared().await?;
+        let azurite = AzuriteServer::shared().await?;
+        let (redis, nats) = (RedisServer::start().await?, NatsServer::start().await?);
+        make_streams(&nats).await?;
+        let (redis_user, redis_password) = login_of(redis.url());
+        let (nats_user, nats_password) = login_of(nats.url());
+        for (name, secret) in [
+            ("redis", &*redis_password),
+            ("broker", &nats_password),
+            ("azure", azurite.key()),
+        ] {
+            fs::write(keys.folder().join(name), secret)?;
+        }
+
+        let mut databases = Vec::new();
+        for part in PartName::ALL {
+            let database = TestDatabase::create(postgres).await?;
+            let logins = prepare(part, &database).await?;
+            let name = part.as_str();
+            let mut text = String::new();
+            for (section, login) in ["database", "platform"].iter().zip(&logins) {
+                let key = format!("{name}-{section}");
+                fs::write(keys.folder().join(&key), login.password())?;
+                text += &format!(
+                    "[{section}]\nurl = 'postgres://{}@{}/{}'\npassword = '{}'\nmax_connections = 5\n",
+                    login.user(),
+                    postgres.address(),
+                    database.name(),
+                    reference(&keys, &key),
+                );
+            }
+            text += &match part {
+                PartName::Edge => format!(
+                    "[cache]\nurl = 'redis://{}'\nuser = '{redis_user}'\npassword = '{}'\nprefix = 'skyline'\n",
+                    redis.address(),
+                    reference(&keys, "redis"),
+                ),
+                PartName::Notifications | PartName::Reporting => format!(
+                    "[blobs]\nurl = '{}'\nlayout = 'prefix-per-tenant'\nname = '{}'\n\
+                     credential = 'shared-key'\nkey = '{}'\nrange_checksums = false\n",
+                    azurite.url(),
+                    // In one account, as everything of one run.
+                    database.name().replace('_', "-"),
+                    reference(&keys, "azure"),
+                ),
+                _ => String::new(),
+            };
+            text += &format!(
+                "[broker]\nurl = 'nats://{}'\nstream = '{}'\nsource = '/skyline/{name}'\n\
+                 user = '{nats_user}'\npassword = '{}'\n[[vaults]]\nurl = 'folder:{}'\n",
+                nats.address(),
+                Broker::STREAM,
+                reference(&keys, "broker"),
+                keys.folder().display(),
+            );
+            fs::write(folder.path().join(format!("{name}.toml")), text)?;
+            databases.push(database);
+        }
+        Ok(Self {
+            folder,
+            keys,
+            nats,
+            _redis: redis,
+            _databases: databases,
+        })
+    }
+
+    pub(crate) const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Returns the file of settings of a part.
+    pub(crate) fn file(&self, part: PartName) -> PathBuf {
+        self.folder.path().join(format!("{}.toml", part.as_str()))
+    }
+
+    /// Returns host and port of the broker, and the user there.
+    pub(crate) fn broker(&self) -> (String, String) {
+        let (user, _) = login_of(self.nats.url());
+        (format!("nats://{}", self.nats.address()), user)
+    }
+
+    /// Returns all parts as one process sets them up.
+    pub(crate) fn setups(&self) -> Result<[Setup; 5]> {
+        let (url, user) = self.broker();
+        let mut setups = Vec::new();
+        for part in PartName::ALL {
+            let password = self.keys.read("broker")?;
+            setups.push(Setup {
+                settings: Settings::from_file(self.file(part))?,
+                keys: self.keys.clone(),
+                broker: Broker::Nats(NatsConnection::new(&url).with_user(&user, password)),
+            });
+        }
+        let setups: [Setup; 5] = setups.try_into().map_err(|_| "there are five parts")?;
+        Ok(setups)
+    }
+}
+
+/// Makes the roles and the tables of a part, and returns the logins for tenants and across them.
+async fn prepare(part: PartName, database: &TestDatabase) -> Result<[Login; 2]> {
+    let owner = database.create_login("owner").await?;
+    let app = database.create_login("app").await?;
+    let platform = database.create_login("platform").await?;
+    Bootstrap::new(database.admin_url())
+        .with_owner_role(owner.user(), None)
+        .with_app_role(app.user(), None)
+        .with_platform_role(platform.user(), None)
+        .run()
+        .await?;
+    let settings = Settings::from(PostgresSettings::new(owner.url()));
+    part.migrate(&settings, Engine::Postgres).await?;
+    Ok([app, platform])
+}
+
+async fn make_streams(server: &NatsServer) -> Result<()> {
+    let (user, password) = login_of(server.url());
+    let options = async_nats::ConnectOptions::new().user_and_password(user, password);
+    let context = jetstream::new(options.connect(server.address()).await?);
+    let dead = format!("{}_DEAD", Broker::STREAM);
+    for (name, subjects) in [(Broker::STREAM, "events.>"), (&dead, "dead.>")] {
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects: vec![subjects.to_owned()],
+            ..stream::Config::default()
+        };
+        context.create_stream(config).await?;
+    }
+    Ok(())
+}
+
+fn reference(keys: &Keys, name: &str) -> String {
+    format!("file:{}", keys.folder().join(name).display())
+}
+
+/// Returns user and password of a URL; a Redis of the test kit has a password and no user.
+fn login_of(url: &str) -> (String, String) {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let login = rest.split_once('@').map_or("", |(login, _)| login);
+    let (user, password) = login.split_once(':').unwrap_or_default();
+    let user = if user.is_empty() { "default" } else { user };
+    (user.to_owned(), password.to_owned())
+}
