@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+mod fleet;
+mod kills;
 mod world;
 
 use skyline::{Skyline, tell};
