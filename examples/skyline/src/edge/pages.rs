@@ -256,13 +256,10 @@ impl Operations<'_> {
 
     fn services(&self) -> String {
         let rows = self.services.iter().map(|status| {
-            let rate = |rate: Option<u64>| match rate {
-                Some(rate) => format!("{rate} %"),
+            let cache = status.cache.map(|it| match it.rate() {
+                Some(rate) => format!("{rate} % of {}", it.hits + it.misses),
                 None => "not asked yet".to_owned(),
-            };
-            let cache = status
-                .cache
-                .map(|it| format!("{} of {}", rate(it.rate()), it.hits + it.misses));
+            });
             let retention = status
                 .retention
                 .as_ref()
