@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use chrono::TimeDelta;
 use tenantry::core::{Clock as _, SystemClock};
 use tenantry::prelude::*;
+use uuid::Uuid;
 
 use crate::directory::Slug;
 use crate::signature::{Purpose, SigningKey};
@@ -18,6 +19,14 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// For how long a service takes it.
 const VALID: TimeDelta = TimeDelta::seconds(60);
+
+/// Begins a trace, which is sampled.
+pub(crate) fn new_trace() -> Result<TraceParent> {
+    let parent = Uuid::new_v4().into_bytes();
+    let mut id = [0; 8];
+    id.copy_from_slice(&parent[..8]);
+    TraceParent::new(Uuid::new_v4().into_bytes(), id, 1)
+}
 
 /// What a service needs to know its callers.
 pub(crate) trait Behind {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tenantry::prelude::{Actor, TraceParent};
-use uuid::Uuid;
+use tenantry::prelude::Actor;
 
+use crate::caller::new_trace;
 use crate::edge::{Addresses, Peer, Peers, Refused, Vouched};
 use crate::keys::Keys;
 use crate::signature::SigningKey;
@@ -139,12 +139,9 @@ impl Desk {
 
 /// Vouches for the product itself, within a trace of its own.
 fn caller(slug: &Slug) -> Result<Vouched> {
-    let id = Uuid::new_v4().into_bytes();
-    let mut parent = [0; 8];
-    parent.copy_from_slice(&id[..8]);
     Ok(Vouched {
         tenant: slug.tenant()?,
         actor: Actor::new("service:skyline")?,
-        trace: TraceParent::new(id, parent, 1)?,
+        trace: new_trace()?,
     })
 }

@@ -5,11 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tenantry::prelude::*;
-use uuid::Uuid;
 
 use super::peers::Refused;
 use super::{Edge, Peer, Vouched};
-use crate::caller::TRACEPARENT;
+use crate::caller::{TRACEPARENT, new_trace};
 use crate::directory::Slug;
 use crate::tenants::{TenantStatus, TenantView};
 
@@ -90,12 +89,4 @@ impl Edge {
             Err(_) => Err(Refused(StatusCode::BAD_GATEWAY)),
         }
     }
-}
-
-/// Begins a trace, which is sampled.
-fn new_trace() -> Result<TraceParent> {
-    let parent = Uuid::new_v4().into_bytes();
-    let mut id = [0; 8];
-    id.copy_from_slice(&parent[..8]);
-    TraceParent::new(Uuid::new_v4().into_bytes(), id, 1)
 }
