@@ -163,6 +163,9 @@ mod nats {
 
     use super::*;
 
+    /// How many messages are handled side by side.
+    const IN_FLIGHT: usize = 3;
+
     struct Adapter<H>(H);
 
     #[async_trait]
@@ -190,7 +193,9 @@ mod nats {
         handler: H,
     ) -> Result<Subscriber> {
         let source = NatsSource::new(connection.clone(), Broker::STREAM, Broker::DEAD);
-        let settings = ConsumerSettings::new(H::NAME);
+        // A handler that puts blobs holds a connection meanwhile: fewer at a time than the pool has, or
+        // requests wait for messages.
+        let settings = ConsumerSettings::new(H::NAME).with_in_flight(IN_FLIGHT);
         let handler = Arc::new(Adapter(handler));
         let consumer = Consumer::nats(storage.tenant_store(), source, handler, settings).await?;
         Ok(Subscriber::Nats(consumer))
