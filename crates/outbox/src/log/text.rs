@@ -24,6 +24,8 @@ pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_
 /// lie between $8 and $9. All of them come before the first branch, so that the others are looked at only at the beginning.
 /// No index of positions serves there (`+ 0`): it would lead over all that has left.
 ///
+/// What no transaction of this cluster can have written is left where it is: see [`ARRIVED`].
+///
 /// `{new}` is [`NEW_POSTGRES`].
 const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
@@ -39,7 +41,7 @@ const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
             where position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
                 and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
+                and xid < {next_xid} and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
             order by position limit $6::bigint) \
         union all \
         (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
@@ -52,7 +54,7 @@ const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
         union all \
         (select {columns} from {schema}outbox_messages \
             where $3::bigint < $4::bigint \
-                and xid >= $8::text::xid8 and ($9::text is null or xid < $9::text::xid8) \
+                and xid >= $8::text::xid8 and xid < coalesce($9::text::xid8, {next_xid}) \
                 and position + 0 > $3::bigint and position + 0 <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
                 and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
@@ -74,12 +76,37 @@ const NEW_SQLITE: &str = "select {columns} from outbox_messages \
 
 /// Whether there is something to do: new messages, or parked ones that stand behind none that is blocked. The arguments
 /// are those of [`READ_POSTGRES`].
-const AWAITED: &str = "select exists (select 1 from ({new}) new) or exists (\
+const AWAITED: &str = "select exists (select 1 from ({new}) new) or {arrived} or exists (\
     select 1 from {schema}outbox_parked p \
     where p.state = 'waiting' and p.partition_id {among_parts $5} and not exists (\
         select 1 from {schema}outbox_parked b \
         where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
             and b.ordering_key = p.ordering_key and b.position < p.position and b.state = 'blocked'))";
+
+/// Whether there are rows that were appended elsewhere: those of a transaction that none which has ended here can be, as
+/// the table writes it, or with a number that nobody has drawn here.
+const ARRIVED: &str = "(coalesce((\
+        select xid from {schema}outbox_messages order by xid desc limit 1) >= {next_xid}, false) \
+    or greatest(\
+        (select position from {schema}outbox_messages order by position desc limit 1), \
+        (select position from {schema}outbox_parked order by position desc limit 1), 0) \
+    > coalesce(pg_sequence_last_value('{schema}outbox_messages_position_seq'), 0))";
+
+/// Gives parked messages numbers of here, in their order.
+const RENUMBER_PARKED: &str = "with numbered as materialized (\
+        select tenant_id, id, position as before, \
+            nextval('{schema}outbox_messages_position_seq') as number \
+        from (select tenant_id, id, position from {schema}outbox_parked order by position) in_order) \
+    update {schema}outbox_parked p set position = number from numbered n \
+    where p.tenant_id = n.tenant_id and p.id = n.id and p.position = n.before";
+
+/// Appends all that stands anew: first what was appended elsewhere, then what was here, each in its order.
+const APPEND_ANEW: &str = "with standing as (\
+        delete from {schema}outbox_messages returning generation, xid, position, {content}, partition_id) \
+    insert into {schema}outbox_messages (generation, {content}, partition_id) \
+    select generation, {content}, partition_id from standing \
+    order by xid >= {next_xid} desc, \
+        case when xid >= '9223372036854775808' then xid end, position";
 
 /// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
 /// generation, $2 those snapshots. Answers the highest position, if there are rows and all have left.
@@ -136,6 +163,10 @@ pub(crate) struct Texts {
     pub(super) is_in_cluster: Arc<str>,
     pub(super) all_positions: Arc<str>,
     pub(super) delete_left: Arc<str>,
+    pub(super) has_arrived: Arc<str>,
+    pub(super) delete_parked: Arc<str>,
+    pub(super) renumber_parked: Arc<str>,
+    pub(super) append_anew: Arc<str>,
     pub(super) adopt: Arc<str>,
     pub(super) forget_positions: Arc<str>,
     pub(super) forget_claims: Arc<str>,
@@ -308,10 +339,19 @@ impl Texts {
             ),
             delete_left: text(
                 "delete from {schema}outbox_messages where partition_id {among_parts $5} \
-                     and {of_share $6 $7} and (\
+                     and {of_share $6 $7} and ($8::boolean or xid < {next_xid}) and (\
                      position <= $4 and pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
                      or position <= $3 and pg_visible_in_snapshot(xid, $2::text::pg_snapshot))",
             ),
+            has_arrived: text("select {arrived}"),
+            delete_parked: text(
+                "delete from {schema}outbox_messages m using {schema}outbox_parked p \
+                 where p.tenant_id = m.tenant_id and p.id = m.id \
+                     and (p.position = m.position \
+                         or m.xid = (9223372036854775808 + p.position)::text::xid8)",
+            ),
+            renumber_parked: text(RENUMBER_PARKED),
+            append_anew: text(APPEND_ANEW),
             adopt: text("update {schema}outbox_messages set xid = pg_current_xact_id()"),
             forget_positions: text(
                 "update {schema}outbox_partitions set token = null, position = ''",
@@ -333,10 +373,17 @@ fn written(engine: Engine, text: &str) -> String {
         .collect();
     let text = text
         .replace("{columns}", COLUMNS)
+        .replace("{content}", COLUMNS.trim_start_matches("position, "))
         .replace("{p.columns}", &p_columns.join(", "));
     match engine {
         Engine::Postgres => {
             let text = text
+                .replace("{arrived}", ARRIVED)
+                // All that have ended are below.
+                .replace(
+                    "{next_xid}",
+                    "(select pg_snapshot_xmax(pg_current_snapshot()))",
+                )
                 .replace(
                     "{now}",
                     "(extract(epoch from clock_timestamp()) * 1000)::bigint",
@@ -365,6 +412,7 @@ fn written(engine: Engine, text: &str) -> String {
         }
         _ => {
             let text = text
+                .replace("{arrived}", "false")
                 .replace("{now}", "cast(unixepoch('subsec') * 1000 as integer)")
                 .replace("{lock}", "")
                 .replace("{keep}", "")

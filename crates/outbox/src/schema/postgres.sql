@@ -37,6 +37,24 @@ create table outbox_messages_2 partition of outbox_messages for values in (2);
 create index outbox_messages_position on outbox_messages (position);
 create index outbox_messages_xid on outbox_messages (xid, position);
 
+-- Rows that were appended elsewhere, by a dump of the data alone or by replication, bear numbers of there, by which
+-- nobody can tell here what has left. They get a transaction that none of a cluster reaches, with their number in it,
+-- by which a worker finds them and appends them anew in their order.
+create function outbox_note_arrival() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    new.xid := (9223372036854775808 + new.position)::text::xid8;
+    new.position := nextval(format('%I.outbox_messages_position_seq', tg_table_schema)::regclass);
+    return new;
+end
+$$;
+create trigger outbox_messages_arrival before insert on outbox_messages
+    for each row when (new.xid <> pg_current_xact_id()) execute function outbox_note_arrival();
+-- What replication writes as well.
+alter table outbox_messages enable always trigger outbox_messages_arrival;
+
 -- The processes that hand messages over. What one has done stands in one row, whatever it has claimed.
 create table outbox_claims (
     token      bigint primary key generated always as identity,

@@ -62,6 +62,8 @@ pub(super) struct Drain {
     served_at: Instant,
     /// When there was last something to do.
     awaited_at: Instant,
+    /// Whether there are rows that were appended in another cluster.
+    has_arrivals: bool,
 }
 
 /// Why a claim was given up.
@@ -69,6 +71,8 @@ pub(super) struct Drain {
 enum End {
     Stopped,
     Idle,
+    /// There is something that can be mended only where nobody has a claim.
+    Arrivals,
 }
 
 impl Drain {
@@ -98,6 +102,7 @@ impl Drain {
             rest_came_at: None,
             served_at: now,
             awaited_at: now,
+            has_arrivals: false,
         }
     }
 
@@ -109,6 +114,7 @@ impl Drain {
             let outcome = match self.serve().await {
                 Ok(End::Stopped) => return Ok(()),
                 Ok(End::Idle) => self.doze().await,
+                Ok(End::Arrivals) => Ok(()),
                 Err(error) => Err(error),
             };
             let taken = match outcome {
@@ -146,6 +152,7 @@ impl Drain {
         self.groups.clear();
         self.parked.clear();
         self.taken_at = None;
+        self.has_arrivals = false;
         self.log.settle_in_cluster().await?;
         let claim = Claim::make(&self.log, &self.settings.name, self.settings.lease).await?;
         let mut delay = self.settings.shortest_poll;
@@ -191,6 +198,10 @@ impl Drain {
                 }
             }
             claim.check()?;
+            if self.has_arrivals {
+                end = End::Arrivals;
+                break;
+            }
         }
         self.give_all_back(&claim).await?;
         Ok(end)
@@ -291,6 +302,8 @@ impl Drain {
             self.metrics.stands(None);
             return;
         }
+        // What the database does not tell now, it does the next time.
+        self.has_arrivals = self.log.has_arrived().await.unwrap_or_default();
         if Metrics::IS_ON {
             let status = self.log.status().await;
             self.metrics.stands(status.ok());
