@@ -26,6 +26,8 @@ pub const SQLITE: &str = "sqlite";
 pub const REDIS: &str = "redis";
 /// The attribute for the operation, such as `get` or `bulk_insert`.
 pub const DB_OPERATION_NAME: &str = "db.operation.name";
+/// The attribute for the database: on PostgreSQL with its schema, as `orders|public`; on SQLite its file.
+pub const DB_NAMESPACE: &str = "db.namespace";
 /// The attribute for the table.
 pub const DB_COLLECTION_NAME: &str = "db.collection.name";
 /// The attribute for the kind of a failure: [`ErrorKind::as_str`](crate::ErrorKind::as_str).
@@ -152,6 +154,8 @@ pub const OUTBOX_DEAD: &str = "tenantry.outbox.dead";
 pub const OUTBOX_DEAD_TUPLES: &str = "tenantry.outbox.dead_tuples";
 /// The gauge of workers that are alive.
 pub const OUTBOX_WORKERS: &str = "tenantry.outbox.workers";
+/// The attribute for the cluster that the database of an outbox is of, so that databases of one name are told apart.
+pub const OUTBOX_CLUSTER: &str = "tenantry.outbox.cluster";
 
 /// The attribute for the store of the map: [`Store::as_str`](crate::Store::as_str).
 pub const STORE: &str = "tenantry.store";

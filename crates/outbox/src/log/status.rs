@@ -26,6 +26,10 @@ use super::{Log, MESSAGES, Position, Progress};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxStatus {
+    /// Which database it is of: on PostgreSQL with the schema, as `orders|public`; on SQLite its file.
+    pub database: String,
+    /// The cluster of that on PostgreSQL, by its number.
+    pub cluster: Option<String>,
     /// How many workers are alive.
     pub workers: u64,
     /// How many messages have not left and are not parked: no more than this, for what was rolled back is counted.
@@ -93,6 +97,8 @@ impl Log {
             status.backlog = count(row.integer(1)?);
             status.dead_tuples = count(row.integer(2)?);
             status.workers = count(row.integer(3)?);
+            status.database = row.text(4)?.unwrap_or_default().to_owned();
+            status.cluster = row.text(5)?.map(str::to_owned);
             Ok(())
         })
         .await?;

@@ -299,11 +299,15 @@ impl Texts {
                  (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_all_tables \
                      where relid in (select relid from pg_partition_tree('{schema}outbox_messages'))), \
                  (select count(*) from {schema}outbox_claims \
-                     where expires_at between {now} and {now} + lease)",
+                     where expires_at between {now} and {now} + lease), \
+                 current_database() || '|' || (select relnamespace::regnamespace::text from pg_class \
+                     where oid = '{schema}outbox_messages'::regclass), \
+                 (select system_identifier::text from pg_control_system())",
                 "select (select occurred_at from outbox_messages order by position limit 1), \
                  (select count(*) from outbox_messages), 0, \
                  (select count(*) from outbox_claims \
-                     where expires_at between {now} and {now} + lease)",
+                     where expires_at between {now} and {now} + lease), \
+                 (select file from pragma_database_list where name = 'main'), null",
             ),
             parked_counts: text("select state, count(*) from {schema}outbox_parked group by state"),
             current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),

@@ -19,6 +19,14 @@ pub(crate) struct Metrics {
     status: Arc<Mutex<Option<OutboxStatus>>>,
 }
 
+/// Which database figures are of.
+fn place(status: &OutboxStatus) -> Vec<KeyValue> {
+    let database = KeyValue::new(names::DB_NAMESPACE, status.database.clone());
+    let cluster = status.cluster.clone();
+    let cluster = cluster.map(|it| KeyValue::new(names::OUTBOX_CLUSTER, it));
+    std::iter::once(database).chain(cluster).collect()
+}
+
 /// A name, what it tells, and where that stands.
 type Gauge = (&'static str, &'static str, fn(&OutboxStatus) -> u64);
 
@@ -27,6 +35,7 @@ impl Metrics {
 
     pub(crate) fn new(system: &'static str) -> Self {
         let meter = global::meter("tenantry");
+        // The API has no way to take a callback away: that of a worker which has ended observes nothing.
         let status: Arc<Mutex<Option<OutboxStatus>>> = Arc::default();
         let gauges: [Gauge; 6] = [
             (
@@ -67,7 +76,7 @@ impl Metrics {
                     if let Some(status) = status.upgrade()
                         && let Some(status) = &*status.lock()
                     {
-                        observer.observe(value(status), &[]);
+                        observer.observe(value(status), &place(status));
                     }
                 })
                 .build();
@@ -83,7 +92,7 @@ impl Metrics {
                 {
                     let age = status.oldest_unsent.map(|since| SystemClock.now() - since);
                     let seconds = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
-                    observer.observe(seconds.as_secs_f64(), &[]);
+                    observer.observe(seconds.as_secs_f64(), &place(status));
                 }
             })
             .build();

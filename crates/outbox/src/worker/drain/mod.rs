@@ -30,6 +30,9 @@ const BETWEEN_PRUNES: Duration = Duration::from_secs(10);
 /// For how long an idle worker leaves generations to themselves.
 const LONGEST_IDLE: Duration = Duration::from_secs(3_600);
 
+/// How often an idle worker looks how the outbox is doing.
+const BETWEEN_FIGURES: Duration = Duration::from_secs(300);
+
 /// Once a claim was served for so long, what failed before counts no longer.
 const IS_WELL: Duration = Duration::from_secs(60);
 
@@ -125,6 +128,7 @@ impl Drain {
                 }
                 Err(error) if self.is_stopped() => return Err(error),
                 Err(error) => {
+                    self.metrics.stands(None);
                     failures = match begun.elapsed() < IS_WELL {
                         true => failures + 1,
                         false => 1,
@@ -239,6 +243,8 @@ impl Drain {
     /// Holds nothing until there is something to do, or generations are to be looked after.
     async fn doze(&mut self) -> Result<()> {
         let begun = Instant::now();
+        let mut told_at = Instant::now();
+        self.tell().await;
         // It had one when it became idle. Of all parts: who had the others may be gone.
         let Some(group) = self.groups.first().map(|group| Group {
             partitions: (0..PARTITIONS.cast_signed()).collect(),
@@ -254,6 +260,10 @@ impl Drain {
                     break;
                 }
                 () = self.rest(self.settings.idle_poll) => {}
+            }
+            if told_at.elapsed() > BETWEEN_FIGURES {
+                told_at = Instant::now();
+                self.tell().await;
             }
             if !self.is_stopped() && self.log.is_awaited(&group).await? {
                 self.awaited_at = Instant::now();
@@ -298,16 +308,12 @@ impl Drain {
             return;
         }
         self.pruned_at = Instant::now();
-        if !self.partitions().contains(&0) {
-            self.metrics.stands(None);
+        self.tell().await;
+        if !self.looks_after_all() {
             return;
         }
         // What the database does not tell now, it does the next time.
         self.has_arrivals = self.log.has_arrived().await.unwrap_or_default();
-        if Metrics::IS_ON {
-            let status = self.log.status().await;
-            self.metrics.stands(status.ok());
-        }
         match self.log.prune().await {
             Ok(0) => {}
             Ok(emptied) => {
@@ -319,6 +325,22 @@ impl Drain {
                 "what has left cannot be removed, and is as soon as it can"
             ),
         }
+    }
+
+    /// Tells how the outbox is doing, as one of its workers does.
+    async fn tell(&self) {
+        if Metrics::IS_ON {
+            let status = match self.looks_after_all() {
+                true => self.log.status().await.ok(),
+                false => None,
+            };
+            self.metrics.stands(status);
+        }
+    }
+
+    /// Returns whether it is this worker that does what one does for all.
+    fn looks_after_all(&self) -> bool {
+        self.partitions().contains(&0)
     }
 
     fn partitions(&self) -> Vec<i16> {
