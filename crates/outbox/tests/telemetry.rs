@@ -45,6 +45,7 @@ fn figures(database: &str, parked: u64) -> Vec<(String, u64)> {
         ("blocked", 2),
         ("dead", 0),
         ("dead_tuples", 0),
+        ("oldest_kept.age", 1),
         ("oldest_unsent.age", 1),
         ("parked", parked),
         ("workers", 1),

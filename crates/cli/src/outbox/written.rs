@@ -20,9 +20,13 @@ pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) ->
             "blocked": status.blocked,
             "dead": status.dead,
             "dead_tuples": status.dead_tuples,
+            "oldest_kept": status.oldest_kept.map(shown),
+            "bytes": status.bytes,
         });
         return object(&status, out);
     }
+    let kept = status.oldest_kept.map(shown);
+    let bytes = status.bytes.map(|it| it.to_string());
     for (name, value) in [
         ("workers", status.workers.to_string()),
         ("not sent", status.backlog.to_string()),
@@ -31,6 +35,8 @@ pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) ->
         ("given up, key blocked", status.blocked.to_string()),
         ("given up, passed by", status.dead.to_string()),
         ("rows to clean up", status.dead_tuples.to_string()),
+        ("oldest row", kept.unwrap_or_else(|| "-".to_owned())),
+        ("bytes of the log", bytes.unwrap_or_else(|| "-".to_owned())),
     ] {
         writeln!(out, "{name:22} {value}")?;
     }

@@ -152,6 +152,14 @@ pub const OUTBOX_BLOCKED: &str = "tenantry.outbox.blocked";
 pub const OUTBOX_DEAD: &str = "tenantry.outbox.dead";
 /// The gauge of rows of messages that the database has to clean up.
 pub const OUTBOX_DEAD_TUPLES: &str = "tenantry.outbox.dead_tuples";
+/// The gauge of how long ago the first message occurred whose row stands in the log, though it may have left.
+pub const OUTBOX_OLDEST_KEPT_AGE: &str = "tenantry.outbox.oldest_kept.age";
+/// The unit of [`OUTBOX_OLDEST_KEPT_AGE`]: seconds.
+pub const OUTBOX_OLDEST_KEPT_AGE_UNIT: &str = "s";
+/// The gauge of how many bytes the log takes, with its indices.
+pub const OUTBOX_SIZE: &str = "tenantry.outbox.size";
+/// The unit of [`OUTBOX_SIZE`].
+pub const OUTBOX_SIZE_UNIT: &str = "By";
 /// The gauge of workers that are alive.
 pub const OUTBOX_WORKERS: &str = "tenantry.outbox.workers";
 /// The attribute for the cluster that the database of an outbox is of, so that databases of one name are told apart.

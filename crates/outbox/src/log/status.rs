@@ -44,6 +44,11 @@ pub struct OutboxStatus {
     pub dead: u64,
     /// How many rows of messages the database has to clean up behind workers: none, if all is right.
     pub dead_tuples: u64,
+    /// When the first of those occurred whose rows stand in the log, though they may have left: minutes ago, or up to two hours
+    /// where nothing comes. Longer, it is since a tenant has a backlog: until that has left, nothing of anybody is removed.
+    pub oldest_kept: Option<DateTime<Utc>>,
+    /// How many bytes the log takes with its indices, on PostgreSQL.
+    pub bytes: Option<u64>,
 }
 
 impl OutboxStatus {
@@ -99,6 +104,8 @@ impl Log {
             status.workers = count(row.integer(3)?);
             status.database = row.text(4)?.unwrap_or_default().to_owned();
             status.cluster = row.text(5)?.map(str::to_owned);
+            status.oldest_kept = row.timestamp(6).unwrap_or_default();
+            status.bytes = row.integer(7)?.and_then(|it| u64::try_from(it).ok());
             Ok(())
         })
         .await?;

@@ -302,12 +302,16 @@ impl Texts {
                      where expires_at between {now} and {now} + lease), \
                  current_database() || '|' || (select relnamespace::regnamespace::text from pg_class \
                      where oid = '{schema}outbox_messages'::regclass), \
-                 (select system_identifier::text from pg_control_system())",
+                 (select system_identifier::text from pg_control_system()), \
+                 (select occurred_at from {schema}outbox_messages order by position limit 1), \
+                 (select sum(pg_total_relation_size(relid))::bigint \
+                     from pg_partition_tree('{schema}outbox_messages'))",
                 "select (select occurred_at from outbox_messages order by position limit 1), \
                  (select count(*) from outbox_messages), 0, \
                  (select count(*) from outbox_claims \
                      where expires_at between {now} and {now} + lease), \
-                 (select file from pragma_database_list where name = 'main'), null",
+                 (select file from pragma_database_list where name = 'main'), null, \
+                 (select occurred_at from outbox_messages order by position limit 1), null",
             ),
             parked_counts: text("select state, count(*) from {schema}outbox_parked group by state"),
             current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),

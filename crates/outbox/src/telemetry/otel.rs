@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Counter, Histogram};
+use chrono::{DateTime, Utc};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram};
 use opentelemetry::{KeyValue, global};
 use parking_lot::Mutex;
 use tenantry_core::telemetry as names;
@@ -27,8 +28,93 @@ fn place(status: &OutboxStatus) -> Vec<KeyValue> {
     std::iter::once(database).chain(cluster).collect()
 }
 
-/// A name, what it tells, and where that stands.
-type Gauge = (&'static str, &'static str, fn(&OutboxStatus) -> u64);
+/// A name, its unit, what it tells, and where that stands.
+type Gauge<T> = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&OutboxStatus) -> Option<T>,
+);
+
+const COUNTS: [Gauge<u64>; 7] = [
+    (
+        names::OUTBOX_BACKLOG,
+        "",
+        "Messages that have not left.",
+        |it| Some(it.backlog),
+    ),
+    (
+        names::OUTBOX_PARKED,
+        "",
+        "Messages that wait behind a failure.",
+        |it| Some(it.waiting),
+    ),
+    (
+        names::OUTBOX_BLOCKED,
+        "",
+        "Messages that were given up and block their key.",
+        |it| Some(it.blocked),
+    ),
+    (
+        names::OUTBOX_DEAD,
+        "",
+        "Messages that were given up and passed by.",
+        |it| Some(it.dead),
+    ),
+    (
+        names::OUTBOX_DEAD_TUPLES,
+        "",
+        "Rows of messages to be cleaned up.",
+        |it| Some(it.dead_tuples),
+    ),
+    (names::OUTBOX_WORKERS, "", "Workers that are alive.", |it| {
+        Some(it.workers)
+    }),
+    (
+        names::OUTBOX_SIZE,
+        names::OUTBOX_SIZE_UNIT,
+        "Bytes that the log takes, with its indices.",
+        |it| it.bytes,
+    ),
+];
+
+const AGES: [Gauge<f64>; 2] = [
+    (
+        names::OUTBOX_OLDEST_UNSENT_AGE,
+        names::OUTBOX_OLDEST_UNSENT_AGE_UNIT,
+        "How long ago the first message occurred that has not left.",
+        |it| Some(age(it.oldest_unsent)),
+    ),
+    (
+        names::OUTBOX_OLDEST_KEPT_AGE,
+        names::OUTBOX_OLDEST_KEPT_AGE_UNIT,
+        "How long ago the first message occurred whose row stands.",
+        |it| Some(age(it.oldest_kept)),
+    ),
+];
+
+/// Returns how many seconds ago that was: none, where there is nothing.
+fn age(since: Option<DateTime<Utc>>) -> f64 {
+    let age = since.map(|since| SystemClock.now() - since);
+    let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+    age.as_secs_f64()
+}
+
+/// Returns what observes a gauge, for as long as somebody keeps the status.
+fn observing<T: 'static>(
+    status: &Arc<Mutex<Option<OutboxStatus>>>,
+    value: fn(&OutboxStatus) -> Option<T>,
+) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
+    let status = Arc::downgrade(status);
+    move |observer| {
+        if let Some(status) = status.upgrade()
+            && let Some(status) = &*status.lock()
+            && let Some(value) = value(status)
+        {
+            observer.observe(value, &place(status));
+        }
+    }
+}
 
 impl Metrics {
     pub(crate) const IS_ON: bool = true;
@@ -37,65 +123,22 @@ impl Metrics {
         let meter = global::meter("tenantry");
         // The API has no way to take a callback away: that of a worker which has ended observes nothing.
         let status: Arc<Mutex<Option<OutboxStatus>>> = Arc::default();
-        let gauges: [Gauge; 6] = [
-            (
-                names::OUTBOX_BACKLOG,
-                "Messages that have not left.",
-                |it| it.backlog,
-            ),
-            (
-                names::OUTBOX_PARKED,
-                "Messages that wait behind a failure.",
-                |it| it.waiting,
-            ),
-            (
-                names::OUTBOX_BLOCKED,
-                "Messages that were given up and block their key.",
-                |it| it.blocked,
-            ),
-            (
-                names::OUTBOX_DEAD,
-                "Messages that were given up and passed by.",
-                |it| it.dead,
-            ),
-            (
-                names::OUTBOX_DEAD_TUPLES,
-                "Rows of messages to be cleaned up.",
-                |it| it.dead_tuples,
-            ),
-            (names::OUTBOX_WORKERS, "Workers that are alive.", |it| {
-                it.workers
-            }),
-        ];
-        for (name, description, value) in gauges {
-            let status = Arc::downgrade(&status);
+        for (name, unit, description, value) in COUNTS {
             let _ = meter
                 .u64_observable_gauge(name)
+                .with_unit(unit)
                 .with_description(description)
-                .with_callback(move |observer| {
-                    if let Some(status) = status.upgrade()
-                        && let Some(status) = &*status.lock()
-                    {
-                        observer.observe(value(status), &place(status));
-                    }
-                })
+                .with_callback(observing(&status, value))
                 .build();
         }
-        let of_age = Arc::downgrade(&status);
-        let _ = meter
-            .f64_observable_gauge(names::OUTBOX_OLDEST_UNSENT_AGE)
-            .with_unit(names::OUTBOX_OLDEST_UNSENT_AGE_UNIT)
-            .with_description("How long ago the first message occurred that has not left.")
-            .with_callback(move |observer| {
-                if let Some(status) = of_age.upgrade()
-                    && let Some(status) = &*status.lock()
-                {
-                    let age = status.oldest_unsent.map(|since| SystemClock.now() - since);
-                    let seconds = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
-                    observer.observe(seconds.as_secs_f64(), &place(status));
-                }
-            })
-            .build();
+        for (name, unit, description, value) in AGES {
+            let _ = meter
+                .f64_observable_gauge(name)
+                .with_unit(unit)
+                .with_description(description)
+                .with_callback(observing(&status, value))
+                .build();
+        }
         Self {
             system,
             durations: meter

@@ -5,6 +5,7 @@
 mod disk;
 mod fences;
 mod idle;
+mod kept;
 mod outages;
 mod parked;
 mod processes;
