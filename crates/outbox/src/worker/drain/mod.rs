@@ -2,8 +2,12 @@
 
 mod doubt;
 mod hand_over;
+mod idle;
 mod lanes;
 mod parts;
+mod save;
+mod shares;
+mod upkeep;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,20 +22,10 @@ use super::claim::Claim;
 use super::run::Slice;
 use crate::Publisher;
 use crate::log::{Group, Log, Passed};
-use crate::partition::PARTITIONS;
 use crate::telemetry::Metrics;
 
 /// For how long after the last message is looked for the next one at the shortest distance.
 const STAYS_AWAKE: Duration = Duration::from_secs(2);
-
-/// How often generations are emptied.
-const BETWEEN_PRUNES: Duration = Duration::from_secs(10);
-
-/// For how long an idle worker leaves generations to themselves.
-const LONGEST_IDLE: Duration = Duration::from_secs(3_600);
-
-/// How often an idle worker looks how the outbox is doing.
-const BETWEEN_FIGURES: Duration = Duration::from_secs(300);
 
 /// Once a claim was served for so long, what failed before counts no longer.
 const IS_WELL: Duration = Duration::from_secs(60);
@@ -225,54 +219,6 @@ impl Drain {
         }
     }
 
-    /// Returns whether there was nothing to do for long, and is not now.
-    async fn is_idle(&mut self) -> Result<bool> {
-        let [group] = &self.groups[..] else {
-            return Ok(false);
-        };
-        if self.awaited_at.elapsed() < self.settings.idle_after {
-            return Ok(false);
-        }
-        let is_awaited = self.log.is_awaited(group).await?;
-        if is_awaited {
-            self.awaited_at = Instant::now();
-        }
-        Ok(!is_awaited)
-    }
-
-    /// Holds nothing until there is something to do, or generations are to be looked after.
-    async fn doze(&mut self) -> Result<()> {
-        let begun = Instant::now();
-        let mut told_at = Instant::now();
-        self.tell().await;
-        // It had one when it became idle. Of all parts: who had the others may be gone.
-        let Some(group) = self.groups.first().map(|group| Group {
-            partitions: (0..PARTITIONS.cast_signed()).collect(),
-            progress: group.progress.clone(),
-            is_main: group.is_main,
-        }) else {
-            return Ok(());
-        };
-        while begun.elapsed() < LONGEST_IDLE && !self.is_stopped() {
-            tokio::select! {
-                () = self.committed() => {
-                    self.awaited_at = Instant::now();
-                    break;
-                }
-                () = self.rest(self.settings.idle_poll) => {}
-            }
-            if told_at.elapsed() > BETWEEN_FIGURES {
-                told_at = Instant::now();
-                self.tell().await;
-            }
-            if !self.is_stopped() && self.log.is_awaited(&group).await? {
-                self.awaited_at = Instant::now();
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Hands over all that is new; returns whether there was anything.
     async fn round(&mut self, claim: &Claim) -> Result<bool> {
         claim.check()?;
@@ -301,46 +247,6 @@ impl Drain {
         }
         self.prune().await;
         Ok(any)
-    }
-
-    async fn prune(&mut self) {
-        if self.pruned_at.elapsed() < BETWEEN_PRUNES {
-            return;
-        }
-        self.pruned_at = Instant::now();
-        self.tell().await;
-        if !self.looks_after_all() {
-            return;
-        }
-        // What the database does not tell now, it does the next time.
-        self.has_arrivals = self.log.has_arrived().await.unwrap_or_default();
-        match self.log.prune().await {
-            Ok(0) => {}
-            Ok(emptied) => {
-                tracing::debug!(target: "tenantry::outbox", emptied, "generations emptied")
-            }
-            Err(error) => tracing::warn!(
-                target: "tenantry::outbox",
-                %error,
-                "what has left cannot be removed, and is as soon as it can"
-            ),
-        }
-    }
-
-    /// Tells how the outbox is doing, as one of its workers does.
-    async fn tell(&self) {
-        if Metrics::IS_ON {
-            let status = match self.looks_after_all() {
-                true => self.log.status().await.ok(),
-                false => None,
-            };
-            self.metrics.stands(status);
-        }
-    }
-
-    /// Returns whether it is this worker that does what one does for all.
-    fn looks_after_all(&self) -> bool {
-        self.partitions().contains(&0)
     }
 
     fn partitions(&self) -> Vec<i16> {

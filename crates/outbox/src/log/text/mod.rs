@@ -4,109 +4,21 @@
 //! milliseconds, `{lock}` locks the rows where there is more than one writer, `{among $1}` looks in a list
 //! of numbers, `{verdicts $1}` is `v`, what became of messages, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
 
+mod brought;
+mod read;
+mod written;
+
 use std::sync::Arc;
 
 use tenantry_store::own::Engine;
 
+use self::brought::{APPEND_ANEW, RENUMBER_PARKED};
+use self::read::{AWAITED, NEW_POSTGRES, NEW_SQLITE, READ_POSTGRES, READ_SQLITE};
+use self::written::written;
+
 /// The columns of a message, in the order in which rows are read.
 pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_key, occurred_at, content_type, \
     payload, project, module, correlation_id, causation_id, trace, trace_state";
-
-/// What is new, up to a snapshot: the first row tells that snapshot and the highest position it shows.
-///
-/// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
-/// that was read, $4 the highest position that $1 shows, $5 the parts, $6 how many rows, $7 the transactions
-/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known,
-/// $10 and $11 whose rows, $12 the highest position that is looked at.
-///
-/// The first branch is a scan of the index of positions. Rows below come of transactions that were under way
-/// already: those that $1 names, and those that it does not name since none behind them had ended, which
-/// lie between $8 and $9. All of them come before the first branch, so that the others are looked at only at the beginning.
-/// No index of positions serves there (`+ 0`): it would lead over all that has left.
-///
-/// What no transaction of this cluster can have written is left where it is: see [`ARRIVED`].
-///
-/// `{new}` is [`NEW_POSTGRES`].
-const READ_POSTGRES: &str = "with now as materialized (\
-        select pg_current_snapshot()::text as snapshot, coalesce((\
-            select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
-    ) \
-    select snapshot, highest, null::uuid, null::uuid, null, null, null::timestamptz, null, null::bytea, \
-        null, null, null, null::uuid, null, null from now \
-    union all \
-    select null, {columns} from ({new}) new";
-
-/// What is new, by the arguments of [`READ_POSTGRES`].
-const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
-            where position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
-                and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and xid < {next_xid} and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) \
-        union all \
-        (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
-            select {columns} from {schema}outbox_messages \
-            where xid = straggler and position > $3::bigint and position <= $4::bigint \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) late \
-            where $3::bigint < $4::bigint order by position limit $6::bigint) \
-        union all \
-        (select {columns} from {schema}outbox_messages \
-            where $3::bigint < $4::bigint \
-                and xid >= $8::text::xid8 and xid < coalesce($9::text::xid8, {next_xid}) \
-                and position + 0 > $3::bigint and position + 0 <= $4::bigint \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) \
-        order by position limit $6::bigint";
-
-/// The same where positions alone tell what is new: every snapshot is as good as another.
-const READ_SQLITE: &str = "select '0:0:', (select coalesce(max(position), 0) from outbox_messages), \
-        null, null, null, null, null, null, null, null, null, null, null, null, null \
-    union all \
-    select null, {columns} from ({new}) new";
-
-/// What is new, by the first six arguments of [`READ_POSTGRES`], $7 and $8 whose rows, and $9 the highest position that is
-/// looked at.
-const NEW_SQLITE: &str = "select {columns} from outbox_messages \
-    where position > max(?3, ?4) and position <= ?9 and partition_id in (select value from json_each(?5)) \
-        and {of_share $7 $8} \
-    order by position limit ?6";
-
-/// Whether there is something to do: new messages, or parked ones that stand behind none that is blocked. The arguments
-/// are those of [`READ_POSTGRES`].
-const AWAITED: &str = "select exists (select 1 from ({new}) new) or {arrived} or exists (\
-    select 1 from {schema}outbox_parked p \
-    where p.state = 'waiting' and p.partition_id {among_parts $5} and not exists (\
-        select 1 from {schema}outbox_parked b \
-        where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
-            and b.ordering_key = p.ordering_key and b.position < p.position and b.state = 'blocked'))";
-
-/// Whether there are rows that were appended elsewhere: those of a transaction that none which has ended here can be, as
-/// the table writes it, or with a number that nobody has drawn here.
-const ARRIVED: &str = "(coalesce((\
-        select xid from {schema}outbox_messages order by xid desc limit 1) >= {next_xid}, false) \
-    or greatest(\
-        (select position from {schema}outbox_messages order by position desc limit 1), \
-        (select position from {schema}outbox_parked order by position desc limit 1), 0) \
-    > coalesce(pg_sequence_last_value('{schema}outbox_messages_position_seq'), 0))";
-
-/// Gives parked messages numbers of here, in their order.
-const RENUMBER_PARKED: &str = "with numbered as materialized (\
-        select tenant_id, id, position as before, \
-            nextval('{schema}outbox_messages_position_seq') as number \
-        from (select tenant_id, id, position from {schema}outbox_parked order by position) in_order) \
-    update {schema}outbox_parked p set position = number from numbered n \
-    where p.tenant_id = n.tenant_id and p.id = n.id and p.position = n.before";
-
-/// Appends all that stands anew: first what was appended elsewhere, then what was here, each in its order.
-const APPEND_ANEW: &str = "with standing as (\
-        delete from {schema}outbox_messages returning generation, xid, position, {content}, partition_id) \
-    insert into {schema}outbox_messages (generation, {content}, partition_id) \
-    select generation, {content}, partition_id from standing \
-    order by xid >= {next_xid} desc, \
-        case when xid >= '9223372036854775808' then xid end, position";
 
 /// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
 /// generation, $2 those snapshots. Answers the highest position, if there are rows and all have left.
@@ -370,107 +282,5 @@ impl Texts {
                  set cluster = (select system_identifier::text from pg_control_system())",
             ),
         }
-    }
-}
-
-/// Writes a text as the database takes it.
-fn written(engine: Engine, text: &str) -> String {
-    let p_columns: Vec<_> = COLUMNS
-        .split(", ")
-        .map(|column| format!("p.{column}"))
-        .collect();
-    let text = text
-        .replace("{columns}", COLUMNS)
-        .replace("{content}", COLUMNS.trim_start_matches("position, "))
-        .replace("{p.columns}", &p_columns.join(", "));
-    match engine {
-        Engine::Postgres => {
-            let text = text
-                .replace("{arrived}", ARRIVED)
-                // All that have ended are below.
-                .replace(
-                    "{next_xid}",
-                    "(select pg_snapshot_xmax(pg_current_snapshot()))",
-                )
-                .replace(
-                    "{now}",
-                    "(extract(epoch from clock_timestamp()) * 1000)::bigint",
-                )
-                .replace("{lock}", "for update skip locked")
-                .replace("{keep}", "for update");
-            // A number that no transaction had when the snapshot of the position was taken.
-            let horizon = |text: &str| format!("replace({text}, '?', pg_current_xact_id()::text)");
-            let text = among(&text, "{with_horizon ", horizon);
-            let text = among(&text, "{of_share ", |arguments| {
-                let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
-                format!("(tenant_id = any({tenants}::text::uuid[])) = {theirs}::boolean")
-            });
-            let text = among(&text, "{among_parts ", |list| {
-                format!("= any({list}::text::smallint[])")
-            });
-            let text = among(&text, "{verdicts ", |verdicts| {
-                format!(
-                    "json_to_recordset({verdicts}::text::json) as v(position bigint, state text, \
-                     counts integer, wait bigint, reason text, detail text)"
-                )
-            });
-            among(&text, "{among ", |list| {
-                format!("= any({list}::text::bigint[])")
-            })
-        }
-        _ => {
-            let text = text
-                .replace("{arrived}", "false")
-                .replace("{now}", "cast(unixepoch('subsec') * 1000 as integer)")
-                .replace("{lock}", "")
-                .replace("{keep}", "")
-                .replace('$', "?");
-            let text = among(&text, "{with_horizon ", str::to_owned);
-            let text = among(&text, "{of_share ", |arguments| {
-                let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
-                format!("(hex(tenant_id) in (select value from json_each({tenants}))) = {theirs}")
-            });
-            let text = among(&text, "{verdicts ", |verdicts| {
-                let fields = ["position", "state", "counts", "wait", "reason", "detail"];
-                let fields = fields.map(|field| format!("value ->> '{field}' as {field}"));
-                format!(
-                    "(select {} from json_each({verdicts})) as v",
-                    fields.join(", ")
-                )
-            });
-            let listed = |list: &str| format!("in (select value from json_each({list}))");
-            among(&among(&text, "{among_parts ", listed), "{among ", listed)
-        }
-    }
-}
-
-fn among(text: &str, token: &str, list: impl Fn(&str) -> String) -> String {
-    let mut parts = text.split(token);
-    let mut written = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (argument, rest) = part.split_once('}').unwrap_or((part, ""));
-        written.push_str(&list(argument));
-        written.push_str(rest);
-    }
-    written
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_written_for_each_database() {
-        let text = "update t set a = {now} + $1 where p {among_parts $2} and n {among $3} {keep}";
-        assert_eq!(
-            written(Engine::Postgres, text),
-            "update t set a = (extract(epoch from clock_timestamp()) * 1000)::bigint + $1 \
-             where p = any($2::text::smallint[]) and n = any($3::text::bigint[]) for update"
-        );
-        assert_eq!(
-            written(Engine::Sqlite, text),
-            "update t set a = cast(unixepoch('subsec') * 1000 as integer) + ?1 \
-             where p in (select value from json_each(?2)) and n in (select value from json_each(?3)) "
-        );
     }
 }
