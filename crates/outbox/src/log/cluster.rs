@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenantry_core::Result;
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
-use super::{CLUSTER, Log, MESSAGES, Progress};
+use super::{CLUSTER, Log, MESSAGES};
 
 /// How rows of another cluster have come here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,19 +88,25 @@ impl Log {
 
     async fn begin_anew(&self, work: &mut OwnWork, origin: Origin) -> Result<()> {
         let nothing = |_: &mut Arguments<'_>| Ok(());
-        let mut positions: Vec<(i16, Progress)> = Vec::new();
-        work.fetch(&settling(&self.texts.all_positions, &nothing), &mut |row| {
-            let partition = row.integer(0)?.and_then(|it| i16::try_from(it).ok());
-            let position = row.text(1)?.unwrap_or_default().parse()?;
-            positions.push((partition.ok_or(super::NO_PARTITION)?, position));
-            Ok(())
-        })
-        .await?;
+        let stands = self.stands_in_tx(work).await?;
         // Claims first, as every write of a worker does.
         for sql in [&self.texts.forget_claims, &self.texts.forget_positions] {
             work.execute(&settling(sql, &nothing)).await?;
         }
-        self.delete_left(work, positions, origin).await?;
+        for stand in &stands {
+            let (partitions, tenants) = self.written(stand);
+            let bind = |arguments: &mut Arguments<'_>| {
+                stand.bind(arguments)?;
+                arguments.value().int64(stand.floor())?;
+                arguments.value().text(&partitions)?;
+                arguments.value().text(&tenants)?;
+                arguments.value().bool(stand.share.is_theirs)?;
+                arguments.value().bool(origin == Origin::Restored)
+            };
+            // Of what is of here alone, where it is beside what has arrived.
+            work.execute(&settling(&self.texts.delete_left, &bind))
+                .await?;
+        }
         let last: &[_] = match origin {
             Origin::Restored => &[&self.texts.adopt, &self.texts.enter_cluster],
             Origin::Arrived => &[
@@ -111,41 +117,6 @@ impl Log {
         };
         for sql in last {
             work.execute(&settling(sql, &nothing)).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes what had left by positions: of what is of here alone, where they are.
-    async fn delete_left(
-        &self,
-        work: &mut OwnWork,
-        mut positions: Vec<(i16, Progress)>,
-        origin: Origin,
-    ) -> Result<()> {
-        while let Some((_, progress)) = positions.first().cloned() {
-            let (alike, others): (Vec<_>, Vec<_>) = positions
-                .into_iter()
-                .partition(|(_, other)| *other == progress);
-            positions = others;
-            let partitions: Vec<_> = alike.into_iter().map(|(partition, _)| partition).collect();
-            let partitions = self.list(&partitions);
-            for (share, position) in progress.parts() {
-                let tenants = self.tenants(&share);
-                let bind = |arguments: &mut Arguments<'_>| {
-                    arguments.value().text(position.after())?;
-                    arguments
-                        .value()
-                        .text(position.upto().unwrap_or(position.after()))?;
-                    arguments.value().int64(position.cursor())?;
-                    arguments.value().int64(position.floor())?;
-                    arguments.value().text(&partitions)?;
-                    arguments.value().text(&tenants)?;
-                    arguments.value().bool(share.is_theirs)?;
-                    arguments.value().bool(origin == Origin::Restored)
-                };
-                work.execute(&settling(&self.texts.delete_left, &bind))
-                    .await?;
-            }
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ mod parked;
 mod position;
 mod progress;
 mod prune;
+mod stands;
 mod status;
 mod text;
 

@@ -6,7 +6,8 @@ use tenantry_core::{ErrorKind, Result};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::position::under_way;
-use super::{Log, MESSAGES, PARTITIONS, Progress};
+use super::stands::Stand;
+use super::{Log, MESSAGES};
 use crate::inbox::{INBOX, generation_to_empty};
 
 /// For how long others may write between two batches that are deleted.
@@ -23,10 +24,10 @@ impl Log {
             // What has left is deleted with the position.
             return Ok(0);
         }
-        let (positions, current) = self.standing().await?;
+        let (stands, current) = self.standing().await?;
         let mut emptied = 0;
         for generation in (0..3).filter(|it| *it != current) {
-            if let Some(seen) = self.all_has_left(generation, &positions).await? {
+            if let Some(seen) = self.all_has_left(generation, &stands).await? {
                 match self.empty(generation, &seen).await {
                     Ok(is_empty) => emptied += usize::from(is_empty),
                     // Somebody reads or writes: another time.
@@ -98,26 +99,12 @@ impl Log {
         }
     }
 
-    /// Returns the snapshots up to which everything has left, as one argument, and the generation that is
-    /// written to.
-    async fn standing(&self) -> Result<(String, i64)> {
-        let mut snapshots = Vec::new();
+    /// Returns how far all parts are, and the generation that is written to.
+    async fn standing(&self) -> Result<(Vec<Stand>, i64)> {
         let mut current = 0;
         let mut work = self.begin("read positions").await?;
+        let stands = self.stands_in_tx(&mut work).await?;
         let nothing = |_: &mut Arguments<'_>| Ok(());
-        let positions = OwnStatement {
-            operation: "read positions",
-            table: &PARTITIONS,
-            sql: &self.texts.positions,
-            bind: &nothing,
-        };
-        work.fetch(&positions, &mut |row| {
-            let progress: Progress = row.text(0)?.unwrap_or_default().parse()?;
-            let after = progress.parts().map(|(_, position)| position.after());
-            snapshots.extend(after.map(|after| format!("\"{after}\"")));
-            Ok(())
-        })
-        .await?;
         let generation = OwnStatement {
             operation: "read generation",
             table: &MESSAGES,
@@ -129,27 +116,50 @@ impl Log {
             Ok(())
         })
         .await?;
-        Ok((format!("{{{}}}", snapshots.join(",")), current))
+        Ok((stands, current))
     }
 
-    /// Returns the snapshot in which a generation had rows, and all of them had left.
-    async fn all_has_left(&self, generation: i64, done: &str) -> Result<Option<String>> {
+    /// Returns a snapshot in which a generation had rows, and all of them had left.
+    ///
+    /// What has left stays so, while positions go on.
+    async fn all_has_left(&self, generation: i64, stands: &[Stand]) -> Result<Option<String>> {
+        let of_rest = stands.iter().filter(|stand| !stand.share.is_theirs);
+        let parts: usize = of_rest.map(|stand| stand.partitions.len()).sum();
+        if parts != usize::from(crate::partition::PARTITIONS) {
+            // Of some nobody knows.
+            return Ok(None);
+        }
+        let mut work = self.begin("look through generation").await?;
         let mut seen = None;
-        let statement = OwnStatement {
-            operation: "look through generation",
-            table: &MESSAGES,
-            sql: &self.texts.prunable,
-            bind: &|arguments| {
-                arguments.value().int64(generation)?;
-                arguments.value().text(done)
-            },
-        };
-        let mut work = self.read_one("look through generation").await?;
-        work.fetch(&statement, &mut |row| {
-            seen = row.text(1)?.map(str::to_owned);
+        let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(generation);
+        work.fetch(&looking(&self.texts.filled, &bind), &mut |row| {
+            seen = row.text(0)?.map(str::to_owned);
             Ok(())
         })
         .await?;
+        if seen.is_none() {
+            return Ok(None);
+        }
+        for stand in stands {
+            let (partitions, tenants) = self.written(stand);
+            let mut is_any = true;
+            let bind = |arguments: &mut Arguments<'_>| {
+                arguments.value().int64(generation)?;
+                arguments.value().text(&partitions)?;
+                arguments.value().text(&tenants)?;
+                stand.bind(arguments)
+            };
+            work.fetch(&looking(self.unsent_of(stand), &bind), &mut |row| {
+                is_any = row.bool(0)?.unwrap_or(true);
+                Ok(())
+            })
+            .await?;
+            if is_any {
+                return Ok(None);
+            }
+        }
+        // Who empties it waits for nobody.
+        work.commit().await?;
         Ok(seen)
     }
 
@@ -195,6 +205,15 @@ impl Log {
             bind: &nothing,
         };
         work.execute(&statement).await.map(drop)
+    }
+}
+
+fn looking<'a>(sql: &'a std::sync::Arc<str>, bind: &'a BindOwn<'a>) -> OwnStatement<'a> {
+    OwnStatement {
+        operation: "look through generation",
+        table: &MESSAGES,
+        sql,
+        bind,
     }
 }
 

@@ -45,7 +45,7 @@ pub struct OutboxStatus {
     /// How many rows of messages the database has to clean up behind workers: none, if all is right.
     pub dead_tuples: u64,
     /// When the first of those occurred whose rows stand in the log, though they may have left: minutes ago, or up to two hours
-    /// where nothing comes. Longer, it is since a tenant has a backlog: until that has left, nothing of anybody is removed.
+    /// where nothing comes. Longer, it is since a tenant has a backlog: until that has left, rows of all stand with it.
     pub oldest_kept: Option<DateTime<Utc>>,
     /// How many bytes the log takes with its indices, on PostgreSQL.
     pub bytes: Option<u64>,

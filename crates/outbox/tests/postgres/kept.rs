@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::{Executor as _, PgConnection};
+use sqlx::PgConnection;
 use tenantry_core::TenantId;
 use tenantry_outbox::conformance::{Broker, Subject, quick, until};
-use tenantry_outbox::{
-    Message, NewMessage, Outbox, OutboxStatus, OutboxWorker, Publisher, Stopped,
-};
+use tenantry_outbox::{Message, OutboxStatus, OutboxWorker, Publisher, Stopped};
 use tenantry_store::async_trait;
 
 use crate::OnPostgres;
@@ -44,26 +42,52 @@ async fn rows_of(admin: &mut PgConnection, tenant: TenantId) -> i64 {
         .unwrap()
 }
 
+/// Waits until the next two generations are not that of the minute for a while.
+async fn early_in_a_minute(admin: &mut PgConnection) {
+    let is_early = "select extract(epoch from now())::bigint % 60 < 30";
+    while !sqlx::query_scalar::<_, bool>(is_early)
+        .fetch_one(&mut *admin)
+        .await
+        .unwrap()
+    {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until a tenant has no rows.
+async fn until_gone(admin: &mut PgConnection, tenant: TenantId) {
+    for _ in 0..4_000 {
+        if rows_of(admin, tenant).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("rows that have left stand");
+}
+
+/// A backlog keeps the generations that it has rows in, and no others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_status_tells_since_when_a_backlog_keeps_what_has_left() {
+async fn what_has_left_is_removed_where_a_backlog_has_no_rows() {
     let subject = OnPostgres::open().await;
-    let outbox = Outbox::new(&subject.store);
     let [flood, other] = [TenantId::generate(), TenantId::generate()];
     let is_empty = OutboxStatus::read(subject.platform()).await.unwrap();
     assert_eq!(is_empty.oldest_kept, None);
-    for (tenant, count) in [(other, 10), (flood, 1_000)] {
-        let work = subject.store.tenant(tenant).begin().await.unwrap();
-        for number in 0..count {
-            let message = NewMessage::new("suite.a", number.to_string());
-            outbox.append_message(&work, message).unwrap();
-        }
-        work.commit().await.unwrap();
-    }
-    // Of the minute before, without waiting for it.
     let mut admin = subject.admin().await;
-    let before = "update outbox_messages \
-        set generation = (((extract(epoch from now())::bigint / 60) + 2) % 3)::smallint";
-    admin.execute(before).await.unwrap();
+    early_in_a_minute(&mut admin).await;
+    for (tenant, count, generation) in [(other, 10_i64, 1_i64), (flood, 2_000, 2)] {
+        sqlx::query(
+            "insert into outbox_messages (generation, tenant_id, id, partition_id, event_type, ordering_key, \
+                 occurred_at, content_type, payload) \
+             select (((extract(epoch from now())::bigint / 60) + $2) % 3)::smallint, $1, gen_random_uuid(), \
+                 n % 64, 'suite.a', n::text, now(), 'text/plain', '' from generate_series(1, $3) n",
+        )
+        .bind(tenant.as_uuid())
+        .bind(generation)
+        .bind(count)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    }
 
     let broker = Broker::default();
     let is_slow = Arc::new(AtomicBool::new(true));
@@ -74,28 +98,25 @@ async fn the_status_tells_since_when_a_backlog_keeps_what_has_left() {
     });
     let settings = quick().with_batch(64).with_keys_in_flight(1);
     let worker = OutboxWorker::start(subject.platform(), publisher, settings).unwrap();
-    let of_other = || {
-        let got = broker.got();
-        got.iter().filter(|it| it.tenant() == other).count()
-    };
-    until("those of the other", || of_other() == 10).await;
+    until_gone(&mut admin, other).await;
+    assert_eq!(rows_of(&mut admin, flood).await, 2_000);
     let stands = OutboxStatus::read(subject.platform()).await.unwrap();
-    assert_eq!(rows_of(&mut admin, other).await, 10);
-    let oldest = broker.got().into_iter().find(|it| it.tenant() == other);
-    assert_eq!(stands.oldest_kept, oldest.map(|it| it.occurred_at()));
+    let of_other = |it: &&Message| it.tenant() == other;
+    let last = broker
+        .got()
+        .iter()
+        .filter(of_other)
+        .map(Message::occurred_at)
+        .max();
+    assert!(stands.oldest_kept > last && last.is_some());
     assert!(stands.bytes > is_empty.bytes);
 
     is_slow.store(false, Ordering::Relaxed);
-    until("those of the flood", || broker.count() >= 1_010).await;
-    let mut status = stands.clone();
-    for _ in 0..3_000 {
-        status = OutboxStatus::read(subject.platform()).await.unwrap();
-        if status.oldest_kept.is_none() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("those of the flood", || broker.count() >= 2_010).await;
+    until_gone(&mut admin, flood).await;
+    let status = OutboxStatus::read(subject.platform()).await.unwrap();
     assert_eq!(status.oldest_kept, None);
     assert!(status.bytes < stands.bytes);
     worker.stop().await.unwrap();
+    assert_eq!(broker.count(), 2_010);
 }

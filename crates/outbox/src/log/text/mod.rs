@@ -20,15 +20,22 @@ use self::written::written;
 pub(crate) const COLUMNS: &str = "position, tenant_id, id, event_type, ordering_key, occurred_at, content_type, \
     payload, project, module, correlation_id, causation_id, trace, trace_state";
 
-/// Whether all rows of a generation are shown by every snapshot up to which all has left: $1 the
-/// generation, $2 those snapshots. Answers the highest position, if there are rows and all have left.
-const PRUNABLE: &str = "select max(position), pg_current_snapshot()::text \
-    from {schema}outbox_messages m \
-    where generation = $1 \
-    having count(*) > 0 and not exists (\
-        select from {schema}outbox_messages m, unnest($2::text::pg_snapshot[]) done \
-        where generation = $1 and xid >= pg_snapshot_xmin(done)::text::xid8 \
-            and not pg_visible_in_snapshot(xid, done))";
+/// A snapshot in which a generation has rows, if it has: $1 the generation.
+const FILLED: &str = "select pg_current_snapshot()::text \
+    where exists (select from {schema}outbox_messages where generation = $1)";
+
+/// Whether a generation has rows of some tenants that have not left: $1 the generation, $2 the parts, $3 the tenants,
+/// $4 the snapshot that shows what has left, $5 the one up to which is read and $6 how far that is done.
+///
+/// `{whose}` is whether those of the tenants, or of all others, in a form that an index serves.
+const UNSENT: &str = "select exists (\
+    select from (\
+        select $4::text::pg_snapshot as after, $5::text::pg_snapshot as upto offset 0) s, \
+        {schema}outbox_messages m \
+    where m.generation = $1 and m.partition_id {among_parts $2} and m.tenant_id {whose} \
+        and m.xid >= pg_snapshot_xmin(s.after)::text::xid8 \
+        and not pg_visible_in_snapshot(m.xid, s.after) \
+        and not (m.position <= $6 and pg_visible_in_snapshot(m.xid, s.upto)))";
 
 /// Whether rows have come to a generation since a snapshot: $1 the generation, $2 the snapshot, $3 the
 /// transactions that it names.
@@ -66,7 +73,9 @@ pub(crate) struct Texts {
     pub(super) inbox_to_empty: Arc<str>,
     pub(super) forget_inbox: Arc<str>,
     pub(super) clock: Arc<str>,
-    pub(super) prunable: Arc<str>,
+    pub(super) filled: Arc<str>,
+    pub(super) unsent_of_theirs: Arc<str>,
+    pub(super) unsent_of_others: Arc<str>,
     pub(super) newer: Arc<str>,
     pub(super) wait_little: Arc<str>,
     pub(super) truncate: [Arc<str>; 3],
@@ -239,7 +248,9 @@ impl Texts {
                 ),
             },
             clock: text("select {now}"),
-            prunable: text(PRUNABLE),
+            filled: text(FILLED),
+            unsent_of_theirs: text(&UNSENT.replace("{whose}", "= any($3::text::uuid[])")),
+            unsent_of_others: text(&UNSENT.replace("{whose}", "<> all($3::text::uuid[])")),
             newer: text(NEWER),
             wait_little: text("set local lock_timeout = 20"),
             truncate: of_generation("truncate table only"),
