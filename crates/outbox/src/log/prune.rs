@@ -147,9 +147,10 @@ impl Log {
                 arguments.value().int64(generation)?;
                 arguments.value().text(&partitions)?;
                 arguments.value().text(&tenants)?;
-                stand.bind(arguments)
+                stand.bind(arguments)?;
+                arguments.value().bool(stand.share.is_theirs)
             };
-            work.fetch(&looking(self.unsent_of(stand), &bind), &mut |row| {
+            work.fetch(&looking(&self.texts.unsent_in, &bind), &mut |row| {
                 is_any = row.bool(0)?.unwrap_or(true);
                 Ok(())
             })

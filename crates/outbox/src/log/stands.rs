@@ -1,7 +1,5 @@
 //! How far each part of the keys is, of all workers.
 
-use std::sync::Arc;
-
 use tenantry_core::Result;
 use tenantry_store::ValueError;
 use tenantry_store::own::{Arguments, OwnStatement, OwnWork};
@@ -52,14 +50,6 @@ impl Log {
     /// Returns the parts and the tenants of a stand, as arguments.
     pub(super) fn written(&self, stand: &Stand) -> (String, String) {
         (self.list(&stand.partitions), self.tenants(&stand.share))
-    }
-
-    /// Returns the statement that tells whether rows of a stand have not left.
-    pub(super) fn unsent_of(&self, stand: &Stand) -> &Arc<str> {
-        match stand.share.is_theirs {
-            true => &self.texts.unsent_of_theirs,
-            false => &self.texts.unsent_of_others,
-        }
     }
 }
 

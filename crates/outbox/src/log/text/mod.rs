@@ -25,17 +25,18 @@ const FILLED: &str = "select pg_current_snapshot()::text \
     where exists (select from {schema}outbox_messages where generation = $1)";
 
 /// Whether a generation has rows of some tenants that have not left: $1 the generation, $2 the parts, $3 the tenants,
-/// $4 the snapshot that shows what has left, $5 the one up to which is read and $6 how far that is done.
+/// $4 the snapshot that shows what has left, $5 the one up to which is read, $6 how far that is done, and $7 whether those of
+/// the tenants or of all others.
 ///
-/// `{whose}` is whether those of the tenants, or of all others, in a form that an index serves.
-const UNSENT: &str = "select exists (\
-    select from (\
-        select $4::text::pg_snapshot as after, $5::text::pg_snapshot as upto offset 0) s, \
-        {schema}outbox_messages m \
-    where m.generation = $1 and m.partition_id {among_parts $2} and m.tenant_id {whose} \
-        and m.xid >= pg_snapshot_xmin(s.after)::text::xid8 \
-        and not pg_visible_in_snapshot(m.xid, s.after) \
-        and not (m.position <= $6 and pg_visible_in_snapshot(m.xid, s.upto)))";
+/// From the newest transaction on: what has not left is at that end, so that the look at a long backlog is short.
+const UNSENT: &str = "select exists (select from (\
+    select from {schema}outbox_messages m \
+    where m.generation = $1 and m.partition_id {among_parts $2} and {of_share $3 $7} \
+        and m.xid >= (select pg_snapshot_xmin($4::text::pg_snapshot)) \
+        and not pg_visible_in_snapshot(m.xid, (select $4::text::pg_snapshot)) \
+        and not (m.position <= $6 \
+            and pg_visible_in_snapshot(m.xid, (select $5::text::pg_snapshot))) \
+    order by m.xid desc, m.position desc limit 1) newest)";
 
 /// Whether rows have come to a generation since a snapshot: $1 the generation, $2 the snapshot, $3 the
 /// transactions that it names.
@@ -74,8 +75,7 @@ pub(crate) struct Texts {
     pub(super) forget_inbox: Arc<str>,
     pub(super) clock: Arc<str>,
     pub(super) filled: Arc<str>,
-    pub(super) unsent_of_theirs: Arc<str>,
-    pub(super) unsent_of_others: Arc<str>,
+    pub(super) unsent_in: Arc<str>,
     pub(super) newer: Arc<str>,
     pub(super) wait_little: Arc<str>,
     pub(super) truncate: [Arc<str>; 3],
@@ -249,8 +249,7 @@ impl Texts {
             },
             clock: text("select {now}"),
             filled: text(FILLED),
-            unsent_of_theirs: text(&UNSENT.replace("{whose}", "= any($3::text::uuid[])")),
-            unsent_of_others: text(&UNSENT.replace("{whose}", "<> all($3::text::uuid[])")),
+            unsent_in: text(UNSENT),
             newer: text(NEWER),
             wait_little: text("set local lock_timeout = 20"),
             truncate: of_generation("truncate table only"),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::doubt::Doubt;
 use super::WorkerSettings;
@@ -46,6 +47,8 @@ pub(super) struct Drain {
     looked_at: Instant,
     taken_at: Option<Instant>,
     pruned_at: Instant,
+    /// What removes what has left; it ends with the worker.
+    pruning: JoinSet<()>,
     saved_at: Instant,
     /// How many messages are read at a time: fewer than the settings say, where they are large.
     reads: usize,
@@ -93,6 +96,7 @@ impl Drain {
             looked_at: now,
             taken_at: None,
             pruned_at: now,
+            pruning: JoinSet::new(),
             saved_at: now,
             slice,
             doubt: Doubt::default(),

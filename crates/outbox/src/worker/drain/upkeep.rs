@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Drain;
+use crate::log::Log;
 use crate::telemetry::Metrics;
 
 /// How often generations are emptied.
@@ -21,16 +22,9 @@ impl Drain {
         }
         // What the database does not tell now, it does the next time.
         self.has_arrivals = self.log.has_arrived().await.unwrap_or_default();
-        match self.log.prune().await {
-            Ok(0) => {}
-            Ok(emptied) => {
-                tracing::debug!(target: "tenantry::outbox", emptied, "generations emptied")
-            }
-            Err(error) => tracing::warn!(
-                target: "tenantry::outbox",
-                %error,
-                "what has left cannot be removed, and is as soon as it can"
-            ),
+        while self.pruning.try_join_next().is_some() {}
+        if self.pruning.is_empty() {
+            self.pruning.spawn(prune(self.log.clone()));
         }
     }
 
@@ -49,4 +43,21 @@ impl Drain {
     fn looks_after_all(&self) -> bool {
         self.partitions().contains(&0)
     }
+}
+
+/// Removes what has left, once; it takes a small part of the time, and holds up no message.
+async fn prune(log: Log) {
+    let begun = Instant::now();
+    match log.prune().await {
+        Ok(0) => {}
+        Ok(emptied) => {
+            tracing::debug!(target: "tenantry::outbox", emptied, "generations emptied")
+        }
+        Err(error) => tracing::warn!(
+            target: "tenantry::outbox",
+            %error,
+            "what has left cannot be removed, and is as soon as it can"
+        ),
+    }
+    tokio::time::sleep(begun.elapsed() * 10).await;
 }
