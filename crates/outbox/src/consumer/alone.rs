@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind};
-use tokio::sync::SemaphorePermit;
 
 use super::attempt::{Trouble, of_inbox, of_store};
 use super::delivery::Delivery;
+use super::hands::Hand;
 use super::lanes::Shared;
 use crate::Message;
 
@@ -28,10 +28,7 @@ impl Shared {
     }
 
     /// Waits until nothing else is handled, and marks that a message begins; nothing once it is stopped.
-    pub(super) async fn hand_alone(
-        &self,
-        message: &Message,
-    ) -> Result<Option<SemaphorePermit<'_>>, Trouble> {
+    pub(super) async fn hand_alone(&self, message: &Message) -> Result<Option<Hand>, Trouble> {
         let begun = self.begun(message, false).await?;
         if begun >= self.most_begun() {
             let detail =
@@ -41,7 +38,8 @@ impl Shared {
         }
         // What has ended no process yet is handled before it may do so again.
         self.rest(COURTESY * begun).await;
-        let Some(hands) = self.hands(self.settings.in_flight).await else {
+        let all = self.hands.all(message.tenant());
+        let Some(hands) = self.unless_stopped(all).await else {
             return Ok(None);
         };
         self.begun(message, true).await?;

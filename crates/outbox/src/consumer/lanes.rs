@@ -11,11 +11,12 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tenantry_core::{Error, TenantId};
 use tenantry_store::TenantStore;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::attempt::Trouble;
 use super::delivery::{Delivery, Receipt, Source};
+use super::hands::{Hand, Hands};
 use super::{ConsumerSettings, MessageHandler};
 use crate::telemetry::{Consumed, Settled, ended, processing};
 use crate::{Inbox, Message};
@@ -49,7 +50,7 @@ pub(super) struct Shared {
     /// Of those that are held.
     places: Arc<Semaphore>,
     /// Of those that are being handled.
-    hands: Semaphore,
+    pub(super) hands: Arc<Hands>,
     lanes: Mutex<HashMap<Lane, VecDeque<Waiting>>>,
     /// What was taken and is not acknowledged.
     held: Arc<Receipts>,
@@ -136,7 +137,7 @@ impl Lanes {
             stopped: stopped.clone(),
             asked: is_asked,
             places: Arc::new(Semaphore::new(settings.prefetch())),
-            hands: Semaphore::new(settings.in_flight),
+            hands: Hands::new(settings.in_flight),
             settings,
             lanes: Mutex::default(),
             held: Arc::default(),
@@ -305,7 +306,7 @@ impl Shared {
             }
             let hand = match may_end_process {
                 true => self.hand_alone(message).await,
-                false => Ok(self.hands(1).await),
+                false => Ok(self.unless_stopped(self.hands.one(message.tenant())).await),
             };
             let outcome = match hand {
                 Ok(Some(hand)) => {
@@ -359,7 +360,7 @@ impl Shared {
     async fn attempt(
         &self,
         message: &Message,
-        hand: SemaphorePermit<'_>,
+        hand: Hand,
         is_new: bool,
     ) -> Result<bool, Trouble> {
         if is_new {
@@ -397,13 +398,14 @@ impl Shared {
             .await;
     }
 
-    /// Waits until so many more messages can be handled; nothing once it is stopped.
-    pub(super) async fn hands(&self, count: usize) -> Option<SemaphorePermit<'_>> {
+    /// Waits for hands; nothing once it is stopped.
+    pub(super) async fn unless_stopped(
+        &self,
+        given: impl Future<Output = Option<Hand>>,
+    ) -> Option<Hand> {
         let mut stopped = self.stopped.clone();
-        // Those that come later wait behind one that asks for many.
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
         tokio::select! {
-            hands = self.hands.acquire_many(count) => hands.ok(),
+            hand = given => hand,
             // Without anybody who could say so it is dropped.
             Ok(_) = stopped.wait_for(|stopped| *stopped) => None,
         }

@@ -11,6 +11,7 @@
 mod alone;
 mod attempt;
 mod delivery;
+mod hands;
 mod lanes;
 #[cfg(feature = "nats")]
 mod nats;
@@ -125,6 +126,11 @@ impl From<Error> for HandlerError {
 ///   stream, of its own: an exchange of the type `x-consistent-hash` in RabbitMQ, a mapping of subjects with
 ///   `partition` in NATS, or a prefix of [`Routes`](crate::Routes) for each part.
 /// - Or let handlers not depend on the order: they compare a version in the message with that of the row.
+///
+/// # Fairness
+///
+/// What waits here is handled round the tenants, and not as it came: whoever has much, or is slow, holds up another by what
+/// is under way, and not by what stands behind that. What the broker has not given out yet, the consumer cannot know of.
 ///
 /// Dropped, it ends at once, and what was under way comes again.
 pub struct Consumer {

@@ -47,6 +47,9 @@ impl ConsumerSettings {
 
     /// Sets how many messages are handled side by side at most, from 1 to 10,000, those of one key one after the other; 64
     /// without it. One that waits for another attempt is not among them.
+    ///
+    /// As one is done with, the next is of the tenant that has the fewest under way: whoever has much to be handled holds
+    /// up no other tenant by what waits here.
     #[must_use]
     pub const fn with_in_flight(mut self, messages: usize) -> Self {
         self.in_flight = messages;
@@ -57,7 +60,8 @@ impl ConsumerSettings {
     /// side to 65,535; sixteen times as many without it. They are held in memory.
     ///
     /// A message that fails, and those behind it in its key, are among them until its attempts are used up: where there are
-    /// more than this, the other keys wait as well.
+    /// more than this, the other keys wait as well. Nor is anything handled before it is among them: it waits for those
+    /// before it that the broker gives out first, of whatever tenant.
     #[must_use]
     pub const fn with_prefetch(mut self, messages: usize) -> Self {
         self.prefetch = Some(messages);

@@ -15,6 +15,7 @@ use tenantry_outbox::{
     OutboxWorker,
 };
 use tenantry_store::{Repository as _, UnitOfWork, Version, async_trait};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::subject::OnPostgres;
@@ -249,6 +250,70 @@ pub(crate) async fn keys_that_fail_hold_up_no_other_tenant(broker: &dyn Consumed
     until("the other's is handled", || effects.count() == 1).await;
     consumer.stop().await.unwrap();
     assert_eq!(effects.calls.load(Ordering::Relaxed), 5);
+    assert!(broker.dead().await.is_empty());
+}
+
+/// Handles messages of one tenant when the test lets it, and those of others at once.
+struct Slow {
+    tenant: TenantId,
+    lets: Semaphore,
+    handled: Mutex<Vec<Message>>,
+}
+
+#[async_trait]
+impl MessageHandler for Slow {
+    async fn handle(&self, _: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        if message.tenant() == self.tenant {
+            self.lets.acquire().await.unwrap().forget();
+        }
+        self.handled.lock().push(message.clone());
+        Ok(())
+    }
+}
+
+/// All are there before the first is done with, and one tenant is slow: the other one waits for one of its messages.
+pub(crate) async fn a_tenant_with_much_to_handle_holds_up_no_other(broker: &dyn Consumed) {
+    const MUCH: usize = 20;
+    let subject = OnPostgres::open().await;
+    let [much, little] = tenants();
+    for key in 0..MUCH {
+        let sent = message(much, &key.to_string(), "0");
+        broker.publisher().publish(&[sent]).await.unwrap();
+    }
+    for key in ["a", "b"] {
+        let sent = ["0", "1", "2"].map(|payload| message(little, key, payload));
+        broker.publisher().publish(&sent).await.unwrap();
+    }
+    let slow = Arc::new(Slow {
+        tenant: much,
+        lets: Semaphore::new(0),
+        handled: Mutex::default(),
+    });
+    let handler: Arc<dyn MessageHandler> = Arc::<Slow>::clone(&slow);
+    let settings = settings().with_in_flight(2);
+    let consumer = broker.consumer(&subject, handler, settings).await;
+    let mut tries = 0;
+    while broker.waiting().await > 0 {
+        tries += 1;
+        assert!(tries < 1_000, "they are not taken");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let of = |tenant| -> Vec<Message> {
+        let handled = slow.handled.lock().clone().into_iter();
+        handled.filter(|it| it.tenant() == tenant).collect()
+    };
+    assert!(of(little).is_empty(), "both are with the other");
+    slow.lets.add_permits(1);
+    until("the other's are handled", || of(little).len() == 6).await;
+    assert_eq!(of(much).len(), 1);
+    for key in ["a", "b"] {
+        let of_key = of(little).into_iter().filter(|it| it.key() == key);
+        let payloads: Vec<_> = of_key.map(|it| it.payload().to_vec()).collect();
+        assert_eq!(payloads, [b"0", b"1", b"2"]);
+    }
+    slow.lets.add_permits(MUCH);
+    until("all are handled", || of(much).len() == MUCH).await;
+    consumer.stop().await.unwrap();
     assert!(broker.dead().await.is_empty());
 }
 
@@ -758,6 +823,7 @@ macro_rules! stories {
             each_message_has_one_effect,
             what_fails_is_tried_again_in_its_place,
             keys_that_fail_hold_up_no_other_tenant,
+            a_tenant_with_much_to_handle_holds_up_no_other,
             what_is_given_up_is_a_dead_letter,
             what_bears_no_tenant_or_a_forged_one_is_handled_by_nobody,
             a_consumer_that_is_stopped_gives_back_what_waits,
