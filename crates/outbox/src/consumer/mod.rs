@@ -18,6 +18,7 @@ mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod settings;
+mod settle;
 
 use std::fmt;
 use std::sync::Arc;
