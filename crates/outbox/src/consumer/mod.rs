@@ -11,6 +11,8 @@
 mod alone;
 mod attempt;
 mod delivery;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+mod graves;
 mod hands;
 mod lanes;
 #[cfg(feature = "nats")]
@@ -146,8 +148,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `InvalidSettings` for what can never work, a stream or a place for dead letters that is missing, or a consumer on the
-    /// server that acknowledges otherwise; `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
+    /// `InvalidSettings` for what can never work, a stream or a place for dead letters that is missing, one that would lose
+    /// them, or a consumer on the server that acknowledges otherwise; `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "nats")]
     pub async fn nats(
         store: &TenantStore,
@@ -164,7 +166,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `InvalidSettings` for what can never work, and a queue or an exchange for dead letters that is missing;
+    /// `InvalidSettings` for what can never work, a queue or an exchange for dead letters that is missing, and one that is
+    /// not durable;
     /// `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "rabbitmq")]
     pub async fn rabbitmq(

@@ -9,15 +9,15 @@ use crate::{PublishError, PublishReason};
 /// How long something is taken for what it was.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-pub(super) struct Looked(Mutex<Instant>);
+pub(crate) struct Looked(Mutex<Instant>);
 
 impl Looked {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self(Mutex::new(Instant::now()))
     }
 
     /// Returns whether it is time to look again, to one caller alone.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         let mut last = self.0.lock();
         let is_due = last.elapsed() >= LOOK_AGAIN;
         if is_due {

@@ -21,11 +21,15 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+pub(crate) use self::looked::Looked;
 pub use self::memory::{MemoryPublisher, Subscription};
 #[cfg(feature = "nats")]
-pub(crate) use self::nats::wire_len;
-#[cfg(feature = "nats")]
 pub use self::nats::{NatsPublisher, NatsSettings};
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::{covers, losses, wire_len};
+#[cfg(feature = "rabbitmq")]
+pub(crate) use self::rabbitmq::{Place, fault_of};
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::{RabbitMqPublisher, RabbitMqSettings};
 #[cfg(feature = "redis-streams")]

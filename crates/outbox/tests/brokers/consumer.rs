@@ -89,6 +89,10 @@ impl Effects {
     pub(crate) fn count(&self) -> usize {
         self.handled.lock().len()
     }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) fn settings() -> ConsumerSettings {

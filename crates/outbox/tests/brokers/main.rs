@@ -4,6 +4,7 @@
 
 mod buried;
 mod consumer;
+mod graves;
 mod nats;
 mod rabbitmq;
 mod redis_streams;

@@ -365,21 +365,22 @@ async fn what_is_missing_or_goes_with_its_server_is_refused_by_name() {
     make(&channel, QUEUE, true).await;
     let told = refused(settings(url).with_queue("other")).await;
     assert!(told.contains("queue other is refused"), "{told}");
-    channel
-        .exchange_declare(
-            "passing".into(),
-            ExchangeKind::Topic,
-            ExchangeDeclareOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
-    let passing = RabbitMqSettings::new(connection(url), "passing", "/s");
-    assert!(
-        refused(passing)
+    for (name, kind) in [
+        ("passing", ExchangeKind::Topic),
+        ("passing-to-all", ExchangeKind::Fanout),
+    ] {
+        let options = ExchangeDeclareOptions::default();
+        channel
+            .exchange_declare(name.into(), kind, options, FieldTable::default())
             .await
-            .contains("exchange passing is refused")
-    );
+            .unwrap();
+        let passing = RabbitMqSettings::new(connection(url), name, "/s");
+        let told = refused(passing).await;
+        assert!(
+            told.contains(&format!("exchange {name} is refused")),
+            "{told}"
+        );
+    }
     RabbitMqPublisher::connect(settings(url)).await.unwrap();
 
     let wrong = server.url_of("tests", "wrong").unwrap();
@@ -616,7 +617,7 @@ async fn a_consumer_without_its_queue_or_a_place_for_dead_letters_is_not_started
     assert!(
         start(QUEUE, "nowhere")
             .await
-            .contains("nowhere for dead letters is not there")
+            .contains("for dead letters the exchange nowhere is not there")
     );
     assert!(
         start("nothing", EXCHANGE)

@@ -83,12 +83,13 @@ impl Receipt for Held {
         };
         let Shared {
             link,
-            dead_letters,
+            graves,
             consumer,
             timeout,
             ..
         } = &*self.shared;
-        let subject = format!("{dead_letters}.{consumer}.{}", self.delivered.subject);
+        graves.check(link).await?;
+        let subject = graves.subject_of(&self.delivered.subject);
         let mut headers = HeaderMap::new();
         for (name, values) in self.delivered.headers.iter().flat_map(HeaderMap::iter) {
             let text: &str = name.as_ref();

@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use tenantry_core::Result;
 
-use super::{NatsSource, invalid};
+use super::{Graves, NatsSource, invalid};
 use crate::Routes;
 use crate::connection::NatsLink;
 use crate::consumer::ConsumerSettings;
@@ -14,11 +14,11 @@ use crate::consumer::ConsumerSettings;
 /// After what time without a word the server delivers a message again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// Finds the consumer on the server or makes it, if it is as it should be, and there is a place for dead letters.
+/// Finds the consumer on the server or makes it, if it is as it should be, and there is a place for dead letters that keeps them.
 pub(super) async fn look(
     link: &NatsLink,
     source: &NatsSource,
-    routes: &Routes,
+    (routes, graves): (&Routes, &Graves),
     settings: &ConsumerSettings,
 ) -> Result<PullConsumer> {
     let mut context = jetstream::new(link.client.clone());
@@ -29,10 +29,9 @@ pub(super) async fn look(
         .await
         .map_err(|error| invalid(format!("the stream {name} is not there")).with_source(error))?;
     let name = &settings.name;
-    let buried = format!("{}.{name}.any", source.dead_letters);
-    context.stream_by_subject(&buried).await.map_err(|error| {
-        invalid(format!("no stream takes dead letters under {buried}")).with_source(error)
-    })?;
+    if let Some(wrong) = graves.wrong(link).await? {
+        return Err(invalid(wrong));
+    }
     let config = pull::Config {
         durable_name: Some(name.clone()),
         ack_policy: AckPolicy::Explicit,

@@ -1,5 +1,6 @@
 //! Messages from a stream of NATS JetStream.
 
+mod graves;
 mod held;
 mod look;
 
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tenantry_core::{Error, ErrorKind, Result};
 
+use self::graves::Graves;
 use self::held::Held;
 use self::look::look;
 use super::ConsumerSettings;
@@ -44,6 +46,7 @@ pub struct NatsSource {
     routes: Option<Routes>,
     types: String,
     one_at_a_time: bool,
+    takes_any_dead_letters: bool,
 }
 
 impl NatsSource {
@@ -62,6 +65,7 @@ impl NatsSource {
             routes: None,
             types: ">".to_owned(),
             one_at_a_time: false,
+            takes_any_dead_letters: false,
         }
     }
 
@@ -91,6 +95,14 @@ impl NatsSource {
         self.one_at_a_time = true;
         self
     }
+
+    /// Takes a stream for dead letters that may lose them: one that is in memory, that keeps nothing which no consumer was
+    /// there for, or that throws the oldest away when it is full.
+    #[must_use]
+    pub const fn with_dead_letters_that_may_be_lost(mut self) -> Self {
+        self.takes_any_dead_letters = true;
+        self
+    }
 }
 
 pub(super) struct Deliveries {
@@ -108,7 +120,7 @@ pub(super) struct Deliveries {
 struct Shared {
     link: NatsLink,
     routes: Routes,
-    dead_letters: String,
+    graves: Graves,
     consumer: String,
     timeout: Duration,
 }
@@ -125,7 +137,8 @@ impl Deliveries {
         }
         let timeout = source.connection.timeout();
         let link = source.connection.open("tenantry-outbox-consumer").await?;
-        let consumer = look(&link, &source, &routes, settings).await?;
+        let graves = Graves::new(&source, &routes, &settings.name);
+        let consumer = look(&link, &source, (&routes, &graves), settings).await?;
         Ok(Self {
             ack_wait: consumer.cached_info().config.ack_wait,
             // What is asked for and held back by the server is waited for, with the one that is there.
@@ -138,7 +151,7 @@ impl Deliveries {
             shared: Arc::new(Shared {
                 link,
                 routes,
-                dead_letters: source.dead_letters.clone(),
+                graves,
                 consumer: settings.name.clone(),
                 timeout,
             }),
@@ -149,8 +162,13 @@ impl Deliveries {
 
     /// Looks for the consumer on the server again: it may be gone, by itself or with its stream.
     async fn look_again(&mut self) -> Result<()> {
-        let Shared { link, routes, .. } = &*self.shared;
-        let found = look(link, &self.source, routes, &self.settings).await?;
+        let Shared {
+            link,
+            routes,
+            graves,
+            ..
+        } = &*self.shared;
+        let found = look(link, &self.source, (routes, graves), &self.settings).await?;
         if found.cached_info().created != self.consumer.cached_info().created {
             tracing::warn!(
                 target: "tenantry::outbox",

@@ -12,7 +12,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation};
 use tenantry_core::Result;
 
-use super::live::{Graves, said};
+use super::graves::Graves;
+use super::live::said;
 use crate::connection::in_time;
 use crate::consumer::delivery::{Delivery, OVERHEAD, Receipt, checked, in_header, lost};
 use crate::{CloudEvent, Message, Routes};
@@ -94,6 +95,7 @@ impl Receipt for Held {
     }
 
     async fn bury(&self, payload: Option<&[u8]>, reason: &str, detail: &str) -> Result<()> {
+        self.graves.check().await?;
         let payload = self.whole.as_deref().or(payload).unwrap_or_default();
         let failed = |error: &'static str| lost("bury message", error);
         // Not by which it would go to others as well.

@@ -1,17 +1,14 @@
-//! A connection over which messages come, and dead letters go.
+//! A connection over which messages come.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{
-    BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{Channel, Connection};
 use tenantry_core::{Error, ErrorKind, Result};
-use tokio::sync::Mutex;
 
+use super::graves::Graves;
 use super::{OPERATION, RabbitMqSource};
 use crate::connection::{answer_of, in_time};
 use crate::consumer::delivery::lost;
@@ -25,58 +22,14 @@ pub(super) struct Live {
 impl Live {
     /// Connects, and asks for so many messages at a time.
     pub(super) async fn open(source: &RabbitMqSource, window: u16) -> Result<Self> {
-        let timeout = source.connection.timeout();
         let connection = source.connection.open("tenantry-outbox-consumer").await?;
-        let channel = open(timeout, &connection).await?;
-        let passive = ExchangeDeclareOptions {
-            passive: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        let exchange = &source.dead_letters;
-        let looking = channel.exchange_declare(
-            exchange.as_str().into(),
-            ExchangeKind::Topic,
-            passive,
-            FieldTable::default(),
-        );
-        let what = format!("the exchange {exchange} for dead letters");
-        answered(in_time(timeout, looking).await, &what)?;
-        let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        said(OPERATION, in_time(timeout, confirms).await)?;
-        let graves = Arc::new(Graves {
-            channel: Mutex::new(channel),
-            exchange: exchange.clone(),
-            timeout,
-            connection,
-        });
+        let graves = Arc::new(Graves::open(source, connection).await?);
         let (channel, stream) = consume(&graves, &source.queue, window).await?;
         Ok(Self {
             channel,
             stream,
             graves,
         })
-    }
-}
-
-/// Where dead letters go, over a channel that confirms.
-pub(super) struct Graves {
-    /// The server closes it where a dead letter is refused: then there is another.
-    channel: Mutex<Channel>,
-    pub(super) exchange: String,
-    pub(super) timeout: Duration,
-    /// It lasts as long as anything that came over it.
-    connection: Connection,
-}
-
-impl Graves {
-    pub(super) async fn channel(&self) -> lapin::Result<Channel> {
-        let mut channel = self.channel.lock().await;
-        if !channel.status().connected() {
-            let anew = self.connection.create_channel().await?;
-            anew.confirm_select(ConfirmSelectOptions::default()).await?;
-            *channel = anew;
-        }
-        Ok(channel.clone())
     }
 }
 
@@ -107,7 +60,7 @@ async fn consume(graves: &Graves, queue: &str, window: u16) -> Result<(Channel, 
     }
 }
 
-async fn open(timeout: Duration, connection: &Connection) -> Result<Channel> {
+pub(super) async fn open(timeout: Duration, connection: &Connection) -> Result<Channel> {
     match in_time(timeout, connection.create_channel()).await {
         Some(Ok(channel)) => Ok(channel),
         Some(Err(error)) => Err(lost(OPERATION, error)),

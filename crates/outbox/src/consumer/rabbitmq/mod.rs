@@ -1,5 +1,6 @@
 //! Messages from a queue of RabbitMQ.
 
+mod graves;
 mod held;
 mod live;
 
@@ -37,12 +38,13 @@ pub struct RabbitMqSource {
     connection: RabbitMqConnection,
     queue: String,
     dead_letters: String,
+    dead_letter_queues: Vec<String>,
     routes: Option<Routes>,
 }
 
 impl RabbitMqSource {
-    /// Returns the source of a queue, and the exchange that dead letters go to under their routing key: a queue
-    /// is bound there.
+    /// Returns the source of a queue, and the exchange that dead letters go to under their routing key: a durable one,
+    /// with a queue that is bound there.
     #[must_use]
     pub fn new(
         connection: RabbitMqConnection,
@@ -53,6 +55,7 @@ impl RabbitMqSource {
             connection,
             queue: queue.into(),
             dead_letters: dead_letters.into(),
+            dead_letter_queues: Vec::new(),
             routes: None,
         }
     }
@@ -61,6 +64,14 @@ impl RabbitMqSource {
     #[must_use]
     pub fn with_routes(mut self, routes: Routes) -> Self {
         self.routes = Some(routes);
+        self
+    }
+
+    /// Asks for a queue of dead letters to be there, and to be durable, before any is sent to the exchange. It may be
+    /// called for several.
+    #[must_use]
+    pub fn with_dead_letter_queue(mut self, queue: impl Into<String>) -> Self {
+        self.dead_letter_queues.push(queue.into());
         self
     }
 }
@@ -85,8 +96,12 @@ impl Deliveries {
             Some(routes) => routes,
             None => Routes::new("events")?,
         };
-        let is_name = |text: &str| (1..=255).contains(&text.len());
-        if !is_name(&source.queue) || !is_name(&source.dead_letters) {
+        let is_name = |text: &String| (1..=255).contains(&text.len());
+        let are_names = [&source.queue, &source.dead_letters]
+            .into_iter()
+            .chain(&source.dead_letter_queues)
+            .all(is_name);
+        if !are_names {
             return Err(
                 Error::new(ErrorKind::InvalidSettings, "consume from rabbitmq")
                     .with_detail("a queue or an exchange has a name of 1 to 255 bytes"),

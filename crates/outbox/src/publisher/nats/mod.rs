@@ -19,6 +19,7 @@ use tenantry_core::Result;
 use tokio::sync::Mutex;
 
 pub use self::settings::NatsSettings;
+pub(crate) use self::stream::{covers, losses};
 
 use self::outcome::{answered, disconnected, not_answered, of_error, unavailable};
 use super::looked::{Looked, is_refused};

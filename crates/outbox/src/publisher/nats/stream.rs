@@ -4,43 +4,91 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 
 use super::NatsSettings;
 
-/// Returns what is wrong with a stream.
-pub(super) fn refuse(config: &Config, settings: &NatsSettings, prefix: &str) -> Option<String> {
+/// A way in which a stream does not keep what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    NoAcknowledgement,
+    Sealed,
+    Mirror,
+    Memory,
+    Interest,
+    Limits,
+}
+
+impl Loss {
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::NoAcknowledgement => "it acknowledges nothing (no_ack)",
+            Self::Sealed => "it is sealed",
+            Self::Mirror => "it is a mirror of another",
+            Self::Memory => "it is in memory: store it in files",
+            Self::Interest => {
+                "it keeps nothing that no consumer is there for: take limits or workqueue as retention"
+            }
+            Self::Limits => {
+                "it throws the oldest messages away when it is full, read or not: take `new` as discard policy"
+            }
+        }
+    }
+
+    /// Returns whether what it acknowledges is stored all the same, for as long as that goes well.
+    pub(crate) const fn may_go_well(self) -> bool {
+        matches!(self, Self::Memory | Self::Interest | Self::Limits)
+    }
+}
+
+/// Returns in which ways a stream does not keep what it is sent.
+pub(crate) fn losses(config: &Config) -> impl Iterator<Item = Loss> {
     let has_limit =
         config.max_messages > 0 || config.max_bytes > 0 || config.max_messages_per_subject > 0;
-    let wrong = if config.no_ack {
-        "it acknowledges nothing (no_ack)"
-    } else if config.sealed {
-        "it is sealed"
-    } else if config.mirror.is_some() {
-        "it is a mirror of another"
-    } else if config.storage == StorageType::Memory && !settings.takes_memory {
-        "it is in memory: store it in files, or say with_stream_in_memory"
-    } else if config.retention == RetentionPolicy::Interest && !settings.takes_interest {
-        "it keeps nothing that no consumer is there for: take limits or workqueue as retention, or say \
-         with_stream_of_interest"
-    } else if config.discard == DiscardPolicy::Old && has_limit && !settings.takes_limits {
-        "it throws the oldest messages away when it is full, read or not: take `new` as discard policy, or \
-         say with_stream_that_discards"
-    } else if config.duplicate_window < settings.duplicate_window {
+    [
+        (config.no_ack, Loss::NoAcknowledgement),
+        (config.sealed, Loss::Sealed),
+        (config.mirror.is_some(), Loss::Mirror),
+        (config.storage == StorageType::Memory, Loss::Memory),
+        (
+            config.retention == RetentionPolicy::Interest,
+            Loss::Interest,
+        ),
+        (
+            config.discard == DiscardPolicy::Old && has_limit,
+            Loss::Limits,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(loses, how)| loses.then_some(how))
+}
+
+/// Returns what is wrong with a stream.
+pub(super) fn refuse(config: &Config, settings: &NatsSettings, prefix: &str) -> Option<String> {
+    let taken_by = |loss| match loss {
+        Loss::Memory => Some((settings.takes_memory, "with_stream_in_memory")),
+        Loss::Interest => Some((settings.takes_interest, "with_stream_of_interest")),
+        Loss::Limits => Some((settings.takes_limits, "with_stream_that_discards")),
+        _ => None,
+    };
+    for loss in losses(config) {
+        match taken_by(loss) {
+            Some((true, _)) => {}
+            Some((false, setting)) => return Some(format!("{}, or say {setting}", loss.told())),
+            None => return Some(loss.told().to_owned()),
+        }
+    }
+    if config.duplicate_window < settings.duplicate_window {
         return Some(format!(
             "it tells duplicates apart for {:?}, and {:?} is asked for: raise its duplicate window",
             config.duplicate_window, settings.duplicate_window
         ));
-    } else if !config
+    }
+    let has_all = config
         .subjects
         .iter()
-        .any(|subject| covers(subject, prefix))
-    {
-        return Some(format!("its subjects do not have all of {prefix}.>"));
-    } else {
-        return None;
-    };
-    Some(wrong.to_owned())
+        .any(|subject| covers(subject, prefix));
+    (!has_all).then(|| format!("its subjects do not have all of {prefix}.>"))
 }
 
 /// Returns whether a subject of a stream has all that is below a prefix.
-fn covers(subject: &str, prefix: &str) -> bool {
+pub(crate) fn covers(subject: &str, prefix: &str) -> bool {
     let mut parts = prefix.split('.');
     for part in subject.split('.') {
         match (part, parts.next()) {

@@ -18,6 +18,7 @@ use tenantry_core::Result;
 use tokio::sync::Mutex;
 
 pub use self::settings::RabbitMqSettings;
+pub(crate) use self::topology::{Place, fault_of};
 
 use self::outcome::{asked, confirmed, failed, of_error, unavailable};
 use super::looked::{Looked, is_refused};
