@@ -142,7 +142,8 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
     let outbox = Outbox::new(store);
     for tenant in [one, other] {
         let work = store.tenant(tenant).begin().await.unwrap();
-        let message = NewMessage::new("billing.invoice.paid", "invoice-7");
+        let message = NewMessage::new("billing.invoice.paid", "invoice-7")
+            .with_payload("text/plain", b"payload".to_vec());
         outbox.append_message(&work, message).unwrap();
         work.commit().await.unwrap();
     }
@@ -160,10 +161,12 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
     worker.stop().await.unwrap();
 
     let (code, dead) = place.json(&["dead"]).await;
-    assert_eq!((code, dead.as_array().unwrap().len()), (1, 2));
+    assert_eq!((code, dead["dead"].as_array().unwrap().len()), (1, 2));
+    assert_eq!(dead["is_complete"], true);
     let of_one = ["dead", "--tenant", &one.to_string()];
     let (_, dead) = place.json(&of_one).await;
-    assert_eq!(dead.as_array().unwrap().len(), 1);
+    let dead = dead["dead"].as_array().unwrap();
+    assert_eq!(dead.len(), 1);
     assert_eq!(
         (&dead[0]["tenant"], &dead[0]["reason"], &dead[0]["key"]),
         (
@@ -172,6 +175,7 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
             &"invoice-7".into()
         )
     );
+    assert_eq!(dead[0]["bytes"], 7);
     let (_, lines) = place.run(&of_one).await;
     assert!(
         lines.contains("blocks its key after 1 attempts, poison: too\\u{1b}[2J large"),
@@ -183,6 +187,9 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
         code == 1 && lines.ends_with("and more: --limit\n"),
         "{lines}"
     );
+    let (code, dead) = place.json(&["dead", "--limit", "1"]).await;
+    assert_eq!((code, dead["dead"].as_array().unwrap().len()), (1, 1));
+    assert_eq!(dead["is_complete"], false);
     let (_, lines) = place.run(&["dead", "--limit", "2"]).await;
     assert!(lines.ends_with("2 given up\n"), "{lines}");
     assert_eq!(place.run(&["dead", "--limit", "0"]).await.0, 2);
@@ -211,7 +218,7 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
         (0, serde_json::json!({"replayed": 1}))
     );
     let tenant = other.to_string();
-    let id = place.json(&["dead"]).await.1[0]["id"]
+    let id = place.json(&["dead"]).await.1["dead"][0]["id"]
         .as_str()
         .unwrap()
         .to_owned();

@@ -46,7 +46,7 @@ enum Command {
         /// How many are listed at most, from 1
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Writes one JSON array, of as many as --limit says
+        /// Writes one JSON object: `dead`, as many as --limit says, and `is_complete`; of --grouped an array
         #[arg(long)]
         json: bool,
     },

@@ -51,33 +51,32 @@ pub(super) fn letters(
 ) -> io::Result<()> {
     if json {
         let letters = letters.iter().map(|letter| {
-            let message = &letter.message;
             json!({
-                "id": message.id().to_string(),
-                "tenant": message.tenant().to_string(),
-                "type": message.event_type(),
-                "key": message.key(),
-                "occurred_at": shown(message.occurred_at()),
+                "id": letter.id.to_string(),
+                "tenant": letter.tenant.to_string(),
+                "type": letter.event_type,
+                "key": letter.key,
+                "occurred_at": shown(letter.occurred_at),
                 "failed_at": shown(letter.failed_at),
                 "attempts": letter.attempts,
                 "is_blocking": letter.is_blocking,
                 "reason": letter.reason,
                 "detail": letter.detail,
-                "bytes": message.payload().len(),
+                "bytes": letter.payload_bytes,
             })
         });
-        return object(&Value::Array(letters.collect()), out);
+        let letters: Vec<_> = letters.collect();
+        return object(&json!({ "dead": letters, "is_complete": !is_cut }), out);
     }
     for letter in letters {
-        let message = &letter.message;
         writeln!(
             out,
             "{}  {}  {}  key {}  tenant {}",
             shown(letter.failed_at),
-            message.id(),
-            one_line(message.event_type()),
-            one_line(message.key()),
-            message.tenant(),
+            letter.id,
+            one_line(&letter.event_type),
+            one_line(&letter.key),
+            letter.tenant,
         )?;
         let then = if letter.is_blocking {
             "blocks its key"

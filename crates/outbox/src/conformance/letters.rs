@@ -2,7 +2,7 @@ use tenantry_core::{ErrorKind, RequestContext};
 
 use super::{Answer, Broker, Subject, quick, start, two_tenants, until};
 use crate::{
-    DeadLetterFilter, DeadLetters, FailurePolicy, NewMessage, OnDeadLetter, Outbox,
+    DeadLetterFilter, DeadLetters, FailurePolicy, MessageId, NewMessage, OnDeadLetter, Outbox,
     PublishErrorKind,
 };
 
@@ -49,9 +49,25 @@ pub async fn dead_letters_are_listed_replayed_and_discarded(subject: &dyn Subjec
         let [letter] = &found[..] else {
             panic!("{found:?}");
         };
-        assert_eq!(letter.message.payload(), b"poison");
-        assert_eq!(letter.message.key(), message.key());
+        assert_eq!(
+            (letter.tenant, letter.id, &*letter.event_type, &*letter.key),
+            (*tenant, message.id(), message.event_type(), message.key())
+        );
+        assert_eq!(letter.payload_bytes, 6);
         assert_eq!(letter.is_blocking, message.event_type() == "block");
+        let whole = letters.get(*tenant, message.id()).await.unwrap();
+        assert_eq!(
+            (whole.tenant(), whole.id(), whole.key(), whole.payload()),
+            (*tenant, message.id(), message.key(), &b"poison"[..])
+        );
+        assert_eq!(whole.occurred_at(), letter.occurred_at);
+        // Another's is as one that is not there.
+        let foreign = tenants.iter().find(|it| it.tenant() != *tenant).unwrap();
+        for id in [message.id(), MessageId::generate()] {
+            let error = letters.get(foreign.tenant(), id).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+            assert!(error.detail().is_empty(), "{error:?}");
+        }
         assert_eq!(
             (letter.attempts, &*letter.reason, &*letter.detail),
             (1, "poison", "as the test asks")

@@ -1,12 +1,16 @@
 //! What could not be handed over, for those who look after it.
 
+mod letter;
+
 use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, RequestContext, Result, TenantId};
 use tenantry_store::own::{Engine, OwnStatement};
-use tenantry_store::{ColumnType, PlatformScope, PlatformStore, ValueError, ValueSink};
+use tenantry_store::{PlatformScope, PlatformStore, ValueError};
+
+pub use self::letter::{DeadLetter, DeadLetterFilter, DeadLetterGroup};
 
 use crate::log::{COLUMNS, PARKED, Row};
 use crate::{Message, MessageId};
@@ -28,9 +32,10 @@ use crate::{Message, MessageId};
 /// # async fn example(platform: &PlatformStore) -> tenantry_core::Result<()> {
 /// let letters = DeadLetters::open(platform, "ticket 4711", RequestContext::system())?;
 /// for letter in letters.list(&DeadLetterFilter::default(), 100).await? {
-///     if letter.reason == "refused" {
-///         let one = DeadLetterFilter::default().with_id(letter.message.id());
-///         letters.replay(letter.message.tenant(), &one).await?;
+///     let message = letters.get(letter.tenant, letter.id).await?;
+///     if letter.reason == "refused" && !message.payload().is_empty() {
+///         let one = DeadLetterFilter::default().with_id(letter.id);
+///         letters.replay(letter.tenant, &one).await?;
 ///     }
 /// }
 /// # Ok(())
@@ -39,93 +44,10 @@ use crate::{Message, MessageId};
 pub struct DeadLetters {
     scope: PlatformScope,
     list: Arc<str>,
+    get: Arc<str>,
     groups: Arc<str>,
     replay: Arc<str>,
     discard: Arc<str>,
-}
-
-/// A message that was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// The message, whole; where its time is none that can be read, it is the start of Unix time.
-    pub message: Message,
-    /// Whether its key stands still behind it.
-    pub is_blocking: bool,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was given up.
-    pub failed_at: DateTime<Utc>,
-    /// What went wrong, as [`PublishError::code`](crate::PublishError::code) names it.
-    pub reason: String,
-    /// What the broker has said.
-    pub detail: String,
-}
-
-/// Messages that were given up alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadLetterGroup {
-    /// The type of the events.
-    pub event_type: String,
-    /// The kind of the failures.
-    pub reason: String,
-    /// Whether their keys stand still behind them.
-    pub is_blocking: bool,
-    /// How many there are.
-    pub count: u64,
-    /// Of how many tenants.
-    pub tenants: u64,
-    /// When the first of them was given up.
-    pub oldest: DateTime<Utc>,
-}
-
-/// Which dead letters are meant: all, unless something is said.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct DeadLetterFilter {
-    tenant: Option<TenantId>,
-    event_type: Option<String>,
-    id: Option<MessageId>,
-}
-
-impl DeadLetterFilter {
-    /// Means those of a tenant alone.
-    #[must_use]
-    pub const fn with_tenant(mut self, tenant: TenantId) -> Self {
-        self.tenant = Some(tenant);
-        self
-    }
-
-    /// Means those of a type alone.
-    #[must_use]
-    pub fn with_event_type(mut self, event_type: impl Into<String>) -> Self {
-        self.event_type = Some(event_type.into());
-        self
-    }
-
-    /// Means the one message.
-    #[must_use]
-    pub const fn with_id(mut self, id: MessageId) -> Self {
-        self.id = Some(id);
-        self
-    }
-
-    fn bind_rest(
-        &self,
-        mut next: impl FnMut(
-            &dyn Fn(&mut dyn ValueSink) -> Result<(), ValueError>,
-        ) -> Result<(), ValueError>,
-    ) -> Result<(), ValueError> {
-        next(&|sink| match &self.event_type {
-            Some(event_type) => sink.text(event_type),
-            None => sink.null(ColumnType::Text),
-        })?;
-        next(&|sink| match self.id {
-            Some(id) => sink.uuid(id.as_uuid()),
-            None => sink.null(ColumnType::Uuid),
-        })
-    }
 }
 
 /// Which rows are dead letters of a filter, whose arguments are the first three.
@@ -153,8 +75,13 @@ impl DeadLetters {
         };
         Ok(Self {
             list: text(
-                "select {columns}, state, attempts, failed_at, reason, detail \
+                "select tenant_id, id, event_type, ordering_key, occurred_at, length(payload), state, attempts, \
+                     failed_at, reason, detail \
                  from {schema}outbox_parked where {those} order by failed_at, position limit $4",
+            ),
+            get: text(
+                "select {columns} from {schema}outbox_parked where {those} \
+                 order by failed_at, position limit 1",
             ),
             groups: text(
                 "select event_type, reason, state, count(*), count(distinct tenant_id), min(failed_at) \
@@ -170,7 +97,7 @@ impl DeadLetters {
         })
     }
 
-    /// Lists messages, those that were given up first at the top.
+    /// Lists messages, those that were given up first at the top, without their payloads.
     ///
     /// # Errors
     ///
@@ -182,44 +109,54 @@ impl DeadLetters {
             table: &PARKED,
             sql: &self.list,
             bind: &|arguments| {
-                match filter.tenant {
-                    Some(tenant) => arguments.value().uuid(tenant.as_uuid())?,
-                    None => arguments.value().null(ColumnType::Uuid)?,
-                }
+                filter.bind_tenant(arguments.value())?;
                 filter.bind_rest(|write| write(arguments.value()))?;
                 arguments.value().int64(limit.into())
             },
         };
         let mut work = self.scope.read_own("list dead letters").await?;
         work.fetch(&statement, &mut |row| {
-            const STATE: usize = 14;
-            let attempts = row
-                .integer(STATE + 1)?
-                .and_then(|it| u32::try_from(it).ok());
-            let message = match Row::read_given_up(row, 0) {
-                Ok(row) => row.message,
-                Err(error) => {
-                    // The others are listed.
-                    tracing::warn!(
-                        target: "tenantry::outbox",
-                        %error,
-                        "a dead letter that somebody wrote by hand cannot be listed"
-                    );
-                    return Ok(());
-                }
-            };
-            letters.push(DeadLetter {
-                message,
-                is_blocking: row.text(STATE)? == Some("blocked"),
-                attempts: attempts.unwrap_or_default(),
-                failed_at: time(row.integer(STATE + 2)?),
-                reason: row.text(STATE + 3)?.unwrap_or_default().to_owned(),
-                detail: row.text(STATE + 4)?.unwrap_or_default().to_owned(),
-            });
+            match listed(row) {
+                Ok(letter) => letters.push(letter),
+                // The others are listed.
+                Err(error) => tracing::warn!(
+                    target: "tenantry::outbox",
+                    %error,
+                    "a dead letter that somebody wrote by hand cannot be listed"
+                ),
+            }
             Ok(())
         })
         .await?;
         Ok(letters)
+    }
+
+    /// Returns a message that was given up, whole; where its time is none that can be read, it is the start of Unix
+    /// time. Of several with one identifier it is the one that was given up first.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the tenant has no such dead letter, also where another tenant has; those of a repository that reads.
+    pub async fn get(&self, tenant: TenantId, id: MessageId) -> Result<Message> {
+        const OPERATION: &str = "read dead letter";
+        let filter = DeadLetterFilter::default().with_tenant(tenant).with_id(id);
+        let mut found = None;
+        let statement = OwnStatement {
+            operation: OPERATION,
+            table: &PARKED,
+            sql: &self.get,
+            bind: &|arguments| {
+                filter.bind_tenant(arguments.value())?;
+                filter.bind_rest(|write| write(arguments.value()))
+            },
+        };
+        let mut work = self.scope.read_own(OPERATION).await?;
+        work.fetch(&statement, &mut |row| {
+            found = Some(Row::read_given_up(row, 0)?.message);
+            Ok(())
+        })
+        .await?;
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, OPERATION).with_subject(id.to_string()))
     }
 
     /// Counts messages that were given up alike.
@@ -234,10 +171,7 @@ impl DeadLetters {
             table: &PARKED,
             sql: &self.groups,
             bind: &|arguments| {
-                match filter.tenant {
-                    Some(tenant) => arguments.value().uuid(tenant.as_uuid())?,
-                    None => arguments.value().null(ColumnType::Uuid)?,
-                }
+                filter.bind_tenant(arguments.value())?;
                 filter.bind_rest(|write| write(arguments.value()))
             },
         };
@@ -323,4 +257,26 @@ fn time(milliseconds: Option<i64>) -> DateTime<Utc> {
     milliseconds
         .and_then(DateTime::from_timestamp_millis)
         .unwrap_or_default()
+}
+
+/// Reads what is listed of a message.
+fn listed(row: &dyn tenantry_store::Row) -> Result<DeadLetter, ValueError> {
+    const IS_NULL: ValueError = ValueError::new("is NULL");
+    const NO_TENANT: ValueError = ValueError::new("holds no tenant");
+    let uuid = |column| row.uuid(column)?.ok_or(IS_NULL);
+    let text = |column| Ok::<_, ValueError>(row.text(column)?.ok_or(IS_NULL)?.to_owned());
+    let count = |column| row.integer(column).map(|it| it.unwrap_or_default());
+    Ok(DeadLetter {
+        tenant: TenantId::new(uuid(0)?).map_err(|_| NO_TENANT)?,
+        id: MessageId::new(uuid(1)?),
+        event_type: text(2)?,
+        key: text(3)?,
+        occurred_at: row.timestamp(4).ok().flatten().unwrap_or_default(),
+        payload_bytes: u64::try_from(count(5)?).unwrap_or_default(),
+        is_blocking: row.text(6)? == Some("blocked"),
+        attempts: u32::try_from(count(7)?).unwrap_or_default(),
+        failed_at: time(row.integer(8)?),
+        reason: row.text(9)?.unwrap_or_default().to_owned(),
+        detail: row.text(10)?.unwrap_or_default().to_owned(),
+    })
 }

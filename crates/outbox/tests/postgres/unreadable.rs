@@ -105,7 +105,9 @@ async fn a_row_that_cannot_be_read_holds_up_its_key_alone() {
     let listed = letters.list(&all, 100).await.unwrap();
     assert_eq!(listed.len(), 3);
     for letter in listed {
-        assert_eq!((letter.message.tenant(), letter.message.key()), (bad, "k"));
+        assert_eq!((letter.tenant, &*letter.key), (bad, "k"));
+        let whole = letters.get(bad, letter.id).await.unwrap();
+        assert_eq!(whole.occurred_at(), letter.occurred_at);
         assert_eq!((&*letter.reason, letter.is_blocking), ("unreadable", true));
     }
     // It is no better for being tried again.
