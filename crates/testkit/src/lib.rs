@@ -13,7 +13,7 @@
 //! | `WormFront` | what Azurite lacks, before it: locks and legal holds that are kept, and faults (feature `azurite`) |
 //! | [`NatsServer`] | a NATS server with JetStream: one that is there already, or a program in a temporary folder |
 //! | [`RabbitMqServer`] | a RabbitMQ: one that is there already, or a node of its own in a temporary folder |
-//! | `TestAuthority`, [`ServerCertificate`] | certificates for these, to be reached over TLS (feature `certificates`) |
+//! | `TestAuthority`, [`ServerCertificate`], `ClientCertificate` | certificates for these, to be reached over TLS (feature `certificates`) |
 //! | `key_vault::KeyVaultServer` | a Key Vault on the loopback that breaks on purpose (feature `key-vault`) |
 //! | `arm::ArmServer` | what storage accounts are managed by, on the loopback, breaking on purpose (feature `arm`) |
 //!
@@ -74,7 +74,7 @@ mod served;
 pub use azurite::{AzuriteOptions, AzuriteServer};
 pub use certificates::ServerCertificate;
 #[cfg(feature = "certificates")]
-pub use certificates::TestAuthority;
+pub use certificates::{ClientCertificate, TestAuthority};
 pub use error::{Error, Result};
 pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
 pub use nats::{NatsOptions, NatsServer};

@@ -1,5 +1,7 @@
 //! How brokers are reached, by publishers and by consumers.
 
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams-tls"))]
+mod identity;
 mod login;
 #[cfg(feature = "nats")]
 mod nats;
@@ -27,7 +29,8 @@ pub use self::redis::RedisConnection;
 pub(crate) use self::redis::is_login_refused;
 
 /// What to do about a server that cannot be reached, or speaks another protocol.
-const UNREACHABLE: &str = "the server does not answer: see that it runs and can be reached, and whether its port is for TLS";
+const UNREACHABLE: &str = "the server does not answer: see that it runs and can be reached, and whether its port is for TLS, \
+     or asks for a certificate of its clients";
 
 /// The same where a connection stands.
 const SILENT: &str = "the server accepts connections and does not answer: see that it is well, and whether its port is for TLS";

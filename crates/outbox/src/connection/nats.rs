@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 use tokio::sync::watch;
 
+use super::identity::Identity;
 use super::tls::{self, Trust};
 use super::{Password, SILENT, UNREACHABLE};
 
@@ -84,6 +85,27 @@ impl NatsConnection {
         self
     }
 
+    /// Shows a certificate, with its chain, to a server that asks its clients for one, and its key, both in PEM.
+    #[must_use]
+    pub fn with_client_certificate(mut self, certificate: impl Into<String>, key: Secret) -> Self {
+        self.trust.show(Identity::given(certificate.into(), key));
+        self
+    }
+
+    /// Says where the certificate is that is shown to a server which asks for one, and where its key is: the newest of them
+    /// with each connection. Both may be in one secret, and change at once then; while only one of two has changed, what was
+    /// shown before goes on.
+    #[must_use]
+    pub fn with_client_certificate_from(
+        mut self,
+        source: Arc<dyn SecretSource>,
+        certificate: SecretReference,
+        key: SecretReference,
+    ) -> Self {
+        self.trust.show(Identity::from(source, certificate, key));
+        self
+    }
+
     /// Sets how long a connection, and each answer, may take; 5 s without it.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -108,7 +130,7 @@ impl NatsConnection {
         }
         if !self.is_tls() && !self.trust.is_of_the_system() {
             return Err(invalid(
-                "an authority is trusted and no TLS is spoken: begin with tls://",
+                "an authority is trusted, or a certificate shown, and no TLS is spoken: begin with tls://",
             ));
         }
         self.trust.check(CONNECT)
@@ -128,6 +150,7 @@ impl NatsConnection {
         self.check()?;
         let current = self.password.follow().await?;
         let outcome = self.open_with(name, &current).await;
+        self.trust.heard(outcome.as_ref().err()).await;
         if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
             let before = current.secret();
             current.was_refused().await?;
@@ -150,7 +173,7 @@ impl NatsConnection {
         // Where none is handed over the client takes whichever cryptography the process has set up, and panics where
         // there are two and none is set up; and it begins TLS with a server that asks for it, whatever the URL says.
         let tls = match self.is_tls() {
-            true => self.trust.config(CONNECT)?,
+            true => self.trust.config(CONNECT).await?,
             false => tls::config_for_nobody(CONNECT)?,
         };
         let options = match user {

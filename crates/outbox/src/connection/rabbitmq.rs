@@ -11,6 +11,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
+use super::identity::Identity;
 use super::quiet::leave_frames_out_of_log;
 use super::tls::{self, Trust};
 use super::{Password, SILENT, UNREACHABLE};
@@ -85,6 +86,27 @@ impl RabbitMqConnection {
         self
     }
 
+    /// Shows a certificate, with its chain, to a server that asks its clients for one, and its key, both in PEM.
+    #[must_use]
+    pub fn with_client_certificate(mut self, certificate: impl Into<String>, key: Secret) -> Self {
+        self.trust.show(Identity::given(certificate.into(), key));
+        self
+    }
+
+    /// Says where the certificate is that is shown to a server which asks for one, and where its key is: the newest of them
+    /// with each connection. Both may be in one secret, and change at once then; while only one of two has changed, what was
+    /// shown before goes on.
+    #[must_use]
+    pub fn with_client_certificate_from(
+        mut self,
+        source: Arc<dyn SecretSource>,
+        certificate: SecretReference,
+        key: SecretReference,
+    ) -> Self {
+        self.trust.show(Identity::from(source, certificate, key));
+        self
+    }
+
     /// Sets how long a connection, and each answer, may take; 5 s without it.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -103,7 +125,7 @@ impl RabbitMqConnection {
         }
         if self.uri()?.scheme == AMQPScheme::AMQP && !self.trust.is_of_the_system() {
             return Err(invalid(
-                "an authority is trusted and no TLS is spoken: begin with amqps://",
+                "an authority is trusted, or a certificate shown, and no TLS is spoken: begin with amqps://",
             ));
         }
         self.trust.check(CONNECT)
@@ -122,6 +144,7 @@ impl RabbitMqConnection {
         self.check()?;
         let current = self.password.follow().await?;
         let outcome = self.open_with(name, current.secret()).await;
+        self.trust.heard(outcome.as_ref().err()).await;
         if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
             let before = current.secret();
             current.was_refused().await?;
@@ -152,7 +175,7 @@ impl RabbitMqConnection {
                 .clone_into(&mut uri.authority.userinfo.password);
         }
         let connector = match uri.scheme {
-            AMQPScheme::AMQPS => Some(self.trust.config(CONNECT)?.into()),
+            AMQPScheme::AMQPS => Some(self.trust.config(CONNECT).await?.into()),
             AMQPScheme::AMQP => None,
         };
         let timeout = self.timeout;

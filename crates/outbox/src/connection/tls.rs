@@ -1,10 +1,11 @@
-//! Whom a client trusts that speaks TLS, and why a connection over it could not be made.
+//! Whom a client trusts that speaks TLS, what it shows, and why a connection over it could not be made.
 
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,10 +13,13 @@ use rustls::{CertificateError, ClientConfig};
 use rustls_platform_verifier::Verifier;
 use tenantry_core::{Error, ErrorKind, Result};
 
-/// Authorities, in PEM, that are trusted beside those of the system.
+use super::identity::Identity;
+
+/// Authorities, in PEM, that are trusted beside those of the system, and what is shown to servers.
 #[derive(Clone, Default)]
 pub(super) struct Trust {
     authorities: Vec<String>,
+    identity: Identity,
     /// Made once: those of the system are many.
     config: Arc<Mutex<Option<ClientConfig>>>,
 }
@@ -27,28 +31,54 @@ impl Trust {
         self.config = Arc::default();
     }
 
-    pub(super) fn is_of_the_system(&self) -> bool {
-        self.authorities.is_empty()
+    pub(super) fn show(&mut self, identity: Identity) {
+        self.identity = identity;
     }
 
-    /// Refuses texts that hold no certificate.
+    /// Returns whether nothing was said of it, as where no TLS is spoken.
+    pub(super) fn is_of_the_system(&self) -> bool {
+        self.authorities.is_empty() && self.identity.is_none()
+    }
+
+    /// Refuses texts that hold no certificate, or another key than that of one.
     pub(super) fn check(&self, operation: &'static str) -> Result<()> {
-        certificates(&self.authorities, operation).map(drop)
+        self.trusted(operation)?;
+        self.identity.check(operation)
+    }
+
+    fn trusted(&self, operation: &'static str) -> Result<Vec<CertificateDer<'static>>> {
+        certificates(self.authorities.iter().map(String::as_str), operation)
     }
 
     /// Returns TLS with ring, the same whichever providers are in the build.
-    pub(super) fn config(&self, operation: &'static str) -> Result<ClientConfig> {
+    pub(super) async fn config(&self, operation: &'static str) -> Result<ClientConfig> {
+        let mut config = self.of_all(operation)?;
+        if let Some(shown) = self.identity.shown(operation).await? {
+            config.client_auth_cert_resolver = shown;
+            // A session that goes on would be that of the certificate before.
+            config.resumption = Resumption::disabled();
+        }
+        Ok(config)
+    }
+
+    /// Takes note of what a server has said of TLS: perhaps that it does not take what was shown.
+    pub(super) async fn heard(&self, error: Option<&Error>) {
+        if error.is_some_and(|error| error.kind() == ErrorKind::TlsFailed) {
+            self.identity.was_refused().await;
+        }
+    }
+
+    fn of_all(&self, operation: &'static str) -> Result<ClientConfig> {
         let mut config = self.config.lock();
         if let Some(config) = &*config {
             return Ok(config.clone());
         }
-        let made = made(&self.authorities, operation)?;
+        let made = made(self.trusted(operation)?, operation)?;
         Ok(config.insert(made).clone())
     }
 }
 
-fn made(authorities: &[String], operation: &'static str) -> Result<ClientConfig> {
-    let trusted = certificates(authorities, operation)?;
+fn made(trusted: Vec<CertificateDer<'static>>, operation: &'static str) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier::new_with_extra_roots(trusted, Arc::clone(&provider));
     let verifier = verifier.map_err(|cause| {
@@ -115,7 +145,8 @@ pub(super) fn refused(cause: &rustls::Error, operation: &'static str) -> Error {
             "the server's certificate is not trusted: trust its authority by with_ca_certificate"
         }
         rustls::Error::AlertReceived(_) => {
-            "the server refuses the connection: does it ask for a certificate of its clients?"
+            "the server refuses the connection: does it ask for a certificate of its clients, and take the one of \
+             with_client_certificate?"
         }
         _ => "the server does not speak TLS as it should: is it the port for TLS?",
     };
@@ -124,12 +155,13 @@ pub(super) fn refused(cause: &rustls::Error, operation: &'static str) -> Error {
         .with_source(cause.clone())
 }
 
-fn certificates(
-    authorities: &[String],
+/// Reads certificates in PEM; each text holds one or more.
+pub(super) fn certificates<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
     operation: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>> {
     let mut found = Vec::new();
-    for pem in authorities {
+    for pem in texts {
         let before = found.len();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             // Its error may repeat the text.
@@ -144,6 +176,6 @@ fn certificates(
     Ok(found)
 }
 
-fn invalid(operation: &'static str, detail: &'static str) -> Error {
+pub(super) fn invalid(operation: &'static str, detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidSettings, operation).with_detail(detail)
 }

@@ -11,7 +11,6 @@
 mod alone;
 mod attempt;
 mod delivery;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod graves;
 mod hands;
 mod lanes;

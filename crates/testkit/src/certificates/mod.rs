@@ -8,7 +8,7 @@ use std::fmt;
 use url::Url;
 
 #[cfg(feature = "certificates")]
-pub use authority::TestAuthority;
+pub use authority::{ClientCertificate, TestAuthority};
 
 /// The files that a server finds in its folder.
 pub(crate) const CERTIFICATE: &str = "certificate.pem";
@@ -21,6 +21,7 @@ pub struct ServerCertificate {
     certificate: String,
     key: String,
     authority: String,
+    asks_clients: bool,
 }
 
 impl ServerCertificate {
@@ -35,7 +36,19 @@ impl ServerCertificate {
             certificate: certificate.into(),
             key: key.into(),
             authority: authority.into(),
+            asks_clients: false,
         }
+    }
+
+    /// Asks whoever connects for a certificate of the same authority as well, and refuses the others.
+    #[must_use]
+    pub const fn asking_clients(mut self) -> Self {
+        self.asks_clients = true;
+        self
+    }
+
+    pub(crate) const fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// Returns the files of a server.

@@ -245,9 +245,10 @@ impl NatsServer {
 
 fn config(options: &NatsOptions, port: u16, password: &str) -> String {
     // They lie in the folder that it is started in.
-    let tls = match options.certificate {
-        Some(_) => format!(
-            "tls {{ cert_file: \"{CERTIFICATE}\", key_file: \"{KEY}\", ca_file: \"{AUTHORITY}\" }}\n"
+    let tls = match &options.certificate {
+        Some(certificate) => format!(
+            "tls {{ cert_file: \"{CERTIFICATE}\", key_file: \"{KEY}\", ca_file: \"{AUTHORITY}\", verify: {} }}\n",
+            certificate.asks_clients()
         ),
         None => String::new(),
     };

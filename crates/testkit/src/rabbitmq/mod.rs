@@ -239,9 +239,12 @@ impl RabbitMqServer {
             let program = Program::of_server(START, variables, "rabbitmq.log");
             let prefix = settings.prefix().to_owned();
             let certificate = options.certificate.clone();
+            let asks_clients = certificate
+                .as_ref()
+                .is_some_and(ServerCertificate::asks_clients);
             let daemon = blocking(move || {
                 Daemon::start(program, prefix, |folder| {
-                    let tls = tls_port.map(|port| tls_config(folder, port));
+                    let tls = tls_port.map(|port| tls_config(folder, port, asks_clients));
                     let config = config + tls.as_deref().unwrap_or_default();
                     let mut files = vec![("rabbitmq.conf", config), ("plugins", "[].".to_owned())];
                     files.extend(certificate.iter().flat_map(ServerCertificate::files));
@@ -260,12 +263,16 @@ impl RabbitMqServer {
     }
 }
 
-fn tls_config(folder: &Path, port: u16) -> String {
+fn tls_config(folder: &Path, port: u16, asks_clients: bool) -> String {
+    let verify = match asks_clients {
+        true => "verify_peer",
+        false => "verify_none",
+    };
     let file = |name: &str| folder.join(name).display().to_string();
     format!(
         "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.certfile = {}\n\
-         ssl_options.keyfile = {}\nssl_options.cacertfile = {}\nssl_options.verify = verify_none\n\
-         ssl_options.fail_if_no_peer_cert = false\n",
+         ssl_options.keyfile = {}\nssl_options.cacertfile = {}\nssl_options.verify = {verify}\n\
+         ssl_options.fail_if_no_peer_cert = {asks_clients}\n",
         file(CERTIFICATE),
         file(KEY),
         file(AUTHORITY),

@@ -42,8 +42,7 @@ impl RedisOptions {
         self
     }
 
-    /// Opens a second port, that of [`RedisServer::tls_url`], and shows a certificate there. It asks for none of its
-    /// clients, unless `tls-auth-clients` is set. Such a server is always one from programs.
+    /// Opens a second port, that of [`RedisServer::tls_url`], and shows a certificate there. Such a server is always one from programs.
     #[must_use]
     pub fn with_tls(mut self, certificate: ServerCertificate) -> Self {
         self.certificate = Some(certificate);
@@ -386,7 +385,11 @@ impl RedisServer {
                 let _ = writeln!(
                     own,
                     "tls-port {port}\ntls-cert-file {CERTIFICATE}\ntls-key-file {KEY}\n\
-                     tls-ca-cert-file {AUTHORITY}\ntls-auth-clients no"
+                     tls-ca-cert-file {AUTHORITY}\ntls-auth-clients {}",
+                    match certificate.asks_clients() {
+                        true => "yes",
+                        false => "no",
+                    }
                 );
                 files.extend(certificate.files());
             }

@@ -18,6 +18,8 @@ use redis::{
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
 
 use self::tls::{Tls, Trust};
+#[cfg(feature = "redis-streams-tls")]
+use super::identity::Identity;
 use super::{Password, SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to redis";
@@ -86,6 +88,29 @@ impl RedisConnection {
         self
     }
 
+    /// Shows a certificate, with its chain, to a server that asks its clients for one, and its key, both in PEM.
+    #[cfg(feature = "redis-streams-tls")]
+    #[must_use]
+    pub fn with_client_certificate(mut self, certificate: impl Into<String>, key: Secret) -> Self {
+        self.trust.show(Identity::given(certificate.into(), key));
+        self
+    }
+
+    /// Says where the certificate is that is shown to a server which asks for one, and where its key is: the newest of them
+    /// with each connection. Both may be in one secret, and change at once then; while only one of two has changed, what was
+    /// shown before goes on.
+    #[cfg(feature = "redis-streams-tls")]
+    #[must_use]
+    pub fn with_client_certificate_from(
+        mut self,
+        source: Arc<dyn SecretSource>,
+        certificate: SecretReference,
+        key: SecretReference,
+    ) -> Self {
+        self.trust.show(Identity::from(source, certificate, key));
+        self
+    }
+
     /// Sets how long a connection, and each answer, may take; 5 s without it.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -130,7 +155,7 @@ impl RedisConnection {
             }
             _ if !self.trust.is_of_the_system() => {
                 return Err(invalid(
-                    "an authority is trusted and no TLS is spoken: begin with rediss://",
+                    "an authority is trusted, or a certificate shown, and no TLS is spoken: begin with rediss://",
                 ));
             }
             _ => None,

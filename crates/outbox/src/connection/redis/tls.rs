@@ -46,7 +46,17 @@ impl Tls {
         login: &RedisConnectionInfo,
         config: AsyncConnectionConfig,
     ) -> Result<std::result::Result<MultiplexedConnection, RedisError>> {
-        let connector = TlsConnector::from(Arc::new(self.trust.config(CONNECT)?));
+        let opened = self.open_once(login, config).await;
+        self.trust.heard(opened.as_ref().err()).await;
+        opened
+    }
+
+    async fn open_once(
+        &self,
+        login: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<std::result::Result<MultiplexedConnection, RedisError>> {
+        let connector = TlsConnector::from(Arc::new(self.trust.config(CONNECT).await?));
         let stream = self.stream(&connector).await?;
         match MultiplexedConnection::new_with_config(login, stream, config).await {
             Ok((connection, driver)) => {

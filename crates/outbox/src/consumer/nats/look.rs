@@ -14,7 +14,8 @@ use crate::consumer::ConsumerSettings;
 /// After what time without a word the server delivers a message again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// Finds the consumer on the server or makes it, if it is as it should be, and there is a place for dead letters that keeps them.
+/// Finds the consumer on the server or makes it, if it is as it should be, and there is a place for dead letters that
+/// keeps them.
 pub(super) async fn look(
     link: &NatsLink,
     source: &NatsSource,

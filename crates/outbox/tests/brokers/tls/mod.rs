@@ -9,11 +9,15 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_core::{Error, ErrorKind, Result, TenantId};
+use parking_lot::Mutex;
+use tenantry_core::{
+    Error, ErrorKind, Result, Secret, SecretGeneration, SecretGenerations, SecretReference,
+    SecretResolver, SecretSource, SecretWatch, TenantId,
+};
 use tenantry_outbox::conformance::{publish_patiently, until};
 use tenantry_outbox::{Consumer, Message, MessageHandler, NewMessage, Publisher};
 use tenantry_store::async_trait;
-use tenantry_testkit::TestAuthority;
+use tenantry_testkit::{ClientCertificate, ServerCertificate, TestAuthority};
 
 use crate::consumer::Effects;
 use crate::subject::OnPostgres;
@@ -29,6 +33,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) trait Encrypted: Sized + Send + Sync {
     /// What a URL begins with, without TLS and with it.
     const SCHEMES: [&'static str; 2];
+
+    type Server: Send;
+
+    /// Starts one with nowhere to send messages to, and returns its URL.
+    async fn start_bare(certificate: ServerCertificate) -> (Self::Server, String);
+
+    /// Starts it with somewhere to send messages to; it asks its clients for certificates of the authority.
+    async fn start_asking(authority: &TestAuthority) -> Self;
+
+    /// Connects a publisher that shows something of itself.
+    async fn connect_as(
+        url: &str,
+        authorities: &[&str],
+        shown: Shown,
+    ) -> Result<Arc<dyn Publisher>>;
 
     /// Starts it with a certificate for a name, and somewhere to send messages to.
     async fn start(authority: &TestAuthority, name: &str) -> Self;
@@ -64,6 +83,111 @@ pub(crate) trait Consumed: Encrypted {
         subject: &OnPostgres,
         handler: Arc<dyn MessageHandler>,
     ) -> Result<Consumer>;
+}
+
+/// What a client shows of itself.
+#[derive(Clone)]
+pub(crate) enum Shown {
+    Given(String, String),
+    From(Arc<Vault>),
+}
+
+impl Shown {
+    fn given(client: &ClientCertificate) -> Self {
+        Self::Given(client.certificate().to_owned(), client.key().to_owned())
+    }
+}
+
+/// Has a certificate and its key, which are changed by hand.
+#[derive(Debug)]
+pub(crate) struct Vault {
+    certificate: Arc<Kept>,
+    key: Arc<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    reference: SecretReference,
+    current: Mutex<SecretGeneration>,
+}
+
+impl Kept {
+    fn new(reference: &str, text: &str) -> Arc<Self> {
+        Arc::new(Self {
+            reference: reference.parse().unwrap(),
+            current: Mutex::new(SecretGeneration::new(0, None, Arc::new(Secret::new(text)))),
+        })
+    }
+
+    fn put(&self, text: &str) {
+        let mut current = self.current.lock();
+        let number = current.number() + 1;
+        *current = SecretGeneration::new(number, None, Arc::new(Secret::new(text)));
+    }
+}
+
+impl Vault {
+    fn of(client: &ClientCertificate) -> Arc<Self> {
+        Arc::new(Self {
+            certificate: Kept::new("env:CERTIFICATE", client.certificate()),
+            key: Kept::new("env:KEY", client.key()),
+        })
+    }
+
+    pub(crate) fn references(&self) -> [SecretReference; 2] {
+        [&self.certificate, &self.key].map(|kept| kept.reference.clone())
+    }
+
+    fn put(&self, client: &ClientCertificate) {
+        self.certificate.put(client.certificate());
+        self.key.put(client.key());
+    }
+
+    fn kept(&self, reference: &SecretReference) -> &Arc<Kept> {
+        let kept = [&self.certificate, &self.key];
+        kept.into_iter()
+            .find(|it| it.reference == *reference)
+            .unwrap()
+    }
+}
+
+#[async_trait]
+impl SecretWatch for Kept {
+    fn reference(&self) -> &SecretReference {
+        &self.reference
+    }
+
+    fn generations(&self) -> SecretGenerations {
+        SecretGenerations {
+            current: self.current.lock().clone(),
+            previous: None,
+        }
+    }
+
+    async fn changed_from(&self, number: u64) -> SecretGenerations {
+        while self.current.lock().number() == number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.generations()
+    }
+
+    async fn report_failure(&self, _: u64) -> Result<SecretGenerations> {
+        Ok(self.generations())
+    }
+}
+
+#[async_trait]
+impl SecretResolver for Vault {
+    async fn resolve(&self, reference: &SecretReference) -> Result<Arc<Secret>> {
+        Ok(Arc::clone(self.kept(reference).current.lock().secret()))
+    }
+}
+
+#[async_trait]
+impl SecretSource for Vault {
+    async fn watch(&self, reference: &SecretReference) -> Result<Arc<dyn SecretWatch>> {
+        Ok(Arc::<Kept>::clone(self.kept(reference)))
+    }
 }
 
 fn messages() -> Vec<Message> {
@@ -154,6 +278,92 @@ pub(crate) async fn a_certificate_for_another_name_is_told_of<B: Encrypted>() {
     assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error:?}");
     assert!(error.detail().contains("another name"), "{error:?}");
     assert!(broker.got().await.is_empty());
+}
+
+/// The same as any other trouble with it.
+pub(crate) async fn a_certificate_that_has_run_out_is_told_of<B: Encrypted>() {
+    let authority = TestAuthority::generate().unwrap();
+    let certificate = authority.sign_expired(ADDRESS).unwrap();
+    let (_server, url) = B::start_bare(certificate).await;
+    let error = failure::<B>(&url, &[authority.pem()]).await;
+    assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error:?}");
+    assert!(error.detail().contains("has run out"), "{error:?}");
+}
+
+/// Of its own authority, and with each connection the newest.
+pub(crate) async fn a_server_that_asks_its_clients_for_certificates_is_shown_one<B: Encrypted>() {
+    let authority = TestAuthority::generate().unwrap();
+    let stranger = TestAuthority::generate().unwrap();
+    let own = || authority.sign_client("suite").unwrap();
+    let foreign = stranger.sign_client("suite").unwrap();
+    let broker = B::start_asking(&authority).await;
+    let url = broker.encrypted();
+    let connect = async |shown: Shown| {
+        let authorities = [authority.pem()];
+        let connecting = B::connect_as(&url, &authorities, shown);
+        let connecting = tokio::time::timeout(PATIENCE, connecting).await;
+        connecting.expect("it hangs")
+    };
+    let assert_refused = |error: &Error| {
+        // A server that ends the connection at once is not always heard.
+        let kinds = [ErrorKind::TlsFailed, ErrorKind::Unavailable];
+        assert!(kinds.contains(&error.kind()), "{error:?}");
+        let told = error.detail();
+        assert!(told.contains("certificate of its clients"), "{error:?}");
+        assert_silent(error, password(&url));
+    };
+    assert_refused(&failure::<B>(&url, &[authority.pem()]).await);
+    assert_refused(&connect(Shown::given(&foreign)).await.err().unwrap());
+    let publisher = connect(Shown::given(&own())).await.unwrap();
+    publisher.publish(&messages()).await.unwrap();
+
+    let vault = Vault::of(&foreign);
+    let of_vault = connect(Shown::From(Arc::clone(&vault))).await;
+    assert_refused(&of_vault.err().unwrap());
+    vault.put(&own());
+    let publisher = connect(Shown::From(Arc::clone(&vault))).await.unwrap();
+    publisher.publish(&messages()).await.unwrap();
+    // A key without its certificate is not shown yet.
+    vault.key.put(own().key());
+    broker.restart().await;
+    publish_patiently(&*publisher, &messages()).await;
+    vault.put(&foreign);
+    broker.restart().await;
+    // Long enough to connect with what was shown before.
+    for _ in 0..20 {
+        publisher.publish(&messages()).await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    vault.put(&own());
+    let sent = messages();
+    publish_patiently(&*publisher, &sent).await;
+    assert!(broker.got().await.ends_with(&sent));
+}
+
+pub(crate) async fn certificates_that_cannot_be_shown_are_refused<B: Encrypted>() {
+    let authority = TestAuthority::generate().unwrap();
+    let [one, two] = ["one", "two"].map(|name| authority.sign_client(name).unwrap());
+    let [plain, tls] = B::SCHEMES.map(|scheme| format!("{scheme}tests:hunter2@localhost:1"));
+    for (url, certificate, key) in [
+        (&tls, one.certificate(), two.key()),
+        (&tls, one.certificate(), "hunter2"),
+        (&tls, "hunter2", one.key()),
+        (&tls, one.key(), one.certificate()),
+        (&plain, one.certificate(), one.key()),
+    ] {
+        let shown = Shown::Given(certificate.to_owned(), key.to_owned());
+        let Err(error) = B::connect_as(url, &[], shown).await else {
+            panic!("connected to {url}");
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
+        assert_silent(&error, "hunter2");
+    }
+    let vault = Vault::of(&one);
+    vault.key.put(two.key());
+    let Err(error) = B::connect_as(&tls, &[], Shown::From(vault)).await else {
+        panic!("connected to {tls}");
+    };
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
 }
 
 /// Where one side speaks TLS and the other does not, neither waits for the other for long.
@@ -255,6 +465,9 @@ macro_rules! stories {
             a_server_that_does_not_answer_is_not_waited_for,
             what_broke_comes_back_over_tls,
             what_is_no_certificate_is_trusted_by_nobody,
+            a_certificate_that_has_run_out_is_told_of,
+            a_server_that_asks_its_clients_for_certificates_is_shown_one,
+            certificates_that_cannot_be_shown_are_refused,
         }
 
         #[test]

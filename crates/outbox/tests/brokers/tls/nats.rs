@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tenantry_core::{ErrorKind, Result};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tenantry_core::{ErrorKind, Result, Secret};
 use tenantry_outbox::{
     Consumer, Message, MessageHandler, NatsConnection, NatsPublisher, NatsSettings, NatsSource,
     PublishReason, Publisher,
 };
 use tenantry_store::async_trait;
-use tenantry_testkit::{NatsOptions, NatsServer, StopMode, TestAuthority};
+use tenantry_testkit::{
+    ClientCertificate, NatsOptions, NatsServer, ServerCertificate, StopMode, TestAuthority,
+};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ADDRESS, Consumed, Encrypted, assert_silent, failure, messages};
+use super::{ADDRESS, Consumed, Encrypted, Shown, assert_silent, failure, messages};
 use crate::nats::{STREAM, good, jetstream_with, make_graves, read_by};
 use crate::subject::OnPostgres;
 
@@ -35,41 +37,86 @@ fn connection(url: &str, authorities: &[&str]) -> NatsConnection {
     })
 }
 
-fn settings(url: &str, authorities: &[&str]) -> NatsSettings {
-    let settings = NatsSettings::new(connection(url, authorities), STREAM, "/services/suite");
+fn showing(connection: NatsConnection, shown: Shown) -> NatsConnection {
+    match shown {
+        Shown::Given(certificate, key) => {
+            connection.with_client_certificate(certificate, Secret::new(key))
+        }
+        Shown::From(vault) => {
+            let [certificate, key] = vault.references();
+            connection.with_client_certificate_from(vault, certificate, key)
+        }
+    }
+}
+
+fn settings(connection: NatsConnection) -> NatsSettings {
+    let settings = NatsSettings::new(connection, STREAM, "/services/suite");
     assert!(!format!("{settings:?}").contains("://"), "{settings:?}");
     settings
 }
 
 /// Whoever looks after the stream, in an own way.
-async fn administrator(url: &str, authority: &str) -> jetstream::Context {
+async fn administrator(
+    url: &str,
+    authority: &TestAuthority,
+    shows: Option<ClientCertificate>,
+) -> jetstream::Context {
     let mut roots = rustls::RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
+    let certificate = CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
     roots.add(certificate).unwrap();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match shows {
+        None => config.with_no_client_auth(),
+        Some(shown) => {
+            let certificate = CertificateDer::from_pem_slice(shown.certificate().as_bytes());
+            let key = PrivateKeyDer::from_pem_slice(shown.key().as_bytes());
+            let chain = vec![certificate.unwrap()];
+            config.with_client_auth_cert(chain, key.unwrap()).unwrap()
+        }
+    };
     let options = async_nats::ConnectOptions::new().tls_client_config(config);
     jetstream_with(url, options).await
 }
 
-#[async_trait]
-impl Encrypted for OnNats {
-    const SCHEMES: [&'static str; 2] = ["nats://", "tls://"];
-
-    async fn start(authority: &TestAuthority, name: &str) -> Self {
-        let options = NatsOptions::default().with_tls(authority.sign(name).unwrap());
-        let server = NatsServer::start_with(options).await.unwrap();
-        let url = server.url().replace(ADDRESS, name);
-        let context = administrator(&url, authority.pem()).await;
+impl OnNats {
+    async fn with(server: NatsServer, context: jetstream::Context) -> Self {
         context.create_stream(good()).await.unwrap();
         Self {
             server,
             plain: NatsServer::start().await.unwrap(),
             context,
         }
+    }
+}
+
+#[async_trait]
+impl Encrypted for OnNats {
+    const SCHEMES: [&'static str; 2] = ["nats://", "tls://"];
+
+    type Server = NatsServer;
+
+    async fn start_bare(certificate: ServerCertificate) -> (NatsServer, String) {
+        let options = NatsOptions::default().with_tls(certificate);
+        let server = NatsServer::start_with(options).await.unwrap();
+        let url = server.url().to_owned();
+        (server, url)
+    }
+
+    async fn start(authority: &TestAuthority, name: &str) -> Self {
+        let (server, url) = Self::start_bare(authority.sign(name).unwrap()).await;
+        let context = administrator(&url.replace(ADDRESS, name), authority, None).await;
+        Self::with(server, context).await
+    }
+
+    async fn start_asking(authority: &TestAuthority) -> Self {
+        let certificate = authority.sign(ADDRESS).unwrap().asking_clients();
+        let (server, url) = Self::start_bare(certificate).await;
+        let shown = authority.sign_client("administrator").unwrap();
+        let context = administrator(&url, authority, Some(shown)).await;
+        Self::with(server, context).await
     }
 
     fn encrypted(&self) -> String {
@@ -81,11 +128,22 @@ impl Encrypted for OnNats {
     }
 
     fn publisher(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        Ok(Arc::new(NatsPublisher::new(settings(url, authorities))?))
+        let settings = settings(connection(url, authorities));
+        Ok(Arc::new(NatsPublisher::new(settings)?))
     }
 
     async fn connect(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        let connected = NatsPublisher::connect(settings(url, authorities)).await;
+        let connected = NatsPublisher::connect(settings(connection(url, authorities))).await;
+        Ok(Arc::new(connected?))
+    }
+
+    async fn connect_as(
+        url: &str,
+        authorities: &[&str],
+        shown: Shown,
+    ) -> Result<Arc<dyn Publisher>> {
+        let connection = showing(connection(url, authorities), shown);
+        let connected = NatsPublisher::connect(settings(connection)).await;
         Ok(Arc::new(connected?))
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_core::Result;
+use tenantry_core::{Result, Secret};
 use tenantry_outbox::{
     Consumer, Message, MessageHandler, Publisher, RabbitMqConnection, RabbitMqPublisher,
     RabbitMqSettings, RabbitMqSource,
 };
 use tenantry_store::async_trait;
-use tenantry_testkit::{RabbitMqOptions, RabbitMqServer, TestAuthority};
+use tenantry_testkit::{RabbitMqOptions, RabbitMqServer, ServerCertificate, TestAuthority};
 
-use super::{Consumed, Encrypted};
+use super::{ADDRESS, Consumed, Encrypted, Shown};
 use crate::rabbitmq::{EXCHANGE, GRAVES, QUEUE, channel, make, make_graves, read};
 use crate::subject::OnPostgres;
 
@@ -24,8 +24,19 @@ fn connection(url: &str, authorities: &[&str]) -> RabbitMqConnection {
     })
 }
 
-fn settings(url: &str, authorities: &[&str]) -> RabbitMqSettings {
-    let connection = connection(url, authorities);
+fn showing(connection: RabbitMqConnection, shown: Shown) -> RabbitMqConnection {
+    match shown {
+        Shown::Given(certificate, key) => {
+            connection.with_client_certificate(certificate, Secret::new(key))
+        }
+        Shown::From(vault) => {
+            let [certificate, key] = vault.references();
+            connection.with_client_certificate_from(vault, certificate, key)
+        }
+    }
+}
+
+fn settings(connection: RabbitMqConnection) -> RabbitMqSettings {
     let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite");
     assert!(!format!("{settings:?}").contains("://"), "{settings:?}");
     settings.with_queue(QUEUE)
@@ -35,9 +46,24 @@ fn settings(url: &str, authorities: &[&str]) -> RabbitMqSettings {
 impl Encrypted for OnRabbitMq {
     const SCHEMES: [&'static str; 2] = ["amqp://", "amqps://"];
 
-    async fn start(authority: &TestAuthority, name: &str) -> Self {
-        let options = RabbitMqOptions::default().with_tls(authority.sign(name).unwrap());
+    type Server = RabbitMqServer;
+
+    async fn start_bare(certificate: ServerCertificate) -> (RabbitMqServer, String) {
+        let options = RabbitMqOptions::default().with_tls(certificate);
         let server = RabbitMqServer::start_with(options).await.unwrap();
+        let url = server.tls_url().unwrap();
+        (server, url)
+    }
+
+    async fn start(authority: &TestAuthority, name: &str) -> Self {
+        let (server, _) = Self::start_bare(authority.sign(name).unwrap()).await;
+        make(&channel(server.url()).await, QUEUE, true).await;
+        Self(server)
+    }
+
+    async fn start_asking(authority: &TestAuthority) -> Self {
+        let certificate = authority.sign(ADDRESS).unwrap().asking_clients();
+        let (server, _) = Self::start_bare(certificate).await;
         make(&channel(server.url()).await, QUEUE, true).await;
         Self(server)
     }
@@ -51,15 +77,22 @@ impl Encrypted for OnRabbitMq {
     }
 
     fn publisher(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        Ok(Arc::new(RabbitMqPublisher::new(settings(
-            url,
-            authorities,
-        ))?))
+        let settings = settings(connection(url, authorities));
+        Ok(Arc::new(RabbitMqPublisher::new(settings)?))
     }
 
     async fn connect(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        let connected = RabbitMqPublisher::connect(settings(url, authorities)).await;
-        Ok(Arc::new(connected?))
+        let settings = settings(connection(url, authorities));
+        Ok(Arc::new(RabbitMqPublisher::connect(settings).await?))
+    }
+
+    async fn connect_as(
+        url: &str,
+        authorities: &[&str],
+        shown: Shown,
+    ) -> Result<Arc<dyn Publisher>> {
+        let settings = settings(showing(connection(url, authorities), shown));
+        Ok(Arc::new(RabbitMqPublisher::connect(settings).await?))
     }
 
     async fn got(&self) -> Vec<Message> {

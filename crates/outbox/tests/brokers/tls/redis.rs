@@ -3,33 +3,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_core::{ErrorKind, Result};
+use tenantry_core::{ErrorKind, Result, Secret};
 use tenantry_outbox::{
     Message, Publisher, RedisConnection, RedisDurability, RedisStreamsPublisher,
     RedisStreamsSettings,
 };
 use tenantry_store::async_trait;
-use tenantry_testkit::{RedisOptions, RedisServer, TestAuthority};
+use tenantry_testkit::{RedisOptions, RedisServer, ServerCertificate, TestAuthority};
 
-use super::{ADDRESS, Encrypted, assert_silent, failure};
+use super::{ADDRESS, Encrypted, Shown, assert_silent, failure};
 use crate::redis_streams::{STREAM, make, read};
 
 struct OnRedis(RedisServer);
 
-impl OnRedis {
-    async fn start_with(authority: &TestAuthority, name: &str, options: RedisOptions) -> Self {
-        let options = options.with_tls(authority.sign(name).unwrap());
-        let server = RedisServer::start_with(options).await.unwrap();
-        make(&server).await;
-        Self(server)
+fn connection(url: &str, authorities: &[&str]) -> RedisConnection {
+    let connection = RedisConnection::new(url).with_timeout(Duration::from_secs(1));
+    authorities.iter().fold(connection, |connection, pem| {
+        connection.with_ca_certificate(*pem)
+    })
+}
+
+fn showing(connection: RedisConnection, shown: Shown) -> RedisConnection {
+    match shown {
+        Shown::Given(certificate, key) => {
+            connection.with_client_certificate(certificate, Secret::new(key))
+        }
+        Shown::From(vault) => {
+            let [certificate, key] = vault.references();
+            connection.with_client_certificate_from(vault, certificate, key)
+        }
     }
 }
 
-fn settings(url: &str, authorities: &[&str]) -> RedisStreamsSettings {
-    let connection = RedisConnection::new(url).with_timeout(Duration::from_secs(1));
-    let connection = authorities.iter().fold(connection, |connection, pem| {
-        connection.with_ca_certificate(*pem)
-    });
+fn settings(connection: RedisConnection) -> RedisStreamsSettings {
     let settings = RedisStreamsSettings::new(connection, STREAM, "/services/suite");
     assert!(!format!("{settings:?}").contains("://"), "{settings:?}");
     settings.with_durability(RedisDurability::Memory)
@@ -39,8 +45,26 @@ fn settings(url: &str, authorities: &[&str]) -> RedisStreamsSettings {
 impl Encrypted for OnRedis {
     const SCHEMES: [&'static str; 2] = ["redis://", "rediss://"];
 
+    type Server = RedisServer;
+
+    async fn start_bare(certificate: ServerCertificate) -> (RedisServer, String) {
+        let options = RedisOptions::default().with_tls(certificate);
+        let server = RedisServer::start_with(options).await.unwrap();
+        let url = server.tls_url().unwrap();
+        (server, url)
+    }
+
     async fn start(authority: &TestAuthority, name: &str) -> Self {
-        Self::start_with(authority, name, RedisOptions::default()).await
+        let (server, _) = Self::start_bare(authority.sign(name).unwrap()).await;
+        make(&server).await;
+        Self(server)
+    }
+
+    async fn start_asking(authority: &TestAuthority) -> Self {
+        let certificate = authority.sign(ADDRESS).unwrap().asking_clients();
+        let (server, _) = Self::start_bare(certificate).await;
+        make(&server).await;
+        Self(server)
     }
 
     fn encrypted(&self) -> String {
@@ -52,13 +76,22 @@ impl Encrypted for OnRedis {
     }
 
     fn publisher(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        let settings = settings(url, authorities);
+        let settings = settings(connection(url, authorities));
         Ok(Arc::new(RedisStreamsPublisher::new(settings)?))
     }
 
     async fn connect(url: &str, authorities: &[&str]) -> Result<Arc<dyn Publisher>> {
-        let connected = RedisStreamsPublisher::connect(settings(url, authorities)).await;
-        Ok(Arc::new(connected?))
+        let settings = settings(connection(url, authorities));
+        Ok(Arc::new(RedisStreamsPublisher::connect(settings).await?))
+    }
+
+    async fn connect_as(
+        url: &str,
+        authorities: &[&str],
+        shown: Shown,
+    ) -> Result<Arc<dyn Publisher>> {
+        let settings = settings(showing(connection(url, authorities), shown));
+        Ok(Arc::new(RedisStreamsPublisher::connect(settings).await?))
     }
 
     async fn got(&self) -> Vec<Message> {
@@ -76,20 +109,6 @@ impl Encrypted for OnRedis {
 }
 
 super::stories!(OnRedis);
-
-/// TLS seems to stand before the server says no.
-#[tokio::test]
-async fn a_server_that_asks_for_certificates_of_its_clients_is_told_of() {
-    let authority = TestAuthority::generate().unwrap();
-    let options = RedisOptions::default().with_setting("tls-auth-clients", "yes");
-    let broker = OnRedis::start_with(&authority, ADDRESS, options).await;
-    let error = failure::<OnRedis>(&broker.encrypted(), &[authority.pem()]).await;
-    assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error:?}");
-    assert!(
-        error.detail().contains("certificate of its clients"),
-        "{error:?}"
-    );
-}
 
 #[tokio::test]
 async fn a_login_that_is_refused_over_tls_is_no_failure_of_tls() {
