@@ -7,6 +7,7 @@ use tenantry_store::own::{Arguments, Engine, OwnStatement};
 use uuid::Uuid;
 
 use super::{Group, Log, MESSAGES, Position, Share};
+use crate::partition::PARTITIONS;
 use crate::{Message, MessageId, NewMessage};
 
 /// How many bytes of payloads are read at a time at most, but for one message.
@@ -73,10 +74,14 @@ impl Log {
         limit: usize,
     ) -> Result<Chunk> {
         let bind = self.bind_new(partitions, share, position, end, limit);
+        let sql = match position.cursor() < position.floor() {
+            true => &self.texts.read,
+            false => &self.texts.read_ahead,
+        };
         let statement = OwnStatement {
             operation: "read messages",
             table: &MESSAGES,
-            sql: &self.texts.read,
+            sql,
             bind: &bind,
         };
         let mut chunk = Chunk::default();
@@ -129,7 +134,8 @@ impl Log {
         end: i64,
         limit: usize,
     ) -> impl Fn(&mut Arguments<'_>) -> Result<(), ValueError> + Send + Sync + 'a {
-        let partitions = self.list(partitions);
+        let is_all = self.engine == Engine::Postgres && partitions.len() == usize::from(PARTITIONS);
+        let partitions = (!is_all).then(|| self.list(partitions));
         let tenants = self.tenants(share);
         let under_way = position.under_way();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -141,7 +147,10 @@ impl Log {
             }
             arguments.value().int64(position.cursor())?;
             arguments.value().int64(position.floor())?;
-            arguments.value().text(&partitions)?;
+            match &partitions {
+                Some(partitions) => arguments.value().text(partitions)?,
+                None => arguments.value().null(tenantry_store::ColumnType::Text)?,
+            }
             arguments.value().int64(limit)?;
             if self.engine != Engine::Postgres {
                 arguments.value().text(&tenants)?;
@@ -293,7 +302,6 @@ mod tests {
     use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
     use super::*;
-    use crate::partition::PARTITIONS;
     use crate::{Outbox, SCHEMA_SQLITE};
 
     #[tokio::test]

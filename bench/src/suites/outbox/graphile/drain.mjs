@@ -1,5 +1,5 @@
-// Works off a backlog by graphile-worker, to nowhere, and prints how many seconds that took:
-// `node drain.mjs <url> <jobs> <queues>`, without an order where there are no queues.
+// Works off a backlog by graphile-worker, to nowhere, for some seconds at most, and prints how many jobs a second that
+// were: `node drain.mjs <url> <jobs> <queues> <seconds>`, without an order where there are no queues.
 import { createRequire } from "node:module";
 
 const require = createRequire(`${process.cwd()}/`);
@@ -7,7 +7,8 @@ const { makeWorkerUtils, run } = require("graphile-worker");
 const { Logger } = require("@graphile/logger");
 const { Pool } = require("pg");
 
-const [url, jobs, queues] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const url = process.argv[2];
+const [jobs, queues, seconds] = process.argv.slice(3).map(Number);
 const quiet = new Logger(() => (level, message) => {
   if (level === "error") console.error(message);
 });
@@ -29,7 +30,7 @@ await pgPool.query(
 await pgPool.query("vacuum analyze graphile_worker._private_jobs");
 
 const started = process.hrtime.bigint();
-let [done, ended] = [0, undefined];
+let done = 0;
 let end;
 const all = new Promise((resolve) => (end = resolve));
 const runner = await run({
@@ -49,14 +50,12 @@ const runner = await run({
   taskList: {
     nowhere: () => {
       done += 1;
-      if (done === jobs) {
-        ended = process.hrtime.bigint();
-        end();
-      }
+      if (done === jobs) end();
     },
   },
 });
+setTimeout(end, seconds * 1_000);
 await all;
-console.log(Number(ended - started) / 1e9);
+console.log(done / (Number(process.hrtime.bigint() - started) / 1e9));
 await runner.stop();
 await pgPool.end();

@@ -3,18 +3,21 @@
 /// What is new, up to a snapshot: the first row tells that snapshot and the highest position it shows.
 ///
 /// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
-/// that was read, $4 the highest position that $1 shows, $5 the parts, $6 how many rows, $7 the transactions
+/// that was read, $4 the highest position that $1 shows, $5 the parts, NULL for all, $6 how many rows, $7 the transactions
 /// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known,
 /// $10 and $11 whose rows, $12 the highest position that is looked at.
 ///
-/// The first branch is a scan of the index of positions. Rows below come of transactions that were under way
-/// already: those that $1 names, and those that it does not name since none behind them had ended, which
-/// lie between $8 and $9. All of them come before the first branch, so that the others are looked at only at the beginning.
-/// No index of positions serves there (`+ 0`): it would lead over all that has left.
+/// The first branches are scans of the index of positions, one for each generation: there it brings the rows in
+/// their order, so that the scan ends with the last row that is wanted, whatever the server reckons of how many there are.
+/// Rows below come of transactions that were under way already: those that $1 names, and those that it does not
+/// name since none behind them had ended, which lie between $8 and $9. All of them come before the first branches, so
+/// that the others are looked at only at the beginning. No index of positions serves there (pairs, and `+ 0`): it would lead
+/// over all that has left, and all that waits in lanes.
 ///
 /// What no transaction of this cluster can have written is left where it is: see [`ARRIVED`](super::brought::ARRIVED).
 ///
-/// `{new}` is [`NEW_POSTGRES`].
+/// `{new}` is [`NEW_POSTGRES`], or [`AHEAD_POSTGRES`] where the last row that was read is above all that $1 shows: the
+/// server keeps a plan for that, and makes one each time for the other.
 pub(super) const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
@@ -25,19 +28,14 @@ pub(super) const READ_POSTGRES: &str = "with now as materialized (\
     select null, {columns} from ({new}) new";
 
 /// What is new, by the arguments of [`READ_POSTGRES`].
-pub(super) const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_messages \
-            where position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
-                and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and xid < {next_xid} and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) \
+pub(super) const NEW_POSTGRES: &str = "{in_generation 0} union all {in_generation 1} union all {in_generation 2} \
         union all \
         (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
             select {columns} from {schema}outbox_messages \
-            where xid = straggler and position > $3::bigint and position <= $4::bigint \
+            where (xid, position) > (straggler, $3::bigint) and (xid, position) <= (straggler, $4::bigint) \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) late \
+                and {of_parts $5} and {of_share $10 $11} \
+            order by xid, position limit $6::bigint) late \
             where $3::bigint < $4::bigint order by position limit $6::bigint) \
         union all \
         (select {columns} from {schema}outbox_messages \
@@ -45,9 +43,22 @@ pub(super) const NEW_POSTGRES: &str = "(select {columns} from {schema}outbox_mes
                 and xid >= $8::text::xid8 and xid < coalesce($9::text::xid8, {next_xid}) \
                 and position + 0 > $3::bigint and position + 0 <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
-                and partition_id = any($5::text::smallint[]) and {of_share $10 $11} \
-            order by position limit $6::bigint) \
+                and {of_parts $5} and {of_share $10 $11} \
+            order by position + 0 limit $6::bigint) \
         order by position limit $6::bigint";
+
+/// What is new where nothing of it lies below, by the same arguments.
+pub(super) const AHEAD_POSTGRES: &str = "{in_generation 0} union all {in_generation 1} union all {in_generation 2} \
+        order by position limit $6::bigint";
+
+/// What lies ahead of a position in one generation, by the same arguments.
+pub(super) const IN_GENERATION: &str = "(select {columns} from {schema}outbox_messages \
+            where generation = {generation} \
+                and position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
+                and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
+                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and xid < {next_xid} and {of_parts $5} and {of_share $10 $11} \
+            order by position limit $6::bigint)";
 
 /// The same where positions alone tell what is new: every snapshot is as good as another.
 pub(super) const READ_SQLITE: &str = "select '0:0:', (select coalesce(max(position), 0) from outbox_messages), \
@@ -58,15 +69,14 @@ pub(super) const READ_SQLITE: &str = "select '0:0:', (select coalesce(max(positi
 /// What is new, by the first six arguments of [`READ_POSTGRES`], $7 and $8 whose rows, and $9 the highest position that is
 /// looked at.
 pub(super) const NEW_SQLITE: &str = "select {columns} from outbox_messages \
-    where position > max(?3, ?4) and position <= ?9 and partition_id in (select value from json_each(?5)) \
-        and {of_share $7 $8} \
+    where position > max(?3, ?4) and position <= ?9 and {of_parts $5} and {of_share $7 $8} \
     order by position limit ?6";
 
 /// Whether there is something to do: new messages, or parked ones that stand behind none that is blocked. The arguments
 /// are those of [`READ_POSTGRES`].
 pub(super) const AWAITED: &str = "select exists (select 1 from ({new}) new) or {arrived} or exists (\
     select 1 from {schema}outbox_parked p \
-    where p.state = 'waiting' and p.partition_id {among_parts $5} and not exists (\
+    where p.state = 'waiting' and {of_parts $5} and not exists (\
         select 1 from {schema}outbox_parked b \
         where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
             and b.ordering_key = p.ordering_key and b.position < p.position and b.state = 'blocked'))";

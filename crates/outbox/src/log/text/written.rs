@@ -4,13 +4,20 @@ use tenantry_store::own::Engine;
 
 use super::COLUMNS;
 use super::brought::ARRIVED;
+use super::read::IN_GENERATION;
 
 /// Writes a text as the database takes it.
+///
+/// A list is read from its text by a query of its own: that is done once, and beside each row else, since a text may be
+/// read in another way from one moment to the next.
 pub(super) fn written(engine: Engine, text: &str) -> String {
     let p_columns: Vec<_> = COLUMNS
         .split(", ")
         .map(|column| format!("p.{column}"))
         .collect();
+    let text = among(text, "{in_generation ", |generation| {
+        IN_GENERATION.replace("{generation}", generation)
+    });
     let text = text
         .replace("{columns}", COLUMNS)
         .replace("{content}", COLUMNS.trim_start_matches("position, "))
@@ -35,10 +42,18 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
             let text = among(&text, "{with_horizon ", horizon);
             let text = among(&text, "{of_share ", |arguments| {
                 let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();
-                format!("(tenant_id = any({tenants}::text::uuid[])) = {theirs}::boolean")
+                format!(
+                    "(tenant_id = any((select {tenants}::text::uuid[])::uuid[])) = {theirs}::boolean"
+                )
+            });
+            let text = among(&text, "{of_parts ", |list| {
+                format!(
+                    "({list}::text is null \
+                     or partition_id = any((select {list}::text::smallint[])::smallint[]))"
+                )
             });
             let text = among(&text, "{among_parts ", |list| {
-                format!("= any({list}::text::smallint[])")
+                format!("= any((select {list}::text::smallint[])::smallint[])")
             });
             let text = among(&text, "{verdicts ", |verdicts| {
                 format!(
@@ -71,6 +86,8 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                 )
             });
             let listed = |list: &str| format!("in (select value from json_each({list}))");
+            let of_parts = |list: &str| format!("partition_id {}", listed(list));
+            let text = among(&text, "{of_parts ", of_parts);
             among(&among(&text, "{among_parts ", listed), "{among ", listed)
         }
     }
@@ -97,7 +114,7 @@ mod tests {
         assert_eq!(
             written(Engine::Postgres, text),
             "update t set a = (extract(epoch from clock_timestamp()) * 1000)::bigint + $1 \
-             where p = any($2::text::smallint[]) and n = any($3::text::bigint[]) for update"
+             where p = any((select $2::text::smallint[])::smallint[]) and n = any($3::text::bigint[]) for update"
         );
         assert_eq!(
             written(Engine::Sqlite, text),

@@ -9,8 +9,10 @@ use super::shares::{HEAVY, heavy_of, parts_of, split_off};
 use crate::log::{Chunk, Passed, Position, Progress, Share};
 use crate::worker::claim::Claim;
 
-/// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes.
+/// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes; and how many
+/// times that at most, where nothing is found, for there may be a gap of any width.
 const WINDOW: i64 = 10;
+const WIDEST: i64 = 8;
 
 /// For how long after a message of the others, or while some of theirs may come, lanes have a part of each round only, an
 /// eighth; and how often at most between two looks at them.
@@ -68,7 +70,7 @@ impl Drain {
         }
         let position = &mut next.progress.rest;
         let batch = self.reads;
-        let end = end_of(position, &share, batch);
+        let end = end_of(position, batch, self.widening);
         let chunk = self
             .log
             .read(&next.partitions, (&share, position), end, batch)
@@ -80,6 +82,10 @@ impl Drain {
             position.open(snapshot);
             *upto = Some((snapshot.clone(), chunk.highest));
         }
+        self.widening = match chunk.len() {
+            0 => (self.widening * 2).min(WIDEST),
+            _ => 1,
+        };
         let is_full = chunk.is_cut || chunk.len() >= batch;
         // In a batch of few everybody would have a good part, and each lane is a query a round.
         let heavy = match is_full && self.settings.batch >= HEAVY {
@@ -136,7 +142,7 @@ impl Drain {
             // It follows the others, so that it is abreast of them when it is done.
             lane.position.open(rest.upto().unwrap_or(rest.after()));
             let highest = (lane.position.upto() == Some(rest.after())).then(|| rest.floor());
-            let end = end_of(&lane.position, &share, limit);
+            let end = end_of(&lane.position, limit, 1);
             let chunk = self
                 .log
                 .read(&next.partitions, (&share, &lane.position), end, limit)
@@ -225,13 +231,11 @@ struct Reached {
     highest: Option<i64>,
 }
 
-/// Returns up to where is looked for rows of a share: all the way, where nearly all are its own.
-fn end_of(position: &Position, share: &Share, rows: usize) -> i64 {
-    if share.tenants.is_empty() {
-        return i64::MAX;
-    }
+/// Returns up to where is looked for rows. There is always an end: where most rows are of others, or where the server
+/// reckons so, all of them would be looked through.
+fn end_of(position: &Position, rows: usize, widening: i64) -> i64 {
     let window = i64::try_from(rows.max(200)).unwrap_or(i64::MAX);
-    let window = window.saturating_mul(WINDOW);
+    let window = window.saturating_mul(WINDOW).saturating_mul(widening);
     position
         .cursor()
         .max(position.floor())

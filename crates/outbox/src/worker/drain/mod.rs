@@ -56,6 +56,8 @@ pub(super) struct Drain {
     slice: Slice,
     /// Who is to blame where all of many keys are refused.
     doubt: Doubt,
+    /// How many times as far as usual is looked for messages of tenants without a lane.
+    widening: i64,
     /// When a tenant without a lane last had a message.
     rest_came_at: Option<Instant>,
     /// When lanes were last served.
@@ -100,6 +102,7 @@ impl Drain {
             saved_at: now,
             slice,
             doubt: Doubt::default(),
+            widening: 1,
             rest_came_at: None,
             served_at: now,
             awaited_at: now,
