@@ -11,7 +11,7 @@ pub enum Broker {
     Memory(MemoryPublisher),
     /// A NATS server with the streams `SKYLINE` and `SKYLINE_DEAD`: that of the section `[broker]` of each service.
     #[cfg(feature = "servers")]
-    Nats(NatsConnection),
+    Nats(Box<NatsConnection>),
 }
 
 #[cfg(feature = "servers")]

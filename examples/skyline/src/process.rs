@@ -76,7 +76,7 @@ impl Serve {
         let setup = Setup {
             settings: Settings::from_file(&self.settings)?,
             keys,
-            broker: Broker::Nats(connection),
+            broker: Broker::Nats(Box::new(connection)),
         };
         let services = Addresses {
             tenants: self.tenants,

@@ -120,7 +120,9 @@ impl World {
             setups.push(Setup {
                 settings: Settings::from_file(self.file(part))?,
                 keys: self.keys.clone(),
-                broker: Broker::Nats(NatsConnection::new(&url).with_user(&user, password)),
+                broker: Broker::Nats(Box::new(
+                    NatsConnection::new(&url).with_user(&user, password),
+                )),
             });
         }
         let setups: [Setup; 5] = setups.try_into().map_err(|_| "there are five parts")?;
