@@ -291,6 +291,64 @@ async fn what_a_lock_keeps_does_not_hold_up_what_stands_behind(scene: &Scene) {
     }
 }
 
+async fn each_sweep_goes_on_though_time_has_passed(scene: &Scene) {
+    let tag = HoldTag::new("case17").unwrap();
+    let mut held = Vec::new();
+    for number in 0..5 {
+        // Some begin in the same moment.
+        scene
+            .clock
+            .advance(Duration::from_millis(u64::from(number % 2 == 0)));
+        scene.committed(0, Retention::days(1)).await;
+        let artifact = scene.committed(0, Retention::days(1)).await;
+        let artifacts = scene.of(0);
+        artifacts
+            .place_hold(artifact.id, &tag, "they sue")
+            .await
+            .unwrap();
+        held.push(artifact);
+    }
+    // The last one's row does not hear of it.
+    let freed = held.pop().unwrap();
+    let artifacts = scene.of(0);
+    let blobs = artifacts.blobs();
+    blobs
+        .clear_hold(&freed.blob_name().unwrap(), &tag, "settled")
+        .await
+        .unwrap();
+    scene.clock.advance(DAY * 2);
+    let mut all = ArtifactSweep::default();
+    for _ in 0..3 {
+        let swept = artifacts.sweep(HOUR, 2).await.unwrap();
+        all.expired += swept.expired;
+        all.deleted += swept.deleted;
+        all.kept += swept.kept;
+        scene.clock.advance(Duration::from_secs(900));
+    }
+    assert_eq!((all.expired, all.deleted, all.kept), (6, 6, 4));
+    assert_eq!(scene.state(0, &freed).await, ArtifactState::Deleted);
+    for artifact in held {
+        assert!(artifacts.get(artifact.id).await.is_ok());
+    }
+}
+
+/// By the clock of the system, which goes on while a run goes through what is over.
+async fn one_run_ends_all_that_is_over(store: &TenantStore) {
+    let scene = Scene {
+        blobs: BlobStore::new(Arc::new(MemoryBlobs::new())),
+        ..Scene::new(store)
+    };
+    for _ in 0..7 {
+        scene.committed(0, Retention::days(0)).await;
+    }
+    let tenant = scene.scopes[0].tenant();
+    let sweeper = ArtifactSweeper::new(&scene.blobs, store, DAY).with_turn(2);
+    let report = sweeper.run([tenant]).await;
+    assert_eq!((report.failed, report.failures.len()), (0, 0));
+    assert_eq!((report.swept.expired, report.swept.deleted), (7, 7));
+    assert!(report.is_complete);
+}
+
 async fn all_tenants_are_swept_in_turn(store: &TenantStore) {
     let scene = Scene::new(store);
     let mut left = Vec::new();
@@ -325,7 +383,9 @@ async fn every_story(store: &TenantStore) {
     what_is_over_is_not_read_and_goes(&Scene::new(store)).await;
     a_tenant_is_erased_with_its_rows(&Scene::new(store)).await;
     what_a_lock_keeps_does_not_hold_up_what_stands_behind(&Scene::new(store)).await;
+    each_sweep_goes_on_though_time_has_passed(&Scene::new(store)).await;
     all_tenants_are_swept_in_turn(store).await;
+    one_run_ends_all_that_is_over(store).await;
 }
 
 #[tokio::test]

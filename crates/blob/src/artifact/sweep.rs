@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
-use tenantry_store::{Cursor, Filter, Query, Repository as _};
+use tenantry_store::{Filter, Query, Repository as _};
 
 use super::TenantArtifacts;
-use super::row::{Artifact, ArtifactRepository as _, ArtifactState, over};
+use super::row::{Artifact, ArtifactId, ArtifactRepository as _, ArtifactState, over};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 
@@ -28,7 +28,27 @@ enum Staying {
 
 /// Where the next sweep of a tenant goes on among those, as long as it has not come to the end.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<(TenantId, Staying), Cursor>>);
+pub(crate) struct Places(Mutex<HashMap<(TenantId, Staying), Place>>);
+
+/// The last artifact of a page.
+///
+/// A cursor would not do: it is bound to the values of its filter, and what is over is asked for by another
+/// time in each sweep.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    created_at: DateTime<Utc>,
+    id: ArtifactId,
+}
+
+impl Place {
+    /// Chooses what stands behind it in the order of a sweep.
+    fn behind(self) -> Filter<Artifact> {
+        let later = Artifact::CREATED_AT.gt(self.created_at);
+        Artifact::CREATED_AT
+            .ge(self.created_at)
+            .and(later.or(Artifact::ID.gt(self.id)))
+    }
+}
 
 /// What a sweep of a tenant's artifacts has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -137,20 +157,27 @@ impl TenantArtifacts {
             &self.blobs.store().places().0,
             (self.blobs.tenant(), staying),
         );
-        let mut query = Query::new()
+        let place = places.lock().get(&key).copied();
+        let filter = match place {
+            Some(place) => filter.and(place.behind()),
+            None => filter,
+        };
+        let query = Query::new()
             .filter(filter)
             .sort(Artifact::CREATED_AT.asc())
             .limit(limit);
-        let place = places.lock().remove(&key);
-        if let Some(cursor) = place {
-            query = query.cursor(cursor);
-        }
         let page = self.rows.list(query).await?;
         let is_cut = page.next.is_some();
-        if let Some(next) = page.next {
-            places.lock().insert(key, next);
-        }
-        Ok((page.items, is_cut))
+        let last = page.items.last().filter(|_| is_cut).map(|last| Place {
+            created_at: last.created_at,
+            id: last.id,
+        });
+        match last {
+            Some(last) => places.lock().insert(key, last),
+            None => places.lock().remove(&key),
+        };
+        // Where it began in the midst, there may be more in front.
+        Ok((page.items, is_cut || place.is_some()))
     }
 
     /// Removes the bytes of what ended before, a page of it. Tells whether there is more.
