@@ -332,6 +332,55 @@ async fn each_sweep_goes_on_though_time_has_passed(scene: &Scene) {
     }
 }
 
+async fn an_artifact_ends_after_its_event(scene: &Scene) {
+    let artifacts = scene.of(0);
+    let waiting = Retention::until_event_then_days(1);
+    let reported = scene.committed(0, waiting.clone()).await;
+    let of_blob = scene.committed(0, waiting.clone()).await;
+    let endless = scene.committed(0, waiting).await;
+    let at = scene.clock.now();
+    let ends = artifacts
+        .report_event(reported.id, at, "the contract has ended")
+        .await
+        .unwrap();
+    assert_eq!(ends.expires_at, Some(at + TimeDelta::days(1)));
+    assert_eq!(artifacts.get(reported.id).await.unwrap(), ends);
+    let again = artifacts.report_event(reported.id, at, "again").await;
+    assert_eq!(kind(again), Some(ErrorKind::InvalidInput));
+    let theirs = scene.of(1).report_event(endless.id, at, "not ours").await;
+    assert_eq!(kind(theirs), Some(ErrorKind::NotFound));
+    // A process died in the midst.
+    let name = of_blob.blob_name().unwrap();
+    let blobs = artifacts.blobs();
+    blobs.report_event(&name, at, "it has ended").await.unwrap();
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.corrected, swept.kept), (1, 0));
+    let seen = artifacts.get(of_blob.id).await.unwrap();
+    assert_eq!(seen.expires_at, ends.expires_at);
+    scene.clock.advance(DAY);
+    for artifact in [&reported, &of_blob] {
+        let over = artifacts.get(artifact.id).await;
+        assert_eq!(kind(over), Some(ErrorKind::NotFound), "before any sweep");
+    }
+    assert_eq!(artifacts.sweep(HOUR, 100).await.unwrap().deleted, 2);
+    assert!(artifacts.get(endless.id).await.is_ok());
+}
+
+/// The sweeper of blobs was quicker than that of artifacts, whose row has heard of no event.
+async fn a_row_that_waits_for_an_event_goes_with_its_blob(scene: &Scene) {
+    let artifacts = scene.of(0);
+    let waiting = Retention::until_event_then_days(1);
+    let artifact = scene.committed(0, waiting).await;
+    let (name, at) = (artifact.blob_name().unwrap(), scene.clock.now());
+    let blobs = artifacts.blobs();
+    blobs.report_event(&name, at, "it has ended").await.unwrap();
+    scene.clock.advance(DAY);
+    blobs.delete(&name).await.unwrap();
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.expired, swept.deleted), (1, 1));
+    assert_eq!(scene.state(0, &artifact).await, ArtifactState::Deleted);
+}
+
 /// By the clock of the system, which goes on while a run goes through what is over.
 async fn one_run_ends_all_that_is_over(store: &TenantStore) {
     let scene = Scene {
@@ -384,6 +433,8 @@ async fn every_story(store: &TenantStore) {
     a_tenant_is_erased_with_its_rows(&Scene::new(store)).await;
     what_a_lock_keeps_does_not_hold_up_what_stands_behind(&Scene::new(store)).await;
     each_sweep_goes_on_though_time_has_passed(&Scene::new(store)).await;
+    an_artifact_ends_after_its_event(&Scene::new(store)).await;
+    a_row_that_waits_for_an_event_goes_with_its_blob(&Scene::new(store)).await;
     all_tenants_are_swept_in_turn(store).await;
     one_run_ends_all_that_is_over(store).await;
 }

@@ -307,8 +307,7 @@ impl TenantArtifacts {
         until: DateTime<Utc>,
         reason: &str,
     ) -> Result<Artifact> {
-        let artifact = self.get(id).await?;
-        let name = artifact.blob_name()?;
+        let (artifact, name) = self.named(id).await?;
         let record = self.blobs.extend_retention(&name, until, reason).await?;
         self.learn(artifact, &record).await
     }
@@ -330,9 +329,30 @@ impl TenantArtifacts {
         until: DateTime<Utc>,
         reason: &str,
     ) -> Result<Artifact> {
-        let artifact = self.get(id).await?;
-        let name = artifact.blob_name()?;
+        let (artifact, name) = self.named(id).await?;
         let record = self.blobs.shorten_retention(&name, until, reason).await?;
+        self.learn(artifact, &record).await
+    }
+
+    /// Says when the event came until which an artifact is kept: first of its blob, then in its row, which
+    /// has an end from then on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), of [`report_event`](TenantBlobs::report_event), and of a write to the
+    /// database.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`extend`](Self::extend).
+    pub async fn report_event(
+        &self,
+        id: ArtifactId,
+        at: DateTime<Utc>,
+        reason: &str,
+    ) -> Result<Artifact> {
+        let (artifact, name) = self.named(id).await?;
+        let record = self.blobs.report_event(&name, at, reason).await?;
         self.learn(artifact, &record).await
     }
 
@@ -347,12 +367,8 @@ impl TenantArtifacts {
     ///
     /// Dropped, it is done, or only its blob is gone: have it deleted again.
     pub async fn delete_early(&self, id: ArtifactId, reason: &str) -> Result<()> {
-        let mut artifact = self.get(id).await?;
-        match self
-            .blobs
-            .delete_early(&artifact.blob_name()?, reason)
-            .await
-        {
+        let (mut artifact, name) = self.named(id).await?;
+        match self.blobs.delete_early(&name, reason).await {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -376,11 +392,8 @@ impl TenantArtifacts {
         tag: &HoldTag,
         reason: &str,
     ) -> Result<Artifact> {
-        let artifact = self.get(id).await?;
-        let record = self
-            .blobs
-            .place_hold(&artifact.blob_name()?, tag, reason)
-            .await?;
+        let (artifact, name) = self.named(id).await?;
+        let record = self.blobs.place_hold(&name, tag, reason).await?;
         self.learn(artifact, &record).await
     }
 
@@ -400,12 +413,16 @@ impl TenantArtifacts {
         tag: &HoldTag,
         reason: &str,
     ) -> Result<Artifact> {
-        let artifact = self.get(id).await?;
-        let record = self
-            .blobs
-            .clear_hold(&artifact.blob_name()?, tag, reason)
-            .await?;
+        let (artifact, name) = self.named(id).await?;
+        let record = self.blobs.clear_hold(&name, tag, reason).await?;
         self.learn(artifact, &record).await
+    }
+
+    /// Returns an artifact that is there to be read, and the name of its blob.
+    async fn named(&self, id: ArtifactId) -> Result<(Artifact, BlobName)> {
+        let artifact = self.get(id).await?;
+        let name = artifact.blob_name()?;
+        Ok((artifact, name))
     }
 
     /// Writes into the row what has become of the blob.

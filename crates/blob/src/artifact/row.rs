@@ -106,6 +106,13 @@ pub(super) fn over(now: DateTime<Utc>, held: bool) -> Filter<Artifact> {
         .and(Artifact::HELD.eq(held))
 }
 
+/// Chooses what counts and waits for its event.
+pub(super) fn waiting() -> Filter<Artifact> {
+    Artifact::STATE
+        .eq(ArtifactState::Committed)
+        .and(Artifact::EXPIRES_AT.is_null())
+}
+
 /// The artifacts of a tenant as rows: a [`Repository`] like any other, and what is asked of it here.
 #[async_trait]
 pub trait ArtifactRepository: Repository<Artifact> {

@@ -9,7 +9,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tenantry_store::{Filter, Query, Repository as _};
 
 use super::TenantArtifacts;
-use super::row::{Artifact, ArtifactId, ArtifactRepository as _, ArtifactState, over};
+use super::row::{Artifact, ArtifactId, ArtifactRepository as _, ArtifactState, over, waiting};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 
@@ -24,6 +24,8 @@ enum Staying {
     Held,
     /// What is over, and could not be ended before.
     Over,
+    /// What waits for its event, which may have been reported of its blob alone.
+    Waiting,
 }
 
 /// Where the next sweep of a tenant goes on among those, as long as it has not come to the end.
@@ -59,7 +61,7 @@ pub struct ArtifactSweep {
     pub expired: u64,
     /// Of how many the bytes were removed, or were gone already.
     pub deleted: u64,
-    /// Of how many the row was corrected, for their blob is kept longer.
+    /// Of how many the row was corrected, for their blob is kept longer, or its event was reported.
     pub corrected: u64,
     /// Of how many the bytes are still kept by a lock, a hold or a floor: a later sweep removes them.
     pub kept: u64,
@@ -90,8 +92,8 @@ impl ArtifactSweep {
 impl TenantArtifacts {
     /// Gives up uploads that began longer ago than the grace time and were not committed, ends artifacts
     /// whose time is over, and removes the bytes of both; up to `limit` of each, and goes through as many
-    /// of those that had to stay before. Where it ended among those, the next sweep of the tenant by the
-    /// same [`BlobStore`](crate::BlobStore) goes on.
+    /// of those that had to stay before, and of those that wait for an event. Where it ended among those, the
+    /// next sweep of the tenant by the same [`BlobStore`](crate::BlobStore) goes on.
     ///
     /// A row says that it is over before its bytes go, so that nobody reads half of what is deleted, and
     /// a commit that comes too late is a conflict. Where an artifact has ended and its blob is kept all
@@ -134,8 +136,11 @@ impl TenantArtifacts {
         for orphan in orphans {
             self.give_up(orphan, &mut swept).await?;
         }
-        for staying in [Staying::Over, Staying::Held] {
-            let filter = over(now, staying == Staying::Held);
+        for (staying, filter) in [
+            (Staying::Over, over(now, false)),
+            (Staying::Held, over(now, true)),
+            (Staying::Waiting, waiting()),
+        ] {
             let (page, is_cut) = self.page(staying, filter, limit).await?;
             has_more |= is_cut;
             for artifact in page {
@@ -221,7 +226,8 @@ impl TenantArtifacts {
         let before = artifact.clone();
         artifact.learn(&record);
         if artifact == before {
-            swept.kept += 1;
+            // What waits for its event is not over.
+            swept.kept += u64::from(artifact.expires_at.is_some());
         } else if self.write(&mut artifact, swept).await? {
             swept.corrected += 1;
         }
