@@ -37,8 +37,12 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_migrations(&[(1, "artifacts", ARTIFACTS_SQLITE)]).await
+    }
+
+    async fn with_migrations(migrations: &[(i64, &'static str, &'static str)]) -> Self {
         let settings = SqliteSettings::temporary();
-        let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_SQLITE)]);
+        let migrations = Migrations::embedded(migrations);
         sqlite::migrate(&settings, &migrations).await.unwrap();
         let store = TenantStore::sqlite(settings).await.unwrap();
         let clock = ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap());
@@ -371,6 +375,36 @@ async fn a_row_that_names_no_blob_keeps_no_other_artifact() {
     scene.clock.advance(2 * DAY);
     let swept = scene.artifacts().sweep(HOUR, 100).await.unwrap();
     assert_eq!((swept.deleted, swept.failed), (1, 2));
+}
+
+/// The database refuses that one of them ends.
+#[tokio::test]
+async fn a_row_that_cannot_be_written_keeps_no_other_artifact() {
+    let refusal = "create trigger refuses before update on artifacts \
+         when old.policy = 'fixed-end' and new.state <> old.state \
+         begin select raise(abort, 'no'); end";
+    let scene =
+        Scene::with_migrations(&[(1, "artifacts", ARTIFACTS_SQLITE), (2, "refuses", refusal)])
+            .await;
+    let end = scene.clock.now() + TimeDelta::days(1);
+    let stays = scene.committed(Retention::until(end)).await;
+    scene.clock.advance(HOUR);
+    let goes = scene.committed(Retention::days(1)).await;
+    scene.clock.advance(2 * DAY);
+    let mut expired = 0;
+    for _ in 0..2 {
+        let swept = scene.artifacts().sweep(HOUR, 1).await.unwrap();
+        assert!(swept.failed <= 1, "{swept:?}");
+        expired += swept.expired;
+    }
+    assert_eq!(expired, 1);
+    let rows = scene.rows().await;
+    let state = |id| rows.iter().find(|row| row.id == id).unwrap().state;
+    assert_eq!(state(stays.id), ArtifactState::Committed);
+    assert_eq!(state(goes.id), ArtifactState::Deleted);
+    let sweeper = ArtifactSweeper::new(&scene.blobs, &scene.store, HOUR);
+    let report = sweeper.run([scene.scope.tenant()]).await;
+    assert_eq!((report.swept.failed, report.failed), (1, 0));
 }
 
 /// By a clock that was ahead nothing is over, neither a blob nor its artifact.

@@ -98,6 +98,13 @@ impl Artifact {
     }
 }
 
+/// Chooses uploads that began before a time and were not committed.
+pub(super) fn pending_since(before: DateTime<Utc>) -> Filter<Artifact> {
+    Artifact::STATE
+        .eq(ArtifactState::Pending)
+        .and(Artifact::CREATED_AT.lt(before))
+}
+
 /// Chooses what counts and whose time is over, of what a hold keeps by its row or of the rest.
 pub(super) fn over(now: DateTime<Utc>, held: bool) -> Filter<Artifact> {
     Artifact::STATE
@@ -122,10 +129,7 @@ pub trait ArtifactRepository: Repository<Artifact> {
     ///
     /// As [`list`](Repository::list).
     async fn pending_since(&self, before: DateTime<Utc>, limit: u32) -> Result<Vec<Artifact>> {
-        let filter = Artifact::STATE
-            .eq(ArtifactState::Pending)
-            .and(Artifact::CREATED_AT.lt(before));
-        self.oldest(filter, limit).await
+        self.oldest(pending_since(before), limit).await
     }
 
     /// Returns artifacts whose time is over and that no hold keeps, the oldest first.

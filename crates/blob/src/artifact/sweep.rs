@@ -9,7 +9,7 @@ use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tenantry_store::{Filter, Query, Repository as _};
 
 use super::TenantArtifacts;
-use super::row::{Artifact, ArtifactId, ArtifactRepository as _, ArtifactState, over, waiting};
+use super::row::{Artifact, ArtifactId, ArtifactState, over, pending_since, waiting};
 use crate::name::BlobName;
 use crate::record::BlobRecord;
 
@@ -18,6 +18,8 @@ const SWEEP: &str = "sweep artifacts";
 /// What had to stay, or could not go, and is looked at a page at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Staying {
+    /// What was not committed in time, and could not be given up before.
+    Pending,
     /// What has ended, and has its bytes still.
     Ended,
     /// What is held by its row, though its time is over.
@@ -131,8 +133,9 @@ impl TenantArtifacts {
             })?;
         let mut swept = ArtifactSweep::default();
         let mut has_more = self.remove_left(limit, &mut swept).await?;
-        let orphans = self.rows.pending_since(before, limit).await?;
-        has_more |= orphans.len() as u64 >= u64::from(limit);
+        let filter = pending_since(before);
+        let (orphans, is_cut) = self.page(Staying::Pending, filter, limit).await?;
+        has_more |= is_cut;
         for orphan in orphans {
             self.give_up(orphan, &mut swept).await?;
         }
@@ -234,7 +237,7 @@ impl TenantArtifacts {
         Ok(())
     }
 
-    /// Writes the row of an artifact, unless others have changed it.
+    /// Writes the row of an artifact, unless others have changed it or it cannot be written.
     async fn write(&self, artifact: &mut Artifact, swept: &mut ArtifactSweep) -> Result<bool> {
         match self.rows.update(artifact).await {
             Ok(()) => Ok(true),
@@ -242,7 +245,7 @@ impl TenantArtifacts {
                 swept.skipped += 1;
                 Ok(false)
             }
-            Err(error) => Err(error),
+            Err(error) => failed(artifact, error, swept).map(|()| false),
         }
     }
 
@@ -301,8 +304,8 @@ impl TenantArtifacts {
     }
 }
 
-/// Counts an artifact whose blob cannot be found, looked at or removed, so that the others go on; where none can be,
-/// the sweep ends.
+/// Counts an artifact whose blob cannot be found, looked at or removed, or whose row cannot be written, so that
+/// the others go on; where none can be, the sweep ends.
 fn failed(artifact: &Artifact, error: Error, swept: &mut ArtifactSweep) -> Result<()> {
     if error.is_retryable() && error.kind() != ErrorKind::Locked {
         return Err(error);
