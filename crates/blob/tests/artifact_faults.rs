@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream;
 use tenantry_blob::{
-    ARTIFACTS_SQLITE, Artifact, ArtifactState, ArtifactSweeper, BlobBackend as _, BlobKind,
-    BlobStore, HoldTag, ListOptions, MemoryBlobs, PutOptions, Retention, TenantArtifacts,
+    ARTIFACTS_SQLITE, Artifact, ArtifactState, ArtifactSweep, ArtifactSweeper, BlobBackend as _,
+    BlobKind, BlobStore, HoldTag, ListOptions, MemoryBlobs, PutOptions, Retention, RetentionAct,
+    RetentionAction, TenantArtifacts,
 };
-use tenantry_core::{Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
+use tenantry_core::{Actor, Clock as _, ErrorKind, ManualClock, Result, Service, TenantId};
 use tenantry_store::{
     Migrations, Query, Repository as _, SqliteSettings, TenantScope, TenantStore, sqlite,
 };
@@ -377,6 +378,71 @@ async fn a_row_that_names_no_blob_keeps_no_other_artifact() {
     assert_eq!((swept.deleted, swept.failed), (1, 2));
 }
 
+#[tokio::test]
+async fn an_end_that_no_row_keeps_is_refused_before_anything_is_changed() {
+    let scene = Scene::new().await;
+    let artifact = scene.committed(Retention::days(1)).await;
+    let waiting = Retention::until_event_then_days(1);
+    let waiting = scene.committed(waiting).await;
+    let artifacts = scene.artifacts();
+    let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    for refused in [
+        artifacts.extend(artifact.id, last, "for ever").await,
+        artifacts.shorten(artifact.id, first, "at once").await,
+        artifacts.report_event(waiting.id, last, "late").await,
+        artifacts.report_event(waiting.id, first, "soon").await,
+        scene.try_upload(Retention::until(last)).await,
+        scene.try_upload(Retention::until(first)).await,
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+    for artifact in [artifact, waiting] {
+        let name = artifact.blob_name().unwrap();
+        let record = artifacts.blobs().head(&name).await.unwrap();
+        assert_eq!(record.retention.until, artifact.expires_at);
+        assert_eq!(artifacts.get(artifact.id).await.unwrap(), artifact);
+    }
+    assert_eq!(
+        (scene.count_blobs().await, scene.rows().await.len()),
+        (2, 2)
+    );
+}
+
+/// As by another program, or a release that took any time.
+#[tokio::test]
+async fn a_blob_that_is_kept_longer_than_a_row_can_say_stops_no_sweep() {
+    let scene = Scene::new().await;
+    let endless = scene.committed(Retention::days(1)).await;
+    scene.clock.advance(HOUR);
+    scene.committed(Retention::days(1)).await;
+    let (artifacts, name) = (scene.artifacts(), endless.blob_name().unwrap());
+    let mut record = artifacts.blobs().head(&name).await.unwrap();
+    record.retention.until = Some(DateTime::<Utc>::MAX_UTC);
+    let act = RetentionAct {
+        name: name.clone(),
+        action: RetentionAction::Extended,
+        actor: Actor::new("user:ada").unwrap(),
+        reason: "for ever".to_owned(),
+        at: scene.clock.now(),
+        trace: None,
+        until_before: endless.expires_at,
+        until_after: record.retention.until,
+    };
+    scene
+        .backend
+        .set_retention(&name, &record.etag, &record.retention, &act)
+        .await
+        .unwrap();
+    scene.clock.advance(2 * DAY);
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!((swept.corrected, swept.deleted, swept.failed), (1, 1, 0));
+    let seen = artifacts.get(endless.id).await.unwrap();
+    let last = "9999-12-31T23:59:59.999999Z".parse().unwrap();
+    assert_eq!(seen.expires_at, Some(last));
+    let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+    assert_eq!(swept, ArtifactSweep::default());
+}
+
 /// The database refuses that one of them ends.
 #[tokio::test]
 async fn a_row_that_cannot_be_written_keeps_no_other_artifact() {
@@ -405,6 +471,29 @@ async fn a_row_that_cannot_be_written_keeps_no_other_artifact() {
     let sweeper = ArtifactSweeper::new(&scene.blobs, &scene.store, HOUR);
     let report = sweeper.run([scene.scope.tenant()]).await;
     assert_eq!((report.swept.failed, report.failed), (1, 0));
+}
+
+/// The clock of Linux shows nanoseconds, and rows keep microseconds.
+#[tokio::test]
+async fn a_held_row_whose_end_is_between_two_microseconds_is_not_written_again() {
+    let scene = Scene::new().await;
+    let (artifacts, tag) = (scene.artifacts(), HoldTag::new("case17").unwrap());
+    let end = scene.clock.now() + TimeDelta::days(1) + TimeDelta::nanoseconds(7);
+    let extended = scene.committed(Retention::days(1)).await;
+    let longer = end + TimeDelta::hours(1);
+    let seen = artifacts.extend(extended.id, longer, "longer").await;
+    let cut = longer - TimeDelta::nanoseconds(7);
+    assert_eq!(seen.unwrap().expires_at, Some(cut));
+    let put = scene.committed(Retention::until(end)).await;
+    for artifact in [&extended, &put] {
+        let held = artifacts.place_hold(artifact.id, &tag, "they sue").await;
+        assert!(held.unwrap().held);
+    }
+    scene.clock.advance(2 * DAY);
+    for _ in 0..2 {
+        let swept = artifacts.sweep(HOUR, 100).await.unwrap();
+        assert_eq!((swept.kept, swept.corrected), (2, 0));
+    }
 }
 
 /// By a clock that was ahead nothing is over, neither a blob nor its artifact.

@@ -24,7 +24,7 @@ use self::sweep::is_change_of_others;
 pub use self::sweeper::{ArtifactSweepReport, ArtifactSweeper};
 use crate::name::{BlobId, BlobKind, BlobName};
 use crate::record::BlobRecord;
-use crate::retention::HoldTag;
+use crate::retention::{HoldTag, stored};
 use crate::store::{BlobReader, BlobStore, PutOptions, TenantBlobs};
 
 const COMMIT: &str = "commit artifact";
@@ -103,6 +103,8 @@ impl TenantArtifacts {
     ///
     /// # Errors
     ///
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it would end outside the years 1 to 9999, which no row
+    ///   keeps.
     /// - [`Conflict`](ErrorKind::Conflict): it took longer than the grace time of the sweep, which has
     ///   given it up; its blob is deleted, or will be when its lock ends.
     /// - Those of [`put`](TenantBlobs::put), and those of a write to the database. Where its blob may be
@@ -121,6 +123,12 @@ impl TenantArtifacts {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
+        let now = self.blobs.backend().now();
+        let until = options.retention().resolve(now)?.until;
+        if until.is_some_and(|until| stored(until).is_none()) {
+            return Err(Error::new(ErrorKind::InvalidInput, "upload artifact")
+                .with_detail("expected an end in the years 1 to 9999"));
+        }
         let id = BlobId::generate();
         let name = self.blobs.name_of(kind, id)?;
         let mut artifact = Artifact {
@@ -133,7 +141,7 @@ impl TenantArtifacts {
             policy: String::new(),
             expires_at: None,
             held: false,
-            created_at: self.blobs.backend().now(),
+            created_at: now,
             version: Version::NEW,
         };
         self.rows.insert(&mut artifact).await?;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::name::BlobName;
 use crate::record::BlobRecord;
+use crate::retention::nearest_stored;
 
 /// The table of artifacts on PostgreSQL, for the migrations of the service.
 pub const ARTIFACTS_POSTGRES: &str = include_str!("artifacts_postgres.sql");
@@ -93,7 +94,9 @@ impl Artifact {
             self.sha256 = Some(record.sha256.to_string());
         }
         self.policy.clone_from(&record.retention.class);
-        self.expires_at = record.retention.until;
+        // Where the end of the blob is none that a row can keep, it has the nearest one: a row that cannot
+        // be written is not read again, and one that is unlike its blob is written with each sweep.
+        self.expires_at = record.retention.until.map(nearest_stored);
         self.held = record.retention.is_held();
     }
 }

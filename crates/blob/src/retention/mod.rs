@@ -4,6 +4,7 @@ mod act;
 mod class;
 mod explain;
 mod hold;
+mod moment;
 mod rules;
 mod state;
 
@@ -15,6 +16,9 @@ pub use self::class::{Retention, RetentionClass};
 pub(crate) use self::explain::reasons;
 pub use self::explain::{RetainedBy, WhyRetained};
 pub use self::hold::{HoldTag, LegalHold};
+#[cfg(feature = "artifacts")]
+pub(crate) use self::moment::nearest_stored;
+pub(crate) use self::moment::stored;
 pub use self::state::{LockMode, RetentionReceipt, RetentionState};
 
 #[cfg(test)]

@@ -92,12 +92,15 @@ impl PutOptions {
     }
 }
 
-#[cfg(feature = "object-store")]
+#[cfg(any(feature = "artifacts", feature = "object-store"))]
 impl PutOptions {
     pub(crate) const fn retention(&self) -> &Retention {
         &self.retention
     }
+}
 
+#[cfg(feature = "object-store")]
+impl PutOptions {
     pub(crate) const fn metadata(&self) -> &Metadata {
         &self.metadata
     }

@@ -9,6 +9,7 @@ use crate::name::BlobName;
 use crate::record::BlobRecord;
 use crate::retention::{
     HoldTag, LegalHold, LockMode, RetentionAct, RetentionAction, RetentionState, WhyRetained,
+    later, stored,
 };
 
 /// How often a change begins anew because another was quicker.
@@ -35,13 +36,13 @@ impl TenantBlobs {
         .await
     }
 
-    /// Keeps a blob longer.
+    /// Keeps a blob longer, until a moment that is cut to the microsecond.
     ///
     /// # Errors
     ///
     /// - [`NotFound`](ErrorKind::NotFound).
     /// - [`InvalidInput`](ErrorKind::InvalidInput): it is kept as long already, or until an event; or
-    ///   the ceiling of its class is sooner.
+    ///   the ceiling of its class is sooner, or the moment is outside the years 1 to 9999.
     /// - [`Conflict`](ErrorKind::Conflict): others changed it again and again.
     /// - Any of the [audit](crate::RetentionAudit).
     ///
@@ -55,6 +56,7 @@ impl TenantBlobs {
         reason: &str,
     ) -> Result<BlobRecord> {
         let extended = |state: &mut RetentionState, _: &str| {
+            let until = end(until)?;
             if state.until.is_none_or(|before| until <= before) {
                 return Err("it is kept as long already");
             }
@@ -65,12 +67,14 @@ impl TenantBlobs {
             .await
     }
 
-    /// Keeps a blob less long than was said: an act that stands in the audit with its actor and reason.
+    /// Keeps a blob less long than was said, until a moment that is cut to the microsecond: an act that
+    /// stands in the audit with its actor and reason.
     ///
     /// # Errors
     ///
     /// - [`NotFound`](ErrorKind::NotFound).
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given, or it does not end sooner.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given, it does not end sooner, or the moment
+    ///   is outside the years 1 to 9999.
     /// - [`Retained`](ErrorKind::Retained): its lock is locked, or the floor of its class is later.
     /// - [`Conflict`](ErrorKind::Conflict): others changed it again and again.
     /// - Any of the [audit](crate::RetentionAudit).
@@ -88,6 +92,7 @@ impl TenantBlobs {
             if reason.is_empty() {
                 return Err("say why it is to end sooner");
             }
+            let until = end(until)?;
             if state.until.is_some_and(|before| until >= before) {
                 return Err("it does not end sooner by that");
             }
@@ -135,7 +140,8 @@ impl TenantBlobs {
     /// # Errors
     ///
     /// - [`NotFound`](ErrorKind::NotFound).
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): it waits for none.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it waits for none, or would end outside the years 1 to
+    ///   9999.
     /// - [`Conflict`](ErrorKind::Conflict): others changed it again and again.
     /// - Any of the [audit](crate::RetentionAudit).
     ///
@@ -152,8 +158,8 @@ impl TenantBlobs {
             let (None, Some(then)) = (state.until, state.after_event) else {
                 return Err("it waits for no event");
             };
-            let end = crate::retention::later(at, then).map_err(|_| "it would end too late")?;
-            state.until = Some(end);
+            let until = later(at, then).map_err(|_| "it would end too late")?;
+            state.until = Some(end(until)?);
             Ok(())
         };
         let action = RetentionAction::EventReported;
@@ -345,6 +351,11 @@ impl TenantBlobs {
         }
         Ok(seen)
     }
+}
+
+/// Returns an end as databases keep it: to the microsecond, for rows are compared with their blobs.
+fn end(until: DateTime<Utc>) -> Result<DateTime<Utc>, &'static str> {
+    stored(until).ok_or("expected an end in the years 1 to 9999")
 }
 
 fn invalid(name: &BlobName, detail: &'static str) -> Error {
