@@ -7,7 +7,8 @@ use std::path::Path;
 
 use tenantry_core::Service;
 
-use super::disk::{Step, options_of_owner};
+use super::disk::Step;
+use super::own::options_of_owner;
 use super::scene::{
     Scene, blobs_in, bytes_of, clock, fails_at, files_in, is_cut, name, open_in, put,
 };

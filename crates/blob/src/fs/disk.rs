@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use chrono::{DateTime, Utc};
 use tenantry_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
+#[cfg(unix)]
+use super::own::open_folder;
+use super::own::{check_folder, open_own};
 use crate::name::BlobName;
 
 /// How long a change waits for those of other processes: with a million blobs, a compaction takes some seconds,
@@ -29,16 +32,13 @@ const MANY_FOLDERS: usize = 64;
 /// The folder of a store.
 pub(super) struct Disk {
     root: PathBuf,
-    /// Whose what is created is to be, where that is not this process's user.
-    owner: OnceLock<Option<Owner>>,
+    /// Whether it was told that this process may give nothing away.
+    is_told: AtomicBool,
     pub(super) patience: Duration,
     /// What happens at a step.
     #[cfg(test)]
     pub(super) at_step: Option<AtStep>,
 }
-
-/// A user and a group.
-type Owner = (u32, u32);
 
 #[cfg(test)]
 pub(super) type AtStep = Box<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
@@ -80,7 +80,7 @@ impl Disk {
     pub(super) const fn new(root: PathBuf) -> Self {
         Self {
             root,
-            owner: OnceLock::new(),
+            is_told: AtomicBool::new(false),
             patience: PATIENCE,
             #[cfg(test)]
             at_step: None,
@@ -124,57 +124,36 @@ impl Disk {
 
     /// Makes the folders that a store has.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        self.make_folders(&self.incoming())?;
-        self.make_folders(&self.root.join("blobs"))?;
+        for folder in [self.incoming(), self.root.join("blobs")] {
+            self.make_folders(&folder)?;
+            check_folder(&folder)?;
+        }
         sync_folder(&self.root)
     }
 
     /// Makes a folder and those above it that are not there.
     fn make_folders(&self, folder: &Path) -> io::Result<()> {
-        match folder_builder().create(folder) {
-            Ok(()) => self.give(folder),
+        match self.make_folder(folder) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 let above = folder.parent().ok_or(cause)?;
                 self.make_folders(above)?;
                 self.make_folders(folder)
             }
             Err(_) if folder.is_dir() => Ok(()),
-            Err(cause) => Err(cause),
+            made => made,
         }
     }
 
-    /// Opens a file that is written, and made if it is not there.
-    pub(super) fn create(&self, options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-        let file = options.open(path)?;
-        self.give(path)?;
-        Ok(file)
-    }
-
-    /// Gives what an administrator has made to whom the folder of the store belongs: the service could not read
-    /// it, and would be closed out by a command that somebody has run.
+    /// Tells once that what this process makes is not for whom the store belongs to.
     #[cfg(unix)]
-    fn give(&self, path: &Path) -> io::Result<()> {
-        use std::os::unix::fs::{MetadataExt as _, lchown};
-
-        let owner = self.owner.get_or_init(|| {
-            let root = fs::metadata(&self.root).ok()?;
-            let owner = (root.uid(), root.gid());
-            (rustix::process::geteuid().is_root() && owner != (0, 0)).then_some(owner)
-        });
-        match owner {
-            Some((user, group)) => lchown(path, Some(*user), Some(*group)),
-            None => Ok(()),
+    pub(super) fn is_not_given(&self, cause: &io::Error) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                error = %cause,
+                "what is made in the folder of blobs cannot be given to whom it belongs: a service of another user may \
+                 not be able to read it"
+            );
         }
-    }
-
-    #[cfg(not(unix))]
-    #[expect(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "elsewhere it is"
-    )]
-    const fn give(&self, _: &Path) -> io::Result<()> {
-        Ok(())
     }
 
     /// Returns whether any bytes of blobs are there, in their place or on the way to it.
@@ -215,9 +194,7 @@ impl Disk {
         };
         let path = self.root.join("journal.lock");
         let failed = |cause| failure(LOCK, cause);
-        let mut options = options_of_owner();
-        let file = self.create(options.create(true).truncate(false), &path);
-        let file = file.map_err(failed)?;
+        let file = self.open_or_make(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -237,7 +214,10 @@ impl Disk {
 
     /// Returns how much room is kept for the record of what has to be recorded on a full disk too.
     fn reserved(&self) -> u64 {
-        fs::metadata(self.reserve()).map_or(0, |found| found.len())
+        match fs::symlink_metadata(self.reserve()) {
+            Ok(found) if found.is_file() => found.len(),
+            _ => 0,
+        }
     }
 
     /// Keeps that room, as much as there is where there is not all of it.
@@ -250,7 +230,7 @@ impl Disk {
 
     /// The same, also where it is a copy that takes no room.
     pub(super) fn renew_reserve(&self) -> io::Result<()> {
-        match fs::metadata(self.reserve()) {
+        match fs::symlink_metadata(self.reserve()) {
             Ok(found) if !takes_room(&found) => self.make_reserve(0),
             _ => self.keep_reserve(),
         }
@@ -262,8 +242,7 @@ impl Disk {
         let noise = || *Uuid::new_v4().as_bytes();
         let missing = usize::try_from(RESERVE - kept).unwrap_or_default();
         let bytes: Vec<u8> = iter::repeat_with(noise).flatten().take(missing).collect();
-        let mut options = options_of_owner();
-        let mut file = self.create(options.create(true).truncate(false), &self.reserve())?;
+        let mut file = self.open_or_make(&self.reserve())?;
         file.set_len(kept)?;
         file.seek(SeekFrom::Start(kept))?;
         file.write_all(&bytes).and_then(|()| file.sync_all())
@@ -281,7 +260,7 @@ impl Disk {
         if to_deletions {
             remove(&self.reserve())?;
         } else if kept > RESERVE / 2 {
-            let file = options_of_owner().open(self.reserve())?;
+            let file = open_own(&self.reserve())?;
             file.set_len(kept.saturating_sub(RESERVE / 8).max(RESERVE / 2))?;
             file.sync_all()?;
         } else {
@@ -295,7 +274,7 @@ impl Disk {
     /// Creates a file for the bytes of a put. As long as it is locked, its process lives.
     pub(super) fn stage(&self, path: &Path) -> io::Result<File> {
         loop {
-            let file = self.create(options_of_owner().create_new(true), path)?;
+            let file = self.make(path)?;
             self.reached(Step::Created)?;
             // Another who opens the store may have been quicker to lock it, and has removed what it took for
             // the file of a process that has ended: nobody would find the bytes again.
@@ -391,7 +370,7 @@ pub(super) struct Lock {
 /// Locks a folder by itself.
 #[cfg(unix)]
 fn try_lock_folder(folder: &Path) -> Result<Option<File>, TryLockError> {
-    let folder = File::open(folder).map_err(TryLockError::Error)?;
+    let folder = open_folder(folder).map_err(TryLockError::Error)?;
     folder.try_lock()?;
     Ok(Some(folder))
 }
@@ -400,34 +379,6 @@ fn try_lock_folder(folder: &Path) -> Result<Option<File>, TryLockError> {
 #[cfg(not(unix))]
 const fn try_lock_folder(_: &Path) -> Result<Option<File>, TryLockError> {
     Ok(None)
-}
-
-/// Opens a file to read it, where it is one: a pipe would keep its reader waiting, and a device has no end.
-pub(super) fn open_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    }
-    let file = options.open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
-    }
-}
-
-/// A folder for nobody but its user.
-fn folder_builder() -> DirBuilder {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere it has a mode"))]
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder
 }
 
 /// Returns whether there are files in a folder or in those below it.
@@ -524,17 +475,6 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-pub(super) fn options_of_owner() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options
-}
-
 /// Tells one file from another that has taken its name.
 #[cfg(unix)]
 pub(super) fn identity_of(metadata: &Metadata) -> Option<(u64, u64)> {
@@ -557,6 +497,10 @@ pub(super) fn failure(operation: &'static str, cause: io::Error) -> Error {
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => (
             ErrorKind::InvalidSettings,
             "the path of the store is no folder: correct it",
+        ),
+        io::ErrorKind::InvalidData => (
+            ErrorKind::InvalidSettings,
+            "a link or something else is in the place of a file or a folder of the store: remove it",
         ),
         io::ErrorKind::PermissionDenied => (
             ErrorKind::PermissionDenied,

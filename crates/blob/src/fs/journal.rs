@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tenantry_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
-use super::disk::{Disk, Step, failure, identity_of, options_of_owner, remove, sync_folder};
+use super::disk::{Disk, Step, failure, identity_of, remove, sync_folder};
+use super::own::open_own;
 use crate::backend::GuardedClock;
 use crate::integrity::Crc64;
 use crate::name::BlobName;
@@ -152,7 +153,7 @@ impl Journal {
     /// Opens the journal of a store, while its lock is held; makes an empty one if there is none.
     pub(super) fn open(disk: &Disk) -> Result<Self> {
         let path = disk.journal();
-        let opened = match options_of_owner().open(&path) {
+        let opened = match open_own(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 // A new store has nothing that a journal could tell of.
                 if disk.has_bytes().map_err(|cause| failure(READ, cause))? {
@@ -160,7 +161,7 @@ impl Journal {
                         .with_detail("it is gone, and blobs are there: restore the folder"));
                 }
                 write_new(disk, std::iter::empty()).map_err(|cause| failure(WRITE, cause))?;
-                options_of_owner().open(&path)
+                open_own(&path)
             }
             opened => opened,
         };
@@ -367,7 +368,7 @@ fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf
     let mut time = now;
     loop {
         let path = disk.cut_journal(time);
-        match disk.create(options_of_owner().create_new(true), &path) {
+        match disk.make(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                 let next = time.checked_add_signed(TimeDelta::microseconds(1));
                 time = next.unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -391,7 +392,9 @@ fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf
 pub(super) fn write_new(disk: &Disk, frames: impl Iterator<Item = Frame>) -> io::Result<()> {
     let path = disk.new_journal();
     let written = || {
-        let mut file = disk.create(options_of_owner().create(true).truncate(true), &path)?;
+        // What a crash has left there is not written on.
+        remove(&path)?;
+        let mut file = disk.make(&path)?;
         file.write_all(HEADER)?;
         for frame in frames {
             let bytes = encoded(&frame).map_err(io::Error::other)?;

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use tenantry_core::{Error, Result};
 use uuid::Uuid;
 
-use super::disk::{Disk, failure, open_file, remove};
+use super::disk::{Disk, failure, remove};
 use super::journal::{Event, Frame, Journal, SNAPSHOT, write_new};
+#[cfg(unix)]
+use super::own::{open_folder, remove_unlocked};
 use super::undone::Undone;
 use crate::backend::{GuardedClock, Shelf};
 use crate::name::BlobName;
@@ -245,17 +247,33 @@ fn staged_files(disk: &Disk) -> Result<HashSet<String>> {
 }
 
 /// Removes what a crash has left: whoever still writes holds the lock of its file, and whoever has just made
-/// one looks, when it is locked, whether it was removed here.
+/// one looks, when it is locked, whether it was removed here. What is not named as such a file is none.
+#[cfg(unix)]
 fn remove_what_nobody_writes(disk: &Disk, staged: &HashSet<String>) {
-    for name in staged {
+    let Ok(folder) = open_folder(&disk.incoming()) else {
+        return;
+    };
+    for name in staged.iter().filter(|name| is_staged(name)) {
+        // What stays is removed by the next who opens the store.
+        let _ = remove_unlocked(&folder, name);
+    }
+}
+
+#[cfg(not(unix))]
+fn remove_what_nobody_writes(disk: &Disk, staged: &HashSet<String>) {
+    for name in staged.iter().filter(|name| is_staged(name)) {
         let path = disk.staged(name);
-        if let Ok(file) = open_file(&path)
+        if let Ok(file) = super::own::open_file(&path)
             && file.try_lock().is_ok()
         {
-            // What stays is removed by the next who opens the store.
             let _ = remove(&path);
         }
     }
+}
+
+/// Returns whether the name of a file is one that bytes come in.
+fn is_staged(name: &str) -> bool {
+    Uuid::parse_str(name).is_ok_and(|file| file.to_string() == name)
 }
 
 /// What changes of one batch make of blobs, before it has happened.

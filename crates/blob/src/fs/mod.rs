@@ -5,6 +5,7 @@ mod disk;
 mod journal;
 mod known;
 mod layout;
+mod own;
 mod read;
 mod undone;
 mod upload;
@@ -493,6 +494,9 @@ mod crashes;
 mod damage;
 #[cfg(test)]
 mod obstacles;
+#[cfg(test)]
+#[cfg(unix)]
+mod owners;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]

@@ -10,7 +10,8 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use tenantry_core::{Service, TenantId};
 
-use super::disk::{AtStep, Step, options_of_owner};
+use super::disk::{AtStep, Step};
+use super::own::options_of_owner;
 use super::scene::{
     CHILDREN, DIE_AT, PUTS, Scene, blobs_in, bytes_of, child, clock, fails_at, files_in,
     folder_of_child, name, open_in, put,

@@ -13,8 +13,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use super::changes::failed;
-use super::disk::open_file;
 use super::layout::{Checksums, Found, Identity};
+use super::own::open_file;
 use super::upload::joined;
 use super::{BLOCK, Inner};
 use crate::integrity::{Crc64, Hasher};
