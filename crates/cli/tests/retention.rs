@@ -89,6 +89,16 @@ impl Scene {
         run(self.folder.path(), arguments)
     }
 
+    /// Erases the first tenant.
+    fn erase(&self, audit: &Path, reason: &str) -> Answer {
+        let tenant = self.tenants[0].to_string();
+        let erase = [
+            "blobs", "erase", "--tenant", &tenant, "--actor", "user:ada", "--yes",
+        ];
+        let how = ["--reason", reason, "--audit", audit.to_str().unwrap()];
+        self.run(&[&erase[..], &how].concat())
+    }
+
     async fn is_there(&self, name: &BlobName) -> bool {
         let blobs = self.store().await.tenant(name.tenant());
         blobs.head(name).await.is_ok()
@@ -251,6 +261,41 @@ async fn a_tenant_is_erased_with_a_report_and_an_audit() {
         scene.is_there(&scene.kept[1]).await,
         "the other tenant has its blobs"
     );
+}
+
+#[tokio::test]
+async fn an_audit_that_ends_with_half_a_line_keeps_the_next_act_readable() {
+    let scene = Scene::new().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let audit = elsewhere.path().join("audit.jsonl");
+    std::fs::write(&audit, "{\"name\":\"half").unwrap();
+    let answer = scene.erase(&audit, "they left");
+    assert_eq!(answer.code, 1, "{}", answer.stderr);
+    let acts = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<_> = acts.lines().collect();
+    assert_eq!(lines[0], "{\"name\":\"half");
+    assert!(lines.len() > 1);
+    for act in &lines[1..] {
+        assert!(serde_json::from_str::<Value>(act).is_ok(), "{act}");
+    }
+}
+
+#[tokio::test]
+async fn an_audit_in_a_place_of_the_store_is_refused() {
+    let scene = Scene::new().await;
+    let folder = scene.folder.path();
+    let journal = std::fs::read(folder.join("journal")).unwrap();
+    for place in ["journal", "journal.reserve", "incoming/acts", "blobs/acts"] {
+        let answer = scene.erase(&folder.join(place), "they left");
+        assert_eq!(answer.code, 2, "{place}: {}", answer.stdout);
+        assert!(
+            answer.stderr.contains("a place of the store"),
+            "{}",
+            answer.stderr
+        );
+    }
+    assert!(scene.is_there(&scene.kept[0]).await);
+    assert_eq!(std::fs::read(folder.join("journal")).unwrap(), journal);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! `tenantry blobs`: what a store of blobs in a folder holds, and the end of a tenant.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,6 +116,7 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
             ..
         } => {
             let store = BlobStore::new(Arc::new(place.open().await?));
+            check_apart(audit, &place.folder)?;
             let store = store.with_audit(Arc::new(AuditFile::open(audit)?));
             let context = RequestContext::new(actor.clone());
             let blobs = store.tenant(*tenant).with_context(context);
@@ -255,21 +257,53 @@ fn erasure(report: &tenantry_blob::ErasureReport) -> Value {
     })
 }
 
-pub(crate) fn written_json(out: &mut impl Write, value: &Value) -> std::io::Result<()> {
+pub(crate) fn written_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
 
 /// Ends a list that people read.
-pub(crate) fn written_end(out: &mut impl Write, is_cut: bool) -> std::io::Result<()> {
+pub(crate) fn written_end(out: &mut impl Write, is_cut: bool) -> io::Result<()> {
     match is_cut {
         true => writeln!(out, "and more: --limit"),
         false => Ok(()),
     }
 }
 
-pub(crate) fn unwritten(cause: std::io::Error) -> Error {
+pub(crate) fn unwritten(cause: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, "write answer").with_source(cause)
+}
+
+const AUDIT: &str = "open audit of blobs";
+
+/// Checks that an audit is no file of the store itself, which would take its acts for a damage, and cut them off.
+fn check_apart(audit: &Path, folder: &Path) -> Result<()> {
+    let refused =
+        || Error::new(ErrorKind::InvalidSettings, AUDIT).with_subject(audit.display().to_string());
+    let failed = |cause| refused().with_source(cause);
+    let folder = folder.canonicalize().map_err(failed)?;
+    // A file that is not there yet is in a folder that is.
+    let path = audit.canonicalize().or_else(|_| {
+        let above = match audit.parent() {
+            Some(above) if !above.as_os_str().is_empty() => above,
+            _ => Path::new("."),
+        };
+        let above = above.canonicalize()?;
+        Ok(audit
+            .file_name()
+            .map_or(above.clone(), |file| above.join(file)))
+    });
+    let path = path.map_err(failed)?;
+    let Ok(within) = path.strip_prefix(&folder) else {
+        return Ok(());
+    };
+    let first = within.iter().next().and_then(OsStr::to_str);
+    let is_own = first
+        .is_some_and(|first| first.starts_with("journal") || matches!(first, "blobs" | "incoming"));
+    match is_own {
+        true => Err(refused().with_detail("it is a place of the store: name another file")),
+        false => Ok(()),
+    }
 }
 
 /// Acts, a line of JSON each, on the disk before they are done.
@@ -278,12 +312,35 @@ struct AuditFile(File);
 
 impl AuditFile {
     fn open(path: &Path) -> Result<Self> {
-        let opened = File::options().create(true).append(true).open(path);
+        let opened = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|file| end_line(&file, path).map(|()| file));
         opened.map(Self).map_err(|cause| {
-            Error::new(ErrorKind::InvalidSettings, "open audit of blobs")
+            Error::new(ErrorKind::InvalidSettings, AUDIT)
                 .with_subject(path.display().to_string())
                 .with_source(cause)
         })
+    }
+}
+
+/// Ends a line that was left half written, as on a full disk: the next act would be a part of it.
+fn end_line(mut file: &File, path: &Path) -> io::Result<()> {
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() == 0 {
+        return Ok(());
+    }
+    // Who may write there may not be let to read.
+    let Ok(mut read) = File::open(path) else {
+        return Ok(());
+    };
+    read.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    read.read_exact(&mut last)?;
+    match last {
+        [b'\n'] => Ok(()),
+        _ => file.write_all(b"\n"),
     }
 }
 
