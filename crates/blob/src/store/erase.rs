@@ -9,6 +9,7 @@ use tenantry_core::{Actor, Error, ErrorKind, Result, SecretReference, TenantId};
 
 use super::TenantBlobs;
 use super::list::{check_progress, not_asked_for};
+use super::retain::is_reason;
 use crate::backend::{BackendPage, Deletion, ListedBlob};
 use crate::integrity::Sha256;
 use crate::name::{BlobName, BlobPrefix};
@@ -166,7 +167,8 @@ impl TenantBlobs {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): no reason is given, or it is none of up to 500 characters in one
+    ///   line.
     /// - Those of the [audit](crate::RetentionAudit), and of [`list`](Self::list), as long as nothing is
     ///   erased; from then on they stand in the report, as what it was [broken
     ///   off](ErasureReport::stopped_by) by.
@@ -176,10 +178,13 @@ impl TenantBlobs {
     /// Dropped, some are erased, of which the audit tells; have it erased again for a report of the rest.
     pub async fn erase(&self, reason: &str) -> Result<ErasureReport> {
         self.observe("erase", async {
-            if reason.is_empty() {
+            // Also where there is nothing to erase: it stands in the report.
+            if reason.is_empty() || !is_reason(reason) {
                 return Err(Error::new(ErrorKind::InvalidInput, ERASE)
                     .with_subject(self.tenant.to_string())
-                    .with_detail("say why it is to be erased"));
+                    .with_detail(
+                        "say why it is to be erased, in up to 500 characters and one line",
+                    ));
             }
             let now = self.backend().now();
             let mut report = ErasureReport {
@@ -418,6 +423,17 @@ mod tests {
         let week = Duration::from_secs(7 * 24 * 60 * 60);
         assert_eq!(after(time, week).to_rfc3339(), "2026-03-08T12:00:00+00:00");
         assert_eq!(after(time, Duration::MAX), DateTime::<Utc>::MAX_UTC);
+    }
+
+    #[tokio::test]
+    async fn a_reason_that_is_none_is_refused_also_where_there_is_nothing() {
+        let store = BlobStore::new(Arc::new(MemoryBlobs::new()));
+        let blobs = store.tenant(TenantId::generate());
+        for reason in ["", "they\nleft", &"x".repeat(501)] {
+            let error = blobs.erase(reason).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+        }
+        assert!(blobs.erase("they left").await.unwrap().is_complete());
     }
 
     #[tokio::test]

@@ -266,7 +266,7 @@ impl TenantBlobs {
         reason: &str,
         until_after: Option<DateTime<Utc>>,
     ) -> Result<RetentionAct> {
-        let is_bad = reason.chars().count() > REASON || reason.chars().any(char::is_control);
+        let is_bad = !is_reason(reason);
         let is_missing = reason.is_empty() && action == RetentionAction::DeletedEarly;
         if is_bad || is_missing {
             return Err(invalid(
@@ -364,4 +364,9 @@ fn invalid(name: &BlobName, detail: &'static str) -> Error {
         name,
     )
     .with_detail(detail)
+}
+
+/// Returns whether a text may be a reason, which stands in a line of an audit.
+pub(super) fn is_reason(text: &str) -> bool {
+    text.chars().count() <= REASON && !text.chars().any(char::is_control)
 }
