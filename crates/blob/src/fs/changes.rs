@@ -285,8 +285,7 @@ fn make_locked(inner: &Inner, changes: Vec<Change>) -> Vec<Answers> {
         ErrorKind::StorageFull => urgent_of(&batch.events, inner.disk.has_room_for_acts()),
         _ => Vec::new(),
     };
-    let (made, error) = record_urgent(inner, &batch, &urgent, error);
-    let made: HashSet<_> = urgent[..made].iter().copied().collect();
+    let (made, error) = record_urgent(inner, &batch, urgent, error);
     let undone = (0..batch.events.len()).filter(|number| !made.contains(number));
     let undone: HashSet<_> = undone.map(|number| batch.events[number].name()).collect();
     // Each change that may be made is an event, in the same order.
@@ -457,49 +456,81 @@ fn append(inner: &Inner, frame: &Frame) -> Result<()> {
 
 /// Records what is urgent of a batch for which the disk has no room, as many at a time as there is room for.
 ///
-/// Returns how many of them have happened, and why the rest has not.
-fn record_urgent(inner: &Inner, batch: &Batch, urgent: &[usize], full: Error) -> (usize, Error) {
-    let (mut made, mut error) = (0, full);
+/// Deletions come first, for they make room, but for those that rest on an act on their blob. An act without room
+/// takes what rests on it along, and nothing else.
+///
+/// Returns which of them have happened, and why the rest has not.
+fn record_urgent(
+    inner: &Inner,
+    batch: &Batch,
+    urgent: Vec<usize>,
+    full: Error,
+) -> (HashSet<usize>, Error) {
+    let (mut made, mut error) = (HashSet::new(), full);
     if urgent.is_empty() {
         return (made, error);
     }
-    let (mut revision, mut together) = (batch.revision, urgent.len());
-    while made < urgent.len() {
-        together = together.min(urgent.len() - made);
-        revision += 1;
-        let next = &urgent[made..made + together];
-        let frame = Frame {
-            at: inner.clock.now(),
-            revision,
-            snapshot: None,
-            events: next.iter().map(|it| batch.events[*it].clone()).collect(),
-        };
-        match append(inner, &frame) {
-            Ok(()) => {
-                let deleted: Vec<_> = frame.events.iter().filter_map(Event::deleted).collect();
-                inner.known.lock().learn(frame);
-                unlink(inner, &deleted);
-                made += together;
-            }
-            Err(again) if again.kind() == ErrorKind::StorageFull => {
-                let to_deletions = frame.events.iter().all(Event::makes_room);
-                // Where that fails, there is as little room as before.
-                let given = inner.disk.give_up_reserve(to_deletions);
-                if !given.unwrap_or_default() {
-                    if together == 1 {
-                        error = again;
-                        break;
-                    }
-                    together /= 2;
+    let event = |number: usize| &batch.events[number];
+    let mut acted_on = HashSet::new();
+    let (first, then): (Vec<_>, Vec<_>) = urgent.into_iter().partition(|number| {
+        let event = event(*number);
+        let is_first = event.makes_room() && !acted_on.contains(event.name());
+        if !is_first {
+            acted_on.insert(event.name());
+        }
+        is_first
+    });
+    let mut revision = batch.revision;
+    'runs: for mut left in [first, then] {
+        if !made.is_empty() {
+            // What deletions have given up is theirs again before acts take any of it.
+            let _ = inner.disk.keep_reserve();
+        }
+        let mut together = left.len();
+        while !left.is_empty() {
+            together = together.min(left.len());
+            revision += 1;
+            let frame = Frame {
+                at: inner.clock.now(),
+                revision,
+                snapshot: None,
+                events: left[..together]
+                    .iter()
+                    .map(|it| event(*it).clone())
+                    .collect(),
+            };
+            match append(inner, &frame) {
+                Ok(()) => {
+                    let deleted: Vec<_> = frame.events.iter().filter_map(Event::deleted).collect();
+                    inner.known.lock().learn(frame);
+                    unlink(inner, &deleted);
+                    made.extend(left.drain(..together));
                 }
-            }
-            Err(again) => {
-                error = again;
-                break;
+                Err(again) if again.kind() == ErrorKind::StorageFull => {
+                    let to_deletions = frame.events.iter().all(Event::makes_room);
+                    // Where that fails, there is as little room as before.
+                    if inner.disk.give_up_reserve(to_deletions).unwrap_or_default() {
+                        continue;
+                    }
+                    if together > 1 {
+                        together /= 2;
+                        continue;
+                    }
+                    error = again;
+                    if to_deletions {
+                        break 'runs;
+                    }
+                    let without_room = event(left[0]).name();
+                    left.retain(|it| event(*it).name() != without_room);
+                }
+                Err(again) => {
+                    error = again;
+                    break 'runs;
+                }
             }
         }
     }
-    tidy(inner, made as u64);
+    tidy(inner, made.len() as u64);
     (made, error)
 }
 

@@ -161,6 +161,46 @@ async fn a_hold_is_placed_on_a_full_disk() {
     assert_eq!(error.kind(), ErrorKind::Retained, "{error:?}");
 }
 
+/// They come to the disk together, the hold before the deletions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_has_no_room_does_not_hold_up_deletions_behind_it() {
+    let scene = Scene::new().await;
+    let folder = scene.folder.path();
+    let reserve = folder.join("journal.reserve");
+    let length = fs::metadata(&reserve).unwrap().len();
+    let size = Arc::new(AtomicU64::new(u64::MAX));
+    let at_step = on_a_disk_of(Arc::clone(&size), folder.to_owned());
+    let blobs = scene.blobs_with(at_step).await;
+    for number in 10..15 {
+        put_over(&blobs, number).await.unwrap();
+    }
+    // With the half that acts leave to deletions, all of it is taken.
+    size.store(taken_by(folder) - length / 2, Ordering::Relaxed);
+    let lock = Disk::new(folder.to_owned()).lock().unwrap();
+    let mut tasks = Vec::new();
+    // The first may make a batch of its own.
+    for number in [14, 10, 11, 12, 13] {
+        let (blobs, name) = (blobs.clone(), name(&blobs, number));
+        tasks.push(tokio::spawn(async move {
+            let tag = HoldTag::new("case17").unwrap();
+            match number {
+                14 => blobs.set_tier(&name, Tier::Cool).await.map(drop),
+                10 => blobs.place_hold(&name, &tag, "they sue").await.map(drop),
+                _ => blobs.delete(&name).await,
+            }
+        }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(lock);
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.unwrap().map_err(|error| error.kind()));
+    }
+    assert_eq!(answers[0], Err(ErrorKind::StorageFull));
+    assert_eq!(answers[2..], [Ok(()); 3], "{answers:?}");
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), length);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_copy_of_the_reserve_that_takes_no_room_is_none() {
