@@ -396,16 +396,21 @@ fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> A
 /// batch still.
 fn record(inner: &Inner, batch: &mut Batch) -> Result<()> {
     let disk = &inner.disk;
-    if !batch.placed.is_empty() {
-        // That the bytes are there is on the disk before it is said that they are.
-        sync_folder(&disk.incoming())
-            .and_then(|()| disk.reached(Step::Listed))
-            .map_err(|cause| failure("put blob", cause))?;
-    }
     if !batch.events.iter().all(Event::makes_room) {
         // What is kept for deletions is no room, or all else would take it while one has given it up.
         disk.keep_reserve()
             .map_err(|cause| failure("change blobs", cause))?;
+    }
+    if !batch.placed.is_empty() {
+        // Who fails removes the folders that nothing is in yet.
+        for (_, name, _) in batch.placed.iter().filter(|it| !disk.has_folder(&it.1)) {
+            disk.make_place(name)
+                .map_err(|cause| failure("put blob", cause))?;
+        }
+        // That the bytes are there is on the disk before it is said that they are.
+        sync_folder(&disk.incoming())
+            .and_then(|()| disk.reached(Step::Listed))
+            .map_err(|cause| failure("put blob", cause))?;
     }
     let frame = Frame {
         at: inner.clock.now(),

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use tenantry_core::{Error, ErrorKind, Result};
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub(super) struct Disk {
     root: PathBuf,
     /// Whether it was told that this process may give nothing away.
     is_told: AtomicBool,
+    /// Whose turn it is, of those of this process who wait for the lock beside its changes.
+    turn: Mutex<()>,
     pub(super) patience: Duration,
     /// What happens at a step.
     #[cfg(test)]
@@ -81,6 +84,7 @@ impl Disk {
         Self {
             root,
             is_told: AtomicBool::new(false),
+            turn: Mutex::new(()),
             patience: PATIENCE,
             #[cfg(test)]
             at_step: None,
@@ -166,6 +170,11 @@ impl Disk {
         has_files(self.root.join("blobs"))
     }
 
+    /// Waits until no other of this process waits for the lock: each would ask for it again and again.
+    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        self.turn.try_lock_for(self.patience).ok_or_else(is_locked)
+    }
+
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
     pub(super) fn lock(&self) -> Result<Lock> {
         let started = Instant::now();
@@ -175,9 +184,7 @@ impl Disk {
                 return Ok(lock);
             }
             if started.elapsed() >= self.patience {
-                return Err(Error::new(ErrorKind::Locked, LOCK).with_detail(
-                    "another process holds their lock: try again, or end that process if it hangs",
-                ));
+                return Err(is_locked());
             }
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -286,6 +293,16 @@ impl Disk {
         }
     }
 
+    /// Returns whether there is a folder for the bytes of a put, and all of the room that is kept for deletions.
+    pub(super) fn is_ready_for(&self, name: &BlobName) -> bool {
+        self.reserved() == RESERVE && self.has_folder(name)
+    }
+
+    /// Returns whether there is a folder for the bytes of a blob.
+    pub(super) fn has_folder(&self, name: &BlobName) -> bool {
+        folder_of(&self.place(name)).is_dir()
+    }
+
     /// Makes the folder that the bytes of a put will be in, and looks whether there is a place for them: a put
     /// for which there is none has to fail before it has happened.
     pub(super) fn make_place(&self, name: &BlobName) -> io::Result<()> {
@@ -308,6 +325,19 @@ impl Disk {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(cause) => Err(cause),
         }
+    }
+
+    /// Removes the folders of a blob that have nothing in them, and returns the first that stays.
+    pub(super) fn remove_empty(&self, name: &BlobName) -> PathBuf {
+        let root = self.root.join("blobs");
+        let mut folder = folder_of(&self.place(name)).to_owned();
+        while folder != root {
+            match fs::remove_dir(&folder) {
+                Err(cause) if !is_gone(&cause) => break,
+                _ => folder.pop(),
+            };
+        }
+        folder
     }
 
     /// Moves the bytes of a put into their place.
@@ -359,6 +389,11 @@ impl Disk {
 }
 
 const LOCK: &str = "lock blobs";
+
+fn is_locked() -> Error {
+    Error::new(ErrorKind::Locked, LOCK)
+        .with_detail("another process holds their lock: try again, or end that process if it hangs")
+}
 
 /// The lock of a store.
 pub(super) struct Lock {

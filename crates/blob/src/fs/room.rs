@@ -243,6 +243,58 @@ async fn a_full_disk_at_any_step_of_a_put_leaves_nothing() {
     }
 }
 
+/// They take room that a deletion needs for its record, and nobody else would ever remove them.
+#[tokio::test]
+async fn a_put_that_fails_leaves_no_folders() {
+    for failing in &PUT_STEPS[..6] {
+        let scene = Scene::new().await;
+        let at_step = fails_at(*failing, io::ErrorKind::StorageFull);
+        let backend = open_in(scene.folder.path(), clock(), Some(at_step)).await;
+        let store = BlobStore::new(Arc::new(backend.unwrap()));
+        let blobs = store.tenant(TenantId::from_u128(3).unwrap());
+        put(&blobs, 1, "new").await.unwrap_err();
+        let of_tenant = scene
+            .folder
+            .path()
+            .join("blobs")
+            .join(blobs.tenant().to_string());
+        // Bytes whose put has failed go when there is time.
+        for _ in 0..100 {
+            if !of_tenant.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(!of_tenant.exists(), "{failing:?}");
+        let old = scene.blobs(1).await;
+        assert_eq!(bytes_of(&old, 1).await.unwrap(), "old", "{failing:?}");
+        put(&scene.blobs(3).await, 1, "new").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_made_for_a_put_while_the_room_for_deletions_is_given_up() {
+    let scene = Scene::new().await;
+    let made = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&made);
+    let at_step: AtStep = Box::new(move |step| {
+        if step == Step::Created {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    let blobs = scene.blobs_with(at_step).await;
+    let reserve = scene.folder.path().join("journal.reserve");
+    fs::remove_file(&reserve).unwrap();
+    // As where there is no room for it.
+    fs::create_dir(&reserve).unwrap();
+    put_over(&blobs, 2).await.unwrap_err();
+    assert_eq!(made.load(Ordering::Relaxed), 0);
+    fs::remove_dir(&reserve).unwrap();
+    put_over(&blobs, 2).await.unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
 /// A limit on the length of files is what a shell can set; the disk answers alike when it is full.
 #[cfg(unix)]
 #[tokio::test]

@@ -28,6 +28,7 @@ const FLUSH: u64 = 8 * 1024 * 1024;
 /// The file that bytes come in; removed, unless they stay.
 pub(super) struct Staged {
     inner: Arc<Inner>,
+    name: BlobName,
     file: Uuid,
     is_kept: bool,
 }
@@ -41,6 +42,35 @@ impl Staged {
         self.inner.disk.staged(self.file.to_string())
     }
 
+    /// Makes the place of the bytes, and the file that they come in.
+    fn begin(&self) -> Result<File> {
+        let (disk, name) = (&self.inner.disk, &self.name);
+        let failed = |cause| failed(name, PUT, cause);
+        let lock = match disk.is_ready_for(name) {
+            true => None,
+            false => {
+                let turn = disk.turn().map_err(|error| about(error, name))?;
+                let lock = disk.lock().map_err(|error| about(error, name))?;
+                // Folders would take the room that a deletion on a full disk has given up for its record.
+                disk.keep_reserve().map_err(failed)?;
+                Some((turn, lock))
+            }
+        };
+        disk.make_place(name).map_err(failed)?;
+        drop(lock);
+        disk.stage(&self.path()).map_err(failed)
+    }
+
+    /// Removes the file, and the folders that were made for its bytes: they take room that others may need.
+    fn remover(&self) -> impl FnOnce() -> bool + Send + 'static {
+        let (inner, name, path) = (Arc::clone(&self.inner), self.name.clone(), self.path());
+        move || {
+            let removed = remove(&path);
+            inner.disk.remove_empty(&name);
+            removed.is_ok()
+        }
+    }
+
     /// Leaves the file where it is.
     pub(super) fn keep(mut self) {
         self.is_kept = true;
@@ -52,12 +82,11 @@ impl Drop for Staged {
         if self.is_kept {
             return;
         }
-        let path = self.path();
+        let remove = self.remover();
         // What stays is removed by the next who opens the store. To remove a long file takes a while.
-        let remove = move || drop(remove(&path));
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
+            Err(_) => drop(remove()),
         }
     }
 }
@@ -116,19 +145,12 @@ impl Upload {
     pub(super) async fn begin(inner: Arc<Inner>, blob: NewBlob) -> Result<Self> {
         let staged = Staged {
             inner: Arc::clone(&inner),
+            name: blob.name.clone(),
             file: new_file(),
             is_kept: false,
         };
-        let (disk, name) = (Arc::clone(&inner), blob.name.clone());
         // Where nobody waits any longer, the thread gives up what it has made.
-        let begin = move || match disk
-            .disk
-            .make_place(&name)
-            .and_then(|()| disk.disk.stage(&staged.path()))
-        {
-            Ok(file) => Ok((staged, file)),
-            Err(cause) => Err(failed(&name, PUT, cause)),
-        };
+        let begin = move || staged.begin().map(|file| (staged, file));
         let (staged, file) = joined(spawn_blocking(begin), &blob.name).await?;
         let writing = Writing {
             inner: Arc::clone(&inner),
@@ -208,10 +230,8 @@ impl BlobUpload for Upload {
         let writing = self.lane.finish().await;
         drop(writing);
         // Here it is worth waiting for.
-        let path = self.staged.path();
-        self.staged.is_kept = spawn_blocking(move || remove(&path).is_ok())
-            .await
-            .unwrap_or_default();
+        let remove = self.staged.remover();
+        self.staged.is_kept = spawn_blocking(remove).await.unwrap_or_default();
     }
 }
 
