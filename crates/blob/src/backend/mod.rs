@@ -159,8 +159,8 @@ pub trait BlobBackend: Send + Sync + Debug {
         self.list(&nobody, None, 1).await.map(drop)
     }
 
-    /// Removes what is still stored of blobs that were deleted, as records of what was: an erasure is ended by
-    /// it. What the service behind [keeps for a while](Self::keeps_deleted_for) stays.
+    /// Removes what is still stored of blobs of a tenant that were deleted, as records of what was and folders that
+    /// tell of it: an erasure is ended by it. What the service behind [keeps for a while](Self::keeps_deleted_for) stays.
     ///
     /// A backend that stores nothing of what was deleted leaves it as it is; one that wraps another passes it
     /// on.
@@ -168,7 +168,7 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// # Errors
     ///
     /// Those of the service.
-    async fn forget_deleted(&self) -> Result<()> {
+    async fn forget_deleted(&self, _tenant: TenantId) -> Result<()> {
         Ok(())
     }
 

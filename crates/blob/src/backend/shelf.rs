@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,14 +22,15 @@ pub(crate) const ENCRYPTION: &str = "change encryption of blob";
 /// The records of all blobs.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
-    /// Each in a box: the nodes of the tree are half empty where names come in order.
-    by_name: BTreeMap<BlobName, Box<BlobRecord>>,
+    /// Each by itself, as the nodes of the tree are half empty where names come in order; and shared with whoever goes
+    /// through all of them, which takes a while.
+    by_name: BTreeMap<BlobName, Arc<BlobRecord>>,
     by_due: BTreeSet<(DateTime<Utc>, BlobName)>,
 }
 
 impl Shelf {
     pub(crate) fn get(&self, name: &BlobName) -> Option<&BlobRecord> {
-        self.by_name.get(name).map(Box::as_ref)
+        self.by_name.get(name).map(Arc::as_ref)
     }
 
     /// Returns the record of a blob that is there.
@@ -37,8 +39,8 @@ impl Shelf {
     }
 
     #[cfg(feature = "fs")]
-    pub(crate) fn records(&self) -> impl Iterator<Item = &BlobRecord> {
-        self.by_name.values().map(Box::as_ref)
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Arc<BlobRecord>> {
+        self.by_name.values()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -49,7 +51,7 @@ impl Shelf {
     pub(crate) fn insert(&mut self, record: BlobRecord) {
         let due = next_due(&record);
         let name = record.name.clone();
-        let before = self.by_name.insert(name.clone(), Box::new(record));
+        let before = self.by_name.insert(name.clone(), Arc::new(record));
         let due_before = before.as_deref().and_then(next_due);
         if due_before != due {
             if let Some(time) = due_before {
@@ -66,7 +68,7 @@ impl Shelf {
         if let Some(time) = next_due(&record) {
             self.by_due.remove(&(time, name.clone()));
         }
-        Some(*record)
+        Some(Arc::unwrap_or_clone(record))
     }
 
     /// Returns a page of the records under a prefix.

@@ -414,8 +414,8 @@ impl BlobBackend for EncryptedBlobs {
         })
     }
 
-    async fn forget_deleted(&self) -> Result<()> {
-        self.inner.forget_deleted().await
+    async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {
+        self.inner.forget_deleted(tenant).await
     }
 
     async fn due(

@@ -557,13 +557,19 @@ fn tidy(inner: &Inner, changes: u64) {
 /// Removes the bytes of what was deleted, and has that on the disk.
 fn unlink(inner: &Inner, deleted: &[BlobName]) {
     let mut folders = BTreeSet::new();
+    let this_month = inner.clock.now().format("%Y/%m").to_string();
     for name in deleted {
         let removal = inner.known.lock().undone.take(name);
         if let Err(cause) = removal.run(&inner.disk, name) {
             let mut known = inner.known.lock();
             known.undone.is_not_removed(name.clone(), &removal, cause);
         }
-        folders.insert(folder_of(&inner.disk.place(name)).to_owned());
+        let folder = folder_of(&inner.disk.place(name)).to_owned();
+        // Nothing comes into that of a month that is over.
+        folders.insert(match folder.ends_with(&this_month) {
+            true => folder,
+            false => inner.disk.remove_empty(name),
+        });
     }
     for folder in folders {
         if let Err(cause) = sync_folder(&folder) {

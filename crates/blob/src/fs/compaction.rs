@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tenantry_core::Service;
 
 use super::disk::{AtStep, Step};
-use super::scene::{Scene, assert_dies_at, blobs_that_die, bytes_of, name, put};
+use super::scene::{Scene, assert_dies_at, blobs_that_die, bytes_of, compact_now, name, put};
 use super::*;
 use crate::retention::{HoldTag, Retention};
 use crate::store::{PutOptions, TenantBlobs};
@@ -130,29 +130,61 @@ async fn a_full_disk_at_a_compaction_leaves_the_journal_long_and_stops_nothing()
     }
 }
 
-/// However long the disk takes to have all folders on it.
+/// However long the disk takes to have all folders on it, and the shorter journal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_compaction_that_waits_for_the_disk() {
-    let scene = Scene::new().await;
-    let (settling, settles) = std::sync::mpsc::channel();
-    let (looked, has_looked) = std::sync::mpsc::channel();
-    let has_looked = Mutex::new(has_looked);
-    let at_step: AtStep = Box::new(move |step| {
-        if step == Step::Settled {
-            settling.send(()).unwrap();
-            has_looked.lock().recv().unwrap();
+    for waits_at in [Step::Settled, Step::Compacting, Step::Compacted] {
+        let scene = Scene::new().await;
+        let (settling, settles) = std::sync::mpsc::channel();
+        let (looked, has_looked) = std::sync::mpsc::channel();
+        let has_looked = Mutex::new(has_looked);
+        let at_step: AtStep = Box::new(move |step| {
+            if step == waits_at {
+                settling.send(()).unwrap();
+                has_looked.lock().recv().unwrap();
+            }
+            Ok(())
+        });
+        let blobs = scene.blobs_with(at_step).await;
+        let erasing = tokio::spawn({
+            let blobs = blobs.clone();
+            async move { compact_now(&blobs).await }
+        });
+        tokio::task::spawn_blocking(move || settles.recv().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(bytes_of(&blobs, 1).await.unwrap(), "old", "{waits_at:?}");
+        looked.send(()).unwrap();
+        erasing.await.unwrap();
+        // It is taken over as it was written.
+        put(&blobs, 2, "new").await.unwrap();
+        for blobs in [&blobs, &scene.blobs(1).await] {
+            assert_eq!(bytes_of(blobs, 2).await.unwrap(), "new", "{waits_at:?}");
         }
-        Ok(())
-    });
-    let blobs = scene.blobs_with(at_step).await;
-    let erasing = tokio::spawn({
-        let blobs = blobs.clone();
-        async move { blobs.backend().forget_deleted().await }
-    });
-    tokio::task::spawn_blocking(move || settles.recv().unwrap())
-        .await
-        .unwrap();
-    assert_eq!(bytes_of(&blobs, 1).await.unwrap(), "old");
-    looked.send(()).unwrap();
-    erasing.await.unwrap().unwrap();
+        scene.assert_tidy().await;
+    }
+}
+
+/// All others would read a shorter journal anew.
+#[tokio::test]
+async fn an_erasure_of_a_tenant_that_had_nothing_writes_no_journal() {
+    let scene = Scene::new().await;
+    let journal = || fs::read(scene.journal()).unwrap();
+    let before = journal();
+    let nobody = scene.blobs(3).await;
+    assert!(nobody.erase("they left").await.unwrap().is_complete());
+    assert!(journal() == before);
+    // Nor does it where another's blobs were deleted.
+    let [deleting, mine] = [scene.blobs(1).await, scene.blobs(2).await];
+    put_and_delete(&deleting).await;
+    let before = journal();
+    assert!(nobody.erase("they left").await.unwrap().is_complete());
+    assert!(journal() == before);
+    // What was deleted before, by another process, is erased with the rest.
+    put_and_delete(&mine).await;
+    let tenant = mine.tenant().to_string();
+    let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).matches(&tenant).count();
+    let before = told(&journal());
+    mine.erase("they left").await.unwrap();
+    assert!(told(&journal()) < before / 10);
 }

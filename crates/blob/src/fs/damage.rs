@@ -10,7 +10,7 @@ use tenantry_core::Service;
 use super::disk::Step;
 use super::own::options_of_owner;
 use super::scene::{
-    Scene, blobs_in, bytes_of, clock, fails_at, files_in, is_cut, name, open_in, put,
+    Scene, blobs_in, bytes_of, clock, compact_now, fails_at, files_in, is_cut, name, open_in, put,
 };
 use super::*;
 use crate::retention::Retention;
@@ -302,7 +302,7 @@ async fn a_part_of_a_shorter_journal_that_comes_again_is_damage() {
     let scene = Scene::new().await;
     let journal = scene.folder.path().join("journal");
     let blobs = scene.blobs(1).await;
-    blobs.backend().forget_deleted().await.unwrap();
+    compact_now(&blobs).await;
     let header = "tenantry-blobs 1\r\n".len();
     let short = fs::read(&journal).unwrap();
     put(&blobs, 2, "new").await.unwrap();
@@ -340,7 +340,7 @@ async fn a_shorter_journal_that_is_damaged_anywhere_is_no_shorter_store() {
     let scene = Scene::new().await;
     let journal = scene.folder.path().join("journal");
     let blobs = scene.blobs(1).await;
-    blobs.backend().forget_deleted().await.unwrap();
+    compact_now(&blobs).await;
     let whole = fs::read(&journal).unwrap();
     let header = "tenantry-blobs 1\r\n".len();
     let refused = async |altered: &[u8], how: String| {

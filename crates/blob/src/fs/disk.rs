@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use uuid::Uuid;
 
 #[cfg(unix)]
@@ -340,6 +340,15 @@ impl Disk {
         folder
     }
 
+    /// Removes the folders of a tenant that have nothing in them: they tell what it had, and when.
+    pub(super) fn remove_empty_of(&self, tenant: TenantId) -> io::Result<()> {
+        let root = self.root.join("blobs");
+        match remove_empty_below(root.join(tenant.to_string()))? {
+            true => sync_folder(&root),
+            false => Ok(()),
+        }
+    }
+
     /// Moves the bytes of a put into their place.
     pub(super) fn put_in_place(&self, staged: &Path, name: &BlobName) -> io::Result<()> {
         let place = self.place(name);
@@ -429,6 +438,38 @@ fn has_files(folder: PathBuf) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Removes the folder of a tenant and those below it where there is nothing in them, and returns whether any is
+/// removed.
+fn remove_empty_below(tenant: PathBuf) -> io::Result<bool> {
+    // What a link leads to is not the store's.
+    if !fs::symlink_metadata(&tenant).is_ok_and(|found| found.is_dir()) {
+        return Ok(false);
+    }
+    // Those of its kinds, of their years, and of the months: what is below is in the place of a blob.
+    let mut levels = vec![vec![tenant]];
+    for level in 0..3 {
+        let mut below = Vec::new();
+        for folder in &levels[level] {
+            let entries = match fs::read_dir(folder) {
+                Err(cause) if is_gone(&cause) => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    below.push(entry.path());
+                }
+            }
+        }
+        levels.push(below);
+    }
+    let mut is_any = false;
+    for folder in levels.iter().rev().flatten() {
+        is_any |= fs::remove_dir(folder).is_ok();
+    }
+    Ok(is_any)
 }
 
 /// Returns whether a file takes as much room as it is long.

@@ -125,6 +125,15 @@ struct Last {
 }
 
 impl Progress {
+    const fn new() -> Self {
+        Self {
+            position: HEADER.len() as u64,
+            first: None,
+            last: None,
+            missing: 0,
+        }
+    }
+
     /// Returns whether a frame may follow those before: each has a higher revision, but that those of a snapshot,
     /// which are the first, have one.
     fn goes_on_by(&self, revision: u64) -> bool {
@@ -190,12 +199,7 @@ impl Journal {
         Ok(Self {
             file,
             identity: identity_of(&metadata),
-            read: Progress {
-                position: HEADER.len() as u64,
-                first: None,
-                last: None,
-                missing: 0,
-            },
+            read: Progress::new(),
         })
     }
 
@@ -303,9 +307,8 @@ impl Journal {
                     .with_source(cause),
             });
         }
-        let mut head = [0; FRAME_HEAD];
-        head.copy_from_slice(&bytes[..FRAME_HEAD]);
-        self.read.has_frame(frame, head, bytes.len() as u64);
+        self.read
+            .has_frame(frame, head_of(&bytes), bytes.len() as u64);
         Ok(())
     }
 
@@ -388,30 +391,46 @@ fn keep_cut(disk: &Disk, now: DateTime<Utc>, bytes: &[u8]) -> io::Result<PathBuf
     }
 }
 
-/// Writes a journal of these frames in place of the one that is there, while the lock is held.
-pub(super) fn write_new(disk: &Disk, frames: impl Iterator<Item = Frame>) -> io::Result<()> {
+/// Writes a journal of these frames in place of the one that is there, while the lock is held, and returns it as one
+/// that was read.
+pub(super) fn write_new(disk: &Disk, frames: impl Iterator<Item = Frame>) -> io::Result<Journal> {
     let path = disk.new_journal();
-    let written = || {
+    let written = || -> io::Result<Journal> {
         // What a crash has left there is not written on.
         remove(&path)?;
-        let mut file = disk.make(&path)?;
-        file.write_all(HEADER)?;
+        let file = disk.make(&path)?;
+        let mut read = Progress::new();
+        (&file).write_all(HEADER)?;
         for frame in frames {
             let bytes = encoded(&frame).map_err(io::Error::other)?;
-            file.write_all(&bytes)?;
+            (&file).write_all(&bytes)?;
+            read.has_frame(&frame, head_of(&bytes), bytes.len() as u64);
         }
         disk.reached(Step::Compacting)?;
         file.sync_all()?;
-        disk.reached(Step::Compacted)
+        disk.reached(Step::Compacted)?;
+        let identity = identity_of(&file.metadata()?);
+        Ok(Journal {
+            file,
+            identity,
+            read,
+        })
     };
-    if let Err(cause) = written() {
+    let journal = written().inspect_err(|_| {
         // Where there was no room for it, it takes none any longer.
         let _ = remove(&path);
-        return Err(cause);
-    }
+    })?;
     fs::rename(&path, disk.journal())?;
     disk.reached(Step::Replaced)?;
-    sync_folder(disk.root())
+    sync_folder(disk.root())?;
+    Ok(journal)
+}
+
+/// Returns the head of a frame.
+fn head_of(frame: &[u8]) -> [u8; FRAME_HEAD] {
+    let mut head = [0; FRAME_HEAD];
+    head.copy_from_slice(&frame[..FRAME_HEAD]);
+    head
 }
 
 pub(super) fn encoded(frame: &Frame) -> Result<Vec<u8>> {

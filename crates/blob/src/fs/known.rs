@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use tenantry_core::{Error, Result};
+use tenantry_core::{Error, Result, TenantId};
 use uuid::Uuid;
 
 use super::disk::{Disk, failure, remove};
@@ -35,6 +37,8 @@ pub(super) struct Known {
     pub(super) is_leading: bool,
     /// Whether a failed write has left it unknown what the journal holds.
     pub(super) is_doubtful: bool,
+    /// The tenants of whose deleted blobs the journal tells.
+    deleted_of: HashSet<TenantId>,
     /// What is not done in the folder yet.
     pub(super) undone: Undone,
     /// What the etags of this process end with: numbers come again where a part of the journal was lost that was
@@ -62,6 +66,7 @@ impl Known {
             long: LONG,
             is_leading: false,
             is_doubtful: false,
+            deleted_of: HashSet::new(),
             undone: Undone::default(),
             epoch: new_epoch(),
         };
@@ -74,6 +79,7 @@ impl Known {
             shelf,
             revision,
             events,
+            deleted_of,
             undone,
             ..
         } = &mut known;
@@ -83,6 +89,7 @@ impl Known {
             for event in frame.events {
                 *events += 1;
                 undone.follow(&event, |file| staged.remove(file.to_string().as_str()));
+                deleted_of.extend(event.deleted().map(|name| name.tenant()));
                 apply(shelf, event);
             }
         })?;
@@ -138,6 +145,8 @@ impl Known {
         self.revision = frame.revision;
         self.events += frame.events.len() as u64;
         for event in frame.events {
+            let deleted = event.deleted().map(|name| name.tenant());
+            self.deleted_of.extend(deleted);
             apply(&mut self.shelf, event);
         }
     }
@@ -152,6 +161,11 @@ impl Known {
         Ok(())
     }
 
+    /// Returns whether the journal tells of deleted blobs of a tenant.
+    pub(super) fn tells_of_deleted(&self, tenant: TenantId) -> bool {
+        self.deleted_of.contains(&tenant)
+    }
+
     /// Returns whether most of what the journal tells is over, so that a shorter one is worth its while; says so
     /// once until much more has come, for where it fails, as for want of room, it is not tried with each change.
     pub(super) fn is_long(&mut self) -> bool {
@@ -163,40 +177,59 @@ impl Known {
         true
     }
 
-    /// Writes a journal of what is there and of nothing else, while the lock is held; all that was done in the
-    /// folder is on the disk.
-    fn compact(&mut self, disk: &Disk, clock: &GuardedClock) -> Result<()> {
-        write_new(disk, self.snapshot(clock)).map_err(compacting)?;
-        let mut journal = Journal::open(disk)?;
-        journal.read_on(disk, clock, |_| {})?;
+    /// Takes over a journal of what is there and of nothing else, which has taken the place of the longer one.
+    fn is_compacted(&mut self, journal: Journal) {
         self.journal = Some(journal);
         self.events = self.shelf.len() as u64;
         self.long = LONG;
-        Ok(())
+        self.deleted_of = self.undone.deleted().map(BlobName::tenant).collect();
     }
 
-    /// Returns frames of all that is there; one at least, for the time and the number of changes are not
-    /// forgotten.
-    fn snapshot(&self, clock: &GuardedClock) -> impl Iterator<Item = Frame> {
-        // Where bytes wait, whoever reads it must know.
-        let put = |record: &BlobRecord| Event::Put {
-            record: record.clone(),
-            file: self.undone.file_of(&record.name).unwrap_or_default(),
+    /// Returns all that is there, as it is at this moment.
+    fn snapshot(&self, clock: &GuardedClock) -> Snapshot {
+        let unplaced = |record: &BlobRecord| self.undone.file_of(&record.name);
+        let records = self.shelf.records();
+        Snapshot {
+            at: clock.now(),
+            revision: self.revision,
+            deleted: self.undone.deleted().cloned().collect(),
+            records: records
+                .map(|record| (Arc::clone(record), unplaced(record)))
+                .collect(),
+        }
+    }
+}
+
+/// What a journal of nothing else tells.
+struct Snapshot {
+    at: DateTime<Utc>,
+    revision: u64,
+    /// Blobs whose bytes are still there.
+    deleted: Vec<BlobName>,
+    /// All records, each with the file that its bytes wait in: whoever reads it must know.
+    records: Vec<(Arc<BlobRecord>, Option<Uuid>)>,
+}
+
+impl Snapshot {
+    /// Returns frames of it; one at least, for the time and the number of changes are not forgotten.
+    fn frames(&self) -> impl Iterator<Item = Frame> {
+        let put = |(record, file): &(Arc<BlobRecord>, Option<Uuid>)| Event::Put {
+            record: BlobRecord::clone(record),
+            file: file.unwrap_or_default(),
         };
         let deleted = |name: &BlobName| Event::Deleted {
             name: name.clone(),
             act: None,
         };
-        let (at, revision) = (clock.now(), self.revision);
-        let count = self.undone.deleted().count() + self.shelf.len();
-        let records = self.shelf.records().map(put);
-        let mut all = self.undone.deleted().map(deleted).chain(records);
+        let count = self.deleted.len() + self.records.len();
+        let records = self.records.iter().map(put);
+        let mut all = self.deleted.iter().map(deleted).chain(records);
         let mut is_first = true;
         std::iter::from_fn(move || {
             let events: Vec<_> = all.by_ref().take(SNAPSHOT).collect();
             let frame = (is_first || !events.is_empty()).then_some(Frame {
-                at,
-                revision,
+                at: self.at,
+                revision: self.revision,
                 snapshot: is_first.then_some(count as u64),
                 events,
             });
@@ -206,19 +239,27 @@ impl Known {
     }
 }
 
-/// Makes the journal shorter, while the lock is held: nobody who looks something up waits for the disk until all that
-/// was done in the folder is on it.
+/// Makes the journal shorter, while the lock is held, so that nothing changes: nobody who looks something up waits for
+/// the disk until all of it is there.
 pub(super) fn compact(known: &Mutex<Known>, disk: &Disk, clock: &GuardedClock) -> Result<()> {
     let folders = known.lock().undone.take_unsynced();
-    let synced = disk.sync_places(folders.iter().map(String::as_str));
+    let written = disk
+        .sync_places(folders.iter().map(String::as_str))
+        .and_then(|()| {
+            let snapshot = known.lock().snapshot(clock);
+            write_new(disk, snapshot.frames())
+        });
     let mut known = known.lock();
-    let compacted = synced
-        .map_err(compacting)
-        .and_then(|()| known.compact(disk, clock));
-    if compacted.is_err() {
-        known.undone.are_unsynced(folders);
+    match written {
+        Ok(journal) => {
+            known.is_compacted(journal);
+            Ok(())
+        }
+        Err(cause) => {
+            known.undone.are_unsynced(folders);
+            Err(compacting(cause))
+        }
     }
-    compacted
 }
 
 fn compacting(cause: io::Error) -> Error {

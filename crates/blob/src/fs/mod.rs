@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
+use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -399,10 +399,20 @@ impl BlobBackend for FsBlobs {
         .await
     }
 
-    async fn forget_deleted(&self) -> Result<()> {
-        self.tidy(|inner| {
-            inner.known.lock().remove_abandoned(&inner.disk)?;
-            compact(&inner.known, &inner.disk, &inner.clock)
+    async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {
+        self.tidy(move |inner| {
+            let tells_of_it = {
+                let known = inner.known.lock();
+                known.remove_abandoned(&inner.disk)?;
+                known.tells_of_deleted(tenant)
+            };
+            let removed = inner.disk.remove_empty_of(tenant);
+            removed.map_err(|cause| disk::failure("remove folders of erased blobs", cause))?;
+            // All who follow read a shorter journal anew.
+            match tells_of_it {
+                true => compact(&inner.known, &inner.disk, &inner.clock),
+                false => Ok(()),
+            }
         })
         .await
     }

@@ -204,6 +204,50 @@ async fn an_erasure_removes_bytes_of_puts_that_died() {
     scene.assert_tidy().await;
 }
 
+/// They tell who was a tenant, and in which months it had what kinds of files.
+#[tokio::test]
+async fn an_erased_tenant_leaves_no_folder() {
+    let scene = Scene::new().await;
+    let [leaving, kept] = [3, 1].map(|tenant| scene.blobs(tenant));
+    let (leaving, kept) = (leaving.await, kept.await);
+    let swept = put_over(&leaving, 2).await;
+    leaving.delete(&swept).await.unwrap();
+    put_over(&leaving, 4).await;
+    let of = |blobs: &TenantBlobs| {
+        let tenant = blobs.tenant().to_string();
+        scene.folder.path().join("blobs").join(tenant)
+    };
+    assert!(of(&leaving).is_dir());
+    for _ in 0..2 {
+        assert!(leaving.erase("they left").await.unwrap().is_complete());
+        assert!(!of(&leaving).exists());
+        // Nor does one that had swept all of it.
+        let swept = put_over(&leaving, 6).await;
+        leaving.delete(&swept).await.unwrap();
+    }
+    // What is locked is where it was.
+    assert!(!kept.erase("they left").await.unwrap().is_complete());
+    assert_eq!(bytes_of(&kept, 1).await.unwrap(), "old");
+}
+
+#[tokio::test]
+async fn the_last_blob_of_a_month_that_is_over_leaves_no_folder() {
+    let scene = Scene::new().await;
+    let blobs = scene.blobs(3).await;
+    let now = put_over(&blobs, 2).await;
+    let kind = crate::BlobKind::new("exports").unwrap();
+    let before = "2025-12-01T00:00:00Z".parse().unwrap();
+    let id = crate::BlobId::new(Uuid::from_u128(3));
+    let old = BlobName::new(blobs.tenant(), &kind, before, id).unwrap();
+    blobs.put_bytes(&old, over(), "over").await.unwrap();
+    for name in [&now, &old] {
+        blobs.delete(name).await.unwrap();
+    }
+    let folder = |name| scene.place(name).parent().unwrap().to_owned();
+    assert!(folder(&now).is_dir(), "more comes this month");
+    assert!(!folder(&old).parent().unwrap().exists());
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn what_is_no_file_keeps_nobody_waiting() {

@@ -13,8 +13,8 @@ use tenantry_core::{Service, TenantId};
 use super::disk::{AtStep, Step};
 use super::own::options_of_owner;
 use super::scene::{
-    CHILDREN, DIE_AT, PUTS, Scene, blobs_in, bytes_of, child, clock, fails_at, files_in,
-    folder_of_child, name, open_in, put,
+    CHILDREN, DIE_AT, PUTS, Scene, blobs_in, bytes_of, child, clock, compact_now, fails_at,
+    files_in, folder_of_child, name, open_in, put,
 };
 use super::*;
 use crate::retention::{HoldTag, Retention};
@@ -316,7 +316,7 @@ async fn what_an_administrator_makes_belongs_to_whose_the_folder_is() {
             .unwrap();
     }
     blobs.delete(&name(&blobs, 1)).await.unwrap();
-    blobs.backend().forget_deleted().await.unwrap();
+    compact_now(&blobs).await;
     fs::remove_file(root.join("journal.reserve")).unwrap();
     let other = scene.blobs(4).await;
     other

@@ -221,7 +221,7 @@ impl TenantBlobs {
             report.failed = left.failed.into_iter().collect();
             report.shredded = left.shredded;
             // Also where nothing was erased: a put that has died may have left bytes that no record tells of.
-            if let Err(error) = self.backend().forget_deleted().await {
+            if let Err(error) = self.backend().forget_deleted(self.tenant).await {
                 tracing::warn!(
                     target: "tenantry::blob",
                     %error,
