@@ -228,7 +228,7 @@ fn make(inner: &Inner, requests: Vec<Request>) -> Result<()> {
     let lock = inner.disk.lock().and_then(|lock| {
         let mut known = inner.known.lock();
         known.is_leading = true;
-        known.catch_up(&inner.disk, &inner.clock)?;
+        inner.follow(&mut known)?;
         Ok(lock)
     });
     let (changes, answers): (Vec<_>, Vec<_>) = requests

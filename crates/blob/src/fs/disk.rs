@@ -171,13 +171,18 @@ impl Disk {
     }
 
     /// Waits until no other of this process waits for the lock: each would ask for it again and again.
-    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
-        self.turn.try_lock_for(self.patience).ok_or_else(is_locked)
+    pub(super) fn turn(&self, started: Instant) -> Result<MutexGuard<'_, ()>> {
+        let turn = self.turn.try_lock_until(started + self.patience);
+        turn.ok_or_else(is_locked)
     }
 
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
     pub(super) fn lock(&self) -> Result<Lock> {
-        let started = Instant::now();
+        self.lock_since(Instant::now())
+    }
+
+    /// The same, for one who has waited since then.
+    pub(super) fn lock_since(&self, started: Instant) -> Result<Lock> {
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(lock) = self.try_lock()? {

@@ -35,6 +35,8 @@ pub(super) struct Known {
     /// Whether this process holds the lock: nothing comes from others then, and what comes from it is
     /// seen when it has happened.
     pub(super) is_leading: bool,
+    /// The number of the last time that others' changes were read.
+    followed: u64,
     /// Whether a failed write has left it unknown what the journal holds.
     pub(super) is_doubtful: bool,
     /// The tenants of whose deleted blobs the journal tells.
@@ -65,6 +67,7 @@ impl Known {
             events: 0,
             long: LONG,
             is_leading: false,
+            followed: 0,
             is_doubtful: false,
             deleted_of: HashSet::new(),
             undone: Undone::default(),
@@ -106,6 +109,16 @@ impl Known {
             Some(journal) if !self.is_doubtful => Ok(journal.has_news(disk)? == Some(false)),
             _ => Ok(false),
         }
+    }
+
+    /// Returns whether others' changes were read in a time that was begun behind one of this number.
+    pub(super) const fn has_followed_since(&self, number: u64) -> bool {
+        self.followed > number && !self.is_doubtful
+    }
+
+    /// Takes note that they were read in a time of this number.
+    pub(super) const fn has_followed(&mut self, number: u64) {
+        self.followed = number;
     }
 
     /// Learns what other processes have changed, while the lock is held.

@@ -14,7 +14,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -150,7 +151,19 @@ struct Inner {
     rehydration: Duration,
     /// Locked for moments, and while others' changes are read; never while a batch waits for the disk.
     known: Mutex<Known>,
+    /// How often it was begun to read others' changes.
+    followed: AtomicU64,
     queue: Queue,
+}
+
+impl Inner {
+    /// Learns what other processes have changed, while the lock is held.
+    fn follow(&self, known: &mut Known) -> Result<()> {
+        let number = self.followed.fetch_add(1, Ordering::SeqCst) + 1;
+        known.catch_up(&self.disk, &self.clock)?;
+        known.has_followed(number);
+        Ok(())
+    }
 }
 
 impl FsBlobs {
@@ -186,6 +199,7 @@ impl FsBlobs {
                     clock,
                     rehydration: settings.rehydration,
                     known: Mutex::new(known),
+                    followed: AtomicU64::new(0),
                     queue: Queue::default(),
                 }),
             })
@@ -204,6 +218,7 @@ impl FsBlobs {
         look: impl FnOnce(&Known, DateTime<Utc>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let now = self.now();
+        let begun = self.inner.followed.load(Ordering::SeqCst);
         {
             let known = self.inner.known.try_lock();
             if let Some(known) = known
@@ -214,15 +229,25 @@ impl FsBlobs {
         }
         let inner = Arc::clone(&self.inner);
         let follow = move || {
+            let started = Instant::now();
             {
                 let known = inner.known.lock();
                 if known.is_fresh(&inner.disk)? {
                     return look(&known, now);
                 }
             }
-            let _lock = inner.disk.lock()?;
+            let _turn = inner.disk.turn(started)?;
+            {
+                // Beside another process that changes something all the time nothing is fresh for long; what was
+                // there when this began is enough.
+                let known = inner.known.lock();
+                if known.has_followed_since(begun) || known.is_fresh(&inner.disk)? {
+                    return look(&known, now);
+                }
+            }
+            let _lock = inner.disk.lock_since(started)?;
             let mut known = inner.known.lock();
-            known.catch_up(&inner.disk, &inner.clock)?;
+            inner.follow(&mut known)?;
             look(&known, now)
         };
         spawn_blocking(follow).await.unwrap_or_else(|cause| {
@@ -249,7 +274,7 @@ impl FsBlobs {
             let _lock = inner.disk.lock()?;
             {
                 let mut known = inner.known.lock();
-                known.catch_up(&inner.disk, &inner.clock)?;
+                inner.follow(&mut known)?;
                 known.undone.end(&inner.disk);
             }
             then(&inner)

@@ -176,6 +176,30 @@ async fn a_file_that_is_removed_before_it_is_locked_is_made_again() {
     scene.assert_tidy().await;
 }
 
+/// Each would wait for the lock by itself, and another process that puts all the time would have to wait for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_reader_follows_others_for_all_of_its_process() {
+    let scene = Scene::new().await;
+    let backend = open_in(scene.folder.path(), clock(), None).await.unwrap();
+    let inner = Arc::clone(&backend.inner);
+    let reader = BlobStore::new(Arc::new(backend)).tenant(TenantId::from_u128(1).unwrap());
+    put(&scene.blobs(1).await, 2, "new").await.unwrap();
+    let before = inner.followed.load(Ordering::SeqCst);
+    let lock = Disk::new(scene.folder.path().to_owned()).lock().unwrap();
+    let reading: Vec<_> = (0..20)
+        .map(|_| {
+            let reader = reader.clone();
+            tokio::spawn(async move { bytes_of(&reader, 2).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(lock);
+    for read in reading {
+        assert_eq!(read.await.unwrap().unwrap(), "new");
+    }
+    assert_eq!(inner.followed.load(Ordering::SeqCst), before + 1);
+}
+
 /// One sweeps what the other places holds on, at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_process_holds_is_not_swept() {

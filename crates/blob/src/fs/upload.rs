@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result};
@@ -49,11 +50,15 @@ impl Staged {
         let lock = match disk.is_ready_for(name) {
             true => None,
             false => {
-                let turn = disk.turn().map_err(|error| about(error, name))?;
-                let lock = disk.lock().map_err(|error| about(error, name))?;
+                let started = Instant::now();
+                let locked = disk.turn(started).and_then(|turn| {
+                    let lock = disk.lock_since(started)?;
+                    Ok((turn, lock))
+                });
+                let locked = locked.map_err(|error| about(error, name))?;
                 // Folders would take the room that a deletion on a full disk has given up for its record.
                 disk.keep_reserve().map_err(failed)?;
-                Some((turn, lock))
+                Some(locked)
             }
         };
         disk.make_place(name).map_err(failed)?;
