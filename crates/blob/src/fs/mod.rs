@@ -51,11 +51,11 @@ const BLOCK: usize = 1024 * 1024;
 ///   nothing of that; where a part of one is read, all of it is checked before.
 /// - `journal`: what is known of all blobs, their retention above all, as frames of JSON, each with its
 ///   checksum. What stands in it has happened; what does not has not. Where most of it is over it is
-///   compacted by itself, to the records of the blobs that are there: acts stand in it until then, and for
-///   good in the [`RetentionAudit`](crate::RetentionAudit) alone.
+///   compacted by itself, to the records of the blobs that are there, and at the end of an erasure of a tenant of
+///   whose deleted blobs it tells: acts stand in it until then, and for good in the [`RetentionAudit`](crate::RetentionAudit) alone.
 /// - `incoming/`: bytes on their way in. Those that could not be moved into their place are read from here,
 ///   and it is tried again with later changes. What a crash has left there is removed by the next who opens
-///   the store, that of a process which still writes is not.
+///   the store; that of a process which still writes is not, nor what is not named as such a file.
 /// - `journal.cut-<time>`: what was cut off from the end of the journal when it was read, for it was no whole
 ///   frame. A crash leaves such an end, and nobody was answered for it; but a disk that alters what stands there
 ///   leaves one as well, so that it is told at `WARN` and kept. Remove it when you know where it came from.
@@ -74,8 +74,10 @@ const BLOCK: usize = 1024 * 1024;
 ///
 /// It refuses what immutable storage refuses, and nothing ends by a clock that was set back, also before
 /// it was started. What it creates is for its own user alone, and where an administrator runs it for whom the
-/// folder belongs to; it does not keep the folder from whoever may write there: that is for the operating
-/// system.
+/// store belongs to, as the journal that is there is; it follows no link in the place of its own files and folders.
+/// It does not keep the folder from whoever may write there: that is for the operating system.
+///
+/// The folders of a blob go with the last one of a month that is over, and those of a tenant when it is erased.
 ///
 /// # Limits
 ///
