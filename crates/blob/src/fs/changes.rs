@@ -46,6 +46,8 @@ type Answers = Vec<Result<Option<BlobRecord>>>;
 
 /// A change.
 pub(super) enum Change {
+    /// None yet: the folder that the bytes of a put will be in.
+    Place(BlobName),
     Put {
         blob: Box<NewBlob>,
         seal: Seal,
@@ -87,6 +89,7 @@ impl Change {
     /// Returns the blobs that it is about, one for each answer.
     fn names(&self) -> Vec<BlobName> {
         match self {
+            Self::Place(name) => vec![name.clone()],
             Self::Put { blob, .. } => vec![blob.name.clone()],
             Self::Retention(retained) => vec![retained.name.clone()],
             Self::Tier { name, .. } | Self::Encryption { name, .. } => vec![name.clone()],
@@ -231,6 +234,20 @@ fn make(inner: &Inner, requests: Vec<Request>) -> Result<()> {
         inner.follow(&mut known)?;
         Ok(lock)
     });
+    let (places, requests): (Vec<_>, Vec<_>) = requests
+        .into_iter()
+        .partition(|it| matches!(it.change, Change::Place(_)));
+    for Request { change, answer } in places {
+        let made = match &lock {
+            Ok(_) => change
+                .names()
+                .iter()
+                .map(|name| make_place(inner, name))
+                .collect(),
+            Err(error) => refused(&change, error),
+        };
+        let _ = answer.send(made);
+    }
     let (changes, answers): (Vec<_>, Vec<_>) = requests
         .into_iter()
         .map(|it| (it.change, it.answer))
@@ -246,6 +263,16 @@ fn make(inner: &Inner, requests: Vec<Request>) -> Result<()> {
         let _ = answer.send(outcome);
     }
     locked
+}
+
+/// Makes the folder of a put, while all of the room is there that is kept for deletions.
+fn make_place(inner: &Inner, name: &BlobName) -> Result<Option<BlobRecord>> {
+    let made = inner
+        .disk
+        .keep_reserve()
+        .and_then(|()| inner.disk.make_place(name));
+    made.map(|()| None)
+        .map_err(|cause| failure("put blob", cause))
 }
 
 fn refused(change: &Change, error: &Error) -> Answers {
@@ -329,6 +356,8 @@ fn prepare(inner: &Inner, known: &Known, batch: &mut Batch, change: Change) -> A
         record.cloned().ok_or_else(|| not_found(operation, name))
     };
     match change {
+        // It was made before.
+        Change::Place(_) => vec![Ok(None)],
         Change::Put {
             blob,
             seal,

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result};
@@ -43,27 +42,13 @@ impl Staged {
         self.inner.disk.staged(self.file.to_string())
     }
 
-    /// Makes the place of the bytes, and the file that they come in.
+    /// Makes the file that the bytes come in.
     fn begin(&self) -> Result<File> {
-        let (disk, name) = (&self.inner.disk, &self.name);
-        let failed = |cause| failed(name, PUT, cause);
-        let lock = match disk.is_ready_for(name) {
-            true => None,
-            false => {
-                let started = Instant::now();
-                let locked = disk.turn(started).and_then(|turn| {
-                    let lock = disk.lock_since(started)?;
-                    Ok((turn, lock))
-                });
-                let locked = locked.map_err(|error| about(error, name))?;
-                // Folders would take the room that a deletion on a full disk has given up for its record.
-                disk.keep_reserve().map_err(failed)?;
-                Some(locked)
-            }
-        };
-        disk.make_place(name).map_err(failed)?;
-        drop(lock);
-        disk.stage(&self.path()).map_err(failed)
+        let disk = &self.inner.disk;
+        let made = disk
+            .make_place(&self.name)
+            .and_then(|()| disk.stage(&self.path()));
+        made.map_err(|cause| failed(&self.name, PUT, cause))
     }
 
     /// Removes the file, and the folders that were made for its bytes: they take room that others may need.
@@ -154,6 +139,14 @@ impl Upload {
             file: new_file(),
             is_kept: false,
         };
+        // Folders would take the room that a deletion on a full disk has given up for its record, so that they are
+        // made in turn with changes.
+        if !inner.disk.is_ready_for(&blob.name) {
+            let made = change(&inner, Change::Place(blob.name.clone())).await.pop();
+            if let Some(Err(error)) = made {
+                return Err(about(error, &blob.name));
+            }
+        }
         // Where nobody waits any longer, the thread gives up what it has made.
         let begin = move || staged.begin().map(|file| (staged, file));
         let (staged, file) = joined(spawn_blocking(begin), &blob.name).await?;
