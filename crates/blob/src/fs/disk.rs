@@ -121,14 +121,19 @@ impl Disk {
         self.incoming().join(file.as_ref())
     }
 
+    /// Returns where the bytes of all blobs are.
+    pub(super) fn place_of_all(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
     /// Returns where the bytes of a blob are: its name has no part that leads out of the folder.
     pub(super) fn place(&self, name: &BlobName) -> PathBuf {
-        self.root.join("blobs").join(name.as_str())
+        self.place_of_all().join(name.as_str())
     }
 
     /// Makes the folders that a store has.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        for folder in [self.incoming(), self.root.join("blobs")] {
+        for folder in [self.incoming(), self.place_of_all()] {
             self.make_folders(&folder)?;
             check_folder(&folder)?;
         }
@@ -167,7 +172,7 @@ impl Disk {
 
     /// Returns whether any bytes are in the place of a blob.
     pub(super) fn has_blobs(&self) -> io::Result<bool> {
-        has_files(self.root.join("blobs"))
+        has_files(self.place_of_all())
     }
 
     /// Waits until no other of this process waits for the lock: each would ask for it again and again.
@@ -318,6 +323,7 @@ impl Disk {
                 "something else is where the bytes of the blob would be: remove it",
             )
         };
+        self.check_way(name)?;
         if let Err(cause) = self.make_folders(folder_of(&place)) {
             return Err(match cause.kind() {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => in_the_way(),
@@ -334,7 +340,7 @@ impl Disk {
 
     /// Removes the folders of a blob that have nothing in them, and returns the first that stays.
     pub(super) fn remove_empty(&self, name: &BlobName) -> PathBuf {
-        let root = self.root.join("blobs");
+        let root = self.place_of_all();
         let mut folder = folder_of(&self.place(name)).to_owned();
         while folder != root {
             match fs::remove_dir(&folder) {
@@ -347,7 +353,7 @@ impl Disk {
 
     /// Removes the folders of a tenant that have nothing in them: they tell what it had, and when.
     pub(super) fn remove_empty_of(&self, tenant: TenantId) -> io::Result<()> {
-        let root = self.root.join("blobs");
+        let root = self.place_of_all();
         match remove_empty_below(root.join(tenant.to_string()))? {
             true => sync_folder(&root),
             false => Ok(()),
@@ -356,6 +362,7 @@ impl Disk {
 
     /// Moves the bytes of a put into their place.
     pub(super) fn put_in_place(&self, staged: &Path, name: &BlobName) -> io::Result<()> {
+        self.check_way(name)?;
         let place = self.place(name);
         match fs::rename(staged, &place) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound && staged.exists() => {
@@ -376,7 +383,7 @@ impl Disk {
                 from = folder.rsplit_once('/').map(|(above, _)| above);
             }
         }
-        let root = self.root.join("blobs");
+        let root = self.place_of_all();
         if all.len() < MANY_FOLDERS || !sync_file_system(&root)? {
             for folder in all {
                 match sync_folder(&root.join(folder)) {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::disk::Disk;
+use crate::name::BlobName;
 
 impl Disk {
     /// Makes a file that is not there.
@@ -37,6 +38,34 @@ impl Disk {
         if rustix::process::geteuid().is_root() {
             self.give(&open_folder(folder)?, true);
         }
+        Ok(())
+    }
+
+    /// Checks that an administrator is led nowhere else by a folder of a blob: who has made a link of it may have no
+    /// right to what is there, as to blobs of another store.
+    #[cfg(unix)]
+    pub(super) fn check_way(&self, name: &BlobName) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let root = self.place_of_all();
+        let place = self.place(name);
+        let folders = place.ancestors().skip(1);
+        for folder in folders.take_while(|folder| *folder != root) {
+            if fs::symlink_metadata(folder).is_ok_and(|found| found.is_symlink()) {
+                return Err(in_the_way());
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "elsewhere it is"
+    )]
+    pub(super) const fn check_way(&self, _: &BlobName) -> io::Result<()> {
         Ok(())
     }
 

@@ -164,3 +164,29 @@ async fn what_is_not_named_as_bytes_that_come_is_left_alone() {
     scene.blobs(1).await;
     assert!(!died.exists() && other.exists());
 }
+
+/// As to the blobs of another store, which have the same names.
+#[tokio::test]
+async fn an_administrator_erases_nothing_that_a_link_leads_to() {
+    if !is_root() {
+        return;
+    }
+    let [scene, other] = [Scene::new().await, Scene::new().await];
+    let [blobs, others] = [scene.blobs(3).await, other.blobs(3).await];
+    put_over(&blobs, 2).await;
+    put_over(&others, 2).await;
+    let of = |scene: &Scene| {
+        let tenant = blobs.tenant().to_string();
+        scene.folder.path().join("blobs").join(tenant)
+    };
+    fs::remove_dir_all(of(&scene)).unwrap();
+    symlink(of(&other), of(&scene)).unwrap();
+    let report = blobs.erase("they left").await.unwrap();
+    let failed = report.failed.iter().map(|(_, kind)| *kind);
+    assert!(failed.eq([ErrorKind::InvalidSettings]), "{report}");
+    let found = others.get(&name(&others, 2)).await.unwrap();
+    assert_eq!(found.bytes, "over");
+    // Nor is anything put there.
+    let error = put(&blobs, 4, "new").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
+}

@@ -218,6 +218,7 @@ pub(super) struct Removal {
 impl Removal {
     /// Removes it. It may take a while: what is known needs no lock meanwhile.
     pub(super) fn run(&self, disk: &Disk, name: &BlobName) -> io::Result<()> {
+        disk.check_way(name)?;
         remove(&disk.place(name))?;
         if let Some(file) = self.file {
             remove(&disk.staged(file.to_string()))?;
