@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use parking_lot::{Mutex, MutexGuard};
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use uuid::Uuid;
 
@@ -23,7 +22,8 @@ use crate::name::BlobName;
 /// How long a change waits for those of other processes: with a million blobs, a compaction takes some seconds,
 /// and so does each process that reads what came of it.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// One of a process waits at a time for its changes, and one to follow others: they may ask often.
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// How much room is kept for the record of deletions, which make room on a full disk, and of what keeps a blob.
 const RESERVE: u64 = 64 * 1024;
 /// From how many folders on the whole file system is synced in their place: each sync of one may wait for a
@@ -35,8 +35,6 @@ pub(super) struct Disk {
     root: PathBuf,
     /// Whether it was told that this process may give nothing away.
     is_told: AtomicBool,
-    /// Whose turn it is, of those of this process who wait for the lock beside its changes.
-    turn: Mutex<()>,
     pub(super) patience: Duration,
     /// What happens at a step.
     #[cfg(test)]
@@ -84,7 +82,6 @@ impl Disk {
         Self {
             root,
             is_told: AtomicBool::new(false),
-            turn: Mutex::new(()),
             patience: PATIENCE,
             #[cfg(test)]
             at_step: None,
@@ -175,12 +172,6 @@ impl Disk {
         has_files(self.place_of_all())
     }
 
-    /// Waits until no other of this process waits for the lock: each would ask for it again and again.
-    pub(super) fn turn(&self, started: Instant) -> Result<MutexGuard<'_, ()>> {
-        let turn = self.turn.try_lock_until(started + self.patience);
-        turn.ok_or_else(is_locked)
-    }
-
     /// Waits for the changes of other processes; they wait until what is returned is dropped.
     pub(super) fn lock(&self) -> Result<Lock> {
         self.lock_since(Instant::now())
@@ -194,7 +185,9 @@ impl Disk {
                 return Ok(lock);
             }
             if started.elapsed() >= self.patience {
-                return Err(is_locked());
+                return Err(Error::new(ErrorKind::Locked, LOCK).with_detail(
+                    "another process holds their lock: try again, or end that process if it hangs",
+                ));
             }
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -410,11 +403,6 @@ impl Disk {
 }
 
 const LOCK: &str = "lock blobs";
-
-fn is_locked() -> Error {
-    Error::new(ErrorKind::Locked, LOCK)
-        .with_detail("another process holds their lock: try again, or end that process if it hangs")
-}
 
 /// The lock of a store.
 pub(super) struct Lock {

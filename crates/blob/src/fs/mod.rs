@@ -153,6 +153,8 @@ struct Inner {
     rehydration: Duration,
     /// Locked for moments, and while others' changes are read; never while a batch waits for the disk.
     known: Mutex<Known>,
+    /// Whose turn it is to follow others: who waits for it takes no thread.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// How often it was begun to read others' changes.
     followed: AtomicU64,
     queue: Queue,
@@ -201,6 +203,7 @@ impl FsBlobs {
                     clock,
                     rehydration: settings.rehydration,
                     known: Mutex::new(known),
+                    turn: Arc::default(),
                     followed: AtomicU64::new(0),
                     queue: Queue::default(),
                 }),
@@ -229,24 +232,31 @@ impl FsBlobs {
                 return look(&known, now);
             }
         }
+        let started = Instant::now();
+        // Beside another process that changes something all the time nothing is fresh for long: what was there when
+        // this began is enough.
+        let is_enough = move |known: &Known, disk: &Disk| -> Result<bool> {
+            Ok(known.has_followed_since(begun) || known.is_fresh(disk)?)
+        };
+        let turn = Arc::clone(&self.inner.turn).lock_owned().await;
+        {
+            let known = self.inner.known.try_lock();
+            if let Some(known) = known
+                && is_enough(&known, &self.inner.disk)?
+            {
+                return look(&known, now);
+            }
+        }
         let inner = Arc::clone(&self.inner);
         let follow = move || {
-            let started = Instant::now();
+            let _turn = turn;
             {
                 let known = inner.known.lock();
-                if known.is_fresh(&inner.disk)? {
+                if is_enough(&known, &inner.disk)? {
                     return look(&known, now);
                 }
             }
-            let _turn = inner.disk.turn(started)?;
-            {
-                // Beside another process that changes something all the time nothing is fresh for long; what was
-                // there when this began is enough.
-                let known = inner.known.lock();
-                if known.has_followed_since(begun) || known.is_fresh(&inner.disk)? {
-                    return look(&known, now);
-                }
-            }
+            // Who has waited for those before is not kept as long again.
             let _lock = inner.disk.lock_since(started)?;
             let mut known = inner.known.lock();
             inner.follow(&mut known)?;
