@@ -261,6 +261,8 @@ pub(crate) async fn keys_that_fail_hold_up_no_other_tenant(broker: &dyn Consumed
 struct Slow {
     tenant: TenantId,
     lets: Semaphore,
+    /// How many of its messages were begun.
+    begun: AtomicUsize,
     handled: Mutex<Vec<Message>>,
 }
 
@@ -268,6 +270,7 @@ struct Slow {
 impl MessageHandler for Slow {
     async fn handle(&self, _: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
         if message.tenant() == self.tenant {
+            self.begun.fetch_add(1, Ordering::SeqCst);
             self.lets.acquire().await.unwrap().forget();
         }
         self.handled.lock().push(message.clone());
@@ -275,7 +278,7 @@ impl MessageHandler for Slow {
     }
 }
 
-/// All are there before the first is done with, and one tenant is slow: the other one waits for one of its messages.
+/// All of a slow tenant are there, and both hands are with it: the other one waits for one of its messages.
 pub(crate) async fn a_tenant_with_much_to_handle_holds_up_no_other(broker: &dyn Consumed) {
     const MUCH: usize = 20;
     let subject = OnPostgres::open().await;
@@ -284,18 +287,21 @@ pub(crate) async fn a_tenant_with_much_to_handle_holds_up_no_other(broker: &dyn 
         let sent = message(much, &key.to_string(), "0");
         broker.publisher().publish(&[sent]).await.unwrap();
     }
-    for key in ["a", "b"] {
-        let sent = ["0", "1", "2"].map(|payload| message(little, key, payload));
-        broker.publisher().publish(&sent).await.unwrap();
-    }
     let slow = Arc::new(Slow {
         tenant: much,
         lets: Semaphore::new(0),
+        begun: AtomicUsize::new(0),
         handled: Mutex::default(),
     });
     let handler: Arc<dyn MessageHandler> = Arc::<Slow>::clone(&slow);
     let settings = settings().with_in_flight(2);
     let consumer = broker.consumer(&subject, handler, settings).await;
+    let begun = || slow.begun.load(Ordering::SeqCst);
+    until("both hands are with the one", || begun() == 2).await;
+    for key in ["a", "b"] {
+        let sent = ["0", "1", "2"].map(|payload| message(little, key, payload));
+        broker.publisher().publish(&sent).await.unwrap();
+    }
     let mut tries = 0;
     while broker.waiting().await > 0 {
         tries += 1;
@@ -306,7 +312,7 @@ pub(crate) async fn a_tenant_with_much_to_handle_holds_up_no_other(broker: &dyn 
         let handled = slow.handled.lock().clone().into_iter();
         handled.filter(|it| it.tenant() == tenant).collect()
     };
-    assert!(of(little).is_empty(), "both are with the other");
+    assert!(of(little).is_empty());
     slow.lets.add_permits(1);
     until("the other's are handled", || of(little).len() == 6).await;
     assert_eq!(of(much).len(), 1);
