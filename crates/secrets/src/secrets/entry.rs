@@ -356,16 +356,24 @@ impl Entry {
 
     /// Returns the read that is under way, or the one that `start` begins.
     pub(super) fn flight(&self, start: impl FnOnce(Ticket) -> Flight) -> Flight {
+        self.state.lock().flight(start)
+    }
+
+    /// As [`flight`](Self::flight), or nothing where a read has ended since the one that was the last to end: what it
+    /// gave is to be looked at before it is read once more.
+    pub(super) fn flight_since(
+        &self,
+        settled: u64,
+        start: impl FnOnce(Ticket) -> Flight,
+    ) -> Option<Flight> {
         let mut state = self.state.lock();
-        if let Some(flight) = state.flight.take_if(|flight| !flight.has_ended()) {
-            return state.flight.insert(flight).clone();
-        }
-        state.flights += 1;
-        let ticket = Ticket {
-            id: state.flights,
-            covers: state.demands,
-        };
-        state.flight.insert(start(ticket)).clone()
+        let is_under_way = state.flight.as_ref().is_some_and(|it| !it.has_ended());
+        (is_under_way || state.settled == settled).then(|| state.flight(start))
+    }
+
+    /// Returns which read was the last to end.
+    pub(super) fn settled(&self) -> u64 {
+        self.state.lock().settled
     }
 
     /// Says that a read is under way no more, however it ended, or that nobody waits for it any longer.
@@ -611,6 +619,18 @@ impl Drop for Pushed {
 }
 
 impl State {
+    fn flight(&mut self, start: impl FnOnce(Ticket) -> Flight) -> Flight {
+        if let Some(flight) = self.flight.take_if(|flight| !flight.has_ended()) {
+            return self.flight.insert(flight).clone();
+        }
+        self.flights += 1;
+        let ticket = Ticket {
+            id: self.flights,
+            covers: self.demands,
+        };
+        self.flight.insert(start(ticket)).clone()
+    }
+
     fn outdate(&mut self, now: Duration) -> u64 {
         if let Some(fresh) = &mut self.fresh {
             fresh.until = fresh.until.min(now);
@@ -651,3 +671,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long a vault that does not answer is left alone at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_has_ended_since_the_look_is_not_made_once_more() {
+        let entry = Entry::new("kv://orders/db".parse().unwrap(), Duration::ZERO);
+        let start = |ticket| {
+            let lost = |_: &JoinError| Failure::lost(Error::new(ErrorKind::Unavailable, "read"));
+            Flight::of(ticket, tokio::spawn(async { Ok(()) }), lost)
+        };
+        let seen = entry.settled();
+        let now = (Duration::ZERO, DateTime::UNIX_EPOCH);
+        assert!(matches!(entry.look(now.0, now.1), Found::Nothing));
+        let flight = entry.flight_since(seen, start).unwrap();
+        let missing = Err(Error::new(ErrorKind::NotFound, "read"));
+        let policy = CachePolicy::default();
+        let settled = entry.settle(flight.ticket, missing, &policy, now.0, now.1);
+        assert!(settled.is_err());
+        entry.landed(flight.ticket);
+        assert!(entry.flight_since(seen, start).is_none());
+        assert!(entry.flight_since(entry.settled(), start).is_some());
+    }
+}

@@ -394,21 +394,28 @@ impl Inner {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
     ) -> Result<(SecretGeneration, How), Failure> {
-        match entry.look(self.clock.monotonic(), self.clock.now()) {
-            Found::Value {
-                generation,
-                how,
-                is_due,
-            } => {
-                if is_due {
-                    drop(self.read(entry));
+        let flight = loop {
+            let settled = entry.settled();
+            match entry.look(self.clock.monotonic(), self.clock.now()) {
+                Found::Value {
+                    generation,
+                    how,
+                    is_due,
+                } => {
+                    if is_due {
+                        drop(self.read(entry));
+                    }
+                    return Ok((generation, how));
                 }
-                return Ok((generation, how));
+                Found::Failed(failure) => return Err(failure),
+                Found::Nothing => {}
             }
-            Found::Failed(failure) => return Err(failure),
-            Found::Nothing => {}
-        }
-        let outcome = self.read_or_join(entry).await;
+            // A read that others have ended meanwhile is not made once more.
+            if let Some(flight) = entry.flight_since(settled, |ticket| self.begin(entry, ticket)) {
+                break flight;
+            }
+        };
+        let outcome = self.end_of(flight, entry, 0).await;
         match entry.look(self.clock.monotonic(), self.clock.now()) {
             Found::Value {
                 generation, how, ..
@@ -431,65 +438,70 @@ impl Inner {
 
     /// Begins to read a secret, or joins who has begun.
     fn read(self: &Arc<Self>, entry: &Arc<Entry>) -> Flight {
-        entry.flight(|ticket| {
-            let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
-            // In a task of its own: whoever began it may go away.
-            let task = tokio::spawn(async move {
-                let landing = Landing(&entry, ticket);
-                let span = tracing::info_span!(
-                    target: "tenantry::secrets",
-                    "read secret",
-                    reference = %entry.reference,
-                );
-                let outcome = AssertUnwindSafe(inner.record(&entry).instrument(span))
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| Err(panicked()));
-                let (now, wall) = (inner.clock.monotonic(), inner.clock.now());
-                let settled = entry.settle(ticket, outcome, &inner.policy, now, wall);
-                drop(landing);
-                settled.map(|changed| {
-                    if let Some(generation) = changed {
-                        tracing::info!(
-                            target: "tenantry::secrets",
-                            reference = %entry.reference,
-                            generation = generation.number(),
-                            version = generation.version(),
-                            "secret has a new value"
-                        );
-                    }
-                })
-            });
-            Flight::of(ticket, task, lost)
-        })
+        entry.flight(|ticket| self.begin(entry, ticket))
     }
 
-    /// Waits for a read of a secret, whoever has begun it.
-    async fn read_or_join(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), Failure> {
-        self.read_since(entry, 0).await
+    /// Begins to read a secret.
+    fn begin(self: &Arc<Self>, entry: &Arc<Entry>, ticket: Ticket) -> Flight {
+        let (inner, entry) = (Arc::clone(self), Arc::clone(entry));
+        // In a task of its own: whoever began it may go away.
+        let task = tokio::spawn(async move {
+            let landing = Landing(&entry, ticket);
+            let span = tracing::info_span!(
+                target: "tenantry::secrets",
+                "read secret",
+                reference = %entry.reference,
+            );
+            let outcome = AssertUnwindSafe(inner.record(&entry).instrument(span))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Err(panicked()));
+            let (now, wall) = (inner.clock.monotonic(), inner.clock.now());
+            let settled = entry.settle(ticket, outcome, &inner.policy, now, wall);
+            drop(landing);
+            settled.map(|changed| {
+                if let Some(generation) = changed {
+                    tracing::info!(
+                        target: "tenantry::secrets",
+                        reference = %entry.reference,
+                        generation = generation.number(),
+                        version = generation.version(),
+                        "secret has a new value"
+                    );
+                }
+            })
+        });
+        Flight::of(ticket, task, lost)
     }
 
-    /// Waits for a read of a secret that has begun after a demand.
+    /// Waits for a read of a secret that has begun after a demand, whoever has begun it.
+    async fn read_since(self: &Arc<Self>, entry: &Arc<Entry>, demand: u64) -> Result<(), Failure> {
+        self.end_of(self.read(entry), entry, demand).await
+    }
+
+    /// Waits for a read of a secret, or for a later one that has begun after a demand.
     ///
     /// Others may read in runtimes of their own, which end, or rest and do nothing: then it is read in
     /// this one.
-    async fn read_since(self: &Arc<Self>, entry: &Arc<Entry>, demand: u64) -> Result<(), Failure> {
+    async fn end_of(
+        self: &Arc<Self>,
+        mut flight: Flight,
+        entry: &Arc<Entry>,
+        demand: u64,
+    ) -> Result<(), Failure> {
         // Nothing that reads takes longer.
         let patience = self.policy.deadline.saturating_mul(2);
         let mut tries = TRIES;
         loop {
-            let flight = self.read(entry);
             let ticket = flight.ticket;
-            let Ok(outcome) = tokio::time::timeout(patience, flight.end()).await else {
-                entry.landed(ticket);
-                continue;
-            };
-            match outcome {
-                Err(failure) if failure.is_lost() && tries > 0 => tries -= 1,
-                outcome if ticket.answers(demand) => return outcome,
+            match tokio::time::timeout(patience, flight.end()).await {
+                Ok(Err(failure)) if failure.is_lost() && tries > 0 => tries -= 1,
+                Ok(outcome) if ticket.answers(demand) => return outcome,
                 // It began too early to tell.
-                _ => {}
+                Ok(_) => {}
+                Err(_) => entry.landed(ticket),
             }
+            flight = self.read(entry);
         }
     }
 

@@ -68,7 +68,7 @@ async fn read_on(inner: Weak<Inner>, entry: Weak<Entry>) {
         // long it is left alone, though for no shorter than a moment.
         shortest = SHORTEST_PAUSE;
         if entry.pause(inner.clock.monotonic()).is_zero()
-            && inner.read_or_join(&entry).await.is_err()
+            && inner.read_since(&entry, 0).await.is_err()
         {
             shortest = PAUSE_AFTER_FAILURE;
         }
