@@ -180,8 +180,7 @@ async fn daemon_answers() -> bool {
             .status()
             .map_err(|error| Error::because("no program `docker`", error))
     });
-    // One that has just unpacked an image, on a slow disk, was seen to think for a quarter of a minute.
-    let answer = tokio::time::timeout(Duration::from_secs(60), asking).await;
+    let answer = tokio::time::timeout(Duration::from_secs(15), asking).await;
     matches!(answer, Ok(Ok(status)) if status.success())
 }
 
