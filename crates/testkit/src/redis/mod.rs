@@ -163,7 +163,10 @@ impl RedisServer {
         if let Some(server) = Self::in_container(&settings, &options).await? {
             return Ok(server);
         }
-        Err(missing(settings.way()))
+        Err(missing(match options.certificate {
+            Some(_) => Some(Way::Path),
+            None => settings.way(),
+        }))
     }
 
     /// Starts a server that follows another, and returns once it has all that is stored there.
@@ -364,7 +367,9 @@ impl RedisServer {
     }
 
     async fn from_programs(settings: &Settings, options: &RedisOptions) -> Result<Option<Self>> {
-        if !matches!(settings.way(), None | Some(Way::Path | Way::Url)) {
+        let is_asked_for = matches!(settings.way(), None | Some(Way::Path | Way::Url));
+        // With a certificate there is no other way.
+        if !is_asked_for && options.certificate.is_none() {
             return Ok(None);
         }
         let Some(folder) = programs::find(settings) else {
