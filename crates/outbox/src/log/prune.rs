@@ -123,8 +123,9 @@ impl Log {
     ///
     /// What has left stays so, while positions go on.
     async fn all_has_left(&self, generation: i64, stands: &[Stand]) -> Result<Option<String>> {
-        let of_rest = stands.iter().filter(|stand| !stand.share.is_theirs);
-        let parts: usize = of_rest.map(|stand| stand.partitions.len()).sum();
+        let (lanes, of_rest): (Vec<_>, Vec<_>) =
+            stands.iter().partition(|stand| stand.share.is_theirs);
+        let parts: usize = of_rest.iter().map(|stand| stand.partitions.len()).sum();
         if parts != usize::from(crate::partition::PARTITIONS) {
             // Of some nobody knows.
             return Ok(None);
@@ -140,7 +141,8 @@ impl Log {
         if seen.is_none() {
             return Ok(None);
         }
-        for stand in stands {
+        // Of who is behind something is found soon; to find nothing of the others all of it is looked through.
+        for stand in lanes.into_iter().chain(of_rest) {
             let (partitions, tenants) = self.written(stand);
             let mut is_any = true;
             let bind = |arguments: &mut Arguments<'_>| {
