@@ -74,19 +74,15 @@ impl Log {
         limit: usize,
     ) -> Result<Chunk> {
         let bind = self.bind_new(partitions, share, position, end, limit);
-        let sql = match position.cursor() < position.floor() {
-            true => &self.texts.read,
-            false => &self.texts.read_ahead,
-        };
         let statement = OwnStatement {
             operation: "read messages",
             table: &MESSAGES,
-            sql,
+            sql: &self.texts.read,
             bind: &bind,
         };
         let mut chunk = Chunk::default();
         let mut room = Room::default();
-        let mut work = self.read_one("read messages").await?;
+        let mut work = self.scope.read_own_indexed("read messages").await?;
         work.fetch(&statement, &mut |row| {
             match row.text(0)? {
                 Some(snapshot) => {
@@ -117,7 +113,7 @@ impl Log {
             bind: &bind,
         };
         let mut is_awaited = !group.progress.lanes.is_empty();
-        let mut work = self.read_one("look for messages").await?;
+        let mut work = self.scope.read_own_indexed("look for messages").await?;
         work.fetch(&statement, &mut |row| {
             is_awaited |= row.bool(0)?.unwrap_or(true);
             Ok(())
@@ -159,10 +155,7 @@ impl Log {
             }
             arguments.value().text(&under_way)?;
             arguments.value().text(position.first_unknown())?;
-            match position.horizon() {
-                Some(horizon) => arguments.value().text(horizon)?,
-                None => arguments.value().null(tenantry_store::ColumnType::Text)?,
-            }
+            arguments.value().text(position.horizon())?;
             arguments.value().text(&tenants)?;
             arguments.value().bool(share.is_theirs)?;
             arguments.value().int64(end)

@@ -7,10 +7,13 @@ use tenantry_store::ValueError;
 
 /// Up to where messages have left, and what is being read.
 ///
-/// Stored as text, `after|upto|cursor|floor|horizon`: the snapshot that shows all that has left, the one up to
-/// which is read if that is begun, the last position read of it, the highest position that the first shows, and
-/// a transaction that began after it, which whoever stores it writes for a `?`. The last bounds those that the first does not tell of: a
-/// snapshot ends at the last transaction that had ended, and others behind it may have been under way.
+/// Stored as text, `after|upto|cursor|floor|horizon|top`: the snapshot that shows all that has left, the one up to
+/// which is read if that is begun, the last position read of it, the highest position that the first shows, a
+/// transaction that began after it, which whoever stores it writes for a `?`, and the highest position that the second shows.
+///
+/// The horizon bounds those that the first does not tell of: a snapshot ends at the last transaction that had ended, and
+/// others behind it may have been under way. The top says where the reading ends: what came later is above it, and belongs
+/// to the next time. It is missing where nobody knows it, and then the end is above all that there is by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Position {
     after: String,
@@ -18,10 +21,15 @@ pub(crate) struct Position {
     cursor: i64,
     floor: i64,
     horizon: Option<String>,
+    /// Of the second snapshot, or of the first while nothing is begun.
+    top: Option<i64>,
 }
 
 /// The first transaction of a cluster.
 const FIRST: &str = "1";
+
+/// A transaction that none of a cluster reaches: from there on are those that were brought from elsewhere.
+const NEVER: &str = "9223372036854775808";
 
 /// A snapshot that shows nothing.
 const NOTHING: &str = "1:1:";
@@ -34,6 +42,7 @@ impl Default for Position {
             cursor: 0,
             floor: 0,
             horizon: None,
+            top: None,
         }
     }
 }
@@ -70,12 +79,23 @@ impl Position {
         self == other || (self.is_closed() && other.is_closed() && self.after == other.after)
     }
 
-    /// Begins to read up to a snapshot.
-    pub(crate) fn open(&mut self, upto: &str) {
+    /// Returns the highest position of the snapshot up to which is read, or was, if it is known.
+    pub(crate) const fn top(&self) -> Option<i64> {
+        self.top
+    }
+
+    /// Begins to read up to a snapshot, which shows no position above `top`.
+    pub(crate) fn open(&mut self, upto: &str, top: Option<i64>) {
         if self.upto.is_none() {
             self.upto = Some(upto.to_owned());
             self.cursor = 0;
+            self.top = top;
         }
+    }
+
+    /// Begins to read up to where another is, or is to be.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.open(other.upto().unwrap_or(other.after()), other.top);
     }
 
     /// Takes note that all has left up to a position.
@@ -83,12 +103,12 @@ impl Position {
         self.cursor = position;
     }
 
-    /// Takes note that all has left up to the snapshot, which shows no position above `highest`.
-    pub(crate) fn close(&mut self, highest: i64) {
+    /// Takes note that all has left up to the snapshot.
+    pub(crate) fn close(&mut self) {
         if let Some(upto) = self.upto.take() {
             self.after = upto;
             self.horizon = None;
-            self.floor = self.floor.max(highest).max(self.cursor);
+            self.floor = self.floor.max(self.cursor).max(self.top.unwrap_or(0));
             self.cursor = 0;
         }
     }
@@ -98,9 +118,9 @@ impl Position {
         self.after.split(':').nth(1).unwrap_or(FIRST)
     }
 
-    /// Returns a transaction that began after the snapshot before.
-    pub(crate) fn horizon(&self) -> Option<&str> {
-        self.horizon.as_deref()
+    /// Returns a transaction that began after the snapshot before, or one that none of a cluster reaches.
+    pub(crate) fn horizon(&self) -> &str {
+        self.horizon.as_deref().unwrap_or(NEVER)
     }
 
     /// Returns the transactions that the snapshot before names as under way, as one argument.
@@ -120,9 +140,10 @@ impl fmt::Display for Position {
         let horizon = self.horizon.as_deref().unwrap_or(UNKNOWN);
         write!(
             f,
-            "{}|{upto}|{}|{}|{horizon}",
+            "{}|{upto}|{}|{}|{horizon}|",
             self.after, self.cursor, self.floor
-        )
+        )?;
+        self.top.map_or(Ok(()), |top| top.fmt(f))
     }
 }
 
@@ -139,8 +160,13 @@ impl FromStr for Position {
             return Ok(Self::default());
         }
         let parts: Vec<_> = text.split('|').collect();
-        let [after, upto, cursor, floor, horizon] = parts[..] else {
-            return Err(NO_POSITION);
+        let (after, upto, cursor, floor, horizon, top) = match parts[..] {
+            [after, upto, cursor, floor, horizon, top] => {
+                (after, upto, cursor, floor, horizon, top)
+            }
+            // As it was stored before there was a top.
+            [after, upto, cursor, floor, horizon] => (after, upto, cursor, floor, horizon, ""),
+            _ => return Err(NO_POSITION),
         };
         let is_snapshot = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ":,".contains(c));
         let horizon = Some(horizon).filter(|it| *it != UNKNOWN);
@@ -157,6 +183,10 @@ impl FromStr for Position {
             cursor: number(cursor)?,
             floor: number(floor)?,
             horizon: horizon.map(str::to_owned),
+            top: match top {
+                "" => None,
+                top => Some(number(top)?),
+            },
         })
     }
 }
@@ -168,22 +198,19 @@ mod tests {
     #[test]
     fn a_position_is_written_as_it_was_and_read_again() {
         let mut position = Position::default();
-        assert_eq!(position.to_string(), "1:1:||0|0|?");
-        position.open("740:748:741,745");
+        assert_eq!(position.to_string(), "1:1:||0|0|?|");
+        position.open("740:748:741,745", Some(20));
         position.advance(17);
-        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0|?");
+        assert_eq!(position.to_string(), "1:1:|740:748:741,745|17|0|?|20");
         // What is begun goes on up to where it was to go.
-        position.open("900:900:");
+        position.open("900:900:", Some(30));
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
-        position.close(20);
-        assert_eq!(position.to_string(), "740:748:741,745||0|20|?");
-        let saved: Position = "740:748:741,745||0|20|751".parse().unwrap();
-        assert_eq!(
-            (saved.first_unknown(), saved.horizon()),
-            ("748", Some("751"))
-        );
+        position.close();
+        assert_eq!(position.to_string(), "740:748:741,745||0|20|?|20");
+        let saved: Position = "740:748:741,745||0|20|751|20".parse().unwrap();
+        assert_eq!((saved.first_unknown(), saved.horizon()), ("748", "751"));
         assert!(saved.is_aligned(&position));
-        assert_eq!(saved.to_string(), "740:748:741,745||0|20|751");
+        assert_eq!(saved.to_string(), "740:748:741,745||0|20|751|20");
         assert_eq!(position.under_way(), "{741,745}");
         assert!(position.is_closed());
         assert_eq!("".parse(), Ok(Position::default()));
@@ -194,9 +221,35 @@ mod tests {
             "1;1||0|0|?",
             "1:1:||0|0|",
             "1:1:||0|0|x",
-            "1:1:||0|0|?|0",
+            "1:1:||0|0|?|x",
+            "1:1:||0|0|?|0|0",
         ] {
             assert!(wrong.parse::<Position>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_position_without_a_top_is_read_and_ends_at_what_was_read() {
+        let mut position: Position = "1:1:|740:748:|17|0|739".parse().unwrap();
+        assert_eq!(position.top(), None);
+        position.advance(18);
+        position.close();
+        assert_eq!((position.floor(), position.top()), (18, None));
+    }
+
+    #[test]
+    fn who_follows_another_ends_where_that_does() {
+        let mut first: Position = "1:1:|740:748:|17|0|739|20".parse().unwrap();
+        let mut second = Position::default();
+        second.follow(&first);
+        second.advance(20);
+        second.close();
+        first.advance(19);
+        first.close();
+        assert_eq!((first.floor(), first.top()), (20, Some(20)));
+        assert_eq!(second, first);
+        let mut third = Position::default();
+        third.follow(&first);
+        assert_eq!(third.to_string(), "1:1:|740:748:|0|0|?|20");
     }
 }

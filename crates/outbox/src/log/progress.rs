@@ -122,16 +122,16 @@ mod tests {
     #[test]
     fn progress_is_written_as_it_was_and_read_again() {
         let mut progress = Progress::default();
-        progress.rest.open("740:748:741,745");
+        progress.rest.open("740:748:741,745", Some(20));
         progress.rest.advance(17);
         progress.lanes.push(Lane {
             tenants: vec![tenant(1), tenant(0xab)],
             position: progress.rest.clone(),
         });
-        progress.rest.close(20);
-        let text = "740:748:741,745||0|20|?\
+        progress.rest.close();
+        let text = "740:748:741,745||0|20|?|20\
             ~00000000-0000-0000-0000-000000000001,00000000-0000-0000-0000-0000000000ab\
-            =1:1:|740:748:741,745|17|0|?";
+            =1:1:|740:748:741,745|17|0|?|20";
         assert_eq!(progress.to_string(), text);
         assert_eq!(text.parse(), Ok(progress.clone()));
         assert_eq!("".parse(), Ok(Progress::default()));
@@ -147,16 +147,17 @@ mod tests {
     #[test]
     fn a_lane_ends_where_it_is_abreast_and_the_lower_floor_counts() {
         let mut progress = Progress::default();
-        progress.rest.open("740:748:");
+        progress.rest.open("740:748:", Some(20));
         progress.lanes.push(Lane {
             tenants: vec![tenant(1)],
             position: progress.rest.clone(),
         });
         assert!(!progress.join_lanes(), "both are on their way");
-        progress.rest.close(20);
+        progress.rest.close();
         assert!(!progress.join_lanes(), "the lane is behind");
-        progress.lanes[0].position.advance(15);
-        progress.lanes[0].position.close(15);
+        // Its end was stored before there was one.
+        progress.lanes[0].position = "1:1:|740:748:|15|0|?".parse().unwrap();
+        progress.lanes[0].position.close();
         assert!(progress.join_lanes());
         assert!(progress.lanes.is_empty());
         assert_eq!(

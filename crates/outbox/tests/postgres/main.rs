@@ -6,6 +6,7 @@ mod disk;
 mod fences;
 mod idle;
 mod kept;
+mod lanes;
 mod outages;
 mod parked;
 mod processes;

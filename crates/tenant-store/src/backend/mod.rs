@@ -67,6 +67,9 @@ pub(crate) struct Begin {
 pub(crate) enum Access {
     /// One statement that reads.
     ReadOne,
+    /// The same by a plan that is made once, whatever the arguments, and goes by indexes.
+    #[cfg_attr(not(feature = "own-tables"), allow(dead_code))]
+    ReadIndexed,
     /// Several statements that read, from one snapshot where the isolation level says so.
     Read,
     Write,

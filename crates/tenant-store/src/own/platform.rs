@@ -59,6 +59,25 @@ impl PlatformScope {
         self.begin_own_with(operation, Access::ReadOne).await
     }
 
+    /// The same by a plan that PostgreSQL makes once for all arguments and that goes by indexes: for a statement which
+    /// runs many times a second over rows of which the server cannot reckon how many there are.
+    ///
+    /// To make a plan each time takes longer than such a statement itself, and one that was made while a table was empty, or
+    /// full, may look through all of it ([`plan_cache_mode`], `enable_seqscan`).
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_own`](Self::begin_own).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing has begun.
+    ///
+    /// [`plan_cache_mode`]: https://www.postgresql.org/docs/15/runtime-config-query.html#GUC-PLAN-CACHE-MODE
+    pub async fn read_own_indexed(&self, operation: &'static str) -> Result<OwnWork> {
+        self.begin_own_with(operation, Access::ReadIndexed).await
+    }
+
     async fn begin_own_with(&self, operation: &'static str, access: Access) -> Result<OwnWork> {
         self.leave_trace(operation, "", None);
         let begin = Begin {

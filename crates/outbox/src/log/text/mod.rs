@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tenantry_store::own::Engine;
 
 use self::brought::{APPEND_ANEW, RENUMBER_PARKED};
-use self::read::{AHEAD_POSTGRES, AWAITED, NEW_POSTGRES, NEW_SQLITE, READ_POSTGRES, READ_SQLITE};
+use self::read::{AWAITED, NEW_POSTGRES, NEW_SQLITE, READ_POSTGRES, READ_SQLITE};
 use self::written::written;
 
 /// The columns of a message, in the order in which rows are read.
@@ -60,7 +60,6 @@ pub(crate) struct Texts {
     pub(super) merge: Arc<str>,
     pub(super) release: Arc<str>,
     pub(super) read: Arc<str>,
-    pub(super) read_ahead: Arc<str>,
     pub(super) awaited: Arc<str>,
     pub(super) delete: Arc<str>,
     pub(super) park: Arc<str>,
@@ -160,10 +159,6 @@ impl Texts {
             ),
             read: on_each(
                 &READ_POSTGRES.replace("{new}", new),
-                &READ_SQLITE.replace("{new}", new),
-            ),
-            read_ahead: on_each(
-                &READ_POSTGRES.replace("{new}", AHEAD_POSTGRES),
                 &READ_SQLITE.replace("{new}", new),
             ),
             awaited: text(&AWAITED.replace("{new}", new)),

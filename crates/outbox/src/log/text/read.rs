@@ -4,7 +4,7 @@
 ///
 /// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
 /// that was read, $4 the highest position that $1 shows, $5 the parts, NULL for all, $6 how many rows, $7 the transactions
-/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, if one is known,
+/// that $1 names as under way, $8 the first one that it does not know the end of, $9 one that began after it, or one that none reaches,
 /// $10 and $11 whose rows, $12 the highest position that is looked at.
 ///
 /// The first branches are scans of the index of positions, one for each generation: there it brings the rows in
@@ -16,8 +16,8 @@
 ///
 /// What no transaction of this cluster can have written is left where it is: see [`ARRIVED`](super::brought::ARRIVED).
 ///
-/// `{new}` is [`NEW_POSTGRES`], or [`AHEAD_POSTGRES`] where the last row that was read is above all that $1 shows: the
-/// server keeps a plan for that, and makes one each time for the other.
+/// It wants a plan that is kept and goes by indexes: to make one takes as long as to read some hundred rows, and where
+/// the server takes a generation for empty, or a range for narrow, it would look through all of it.
 pub(super) const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
@@ -40,15 +40,11 @@ pub(super) const NEW_POSTGRES: &str = "{in_generation 0} union all {in_generatio
         union all \
         (select {columns} from {schema}outbox_messages \
             where $3::bigint < $4::bigint \
-                and xid >= $8::text::xid8 and xid < coalesce($9::text::xid8, {next_xid}) \
+                and xid >= $8::text::xid8 and xid < $9::text::xid8 and xid < {next_xid} \
                 and position + 0 > $3::bigint and position + 0 <= $4::bigint \
                 and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
                 and {of_parts $5} and {of_share $10 $11} \
             order by position + 0 limit $6::bigint) \
-        order by position limit $6::bigint";
-
-/// What is new where nothing of it lies below, by the same arguments.
-pub(super) const AHEAD_POSTGRES: &str = "{in_generation 0} union all {in_generation 1} union all {in_generation 2} \
         order by position limit $6::bigint";
 
 /// What lies ahead of a position in one generation, by the same arguments.

@@ -63,10 +63,8 @@ impl Drain {
     ) -> Result<Step> {
         let mut next = self.groups[index].clone();
         let share = next.progress.share_of_rest();
-        if let Some((snapshot, _)) = upto
-            && next.progress.rest.is_closed()
-        {
-            next.progress.rest.open(snapshot);
+        if let Some((snapshot, highest)) = upto {
+            next.progress.rest.open(snapshot, Some(*highest));
         }
         let position = &mut next.progress.rest;
         let batch = self.reads;
@@ -79,7 +77,7 @@ impl Drain {
         if position.is_closed()
             && let Some(snapshot) = &chunk.snapshot
         {
-            position.open(snapshot);
+            position.open(snapshot, Some(chunk.highest));
             *upto = Some((snapshot.clone(), chunk.highest));
         }
         self.widening = match chunk.len() {
@@ -92,15 +90,7 @@ impl Drain {
             true => heavy_of(&chunk.rows, (batch / HEAVY).max(2)),
             false => Vec::new(),
         };
-        // Of a snapshot that another worker has taken nothing more is known.
-        let highest = upto.as_ref().map(|(_, highest)| *highest);
-        let reached = Reached {
-            end,
-            is_full,
-            is_over: end >= chunk.highest,
-            highest,
-        };
-        let mut step = self.pass(claim, chunk, position, &reached).await?;
+        let mut step = self.pass(claim, chunk, position, end, is_full).await?;
         if !step.is_all {
             self.give_lanes(&mut next.progress, heavy);
         }
@@ -140,8 +130,7 @@ impl Drain {
                 is_theirs: true,
             };
             // It follows the others, so that it is abreast of them when it is done.
-            lane.position.open(rest.upto().unwrap_or(rest.after()));
-            let highest = (lane.position.upto() == Some(rest.after())).then(|| rest.floor());
+            lane.position.follow(rest);
             let end = end_of(&lane.position, limit, 1);
             let chunk = self
                 .log
@@ -152,14 +141,8 @@ impl Drain {
             if is_full && lane.tenants.len() > 1 {
                 split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
             }
-            let reached = Reached {
-                end,
-                is_full,
-                is_over: end >= chunk.highest,
-                highest,
-            };
             let step = self
-                .pass(claim, chunk, &mut lane.position, &reached)
+                .pass(claim, chunk, &mut lane.position, end, is_full)
                 .await?;
             any |= step.is_any || !step.is_all;
             passed.positions.extend(step.passed.positions);
@@ -189,16 +172,18 @@ impl Drain {
         }
     }
 
-    /// Hands over rows, and moves the position over them.
+    /// Hands over rows that were looked for up to `end`, and moves the position over them; there may be more up to there
+    /// where the chunk is full.
     async fn pass(
         &mut self,
         claim: &Claim,
         chunk: Chunk,
         position: &mut Position,
-        reached: &Reached,
+        end: i64,
+        is_full: bool,
     ) -> Result<Step> {
         let last = chunk.last();
-        let is_all = !reached.is_full && reached.is_over;
+        let is_all = !is_full && end >= position.top().unwrap_or(chunk.highest);
         let mut passed = Passed::default();
         if let Some(last) = last {
             passed.positions = chunk.positions();
@@ -206,10 +191,9 @@ impl Drain {
             position.advance(last);
         }
         if is_all {
-            let cursor = position.cursor();
-            position.close(reached.highest.unwrap_or(cursor));
-        } else if !reached.is_full {
-            position.advance(reached.end);
+            position.close();
+        } else if !is_full {
+            position.advance(end);
         }
         Ok(Step {
             is_any: last.is_some(),
@@ -217,18 +201,6 @@ impl Drain {
             passed,
         })
     }
-}
-
-/// How far was read.
-struct Reached {
-    /// The highest position that was looked at.
-    end: i64,
-    /// Whether there may be more up to there.
-    is_full: bool,
-    /// Whether nothing is behind.
-    is_over: bool,
-    /// The highest position of the snapshot up to which is read, if it is known.
-    highest: Option<i64>,
 }
 
 /// Returns up to where is looked for rows. There is always an end: where most rows are of others, or where the server

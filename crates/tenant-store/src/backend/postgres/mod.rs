@@ -96,6 +96,12 @@ async fn open(settings: PostgresSettings, role: Role) -> Result<TenantStore> {
     ))
 }
 
+/// What has a plan made once, whatever the arguments, and of indexes alone, for this process of the server alone
+/// (<https://www.postgresql.org/docs/15/runtime-config-query.html>).
+const BY_INDEXES: &str = "; SET LOCAL plan_cache_mode = force_generic_plan; \
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+    SET LOCAL max_parallel_workers_per_gather = 0";
+
 /// The value of `db.system.name` in the semantic conventions.
 const SYSTEM: &str = "postgresql";
 
@@ -218,6 +224,9 @@ impl PostgresBackend {
         }
         if begin.access != Access::Write {
             text.push_str(" READ ONLY");
+        }
+        if begin.access == Access::ReadIndexed {
+            text.push_str(BY_INDEXES);
         }
         if let Some(tenant) = begin.tenant {
             let _ = write!(text, "; SET LOCAL tenantry.tenant_id = '{tenant}'");

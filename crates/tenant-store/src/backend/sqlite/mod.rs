@@ -148,7 +148,9 @@ impl SqliteBackend {
     ) -> Result<PoolConnection<Sqlite>> {
         let (pool, what, size) = match access {
             Access::Write => (&self.writer, "the one writer is", 1),
-            Access::Read | Access::ReadOne => (&self.readers, "all readers are", self.max_readers),
+            Access::Read | Access::ReadOne | Access::ReadIndexed => {
+                (&self.readers, "all readers are", self.max_readers)
+            }
         };
         let started = Instant::now();
         match pool.acquire().await {
@@ -174,7 +176,7 @@ impl Backend for SqliteBackend {
         let connection = self.acquire(begin.operation, begin.access).await?;
         let statement = match begin.access {
             // A single statement is a transaction by itself.
-            Access::ReadOne => None,
+            Access::ReadOne | Access::ReadIndexed => None,
             Access::Read => Some("BEGIN"),
             // Taking the write lock at the start avoids the deadlock of two readers that both
             // want to write (https://www.sqlite.org/lang_transaction.html#immediate).
