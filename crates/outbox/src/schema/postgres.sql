@@ -1,11 +1,9 @@
 -- The outbox: messages that were committed and have not left yet, who hands them over, and those that
 -- could not be handed over. Run once, as the owner role.
 
--- Appended and read, never changed: a generation is emptied as a whole when all of it has left. By the
--- clock of the server, so that no process has to be told; which one a row goes to matters to nobody but
--- who empties them.
+-- Appended and read, never changed: a generation is emptied as a whole when all of it has left. What is wide stands
+-- before what is narrow, so that a row has no gaps.
 create table outbox_messages (
-    generation     smallint    not null default ((extract(epoch from now())::bigint / 60) % 3),
     -- Before the position: no transaction draws a number that has no id yet, so that whatever commits
     -- after a snapshot has a higher number than all it shows, or was among those that it names.
     xid            xid8        not null default pg_current_xact_id(),
@@ -16,6 +14,9 @@ create table outbox_messages (
     tenant_id      uuid        not null,
     id             uuid        not null,
     causation_id   uuid,
+    -- By the clock of the server, so that no process has to be told; which one a row goes to matters to nobody
+    -- but who empties them.
+    generation     smallint    not null default ((extract(epoch from now())::bigint / 60) % 3),
     -- Nobody hands over what is in no part.
     partition_id   smallint    not null check (partition_id between 0 and 63),
     event_type     text        not null,
