@@ -188,18 +188,24 @@ impl Database {
         Ok(self.database.execute(&sql).await?)
     }
 
-    /// Appends messages of two tenants under a thousand keys.
+    /// Appends messages of two tenants under a thousand keys, and leaves the server as if they had stood for long.
     pub(crate) async fn fill_outbox(&self, schema: &str, flood: Flood) -> Result<()> {
+        self.flood_outbox(schema, flood).await?;
+        let vacuum = format!("vacuum (analyze) {schema}.outbox_messages");
+        for sql in [vacuum, "checkpoint".to_owned()] {
+            self.database.execute(&sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends messages of two tenants under a thousand keys, in one transaction.
+    pub(crate) async fn flood_outbox(&self, schema: &str, flood: Flood) -> Result<()> {
         let sql = format!(
             "insert into {schema}.outbox_messages ({MESSAGE}) select {} from generate_series(1, {}) n",
             flood.message(),
             flood.rows
         );
-        let vacuum = format!("vacuum (analyze) {schema}.outbox_messages");
-        for sql in [sql, vacuum, "checkpoint".to_owned()] {
-            self.database.execute(&sql).await?;
-        }
-        Ok(())
+        Ok(self.database.execute(&sql).await?)
     }
 
     /// Gives the peer as many rows of the same kind.

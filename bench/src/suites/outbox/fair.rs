@@ -24,9 +24,9 @@ const APART: Duration = Duration::from_millis(4);
 
 pub(super) async fn run(bench: &Bench, report: &mut Report, fixture: &Fixture) -> Result<()> {
     let (messages, flood) = if bench.quick {
-        (200, 20_000)
+        (200, 100_000)
     } else {
-        (1_000, 100_000)
+        (1_000, 500_000)
     };
     let store = bench.store(Link::Loopback, fixture).await?;
     let outbox = Outbox::new(&store);
@@ -48,8 +48,8 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, fixture: &Fixture) -
         rows: flood,
         bytes: 400,
     };
+    bench.database.flood_outbox(&fixture.schema, flood).await?;
     let begun = Instant::now();
-    bench.database.fill_outbox(&fixture.schema, flood).await?;
     let goes_on = || broker.watched() < flood.rows;
     let flooded = waits(&store, &outbox, &broker, &tenants, usize::MAX, &goes_on).await?;
     let seconds = begun.elapsed().as_secs_f64();
