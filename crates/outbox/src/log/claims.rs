@@ -121,8 +121,15 @@ impl Log {
         Ok(live)
     }
 
-    /// Takes parts that nobody has, `most` of them at most.
-    pub(crate) async fn take(&self, token: Token, most: usize) -> Result<Vec<(i16, Progress)>> {
+    /// Takes parts that nobody has, `most` of them at most: those that the claim has and its worker knows nothing of, since
+    /// the answer was lost when it took them, are taken again.
+    pub(crate) async fn take(
+        &self,
+        token: Token,
+        has: &[i16],
+        most: usize,
+    ) -> Result<Vec<(i16, Progress)>> {
+        let has = self.list(has);
         let mut taken = Vec::new();
         let mut work = self.begin("take partitions").await?;
         if !self.holds(&mut work, token).await? {
@@ -136,7 +143,8 @@ impl Log {
                 arguments.value().int64(token.0)?;
                 arguments
                     .value()
-                    .int64(i64::try_from(most).unwrap_or(i64::MAX))
+                    .int64(i64::try_from(most).unwrap_or(i64::MAX))?;
+                arguments.value().text(&has)
             },
         };
         work.fetch(&statement, &mut |row| {

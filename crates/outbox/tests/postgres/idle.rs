@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tenantry_core::TenantId;
 use tenantry_outbox::conformance::{Broker, Ledger, quick, until};
-use tenantry_outbox::{Outbox, OutboxWorker};
+use tenantry_outbox::{Message, NewMessage, Outbox, OutboxWorker, Publisher, Stopped};
+use tenantry_store::async_trait;
 use uuid::Uuid;
 
 use crate::OnPostgres;
@@ -52,4 +53,78 @@ async fn an_idle_worker_sees_what_comes_for_one_that_has_died() {
     until("all of them", || ledger.is_empty_after(&broker.got())).await;
     ledger.assert_whole(&broker.got());
     stays.stop().await.unwrap();
+}
+
+/// Takes its time for each message.
+#[derive(Debug)]
+struct Slow(Broker);
+
+#[async_trait]
+impl Publisher for Slow {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        for message in messages {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.0.publish(std::slice::from_ref(message)).await?;
+        }
+        Ok(())
+    }
+
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+}
+
+/// One of two goes while the other is idle, and leaves a backlog that is older than all the other has seen.
+async fn leaves_a_backlog(goes: impl AsyncFnOnce(OutboxWorker)) {
+    let subject = OnPostgres::open().await;
+    let outbox = Outbox::new(&subject.store);
+    let brokers = [Broker::default(), Broker::default()];
+    let mut workers: Vec<_> = brokers
+        .iter()
+        .map(|broker| {
+            let settings = quick()
+                .with_batch(20)
+                .with_idle(Duration::from_secs(2), Duration::from_millis(100));
+            let publisher = Arc::new(Slow(broker.clone()));
+            OutboxWorker::start(&subject.platform, publisher, settings).unwrap()
+        })
+        .collect();
+    let mut admin = subject.admin().await;
+    while shares(&mut admin).await != (64, 2) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let scope = subject.store.tenant(TenantId::generate());
+    let work = scope.begin().await.unwrap();
+    for _ in 0..1_000 {
+        let message = NewMessage::new("suite.a", "the one");
+        outbox.append_message(&work, message).unwrap();
+    }
+    work.commit().await.unwrap();
+    let idle = async |admin: &mut PgConnection| {
+        let claims: i64 = sqlx::query_scalar("select count(*) from outbox_claims")
+            .fetch_one(admin)
+            .await
+            .unwrap();
+        claims == 1
+    };
+    while !idle(&mut admin).await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let count = || brokers.iter().map(Broker::count).sum::<usize>();
+    let busy = usize::from(brokers[1].count() > brokers[0].count());
+    assert!(brokers[busy].count() > 0);
+    goes(workers.remove(busy)).await;
+    assert!(count() < 1_000, "nothing was left");
+    until("all of it", || count() >= 1_000).await;
+    assert!(brokers[1 - busy].count() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_takes_over_what_one_that_has_died_left() {
+    leaves_a_backlog(async |worker| drop(worker)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_takes_over_what_one_that_was_stopped_left() {
+    leaves_a_backlog(async |worker| worker.stop().await.unwrap()).await;
 }

@@ -133,10 +133,12 @@ impl Texts {
             unclaim: text("delete from {schema}outbox_claims where token = $1"),
             take: text(
                 "with free as materialized (\
-                     select partition_id from {schema}outbox_partitions where token is null \
+                     select partition_id from {schema}outbox_partitions \
+                     where (token is null or token = $1) and not partition_id {among_parts $3} \
                      order by partition_id limit $2 {lock}) \
-                 update {schema}outbox_partitions \
-                 set token = $1, position = coalesce(position, '') \
+                 update {schema}outbox_partitions set token = $1, position = coalesce(position, \
+                     (select position from {schema}outbox_claims c \
+                         where c.token = outbox_partitions.token), '') \
                  where partition_id in (select partition_id from free) \
                  returning partition_id, position",
             ),

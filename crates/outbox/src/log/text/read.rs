@@ -70,9 +70,22 @@ pub(super) const NEW_SQLITE: &str = "select {columns} from outbox_messages \
 
 /// Whether there is something to do: new messages, or parked ones that stand behind none that is blocked. The arguments
 /// are those of [`READ_POSTGRES`].
-pub(super) const AWAITED: &str = "select exists (select 1 from ({new}) new) or {arrived} or exists (\
+pub(super) const AWAITED: &str = "select exists (select 1 from ({new}) new) or {arrived} or {left_behind} or exists (\
     select 1 from {schema}outbox_parked p \
     where p.state = 'waiting' and {of_parts $5} and not exists (\
         select 1 from {schema}outbox_parked b \
         where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
             and b.ordering_key = p.ordering_key and b.position < p.position and b.state = 'blocked'))";
+
+/// Whether nobody has a part that is not as far as the snapshot $1: who had it has died, or gave it back with messages left.
+pub(super) const LEFT_BEHIND: &str = "exists (\
+    select 1 from (\
+        select coalesce(p.position, c.position, '') as position \
+        from {schema}outbox_partitions p left join {schema}outbox_claims c on c.token = p.token \
+        where c.token is null or c.expires_at < {now}) free \
+    where case when position = '' or position like '%~%' or split_part(position, '|', 2) <> '' then true \
+        else split_part(position, '|', 1) <> $1 \
+            and split_part(position, ':', 2)::numeric <= split_part($1, ':', 2)::numeric end)";
+
+/// The same where what has left is deleted.
+pub(super) const LEFT_BEHIND_SQLITE: &str = "exists (select 1 from outbox_messages)";

@@ -4,7 +4,7 @@ use tenantry_store::own::Engine;
 
 use super::COLUMNS;
 use super::brought::ARRIVED;
-use super::read::IN_GENERATION;
+use super::read::{IN_GENERATION, LEFT_BEHIND, LEFT_BEHIND_SQLITE};
 
 /// Writes a text as the database takes it.
 ///
@@ -26,6 +26,7 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
         Engine::Postgres => {
             let text = text
                 .replace("{arrived}", ARRIVED)
+                .replace("{left_behind}", LEFT_BEHIND)
                 // All that have ended are below.
                 .replace(
                     "{next_xid}",
@@ -68,6 +69,7 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
         _ => {
             let text = text
                 .replace("{arrived}", "false")
+                .replace("{left_behind}", LEFT_BEHIND_SQLITE)
                 .replace("{now}", "cast(unixepoch('subsec') * 1000 as integer)")
                 .replace("{lock}", "")
                 .replace("{keep}", "")

@@ -15,7 +15,8 @@ const BETWEEN_TAKES: Duration = Duration::from_millis(200);
 impl Drain {
     /// Takes parts while there are too few, and gives back those that are too many.
     pub(super) async fn balance(&mut self, claim: &Claim) -> Result<()> {
-        let owned = self.partitions().len();
+        let has = self.partitions();
+        let owned = has.len();
         let share = claim.share();
         if owned > share {
             return self.give_back(claim, owned - share).await;
@@ -26,7 +27,7 @@ impl Drain {
         }
         self.taken_at = Some(Instant::now());
         let mut equally_far: HashMap<Progress, Vec<i16>> = HashMap::new();
-        for (partition, progress) in self.log.take(claim.token, share - owned).await? {
+        for (partition, progress) in self.log.take(claim.token, &has, share - owned).await? {
             equally_far.entry(progress).or_default().push(partition);
         }
         if equally_far.is_empty() {
