@@ -6,7 +6,7 @@ use tenantry_store::ValueError;
 use tenantry_store::own::{Arguments, Engine, OwnStatement};
 use uuid::Uuid;
 
-use super::{Group, Log, MESSAGES, Position, Share};
+use super::{Group, Log, MESSAGES, Position, Share, Token, lost};
 use crate::partition::PARTITIONS;
 use crate::{Message, MessageId, NewMessage};
 
@@ -66,8 +66,13 @@ pub(crate) struct Unreadable {
 impl Log {
     /// Reads what comes next in parts for a share of the tenants, of the positions up to `end`; fewer than `limit`
     /// rows are all there is of those up to the snapshot, unless there was no room for more.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where another server answers than the one of the claim: the position says nothing of what that has.
     pub(crate) async fn read(
         &self,
+        token: Token,
         partitions: &[i16],
         (share, position): (&Share, &Position),
         end: i64,
@@ -81,6 +86,7 @@ impl Log {
             bind: &bind,
         };
         let mut chunk = Chunk::default();
+        let mut server = None;
         let mut room = Room::default();
         let mut work = self.scope.read_own_indexed("read messages").await?;
         work.fetch(&statement, &mut |row| {
@@ -88,6 +94,7 @@ impl Log {
                 Some(snapshot) => {
                     chunk.snapshot = Some(snapshot.to_owned());
                     chunk.highest = row.integer(1)?.unwrap_or_default();
+                    server = row.text(4)?.map(str::to_owned);
                 }
                 None => match room.read(row, 1)? {
                     Some(Ok(row)) => chunk.rows.push(row),
@@ -99,7 +106,10 @@ impl Log {
         })
         .await?;
         chunk.is_cut = room.is_cut;
-        Ok(chunk)
+        match server {
+            Some(server) if server != token.server.to_string() => Err(lost("read messages")),
+            _ => Ok(chunk),
+        }
     }
 
     /// Returns whether something is to be done for parts: new messages, or parked ones whose turn it is or will be.
@@ -297,6 +307,11 @@ mod tests {
     use super::*;
     use crate::{Outbox, SCHEMA_SQLITE};
 
+    const NO_CLAIM: Token = Token {
+        number: 0,
+        server: 0,
+    };
+
     #[tokio::test]
     async fn sqlite_is_read_through_windows_as_well() {
         let settings = SqliteSettings::temporary();
@@ -321,7 +336,8 @@ mod tests {
         let mut read = Vec::new();
         for end in [4, 8] {
             let of_share = (&share, &position);
-            let chunk = log.read(&partitions, of_share, end, 100).await.unwrap();
+            let chunk = log.read(NO_CLAIM, &partitions, of_share, end, 100);
+            let chunk = chunk.await.unwrap();
             assert_eq!(
                 (chunk.highest, chunk.snapshot.as_deref()),
                 (6, Some("0:0:"))

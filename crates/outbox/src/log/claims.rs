@@ -5,13 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenantry_core::{Error, ErrorKind, Result};
-use tenantry_store::own::{Arguments, BindOwn, OwnStatement, OwnWork};
+use tenantry_store::ValueError;
+use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::{CLAIMS, Group, Log, NO_PARTITION, PARTITIONS, Progress, lost, milliseconds};
 
-/// The number of a claim: what its owner writes is refused once it is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Token(pub(super) i64);
+/// The number of a claim, and the server on which it was made: what its owner writes is refused once the claim is gone, or
+/// another server answers.
+///
+/// Another one may know less: where a standby that was behind takes over, numbers of transactions are given out again, and
+/// what a worker has in mind of the first tells of those of the second that they have left. It begins anew then,
+/// from what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(super) number: i64,
+    /// When it was started, in microseconds of Unix time: each process of a server has its own.
+    pub(super) server: i64,
+}
 
 impl Log {
     /// Makes a claim that has no parts yet.
@@ -33,7 +43,8 @@ impl Log {
         };
         let claimed = work
             .fetch(&statement, &mut |row| {
-                token = row.integer(0)?.map(Token);
+                let server = row.integer(1)?.unwrap_or_default();
+                token = row.integer(0)?.map(|number| Token { number, server });
                 Ok(())
             })
             .await;
@@ -55,8 +66,9 @@ impl Log {
             table: &CLAIMS,
             sql: &self.texts.renew,
             bind: &|arguments| {
-                arguments.value().int64(token.0)?;
-                arguments.value().int64(milliseconds(lease))
+                arguments.value().int64(token.number)?;
+                arguments.value().int64(milliseconds(lease))?;
+                self.bind_server(token, arguments)
             },
         };
         let renewed = work.execute(&statement).await?;
@@ -79,7 +91,7 @@ impl Log {
             let (Some(token), Some(expires_at)) = (row.integer(0)?, row.integer(3)?) else {
                 return Ok(());
             };
-            let claim = (Token(token), expires_at);
+            let claim = (token, expires_at);
             let mut is_dead = row.bool(1)?.unwrap_or_default();
             if row.bool(2)?.unwrap_or_default() {
                 let since = seen.get(&claim).copied().unwrap_or_else(Instant::now);
@@ -99,9 +111,9 @@ impl Log {
             return Ok(live);
         }
         for (token, expires_at) in dead {
-            let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.0);
+            let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token);
             let bind_seen = |arguments: &mut Arguments<'_>| {
-                arguments.value().int64(token.0)?;
+                arguments.value().int64(token)?;
                 arguments.value().int64(expires_at)
             };
             let mut is_dead = false;
@@ -140,7 +152,7 @@ impl Log {
             table: &PARTITIONS,
             sql: &self.texts.take,
             bind: &|arguments| {
-                arguments.value().int64(token.0)?;
+                arguments.value().int64(token.number)?;
                 arguments
                     .value()
                     .int64(i64::try_from(most).unwrap_or(i64::MAX))?;
@@ -158,7 +170,19 @@ impl Log {
         Ok(taken)
     }
 
-    /// Gives parts back, with their position.
+    /// Binds the server of a claim, where there may be another.
+    pub(super) fn bind_server(
+        &self,
+        token: Token,
+        arguments: &mut Arguments<'_>,
+    ) -> Result<(), ValueError> {
+        match self.engine {
+            Engine::Postgres => arguments.value().int64(token.server),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives parts back, with their position; on another server they are left as they stand there.
     pub(crate) async fn release(&self, token: Token, group: &Group) -> Result<()> {
         let mut work = self.begin("release partitions").await?;
         let position = group.progress.to_string();
@@ -167,10 +191,10 @@ impl Log {
         work.commit().await
     }
 
-    /// Gives a claim up whose parts were given back.
+    /// Gives a claim up, and its parts that were not given back as they stand.
     pub(crate) async fn unclaim(&self, token: Token) -> Result<()> {
         let mut work = self.begin("give claim up").await?;
-        let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.0);
+        let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(token.number);
         let statement = |sql| OwnStatement {
             operation: "give claim up",
             table: &CLAIMS,
@@ -189,7 +213,10 @@ impl Log {
             operation: "hold claim",
             table: &CLAIMS,
             sql: &self.texts.hold,
-            bind: &|arguments| arguments.value().int64(token.0),
+            bind: &|arguments| {
+                arguments.value().int64(token.number)?;
+                self.bind_server(token, arguments)
+            },
         };
         work.fetch(&statement, &mut |_| {
             holds = true;

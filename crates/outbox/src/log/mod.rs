@@ -16,7 +16,8 @@
 //! Keys fall into 64 parts. A worker has one row in `outbox_claims`, renewed by a heartbeat, and its number is
 //! the fencing token: each part that it has claimed bears it, and every write of the worker names it. Where the row has
 //! expired, another takes it away in one transaction, together with all its parts; what the one before
-//! writes then, finds no row. Only the clock of the database counts.
+//! writes then, finds no row. Only the clock of the database counts. Nor does it read or write anything where another
+//! server has taken the place of the one on which it was made: see [`Token`].
 //!
 //! # For whom
 //!
@@ -69,7 +70,7 @@ pub(crate) struct Log {
     engine: Engine,
     texts: Arc<Texts>,
     /// Claims that end later than they can, and since when they were seen so.
-    ahead: Arc<Mutex<HashMap<(Token, i64), Instant>>>,
+    ahead: Arc<Mutex<HashMap<(i64, i64), Instant>>>,
 }
 
 /// Parts that are equally far.
@@ -141,12 +142,12 @@ impl Log {
             table,
             sql,
             bind: &|arguments| {
-                arguments.value().int64(token.0)?;
+                arguments.value().int64(token.number)?;
                 arguments.value().text(&position)?;
-                match group.is_main {
-                    true => Ok(()),
-                    false => arguments.value().text(&partitions),
+                if !group.is_main {
+                    arguments.value().text(&partitions)?;
                 }
+                self.bind_server(token, arguments)
             },
         };
         work.fetch(&statement, &mut |row| {
@@ -190,9 +191,10 @@ impl Log {
             table: &PARTITIONS,
             sql,
             bind: &|arguments| {
-                arguments.value().int64(token.0)?;
+                arguments.value().int64(token.number)?;
                 arguments.value().text(position)?;
-                arguments.value().text(&partitions)
+                arguments.value().text(&partitions)?;
+                self.bind_server(token, arguments)
             },
         };
         work.execute(&statement).await
@@ -230,7 +232,7 @@ const NO_PARTITION: ValueError = ValueError::new("is no part of the keys");
 pub(crate) fn lost(operation: &'static str) -> Error {
     Error::new(ErrorKind::Conflict, operation)
         .with_subject("claim")
-        .with_detail("the claim has expired and was taken away")
+        .with_detail("the claim has expired and was taken away, or another server answers")
 }
 
 fn milliseconds(duration: Duration) -> i64 {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod disk;
+mod failover;
 mod fences;
 mod idle;
 mod kept;

@@ -112,10 +112,11 @@ impl Texts {
         Self {
             claim: text(
                 "insert into {schema}outbox_claims (worker, expires_at, lease) \
-                 values ($1, {now} + $2, $2) returning token",
+                 values ($1, {now} + $2, $2) returning token, {server}",
             ),
             renew: text(
-                "update {schema}outbox_claims set expires_at = {now} + $2 where token = $1",
+                "update {schema}outbox_claims set expires_at = {now} + $2 \
+                 where token = $1 {and_on_server $3}",
             ),
             claims: text(
                 "select token, expires_at < {now}, expires_at > {now} + lease, expires_at, lease \
@@ -142,22 +143,25 @@ impl Texts {
                  where partition_id in (select partition_id from free) \
                  returning partition_id, position",
             ),
-            hold: text("select token from {schema}outbox_claims where token = $1 {keep}"),
+            hold: text(
+                "select token from {schema}outbox_claims where token = $1 {and_on_server $2} {keep}",
+            ),
             save_main: text(
-                "update {schema}outbox_claims set position = {with_horizon $2} where token = $1 \
-                 returning position",
+                "update {schema}outbox_claims set position = {with_horizon $2} \
+                 where token = $1 {and_on_server $3} returning position",
             ),
             save_side: text(
                 "update {schema}outbox_partitions set position = {with_horizon $2} \
-                 where token = $1 and partition_id {among_parts $3} returning position",
+                 where token = $1 and partition_id {among_parts $3} {and_on_server $4} \
+                 returning position",
             ),
             merge: text(
                 "update {schema}outbox_partitions set position = nullif($2, '') \
-                 where token = $1 and partition_id {among_parts $3}",
+                 where token = $1 and partition_id {among_parts $3} {and_on_server $4}",
             ),
             release: text(
                 "update {schema}outbox_partitions set token = null, position = {with_horizon $2} \
-                 where token = $1 and partition_id {among_parts $3}",
+                 where token = $1 and partition_id {among_parts $3} {and_on_server $4}",
             ),
             read: on_each(
                 &READ_POSTGRES.replace("{new}", new),

@@ -1,6 +1,6 @@
 //! What is new to a position, and whether there is something.
 
-/// What is new, up to a snapshot: the first row tells that snapshot and the highest position it shows.
+/// What is new, up to a snapshot: the first row tells that snapshot, the highest position it shows, and the server.
 ///
 /// $1 the snapshot before, $2 the one up to which is read, if it is known, $3 the position of the last row
 /// that was read, $4 the highest position that $1 shows, $5 the parts, NULL for all, $6 how many rows, $7 the transactions
@@ -22,7 +22,7 @@ pub(super) const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
     ) \
-    select snapshot, highest, null::uuid, null::uuid, null, null, null::timestamptz, null, null::bytea, \
+    select snapshot, highest, null::uuid, null::uuid, {server}::text, null, null::timestamptz, null, null::bytea, \
         null, null, null, null::uuid, null, null from now \
     union all \
     select null, {columns} from ({new}) new";

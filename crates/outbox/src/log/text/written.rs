@@ -6,6 +6,9 @@ use super::COLUMNS;
 use super::brought::ARRIVED;
 use super::read::{IN_GENERATION, LEFT_BEHIND, LEFT_BEHIND_SQLITE};
 
+/// When the server was started, in microseconds of Unix time.
+const SERVER: &str = "(extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint";
+
 /// Writes a text as the database takes it.
 ///
 /// A list is read from its text by a query of its own: that is done once, and beside each row else, since a text may be
@@ -38,6 +41,10 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                 )
                 .replace("{lock}", "for update skip locked")
                 .replace("{keep}", "for update");
+            let text = text.replace("{server}", SERVER);
+            let text = among(&text, "{and_on_server ", |server| {
+                format!("and {SERVER} = {server}")
+            });
             // A number that no transaction had when the snapshot of the position was taken.
             let horizon = |text: &str| format!("replace({text}, '?', pg_current_xact_id()::text)");
             let text = among(&text, "{with_horizon ", horizon);
@@ -74,6 +81,8 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                 .replace("{lock}", "")
                 .replace("{keep}", "")
                 .replace('$', "?");
+            let text = text.replace("{server}", "0");
+            let text = among(&text, "{and_on_server ", |_| String::new());
             let text = among(&text, "{with_horizon ", str::to_owned);
             let text = among(&text, "{of_share ", |arguments| {
                 let (tenants, theirs) = arguments.split_once(' ').unwrap_or_default();

@@ -71,7 +71,13 @@ impl Drain {
         let end = end_of(position, batch, self.widening);
         let chunk = self
             .log
-            .read(&next.partitions, (&share, position), end, batch)
+            .read(
+                claim.token,
+                &next.partitions,
+                (&share, position),
+                end,
+                batch,
+            )
             .await?;
         self.notice_room(&chunk, batch);
         if position.is_closed()
@@ -132,9 +138,10 @@ impl Drain {
             // It follows the others, so that it is abreast of them when it is done.
             lane.position.follow(rest);
             let end = end_of(&lane.position, limit, 1);
+            let of_share = (&share, &lane.position);
             let chunk = self
                 .log
-                .read(&next.partitions, (&share, &lane.position), end, limit)
+                .read(claim.token, &next.partitions, of_share, end, limit)
                 .await?;
             self.notice_room(&chunk, limit);
             let is_full = chunk.is_cut || chunk.len() >= limit;

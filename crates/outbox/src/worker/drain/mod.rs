@@ -160,11 +160,26 @@ impl Drain {
         self.has_arrivals = false;
         self.log.settle_in_cluster().await?;
         let claim = Claim::make(&self.log, &self.settings.name, self.settings.lease).await?;
+        let served = self.serve_under(&claim).await;
+        match &served {
+            Ok(_) => self.give_all_back(&claim).await?,
+            // Another may have them, or another server answers, where they are freed as they stand.
+            Err(error) if is_lost(error) => {
+                let freed = self.log.unclaim(claim.token);
+                let _ = tokio::time::timeout(self.settings.lease, freed).await;
+            }
+            Err(_) => {}
+        }
+        served
+    }
+
+    /// Hands over until it is stopped, has nothing to do, or cannot go on under its claim.
+    async fn serve_under(&mut self, claim: &Claim) -> Result<End> {
         let mut delay = self.settings.shortest_poll;
         let mut failures = 0;
         let mut end = End::Stopped;
         while !self.is_stopped() {
-            match self.round(&claim).await {
+            match self.round(claim).await {
                 Ok(true) => {
                     failures = 0;
                     self.awaited_at = Instant::now();
@@ -180,12 +195,12 @@ impl Drain {
                     if self.awaited_at.elapsed() > STAYS_AWAKE {
                         delay = (delay * 2).min(self.settings.longest_poll);
                     }
-                    self.wait(&claim, delay).await;
+                    self.wait(claim, delay).await;
                 }
                 Err(error) if is_lost(&error) => return Err(error),
                 Err(error) if !may_pass(&error) => {
                     // Another worker may be able to, and this one begins anew.
-                    self.give_up(&claim).await;
+                    self.give_up(claim).await;
                     return Err(error);
                 }
                 Err(error) => {
@@ -199,7 +214,7 @@ impl Drain {
                         );
                     }
                     let wait = Duration::from_millis(50) * (1 << failures.min(5));
-                    self.wait(&claim, wait).await;
+                    self.wait(claim, wait).await;
                 }
             }
             claim.check()?;
@@ -208,7 +223,6 @@ impl Drain {
                 break;
             }
         }
-        self.give_all_back(&claim).await?;
         Ok(end)
     }
 
