@@ -180,6 +180,42 @@ pub async fn a_broker_that_does_not_answer_is_asked_again(subject: &dyn Subject)
     assert!(broker.count() >= count + 2);
 }
 
+/// Nobody else was there to be answered when it was asked for; who comes then is.
+pub async fn a_key_that_is_alone_and_not_answered_lets_others_pass(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let broker = Broker::default();
+    let [slow, quick_one] = two_tenants(subject);
+    let silent = slow.tenant();
+    broker.answer(move |it| (it.tenant() == silent).then_some(Answer::Silence));
+    let policy = FailurePolicy::default().with_attempts(1);
+    let settings = quick()
+        .with_failure_policy(policy)
+        .with_publish_timeout(Duration::from_millis(200));
+    let worker = start(subject, &broker, settings);
+    let keys = [Uuid::now_v7()];
+    ledger.write(&outbox, &slow, &keys, true).await.unwrap();
+    until("it was asked for", || broker.count() > 0).await;
+    for _ in 0..3 {
+        ledger
+            .write(&outbox, &quick_one, &keys, true)
+            .await
+            .unwrap();
+    }
+    let others = || {
+        broker
+            .got()
+            .iter()
+            .filter(|it| it.tenant() != silent)
+            .count()
+    };
+    until("the others have left", || others() == 3).await;
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    ledger.assert_whole(&broker.got());
+}
+
 /// The others go on, and it is tried again without an attempt being used up.
 pub async fn a_key_that_is_not_answered_holds_up_itself_alone(subject: &dyn Subject) {
     let outbox = Outbox::new(subject.store());

@@ -117,6 +117,7 @@ macro_rules! conformance_suite {
             poison_blocks_its_key_or_is_passed_by,
             an_outage_is_no_failure_of_a_message,
             a_broker_that_does_not_answer_is_asked_again,
+            a_key_that_is_alone_and_not_answered_lets_others_pass,
             a_key_that_is_not_answered_holds_up_itself_alone,
             a_long_backlog_of_a_key_leaves_to_a_slow_broker,
             many_refused_keys_hold_up_no_other_tenant,

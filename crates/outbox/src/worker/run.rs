@@ -27,6 +27,8 @@ pub(super) struct Run {
     pub(super) stopped: Option<PublishError>,
     /// Whether others were answered in that call, and this one was not, or not all of it: it waits aside.
     pub(super) is_silent: bool,
+    /// Whether that call was broken off without an answer.
+    pub(super) is_late: bool,
     /// Whether any of them was taken in the last call.
     pub(super) is_moving: bool,
 }
@@ -40,6 +42,7 @@ impl Run {
             failed: Vec::new(),
             stopped: None,
             is_silent: false,
+            is_late: false,
             is_moving: false,
         }
     }
@@ -161,6 +164,7 @@ impl Calls<'_> {
     async fn publish_run(&self, run: &mut Run) {
         let begun = Instant::now();
         run.is_moving = false;
+        run.is_late = false;
         while !run.is_done() {
             if run.is_moving
                 && begun.elapsed() >= self.settings.patience
@@ -175,6 +179,7 @@ impl Calls<'_> {
             let length = left.min(self.slice.length());
             let answer = self.call(&run.messages[run.done..run.done + length]).await;
             run.is_silent = answer.is_silent;
+            run.is_late = answer.is_late;
             match answer.outcome {
                 Ok(()) => {
                     self.others_are_taken.store(true, Ordering::Relaxed);

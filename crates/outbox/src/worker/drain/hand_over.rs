@@ -51,6 +51,14 @@ impl Drain {
                 _ => None,
             };
             let is_open = self.doubt.is_open() && refused != Some(Refused::Blamed);
+            // Of few that were not answered nobody can tell whether it is they or the broker: they wait aside, without an
+            // attempt being used up, and what others have tells.
+            let late = |run: &&mut Run| run.is_late && run.stopped.is_some();
+            if runs.iter_mut().filter(late).count() < MANY_KEYS {
+                runs.iter_mut()
+                    .filter(late)
+                    .for_each(|run| run.is_silent = true);
+            }
             let mut waits = again.is_some();
             for run in &mut runs {
                 match run.stopped.as_ref().map(PublishError::kind) {
