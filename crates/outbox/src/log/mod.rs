@@ -80,6 +80,8 @@ pub(crate) struct Group {
     pub(crate) progress: Progress,
     /// Whether that stands in the claim itself, and not with each part.
     pub(crate) is_main: bool,
+    /// Which lane has its turn next; it is stored nowhere.
+    pub(crate) turn: usize,
 }
 
 impl Log {

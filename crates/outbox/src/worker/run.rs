@@ -202,7 +202,7 @@ impl Calls<'_> {
         let span = sending(self.publisher.system(), messages);
         let begun = Instant::now();
         // One that panics at a message has refused it.
-        let calling = AssertUnwindSafe(self.publisher.publish(messages))
+        let calling = AssertUnwindSafe(async { self.publisher.publish(messages).await })
             .catch_unwind()
             .map(|outcome| {
                 outcome.unwrap_or_else(|_| {

@@ -30,7 +30,7 @@ impl Publisher for Slow {
     }
 }
 
-async fn append(admin: &mut PgConnection, tenant: TenantId) {
+async fn append(admin: &mut PgConnection, tenant: TenantId, rows: i64) {
     sqlx::query(
         "insert into outbox_messages (tenant_id, id, partition_id, event_type, ordering_key, \
              occurred_at, content_type, payload) \
@@ -38,7 +38,7 @@ async fn append(admin: &mut PgConnection, tenant: TenantId) {
          from generate_series(1, $2) n",
     )
     .bind(tenant.as_uuid())
-    .bind(ROWS)
+    .bind(rows)
     .execute(admin)
     .await
     .unwrap();
@@ -68,7 +68,7 @@ async fn a_lane_ends_where_its_snapshot_does() {
     let subject = OnPostgres::open().await;
     let tenant = TenantId::generate();
     let mut admin = subject.admin().await;
-    append(&mut admin, tenant).await;
+    append(&mut admin, tenant, ROWS).await;
     let settings = || quick().with_batch(64);
     let broker = Broker::default();
     let slow = Slow(broker.clone(), Duration::from_millis(20));
@@ -84,7 +84,7 @@ async fn a_lane_ends_where_its_snapshot_does() {
     worker.stop().await.unwrap();
     assert!(broker.count() < 3_000, "nothing is left half read");
 
-    append(&mut admin, tenant).await;
+    append(&mut admin, tenant, ROWS).await;
     let slow = Slow(broker.clone(), Duration::from_millis(2));
     let worker = OutboxWorker::start(subject.platform(), Arc::new(slow), settings()).unwrap();
     let mut floors = BTreeSet::new();
@@ -103,4 +103,24 @@ async fn a_lane_ends_where_its_snapshot_does() {
     assert!(floors.contains(&ROWS));
     worker.stop().await.unwrap();
     until("all of them, once", || broker.count() == 6_000).await;
+}
+
+/// Who had a good part of a chunk once does not stand behind all that another has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_little_in_a_lane_does_not_wait_for_a_flood() {
+    let subject = OnPostgres::open().await;
+    let [some, flood] = [TenantId::generate(), TenantId::generate()];
+    let mut admin = subject.admin().await;
+    append(&mut admin, some, 300).await;
+    append(&mut admin, flood, 60_000).await;
+    append(&mut admin, some, 1).await;
+    let broker = Broker::default();
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(subject.platform(), publisher, quick()).unwrap();
+    until("all have left", || broker.count() >= 60_301).await;
+    worker.stop().await.unwrap();
+    let got = broker.got();
+    let last = got.iter().rposition(|it| it.tenant() == some).unwrap();
+    let before = got[..last].iter().filter(|it| it.tenant() == flood).count();
+    assert!(before < 20_000, "{before} of the flood left before");
 }

@@ -17,7 +17,8 @@
 /// What no transaction of this cluster can have written is left where it is: see [`ARRIVED`](super::brought::ARRIVED).
 ///
 /// It wants a plan that is kept and goes by indexes: to make one takes as long as to read some hundred rows, and where
-/// the server takes a generation for empty, or a range for narrow, it would look through all of it.
+/// the server takes a generation for empty, or a range for narrow, it would look through all of it. Such a plan would
+/// read the text of a snapshot for each row, were that not a query of its own.
 pub(super) const READ_POSTGRES: &str = "with now as materialized (\
         select pg_current_snapshot()::text as snapshot, coalesce((\
             select position from {schema}outbox_messages order by position desc limit 1), 0) as highest\
@@ -33,7 +34,7 @@ pub(super) const NEW_POSTGRES: &str = "{in_generation 0} union all {in_generatio
         (select {columns} from unnest($7::text::xid8[]) straggler cross join lateral (\
             select {columns} from {schema}outbox_messages \
             where (xid, position) > (straggler, $3::bigint) and (xid, position) <= (straggler, $4::bigint) \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and ($2::text is null or pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))) \
                 and {of_parts $5} and {of_share $10 $11} \
             order by xid, position limit $6::bigint) late \
             where $3::bigint < $4::bigint order by position limit $6::bigint) \
@@ -42,7 +43,7 @@ pub(super) const NEW_POSTGRES: &str = "{in_generation 0} union all {in_generatio
             where $3::bigint < $4::bigint \
                 and xid >= $8::text::xid8 and xid < $9::text::xid8 and xid < {next_xid} \
                 and position + 0 > $3::bigint and position + 0 <= $4::bigint \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and ($2::text is null or pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))) \
                 and {of_parts $5} and {of_share $10 $11} \
             order by position + 0 limit $6::bigint) \
         order by position limit $6::bigint";
@@ -51,8 +52,8 @@ pub(super) const NEW_POSTGRES: &str = "{in_generation 0} union all {in_generatio
 pub(super) const IN_GENERATION: &str = "(select {columns} from {schema}outbox_messages \
             where generation = {generation} \
                 and position > greatest($3::bigint, $4::bigint) and position <= $12::bigint \
-                and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot) \
-                and ($2::text is null or pg_visible_in_snapshot(xid, $2::text::pg_snapshot)) \
+                and not pg_visible_in_snapshot(xid, (select $1::text::pg_snapshot)) \
+                and ($2::text is null or pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))) \
                 and xid < {next_xid} and {of_parts $5} and {of_share $10 $11} \
             order by position limit $6::bigint)";
 

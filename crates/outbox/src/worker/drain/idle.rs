@@ -40,6 +40,7 @@ impl Drain {
             partitions: (0..PARTITIONS.cast_signed()).collect(),
             progress: group.progress.clone(),
             is_main: group.is_main,
+            turn: 0,
         }) else {
             return Ok(());
         };

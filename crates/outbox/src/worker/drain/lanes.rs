@@ -19,6 +19,15 @@ const WIDEST: i64 = 8;
 const BUSY: Duration = Duration::from_millis(100);
 const BESIDE_OTHERS: usize = 8;
 
+/// How many rows a lane has a turn, on average at least: where there are many, they take turns over several rounds, for each
+/// is a query.
+const IN_TURN: usize = 32;
+
+/// How many positions a lane is looked for in a turn at most, since most of them may be of others; and as how many
+/// rows that are handed over it counts to look through all of them.
+const LANE_WINDOW: i64 = 16_000;
+const LOOKED_THROUGH: usize = 500;
+
 /// What was read and handed over of one share.
 struct Step {
     /// Whether anything was there.
@@ -122,22 +131,28 @@ impl Drain {
             true => self.reads / BESIDE_OTHERS,
             false => self.reads,
         };
+        let count = next.progress.lanes.len();
         let parts = parts_of(
-            rows,
+            rows.max(count * IN_TURN),
             next.progress.lanes.iter().map(|lane| self.weight_of(lane)),
         );
         let Progress { rest, lanes } = &mut next.progress;
+        let (mut spent, mut served) = (0, 0);
         let mut any = false;
         let mut passed = Passed::default();
         let mut split = Vec::new();
-        for (lane, limit) in lanes.iter_mut().zip(parts) {
+        while served < count && spent < rows {
+            let at = (next.turn + served) % count;
+            served += 1;
+            let (lane, limit) = (&mut lanes[at], parts[at].min(self.reads));
             let share = Share {
                 tenants: lane.tenants.clone(),
                 is_theirs: true,
             };
             // It follows the others, so that it is abreast of them when it is done.
             lane.position.follow(rest);
-            let end = end_of(&lane.position, limit, 1);
+            // Who has few rows in it is not to be as slow as who has many.
+            let end = lane.position.done().saturating_add(LANE_WINDOW);
             let of_share = (&share, &lane.position);
             let chunk = self
                 .log
@@ -145,6 +160,10 @@ impl Drain {
                 .await?;
             self.notice_room(&chunk, limit);
             let is_full = chunk.is_cut || chunk.len() >= limit;
+            spent += match is_full {
+                true => limit,
+                false => limit.max(LOOKED_THROUGH),
+            };
             if is_full && lane.tenants.len() > 1 {
                 split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
             }
@@ -155,6 +174,9 @@ impl Drain {
             passed.positions.extend(step.passed.positions);
             passed.failed.extend(step.passed.failed);
         }
+        // The others have their turn when the rest had its own.
+        any |= served < count;
+        next.turn = (next.turn + served) % count;
         for tenant in split {
             split_off(lanes, tenant);
         }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tenantry_core::Result;
+use tenantry_core::{ErrorKind, Result};
 
 use super::Drain;
-use crate::log::{Group, Progress};
+use crate::log::{Group, Progress, lost};
 use crate::worker::claim::Claim;
 
 /// How often is looked for parts that nobody has, while there should be some.
@@ -39,6 +39,7 @@ impl Drain {
                 partitions,
                 progress,
                 is_main: false,
+                turn: 0,
             }));
         // Before anything of them is handed over.
         (self.looked_at, self.parked_at) = (Instant::now(), Instant::now());
@@ -55,7 +56,12 @@ impl Drain {
                 partitions: group.partitions[kept..].to_vec(),
                 ..group.clone()
             };
-            self.log.release(claim.token, &given).await?;
+            // Where nobody knows whether they are free, another may have them: it begins anew.
+            let released = self.log.release(claim.token, &given).await;
+            released.map_err(|error| match error.kind() {
+                ErrorKind::CommitUnknown => lost("release partitions"),
+                _ => error,
+            })?;
             group.partitions.truncate(kept);
             surplus -= given.partitions.len();
             if kept > 0 || surplus == 0 {
@@ -91,6 +97,7 @@ impl Drain {
             partitions: self.partitions(),
             progress,
             is_main: true,
+            turn: 0,
         };
         merged.progress = self.log.merge(claim.token, &merged).await?;
         self.groups = vec![merged];
