@@ -125,6 +125,39 @@ impl Migrations {
     ) -> Result<Vec<i64>, MigrateError> {
         connection.lock().await?;
         connection.ensure_migrations_table(TABLE).await?;
+        let pending = self.compare(connection).await?;
+        for migration in &pending {
+            connection.apply(TABLE, migration).await?;
+        }
+        connection.unlock().await?;
+        Ok(pending
+            .into_iter()
+            .map(|migration| migration.version)
+            .collect())
+    }
+
+    /// Returns the numbers of what has not been run yet, and runs nothing; `has_history` tells whether anything
+    /// ever was.
+    pub(crate) async fn pending<C: Migrate + Send>(
+        &self,
+        connection: &mut C,
+        has_history: bool,
+        failed: impl Fn(sqlx::Error) -> Error + Send + Sync,
+    ) -> Result<Vec<i64>> {
+        if !has_history {
+            return Ok(self.versions().collect());
+        }
+        match self.compare(connection).await {
+            Ok(pending) => Ok(pending.iter().map(|migration| migration.version).collect()),
+            Err(error) => Err(self.explain(error, failed)),
+        }
+    }
+
+    /// Compares the whole history with these, and returns what has not been run.
+    async fn compare<C: Migrate + Send>(
+        &self,
+        connection: &mut C,
+    ) -> Result<Vec<&Migration>, MigrateError> {
         if let Some(version) = connection.dirty_version(TABLE).await? {
             return Err(MigrateError::Dirty(version));
         }
@@ -142,17 +175,10 @@ impl Migrations {
                 Some(_) => return Err(MigrateError::VersionMismatch(migration.version)),
             }
         }
-        if let Some((version, _)) = applied.pop_last() {
-            return Err(MigrateError::VersionMissing(version));
+        match applied.pop_last() {
+            Some((version, _)) => Err(MigrateError::VersionMissing(version)),
+            None => Ok(pending),
         }
-        for migration in &pending {
-            connection.apply(TABLE, migration).await?;
-        }
-        connection.unlock().await?;
-        Ok(pending
-            .into_iter()
-            .map(|migration| migration.version)
-            .collect())
     }
 
     fn explain(&self, error: MigrateError, failed: impl FnOnce(sqlx::Error) -> Error) -> Error {

@@ -12,6 +12,7 @@ mod guard;
 mod loan;
 mod migrate;
 mod numeric;
+mod probe;
 mod rotation;
 mod row;
 mod schema;
@@ -41,7 +42,8 @@ pub use bootstrap::{Bootstrap, BootstrapReport, bootstrap};
 pub use grants::{GrantDifference, GrantDifferenceKind, GrantsReport, audit_grants};
 #[cfg(feature = "guard")]
 pub use guard::{GuardedPostgres, UnguardedPostgres};
-pub use migrate::migrate;
+pub use migrate::{migrate, pending_migrations};
+pub use probe::{ServerProbe, TlsDemand, probe};
 pub use settings::{BootAudit, Pooler, PostgresSettings};
 
 #[cfg(feature = "guard")]

@@ -212,6 +212,12 @@ impl PostgresSettings {
         self
     }
 
+    /// Returns the schema of the tables.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// Sets the clock that stamps the audit columns.
     #[must_use]
     pub fn with_clock(mut self, clock: SharedClock) -> Self {

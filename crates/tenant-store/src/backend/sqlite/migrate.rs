@@ -32,3 +32,42 @@ pub async fn migrate(settings: &SqliteSettings, migrations: &Migrations) -> Resu
         .map_err(|error| driver_error("migrate", &error));
     closed.and(outcome)
 }
+
+/// Returns the numbers of the migrations that this database has not seen yet, and runs none; the file must be
+/// there.
+///
+/// # Errors
+///
+/// `SchemaMismatch` as [`migrate`]; `Unavailable` if the file is not there, and the kinds of opening one.
+///
+/// # Cancel safety
+///
+/// Dropped, it closes its connection; it changes nothing.
+pub async fn pending_migrations(
+    settings: &SqliteSettings,
+    migrations: &Migrations,
+) -> Result<Vec<i64>> {
+    settings.check("migrate")?;
+    let mut connection = settings
+        .existing_options()
+        .connect()
+        .await
+        .map_err(|error| driver_error("migrate", &error))?;
+    let outcome = async {
+        let has_history = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| driver_error("migrate", &error))?;
+        migrations
+            .pending(&mut connection, has_history, |error| {
+                migration_error("migrate", &error)
+            })
+            .await
+    }
+    .await;
+    // What was found out stays so, however the file is closed.
+    let _ = connection.close().await;
+    outcome
+}

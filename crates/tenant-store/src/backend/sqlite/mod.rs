@@ -6,6 +6,7 @@ mod error;
 #[cfg(feature = "guard")]
 mod guard;
 mod migrate;
+mod probe;
 mod row;
 mod schema;
 mod session;
@@ -29,7 +30,8 @@ use crate::store::{StoreSettings, TenantStore};
 pub use audit::{LibraryFacts, audit};
 #[cfg(feature = "guard")]
 pub use guard::{GuardedSqlite, UnguardedSqlite};
-pub use migrate::migrate;
+pub use migrate::{migrate, pending_migrations};
+pub use probe::{FileProbe, probe};
 pub use settings::SqliteSettings;
 
 #[cfg(feature = "guard")]

@@ -146,6 +146,15 @@ impl SqliteSettings {
         self
     }
 
+    /// Returns the path of the file, `None` for what is gone with the process.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Memory(_) | Place::Temporary(_) => None,
+        }
+    }
+
     /// Refuses names that SQLite takes for something else than a file.
     pub(super) fn check(&self, operation: &'static str) -> Result<()> {
         let Place::File(path) = &self.place else {

@@ -59,6 +59,40 @@ pub async fn migrate(
     outcome
 }
 
+/// Returns the numbers of the migrations that this database has not seen yet, and runs none.
+///
+/// `owner` is a URL or settings of the owner role: no other may read what was run.
+///
+/// # Errors
+///
+/// Those of [`migrate`] that are found before anything is run.
+///
+/// # Cancel safety
+///
+/// Dropped, it closes its connection; it changes nothing.
+pub async fn pending_migrations(
+    owner: impl Into<PostgresSettings> + Send,
+    migrations: &Migrations,
+) -> Result<Vec<i64>> {
+    let mut connection = connect(OPERATION, &owner.into()).await?;
+    let outcome = async {
+        check_owner(&mut connection).await?;
+        let has_history =
+            sqlx::query_scalar("select pg_catalog.to_regclass('_sqlx_migrations') is not null")
+                .persistent(false)
+                .fetch_one(&mut connection)
+                .await
+                .map_err(|error| database_error(OPERATION, error))?;
+        migrations
+            .pending(&mut connection, has_history, statement_error)
+            .await
+    }
+    .await;
+    // What was found out stays so, however the server takes the farewell.
+    let _ = connection.close().await;
+    outcome
+}
+
 async fn check_owner(connection: &mut PgConnection) -> Result<()> {
     let (user, owner, history): (String, Option<String>, Option<String>) = sqlx::query_as(
         "select current_user::text, \
