@@ -82,6 +82,7 @@
 //! | tenants, request context, clock, keys, secret references, storage map | `core`, which is `tenantry_core` |
 //! | what a service imports | [`prelude`] |
 //! | opening everything from settings, its health, its end | [`Storage`], [`Settings`], [`Health`], [`ShutdownReport`] |
+//! | each part of the settings by itself, for who has to tell which of them is wrong | [`Parts`] |
 //! | SQL written by hand, with the tenant put into it (feature `guard`) | `store::guard` |
 //! | reads across tenants, for operators | `store::PlatformStore` |
 //! | the audit of a database: is every table behind the wall | `store::postgres::audit`, `store::sqlite::audit`, and the command `tenantry audit` |
@@ -151,7 +152,9 @@ pub use tenantry_store as store;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use settings::Settings;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use storage::{Health, PartHealth, ShutdownReport, Storage, StoragePart, Unfinished};
+pub use storage::{
+    DatabaseSettings, Health, PartHealth, Parts, ShutdownReport, Storage, StoragePart, Unfinished,
+};
 pub use tenantry_core::{RequestContext, TenantId};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use tenantry_store::Migrations;

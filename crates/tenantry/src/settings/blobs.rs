@@ -45,6 +45,17 @@ pub(crate) enum AzureIdentity {
 }
 
 impl Blobs {
+    #[cfg(feature = "blob-azure")]
+    pub(crate) const fn has_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Azure(AzureAccount {
+                identity: AzureIdentity::SharedKey(_),
+                ..
+            })
+        )
+    }
+
     #[cfg(all(feature = "blob-azure", feature = "secrets"))]
     pub(super) const fn key(&self) -> Option<&SecretReference> {
         match self {

@@ -42,21 +42,31 @@ pub(crate) struct Remote {
 }
 
 impl Broker {
+    #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+    pub(crate) fn has_login(&self) -> bool {
+        self.remote().is_some_and(|remote| remote.login.is_some())
+    }
+
     #[cfg(all(
         any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"),
         feature = "secrets"
     ))]
     pub(super) fn password(&self) -> Option<&SecretReference> {
-        let remote = match self {
+        let login = self.remote()?.login.as_ref();
+        login.map(|(_, password)| password)
+    }
+
+    #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+    const fn remote(&self) -> Option<&Remote> {
+        match self {
             #[cfg(feature = "nats")]
-            Self::Nats(remote) => remote,
+            Self::Nats(remote) => Some(remote),
             #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(remote) => remote,
+            Self::RabbitMq(remote) => Some(remote),
             #[cfg(feature = "redis-streams")]
-            Self::RedisStreams(remote) => remote,
-            Self::Made(_) | Self::Memory => return None,
-        };
-        remote.login.as_ref().map(|(_, password)| password)
+            Self::RedisStreams(remote) => Some(remote),
+            Self::Made(_) | Self::Memory => None,
+        }
     }
 
     #[cfg(feature = "settings-file")]

@@ -41,6 +41,17 @@ impl CacheSettings {
         }
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) const fn has_password(&self) -> bool {
+        matches!(
+            &self.place,
+            Some(CachePlace::Redis {
+                password: Some(_),
+                ..
+            })
+        )
+    }
+
     #[cfg(all(feature = "redis", feature = "secrets"))]
     pub(super) const fn password(&self) -> Option<&SecretReference> {
         match &self.place {

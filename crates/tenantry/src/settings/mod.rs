@@ -293,15 +293,35 @@ impl Settings {
     /// Returns the references that the settings themselves hold.
     #[cfg(feature = "secrets")]
     pub(crate) fn references(&self) -> Vec<&SecretReference> {
-        let mut references: Vec<_> = self.database.password.iter().collect();
-        references.extend(self.platform.iter().filter_map(|it| it.password.as_ref()));
+        let references = self.references_by_key().into_iter();
+        references.map(|(_, reference)| reference).collect()
+    }
+
+    /// Returns the same, each with the key that it stands under.
+    #[cfg(feature = "secrets")]
+    pub(crate) fn references_by_key(&self) -> Vec<(&'static str, &SecretReference)> {
+        let platform = self.platform.as_ref();
+        #[allow(unused_mut, reason = "a database alone has no more")]
+        let mut references = vec![
+            ("database.password", self.database.password.as_ref()),
+            (
+                "platform.password",
+                platform.and_then(|it| it.password.as_ref()),
+            ),
+        ];
         #[cfg(feature = "redis")]
-        references.extend(self.cache.password());
+        references.push(("cache.password", self.cache.password()));
         #[cfg(feature = "blob-azure")]
-        references.extend(self.blobs.iter().filter_map(Blobs::key));
+        references.push(("blobs.key", self.blobs.as_ref().and_then(Blobs::key)));
         #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
-        references.extend(self.broker.iter().filter_map(Broker::password));
+        references.push((
+            "broker.password",
+            self.broker.as_ref().and_then(Broker::password),
+        ));
+        let references = references.into_iter();
         references
+            .filter_map(|(key, reference)| Some((key, reference?)))
+            .collect()
     }
 }
 

@@ -19,11 +19,16 @@ pub(super) struct Blobs {
     store: BlobStore,
 }
 
-/// Opens the blobs of a service that has any.
-pub(super) async fn open(settings: &Settings, passwords: &Passwords) -> Result<Option<Blobs>> {
+/// Returns where the blobs of a service are, if it has any.
+pub(super) fn place(settings: &Settings) -> Option<&Place> {
     let mut stores = Store::ALL.iter().filter(|store| has_blobs(**store));
     let is_owner = stores.any(|store| owns(settings.service, *store));
-    let Some(place) = settings.blobs.as_ref().filter(|_| is_owner) else {
+    settings.blobs.as_ref().filter(|_| is_owner)
+}
+
+/// Opens the blobs of a service that has any.
+pub(super) async fn open(settings: &Settings, passwords: &Passwords) -> Result<Option<Blobs>> {
+    let Some(place) = place(settings) else {
         return Ok(None);
     };
     let backend: Arc<dyn BlobBackend> = match place {

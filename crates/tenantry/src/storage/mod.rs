@@ -14,6 +14,7 @@ mod open;
     allow(dead_code, reason = "the database is of every service")
 )]
 mod ownership;
+mod parts;
 #[cfg(feature = "secrets")]
 mod secrets;
 
@@ -27,6 +28,7 @@ use tenantry_store::{
 
 pub use self::close::{ShutdownReport, Unfinished};
 pub use self::health::{Health, PartHealth, StoragePart};
+pub use self::parts::{DatabaseSettings, Parts};
 use crate::settings::{DatabaseKind, Settings};
 
 /// All stores of a service, opened once and closed together; cheap to clone.

@@ -94,6 +94,7 @@ impl Storage {
 }
 
 /// Where the passwords of settings come from.
+#[derive(Debug)]
 pub(super) struct Passwords {
     #[cfg(feature = "secrets")]
     secrets: Option<tenantry_secrets::Secrets>,
@@ -109,6 +110,19 @@ impl Passwords {
     #[cfg(not(feature = "secrets"))]
     pub(super) async fn of(_settings: &Settings) -> Result<Self> {
         Ok(Self {})
+    }
+
+    /// Returns what has none.
+    pub(super) const fn none() -> Self {
+        Self {
+            #[cfg(feature = "secrets")]
+            secrets: None,
+        }
+    }
+
+    #[cfg(feature = "secrets")]
+    pub(super) const fn secrets(&self) -> Option<&tenantry_secrets::Secrets> {
+        self.secrets.as_ref()
     }
 
     #[allow(
