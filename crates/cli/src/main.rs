@@ -1,4 +1,4 @@
-//! The command `tenantry`: looks after the databases and blobs of services built on Tenantry.
+//! The command `tenantry`: looks after the stores of services built on Tenantry.
 //!
 //! It exits with 0 if all is well, with 1 if something was found, and with 2 if it could not look.
 
@@ -7,21 +7,30 @@ mod blobs;
 mod completions;
 mod database;
 mod environment;
+mod figures;
 mod map;
 mod migrate;
 mod outbox;
 mod output;
+mod progress;
 mod retention;
+mod service;
+mod stores;
+mod tenants;
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 const COULD_NOT_LOOK: u8 = 2;
 
-/// Looks after the databases and blobs of services built on Tenantry.
+/// So long a disk that hangs is waited for when all else has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Looks after the stores of services built on Tenantry: databases, outboxes, blobs, secrets.
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version)]
 struct Cli {
@@ -38,6 +47,7 @@ enum Command {
     Migrate(migrate::Options),
     Outbox(outbox::Options),
     Retention(retention::Options),
+    Tenants(tenants::Options),
 }
 
 /// Whether anything was found that counts.
@@ -53,17 +63,35 @@ impl Verdict {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let out = &mut io::stdout().lock();
-    let verdict = match Cli::parse().command {
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(command, &mut io::stdout().lock()));
+            runtime.shutdown_timeout(FAREWELL);
+            code
+        }
+        Err(cause) => {
+            let error = tenantry_core::Error::new(tenantry_core::ErrorKind::Unavailable, "start");
+            tell(&error.with_source(cause));
+            ExitCode::from(COULD_NOT_LOOK)
+        }
+    }
+}
+
+async fn run(command: Command, out: &mut impl io::Write) -> ExitCode {
+    let verdict = match command {
         Command::Audit(options) => audit::run(&options, out).await,
         Command::Blobs(options) => blobs::run(&options, out).await,
         Command::Completions(options) => Ok(completions::run(&options, out)),
-        Command::Map(options) => map::run(&options, out),
+        Command::Map(options) => map::run(&options, out).await,
         Command::Migrate(options) => migrate::run(&options, out).await,
         Command::Outbox(options) => outbox::run(&options, out).await,
         Command::Retention(options) => retention::run(&options, out).await,
+        Command::Tenants(options) => tenants::run(&options, out).await,
     };
     match verdict {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

@@ -51,7 +51,15 @@ fn a_service_that_is_none_is_refused() {
 fn shells_complete_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&tenantry(&["completions", shell]));
-        for command in ["audit", "blobs", "map", "migrate", "outbox", "retention"] {
+        for command in [
+            "audit",
+            "blobs",
+            "map",
+            "migrate",
+            "outbox",
+            "retention",
+            "tenants",
+        ] {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

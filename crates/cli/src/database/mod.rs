@@ -1,9 +1,11 @@
 //! Which database is meant, and how it is connected to.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use tenantry_core::{Error, ErrorKind, Result};
 use tenantry_store::PlatformStore;
-use tenantry_store::postgres::{Pooler, PostgresSettings};
+use tenantry_store::postgres::{BootAudit, Pooler, PostgresSettings};
 
 use crate::environment::Environment;
 
@@ -34,7 +36,52 @@ pub(crate) enum Place {
     File(String),
 }
 
+/// How long a look at a database may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// One statement of it.
+    pub(crate) statement: Duration,
+}
+
+impl Limits {
+    /// Lays them over the settings of a service.
+    ///
+    /// Walls with faults do not stop who looks: `tenantry audit` and `tenantry doctor` tell of them.
+    pub(crate) fn over(self, settings: PostgresSettings) -> PostgresSettings {
+        settings
+            .with_statement_timeout(Some(self.statement))
+            .with_boot_audit(BootAudit::Warn)
+            .with_max_connections(2)
+    }
+}
+
 impl Database {
+    /// Returns whether an option says where the database is.
+    pub(crate) const fn is_said(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// Connects as the role for work across tenants, to look at what is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`place`](Self::place) and of `PlatformStore`.
+    pub(crate) async fn look(
+        &self,
+        operation: &'static str,
+        limits: Limits,
+    ) -> Result<PlatformStore> {
+        match self.place(operation)? {
+            Place::Server(settings) => PlatformStore::postgres(limits.over(*settings)).await,
+            Place::File(path) => on_sqlite(operation, &path, Some(limits)).await,
+        }
+    }
+
+    /// Returns the schema of the services' tables.
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// Finds out where the database is, by the options or the environment.
     ///
     /// # Errors
@@ -76,25 +123,38 @@ impl Database {
             Place::Server(settings) => {
                 PlatformStore::postgres(settings.with_max_connections(2)).await
             }
-            Place::File(path) => on_sqlite(operation, &path).await,
+            Place::File(path) => on_sqlite(operation, &path, None).await,
         }
     }
 }
 
 #[cfg(feature = "sqlite")]
-async fn on_sqlite(operation: &'static str, path: &str) -> Result<PlatformStore> {
+async fn on_sqlite(
+    operation: &'static str,
+    path: &str,
+    limits: Option<Limits>,
+) -> Result<PlatformStore> {
     if !std::path::Path::new(path).is_file() {
         // It would be made, and be empty.
         return Err(Error::new(ErrorKind::NotFound, operation)
             .with_subject(path.to_owned())
             .with_detail("there is no such file"));
     }
-    PlatformStore::sqlite(tenantry_store::SqliteSettings::file(path)).await
+    let settings = tenantry_store::SqliteSettings::file(path);
+    let settings = match limits {
+        Some(limits) => settings.with_statement_timeout(Some(limits.statement)),
+        None => settings,
+    };
+    PlatformStore::sqlite(settings).await
 }
 
 #[cfg(not(feature = "sqlite"))]
 #[allow(clippy::unused_async, reason = "with the feature it waits")]
-async fn on_sqlite(operation: &'static str, _path: &str) -> Result<PlatformStore> {
+async fn on_sqlite(
+    operation: &'static str,
+    _path: &str,
+    _limits: Option<Limits>,
+) -> Result<PlatformStore> {
     Err(without_sqlite(operation))
 }
 
