@@ -6,6 +6,7 @@ mod audit;
 mod blobs;
 mod completions;
 mod database;
+mod doctor;
 mod environment;
 mod figures;
 mod map;
@@ -14,6 +15,7 @@ mod outbox;
 mod output;
 mod progress;
 mod retention;
+mod secrets;
 mod service;
 mod stores;
 mod tenants;
@@ -43,10 +45,12 @@ enum Command {
     Audit(audit::Options),
     Blobs(blobs::Options),
     Completions(completions::Options),
+    Doctor(doctor::Options),
     Map(map::Options),
     Migrate(migrate::Options),
     Outbox(outbox::Options),
     Retention(retention::Options),
+    Secrets(secrets::Options),
     Tenants(tenants::Options),
 }
 
@@ -87,10 +91,12 @@ async fn run(command: Command, out: &mut impl io::Write) -> ExitCode {
         Command::Audit(options) => audit::run(&options, out).await,
         Command::Blobs(options) => blobs::run(&options, out).await,
         Command::Completions(options) => Ok(completions::run(&options, out)),
+        Command::Doctor(options) => doctor::run(&options, out).await,
         Command::Map(options) => map::run(&options, out).await,
         Command::Migrate(options) => migrate::run(&options, out).await,
         Command::Outbox(options) => outbox::run(&options, out).await,
         Command::Retention(options) => retention::run(&options, out).await,
+        Command::Secrets(options) => secrets::run(&options, out).await,
         Command::Tenants(options) => tenants::run(&options, out).await,
     };
     match verdict {

@@ -54,10 +54,12 @@ fn shells_complete_every_command() {
         for command in [
             "audit",
             "blobs",
+            "doctor",
             "map",
             "migrate",
             "outbox",
             "retention",
+            "secrets",
             "tenants",
         ] {
             assert!(script.contains(command), "{shell}: {command}");
