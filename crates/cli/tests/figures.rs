@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
 use support::{Server, Service};
 use tenantry_core::TenantId;
 use tenantry_store::{Aggregate, PostgresSettings, Repository as _, TenantStore};
@@ -133,6 +134,36 @@ async fn tables_and_tenants_of_postgres_are_told() {
     store.close().await;
     server.database.execute("analyze invoices").await.unwrap();
     story(&service, tenants).await;
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_has_locked_is_unknown_and_holds_up_no_other() {
+    let (server, mut service) = (Server::new().await, Service::new());
+    let sections = server.sections(&mut service).await;
+    service.settings(&sections);
+    let mut connection = PgConnection::connect(server.database.admin_url())
+        .await
+        .unwrap();
+    let mut tx = connection.begin().await.unwrap();
+    sqlx::query("lock table invoices in access exclusive mode")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let (code, map) = service.json(&["map", "--timeout", "1"]).await;
+    assert_eq!(code, 0, "{map:#}");
+    let invoices = table_of(&map["unassigned"], "invoices");
+    assert!(
+        invoices["bytes"].is_null() && invoices["oldest"].is_null(),
+        "{invoices}"
+    );
+    let outbox = store_of(&map, "outbox");
+    assert!(table_of(&outbox["tables"], "outbox_messages")["bytes"].is_u64());
+    let (code, listed) = service.json(&["tenants", "--timeout", "1"]).await;
+    assert_eq!(
+        (code, &listed["unknown"]),
+        (0, &serde_json::json!(["invoices"]))
+    );
+    tx.rollback().await.unwrap();
 }
 
 #[tokio::test]

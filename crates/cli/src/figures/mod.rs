@@ -12,6 +12,8 @@ use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnTable};
 use tenantry_store::{PlatformScope, Row, ValueError};
 use uuid::Uuid;
 
+use crate::progress::Progress;
+
 static CATALOG: OwnTable = OwnTable::new("tables");
 
 /// A table, and what is known of it.
@@ -39,7 +41,7 @@ pub(crate) struct Count {
     pub(crate) is_cut: bool,
 }
 
-/// Lists the tables of a schema, but for their oldest rows and, on SQLite, their rows.
+/// Lists the tables of a schema, with what their definitions tell: no table is waited for.
 ///
 /// # Errors
 ///
@@ -59,20 +61,63 @@ pub(crate) async fn tables(scope: &PlatformScope, schema: &str) -> Result<Vec<Ta
     fetch(scope, "list tables", sql, &bind, &mut |row| {
         tables.push(Table {
             name: row.text(0)?.unwrap_or_default().to_owned(),
-            bytes: unsigned(row.integer(1)?),
-            rows: unsigned(row.integer(2)?),
+            bytes: None,
+            rows: None,
             is_estimate: is_server,
-            has_tenant: row.bool(3)?.unwrap_or_default(),
-            time_column: row.text(4)?.map(str::to_owned),
+            has_tenant: row.bool(1)?.unwrap_or_default(),
+            time_column: row.text(2)?.map(str::to_owned),
             oldest: None,
         });
         Ok(())
     })
     .await?;
-    if !is_server {
-        sizes(scope, &mut tables).await?;
-    }
     Ok(tables)
+}
+
+/// Finds out how large tables are, how many rows they have and since when; what takes too long, as of a table that
+/// somebody has locked, stays unknown.
+///
+/// # Errors
+///
+/// Those of a statement that reads, but for its time.
+pub(crate) async fn measure(
+    scope: &PlatformScope,
+    schema: &str,
+    tables: &mut [Table],
+    progress: &Progress,
+) -> Result<()> {
+    let is_server = scope.engine() == Engine::Postgres;
+    if !is_server {
+        progress.at("sizes");
+        sizes(scope, tables).await?;
+    }
+    for table in tables {
+        progress.at(&table.name);
+        match is_server {
+            true => estimate(scope, schema, table).await?,
+            false => count(scope, table).await?,
+        }
+        oldest(scope, table).await?;
+        progress.step();
+    }
+    Ok(())
+}
+
+/// Reads the bytes of a table, and the rows that the server reckons with.
+async fn estimate(scope: &PlatformScope, schema: &str, table: &mut Table) -> Result<()> {
+    let bind = |arguments: &mut Arguments<'_>| {
+        arguments.value().text(schema)?;
+        arguments.value().text(&table.name)
+    };
+    let mut known = (None, None);
+    let read = fetch(scope, "measure table", sql::MEASURE, &bind, &mut |row| {
+        known = (unsigned(row.integer(0)?), unsigned(row.integer(1)?));
+        Ok(())
+    })
+    .await;
+    within_time(read)?;
+    (table.bytes, table.rows) = known;
+    Ok(())
 }
 
 /// Sums up the pages of each table and its indexes, on SQLite.
@@ -94,15 +139,8 @@ async fn sizes(scope: &PlatformScope, tables: &mut [Table]) -> Result<()> {
     Ok(())
 }
 
-/// Counts the rows of a table where nobody reckons with a number; those that take too long stay unknown.
-///
-/// # Errors
-///
-/// Those of a statement that reads, but for its time.
-pub(crate) async fn count(scope: &PlatformScope, table: &mut Table) -> Result<()> {
-    if table.is_estimate {
-        return Ok(());
-    }
+/// Counts the rows of a table, where nobody reckons with a number.
+async fn count(scope: &PlatformScope, table: &mut Table) -> Result<()> {
     let sql = format!("select count(*) from {}", place(&table.name));
     let mut rows = None;
     let nothing = |_: &mut Arguments<'_>| Ok(());
@@ -116,12 +154,8 @@ pub(crate) async fn count(scope: &PlatformScope, table: &mut Table) -> Result<()
     Ok(())
 }
 
-/// Reads when the oldest row came, where a column tells it; what takes too long stays unknown.
-///
-/// # Errors
-///
-/// Those of a statement that reads, but for its time.
-pub(crate) async fn oldest(scope: &PlatformScope, table: &mut Table) -> Result<()> {
+/// Reads when the oldest row came, where a column tells it.
+async fn oldest(scope: &PlatformScope, table: &mut Table) -> Result<()> {
     let Some(column) = &table.time_column else {
         return Ok(());
     };

@@ -1,24 +1,8 @@
 //! Statements over the catalogs.
 
-/// Of each table its name, its bytes, the rows that the server reckons with, whether they are of tenants, and the
-/// column that tells when a row came.
+/// Of each table its name, whether its rows are of tenants, and the column that tells when a row came.
 pub(super) const POSTGRES: &str = "
     select c.relname::text,
-        case c.relkind
-            when 'p' then (
-                select sum(pg_catalog.pg_total_relation_size(p.relid))::int8
-                from pg_catalog.pg_partition_tree(c.oid) p)
-            else pg_catalog.pg_total_relation_size(c.oid)
-        end,
-        -- A table that nothing was reckoned of yet has -1, and its statistics tell what came.
-        (select sum(case when l.reltuples < 0 then pg_catalog.pg_stat_get_live_tuples(l.oid)::float8
-                else l.reltuples::float8 end)::int8
-         from pg_catalog.pg_class l
-         where case c.relkind
-             when 'p' then l.oid in (
-                 select p.relid from pg_catalog.pg_partition_tree(c.oid) p where p.isleaf)
-             else l.oid = c.oid
-         end),
         exists (
             select from pg_catalog.pg_attribute a
             where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped),
@@ -35,9 +19,30 @@ pub(super) const POSTGRES: &str = "
         and c.relname <> '_sqlx_migrations'
     order by c.relname";
 
-/// The same, without bytes and rows.
+/// Of one table its bytes, and the rows that the server reckons with.
+pub(super) const MEASURE: &str = "
+    select case c.relkind
+            when 'p' then (
+                select sum(pg_catalog.pg_total_relation_size(p.relid))::int8
+                from pg_catalog.pg_partition_tree(c.oid) p)
+            else pg_catalog.pg_total_relation_size(c.oid)
+        end,
+        -- A table that nothing was reckoned of yet has -1, and its statistics tell what came.
+        (select sum(case when l.reltuples < 0 then pg_catalog.pg_stat_get_live_tuples(l.oid)::float8
+                else l.reltuples::float8 end)::int8
+         from pg_catalog.pg_class l
+         where case c.relkind
+             when 'p' then l.oid in (
+                 select p.relid from pg_catalog.pg_partition_tree(c.oid) p where p.isleaf)
+             else l.oid = c.oid
+         end)
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2";
+
+/// The same as of [`POSTGRES`].
 pub(super) const SQLITE: &str = "
-    select s.name, null, null,
+    select s.name,
         exists (
             select 1 from pragma_table_info(s.name) c where c.name = 'tenant_id' collate nocase),
         (select c.name from pragma_table_info(s.name) c

@@ -128,12 +128,7 @@ async fn look(options: &Options) -> Result<Option<Looked>> {
 async fn figures_of(scope: &PlatformScope, schema: &str, is_quiet: bool) -> Result<Vec<Table>> {
     let mut tables = figures::tables(scope, schema).await?;
     let progress = Progress::start(tables.len(), is_quiet);
-    for table in &mut tables {
-        progress.at(&table.name);
-        figures::count(scope, table).await?;
-        figures::oldest(scope, table).await?;
-        progress.step();
-    }
+    let measured = figures::measure(scope, schema, &mut tables, &progress).await;
     progress.end();
-    Ok(tables)
+    measured.map(|()| tables)
 }

@@ -213,3 +213,52 @@ impl Parts {
         }
     }
 }
+
+#[cfg(all(
+    test,
+    feature = "settings-file",
+    feature = "file-vault",
+    feature = "postgres"
+))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_vault_that_does_not_open_stands_in_the_way_of_its_own_passwords_alone() {
+        let settings = Settings::from_toml(
+            "[database]\nurl = \"postgres://app@127.0.0.1:1/a\"\npassword = \"kv://local/db\"\n\
+             [platform]\nurl = \"postgres://platform@127.0.0.1:1/a\"\n\
+             [[vaults]]\nname = \"local\"\nurl = \"file:/nowhere/vault.age\"\nkey_file = \"/nowhere/key\"\n",
+        )
+        .unwrap();
+        let parts = Parts::of(&settings, Duration::from_secs(60)).await;
+        assert_eq!(
+            parts.vaults().unwrap_err().kind(),
+            ErrorKind::InvalidSettings
+        );
+        let error = parts.database().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.subject()),
+            (ErrorKind::InvalidSettings, "database.password")
+        );
+        assert!(matches!(
+            parts.platform(),
+            Some(Ok(DatabaseSettings::Postgres(_)))
+        ));
+        let keys: Vec<_> = parts.references().iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["database.password"]);
+    }
+
+    #[tokio::test]
+    async fn vaults_that_hang_have_not_opened() {
+        let settings = Settings::from_toml(
+            "[database]\nurl = \"postgres://app@127.0.0.1:1/a\"\n\
+             [[vaults]]\nname = \"local\"\nurl = \"file:/nowhere/vault.age\"\nkey_file = \"/nowhere/key\"\n",
+        )
+        .unwrap();
+        // Not even what answers at once is waited for.
+        let parts = Parts::of(&settings, Duration::ZERO).await;
+        assert_eq!(parts.vaults().unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(parts.database().is_ok());
+    }
+}
