@@ -4,8 +4,17 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::Value;
 use support::{Server, Service, status, told};
+use tenantry_core::TenantId;
+use tenantry_outbox::{
+    Message, NewMessage, Outbox, OutboxStatus, OutboxWorker, PublishError, PublishErrorKind,
+    Publisher, Stopped, WorkerSettings,
+};
+use tenantry_store::{PlatformStore, PostgresSettings, TenantStore, async_trait};
 use tenantry_testkit::{DelayProxy, PostgresServer, ProxyOptions};
 
 /// Returns what is no success, for a test that expects none.
@@ -227,6 +236,64 @@ async fn a_server_that_says_nothing_holds_up_no_other() {
         status(&report, "secret database.password", "resolves"),
         "ok"
     );
+}
+
+/// Takes nothing, for ever.
+#[derive(Debug)]
+struct Refuses;
+
+#[async_trait]
+impl Publisher for Refuses {
+    async fn publish(&self, _messages: &[Message]) -> Result<(), Stopped> {
+        let error = PublishError::new(PublishErrorKind::Poison, "too large");
+        Err(Stopped::new(0, error))
+    }
+
+    fn system(&self) -> &'static str {
+        "refuses"
+    }
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_nobody_and_keys_that_stand_still_are_told() {
+    let (server, mut service) = (Server::new().await, Service::new());
+    let sections = server.sections(&mut service).await;
+    service.settings(&sections);
+    let tenant = TenantId::generate();
+    let store = TenantStore::postgres(PostgresSettings::new(server.app.url()))
+        .await
+        .unwrap();
+    let work = store.tenant(tenant).begin().await.unwrap();
+    let message = NewMessage::new("billing.invoice.paid", "invoice-7");
+    Outbox::new(&store).append_message(&work, message).unwrap();
+    work.commit().await.unwrap();
+    let (code, report) = service.json(&["doctor"]).await;
+    let outbox = told(&report, "platform", "outbox");
+    assert!(
+        code == 1 && outbox[0].1.contains("no worker is alive"),
+        "{outbox:?}"
+    );
+
+    let platform = PlatformStore::postgres(PostgresSettings::new(server.platform.url()))
+        .await
+        .unwrap();
+    let worker =
+        OutboxWorker::start(&platform, Arc::new(Refuses), WorkerSettings::default()).unwrap();
+    while OutboxStatus::read(&platform).await.unwrap().blocked == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (code, report) = service.json(&["doctor"]).await;
+    let outbox = told(&report, "platform", "outbox");
+    assert!(
+        code == 1 && outbox[0].1.contains("block their keys"),
+        "{outbox:?}"
+    );
+    worker.stop().await.unwrap();
+    let shown = service
+        .json(&["tenants", "show", &tenant.to_string()])
+        .await
+        .1;
+    assert_eq!(shown["messages"], serde_json::json!({ "blocked": 1 }));
 }
 
 #[tokio::test]

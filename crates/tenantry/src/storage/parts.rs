@@ -1,6 +1,6 @@
 //! What settings lead to, part by part: for whoever has to tell which of them is wrong.
 
-#[cfg(any(feature = "blob", feature = "cache", feature = "outbox"))]
+#[cfg(any(feature = "blob", feature = "outbox"))]
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -247,18 +247,5 @@ mod tests {
         ));
         let keys: Vec<_> = parts.references().iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, ["database.password"]);
-    }
-
-    #[tokio::test]
-    async fn vaults_that_hang_have_not_opened() {
-        let settings = Settings::from_toml(
-            "[database]\nurl = \"postgres://app@127.0.0.1:1/a\"\n\
-             [[vaults]]\nname = \"local\"\nurl = \"file:/nowhere/vault.age\"\nkey_file = \"/nowhere/key\"\n",
-        )
-        .unwrap();
-        // Not even what answers at once is waited for.
-        let parts = Parts::of(&settings, Duration::ZERO).await;
-        assert_eq!(parts.vaults().unwrap_err().kind(), ErrorKind::Unavailable);
-        assert!(parts.database().is_ok());
     }
 }
