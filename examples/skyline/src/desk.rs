@@ -110,8 +110,11 @@ impl Desk {
             .peers
             .post::<Value>(Peer::Tenants, "/tenants", &operator, &new);
         match made.await {
-            Ok(_) | Err(Refused(StatusCode::CONFLICT)) => {}
-            Err(Refused(status)) => return Err(format!("register {}: {status}", new.slug).into()),
+            Ok(_) => {}
+            Err(refused) if refused.status == StatusCode::CONFLICT => {}
+            Err(Refused { status, .. }) => {
+                return Err(format!("register {}: {status}", new.slug).into());
+            }
         }
         tokio::time::timeout(SET_UP, self.set_up(airline))
             .await
@@ -129,7 +132,7 @@ impl Desk {
                     return Ok(view.flights.unsigned_abs());
                 }
                 Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(Refused(status)) => {
+                Err(Refused { status, .. }) => {
                     return Err(format!("ask for {}: {status}", airline.slug).into());
                 }
             }

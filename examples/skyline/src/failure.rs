@@ -4,6 +4,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tenantry::{Error, ErrorKind};
 
+use crate::problem::{self, PROBLEM};
+
 /// An error of a store, as an answer.
 #[derive(Debug)]
 pub(crate) struct Failure(Error);
@@ -17,11 +19,13 @@ impl From<Error> for Failure {
 }
 
 /// Returns the status for an error; what belongs to another tenant is not found, as what nobody has.
-fn status_of(error: &Error) -> StatusCode {
+pub(crate) fn status_of(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Conflict | ErrorKind::AlreadyExists => StatusCode::CONFLICT,
         ErrorKind::InvalidInput | ErrorKind::InvalidCursor => StatusCode::BAD_REQUEST,
+        // All of it is stored, or nothing: who asks has to look before it is tried again.
+        ErrorKind::CommitUnknown => StatusCode::GATEWAY_TIMEOUT,
         _ if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -34,6 +38,7 @@ impl IntoResponse for Failure {
             tracing::error!(error = ?self.0, "a request was not served");
         }
         // The kind alone: the rest is for the log.
-        (status, self.0.kind().as_str()).into_response()
+        let kind = self.0.kind();
+        (status, [(PROBLEM, problem::of(kind))], kind.as_str()).into_response()
     }
 }

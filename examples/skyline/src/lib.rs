@@ -27,6 +27,7 @@ mod keys;
 mod notifications;
 mod operations;
 mod part;
+mod problem;
 mod reporting;
 mod setup;
 mod signature;

@@ -44,6 +44,7 @@ pub(super) fn refused(status: StatusCode) -> Html<String> {
         StatusCode::NOT_FOUND => "There is nothing here.",
         StatusCode::CONFLICT => "Somebody else was quicker: look again.",
         StatusCode::TOO_MANY_REQUESTS => "Too many requests: wait a moment.",
+        StatusCode::GATEWAY_TIMEOUT => "It is not known whether that was done: look again first.",
         StatusCode::SERVICE_UNAVAILABLE => {
             "Not yet: this airline is being set up, or a service is busy."
         }

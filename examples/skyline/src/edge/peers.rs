@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -16,6 +16,8 @@ use tenantry::prelude::*;
 
 use super::pages;
 use crate::caller::{CALLER, TRACEPARENT, vouch};
+use crate::failure::status_of;
+use crate::problem::{self, PROBLEM};
 use crate::signature::SigningKey;
 
 /// Where the services are.
@@ -66,22 +68,47 @@ pub(crate) struct Peers {
 }
 
 /// Why there is no answer that the edge can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) StatusCode);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    /// The code of it; that of the status where there is none.
+    problem: Option<HeaderValue>,
+}
+
+impl Refused {
+    pub(crate) const fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            problem: None,
+        }
+    }
+
+    /// Says by a code what the status does not tell.
+    pub(crate) fn with_problem(self, problem: HeaderValue) -> Self {
+        Self {
+            problem: Some(problem),
+            ..self
+        }
+    }
+}
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
-        if error.kind() == ErrorKind::InvalidInput {
-            return Self(StatusCode::BAD_REQUEST);
+        let status = status_of(&error);
+        if status.is_server_error() {
+            tracing::error!(?error, "the edge could not do what it was asked");
         }
-        tracing::error!(?error, "the edge could not do what it was asked");
-        Self(StatusCode::INTERNAL_SERVER_ERROR)
+        Self::new(status).with_problem(problem::of(error.kind()))
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> axum::response::Response {
-        (self.0, pages::refused(self.0)).into_response()
+        let mut response = (self.status, pages::refused(self.status)).into_response();
+        if let Some(problem) = self.problem {
+            response.headers_mut().insert(PROBLEM, problem);
+        }
+        response
     }
 }
 
@@ -113,7 +140,8 @@ impl Peers {
         caller: &Vouched,
         content: &(impl Serialize + Sync),
     ) -> Result<T, Refused> {
-        let content = serde_json::to_vec(content).map_err(|_| Refused(StatusCode::BAD_REQUEST))?;
+        let content =
+            serde_json::to_vec(content).map_err(|_| Refused::new(StatusCode::BAD_REQUEST))?;
         let response = self.send(peer, Method::POST, path, Some(caller), content.into());
         read(response.await?).await
     }
@@ -160,20 +188,26 @@ impl Peers {
         }
         let request = request
             .body(body)
-            .map_err(|_| Refused(StatusCode::BAD_REQUEST))?;
+            .map_err(|_| Refused::new(StatusCode::BAD_REQUEST))?;
         let response = self.client.request(request).await.map_err(|error| {
             tracing::error!(?peer, %error, "a service does not answer");
-            Refused(StatusCode::BAD_GATEWAY)
+            Refused::new(StatusCode::BAD_GATEWAY)
         })?;
         match response.status() {
             status if status.is_success() => Ok(response.map(Body::new)),
-            status => Err(Refused(status)),
+            status => {
+                let refused = Refused::new(status);
+                Err(match response.headers().get(PROBLEM) {
+                    Some(problem) => refused.with_problem(problem.clone()),
+                    None => refused,
+                })
+            }
         }
     }
 }
 
 async fn read<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Refused> {
-    let unreadable = Refused(StatusCode::BAD_GATEWAY);
+    let unreadable = Refused::new(StatusCode::BAD_GATEWAY);
     let body: Bytes = match response.into_body().collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Err(unreadable),

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{Form, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use super::{Edge, Visit};
 use crate::directory::Slug;
 use crate::notifications::NotificationText;
 use crate::operations::{Delay, FlightView};
+use crate::problem;
 use crate::reporting::Download;
 use crate::status::{Cached, Status};
 use crate::tenants::{NewStatus, NewTenant, SignIn, TenantView};
@@ -48,6 +49,7 @@ pub(super) fn router(edge: Edge) -> Router {
         // The one that is added last is the first that a request meets.
         .layer(limit)
         .layer(from_fn_with_state(edge.clone(), with_tenant))
+        .layer(map_response(problem::named))
         .with_state(edge)
 }
 
@@ -78,7 +80,7 @@ async fn home(
         // A cursor is letters, digits, `-` and `_`; whatever else was sent is no cursor of ours.
         let is_ours = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
         if !cursor.chars().all(is_ours) {
-            return Err(Refused(StatusCode::BAD_REQUEST));
+            return Err(Refused::new(StatusCode::BAD_REQUEST));
         }
         flights += &format!("&cursor={cursor}");
     }
@@ -130,8 +132,12 @@ async fn sign_in(
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        let page = pages::refused(StatusCode::TOO_MANY_REQUESTS);
-        return Ok((StatusCode::TOO_MANY_REQUESTS, headers, page).into_response());
+        // Where nobody can count, nobody is let in: that is no fault of who asks.
+        let status = match decision.failure() {
+            None => StatusCode::TOO_MANY_REQUESTS,
+            Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        return Ok((status, headers, pages::refused(status)).into_response());
     }
     let caller = visitor.caller(&given.user)?;
     let content = SignIn { code: given.code };
@@ -140,7 +146,7 @@ async fn sign_in(
         .post::<Value>(Peer::Tenants, "/sign-in", &caller, &content);
     match answer.await {
         Ok(_) => {}
-        Err(Refused(StatusCode::UNAUTHORIZED)) => {
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED => {
             let page = pages::sign_in(&visitor.view, Some("That is not the code."));
             return Ok((StatusCode::UNAUTHORIZED, page).into_response());
         }
@@ -241,7 +247,7 @@ async fn signed(
 async fn download(State(edge): State<Edge>, Path(link): Path<String>) -> Result<Response, Refused> {
     let is_ours = |it: char| it.is_ascii_hexdigit() || it == '-' || it == '.';
     if !link.chars().all(is_ours) {
-        return Err(Refused(StatusCode::NOT_FOUND));
+        return Err(Refused::new(StatusCode::NOT_FOUND));
     }
     let path = format!("/download/{link}");
     Ok(file(edge.peers.stream(Peer::Reporting, &path, None).await?))

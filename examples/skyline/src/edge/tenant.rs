@@ -10,6 +10,7 @@ use super::peers::Refused;
 use super::{Edge, Peer, Vouched};
 use crate::caller::{TRACEPARENT, new_trace};
 use crate::directory::Slug;
+use crate::problem::{PROVISIONING, SUSPENDED};
 use crate::tenants::{TenantStatus, TenantView};
 
 /// The one key of a tenant in the cache of tenants.
@@ -33,7 +34,7 @@ pub(super) async fn with_tenant(
     let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
     let label = host.split(['.', ':']).next().unwrap_or_default();
-    let unknown = Refused(StatusCode::NOT_FOUND);
+    let unknown = Refused::new(StatusCode::NOT_FOUND);
     let tenant = Slug::new(label).and_then(|slug| slug.tenant());
     let tenant = tenant.map_err(|_| unknown)?;
     // Anybody can send a trace: what is malformed is left out, and the request goes on.
@@ -47,8 +48,13 @@ pub(super) async fn with_tenant(
     // The operator cannot be kept out, or nobody could let it in again.
     match view.status {
         TenantStatus::Active => {}
-        TenantStatus::Provisioning => return Err(Refused(StatusCode::SERVICE_UNAVAILABLE)),
-        TenantStatus::Suspended => return Err(Refused(StatusCode::FORBIDDEN)),
+        TenantStatus::Provisioning => {
+            let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(refused.with_problem(PROVISIONING));
+        }
+        TenantStatus::Suspended => {
+            return Err(Refused::new(StatusCode::FORBIDDEN).with_problem(SUSPENDED));
+        }
     }
     let extensions = request.extensions_mut();
     extensions.insert(tenant);
@@ -78,15 +84,15 @@ impl Edge {
             match peers.get(Peer::Tenants, "/tenant", &caller).await {
                 Ok(view) => Ok(Some(view)),
                 // That there is none is kept as well.
-                Err(Refused(StatusCode::NOT_FOUND)) => Ok(None),
+                Err(refused) if refused.status == StatusCode::NOT_FOUND => Ok(None),
                 Err(_) => Err(Error::new(ErrorKind::Unavailable, "ask for tenant")),
             }
         };
         let cached = self.cache.tenant(tenant);
         match cached.get_or_load(&self.tenants, RECORD, load).await {
             Ok(Some(view)) => Ok(TenantView::clone(&view)),
-            Ok(None) => Err(Refused(StatusCode::NOT_FOUND)),
-            Err(_) => Err(Refused(StatusCode::BAD_GATEWAY)),
+            Ok(None) => Err(Refused::new(StatusCode::NOT_FOUND)),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -46,7 +46,7 @@ impl FromRequestParts<Edge> for Visitor {
             .extensions
             .get::<Host>()
             .cloned()
-            .ok_or(Refused(StatusCode::NOT_FOUND))?;
+            .ok_or(Refused::new(StatusCode::NOT_FOUND))?;
         // A cookie that is no id is as none, and so is that of another tenant.
         let session: Option<SessionId> = cookie(&parts.headers).and_then(|id| id.parse().ok());
         let user = match &session {
@@ -73,7 +73,7 @@ impl FromRequestParts<Edge> for SignedIn {
         let visitor = Visitor::from_request_parts(parts, edge).await?;
         visitor
             .signed_in()?
-            .ok_or(Refused(StatusCode::UNAUTHORIZED))
+            .ok_or(Refused::new(StatusCode::UNAUTHORIZED))
     }
 }
 
@@ -84,7 +84,7 @@ impl FromRequestParts<Edge> for OfOperator {
         let signed_in = SignedIn::from_request_parts(parts, edge).await?;
         match signed_in.view.slug == Slug::OPERATOR {
             true => Ok(Self(signed_in)),
-            false => Err(Refused(StatusCode::NOT_FOUND)),
+            false => Err(Refused::new(StatusCode::NOT_FOUND)),
         }
     }
 }
@@ -131,5 +131,5 @@ pub(super) fn set_cookie(id: Option<&SessionId>) -> Result<HeaderValue, Refused>
         ),
         None => format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"),
     };
-    HeaderValue::from_str(&text).map_err(|_| Refused(StatusCode::INTERNAL_SERVER_ERROR))
+    HeaderValue::from_str(&text).map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR))
 }
