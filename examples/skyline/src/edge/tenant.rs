@@ -71,6 +71,13 @@ pub(super) async fn with_tenant(
 }
 
 impl Edge {
+    /// Forgets what is known of a tenant: no request that begins after this is answered by it, at any edge with this
+    /// cache.
+    pub(super) async fn forget(&self, tenant: TenantId) -> Result<(), Refused> {
+        let cached = self.cache.tenant(tenant);
+        Ok(cached.invalidate(&self.tenants, RECORD).await?)
+    }
+
     /// Returns what is known of a tenant: asked for once, and kept until an event says that it has changed.
     async fn view(&self, tenant: TenantId, trace: TraceParent) -> Result<TenantView, Refused> {
         let peers = self.peers.clone();

@@ -132,7 +132,11 @@ async fn set_status(
     record.status = match (record.status, new.is_suspended) {
         (TenantStatus::Active, true) => TenantStatus::Suspended,
         (TenantStatus::Suspended, false) => TenantStatus::Active,
-        _ => {
+        // Who has got no answer asks again.
+        (TenantStatus::Suspended, true) | (TenantStatus::Active, false) => {
+            return Ok(Json(record.into()));
+        }
+        (TenantStatus::Provisioning, _) => {
             let refused = Error::new(ErrorKind::Conflict, "set status of tenant");
             return Err(Failure::from(refused.with_subject(slug)));
         }
