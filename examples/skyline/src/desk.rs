@@ -12,6 +12,7 @@ use crate::caller::new_trace;
 use crate::edge::{Addresses, Peer, Peers, Refused, Vouched};
 use crate::keys::Keys;
 use crate::signature::SigningKey;
+use crate::status::Status;
 use crate::tenants::{NewTenant, TenantStatus, TenantView};
 use crate::{Result, Slug};
 
@@ -119,6 +120,25 @@ impl Desk {
         tokio::time::timeout(SET_UP, self.set_up(airline))
             .await
             .map_err(|_| format!("{} is not set up in time", airline.slug))?
+    }
+
+    /// Returns how many messages wait in the outboxes of the services.
+    ///
+    /// # Errors
+    ///
+    /// A service does not answer.
+    pub async fn unsent(&self) -> Result<u64> {
+        let operator = caller(&Slug::operator())?;
+        let mut unsent = 0;
+        // Notifications hears alone.
+        for peer in [Peer::Tenants, Peer::Operations, Peer::Reporting] {
+            let status = self.peers.get::<Status>(peer, "/status", &operator);
+            let status = status
+                .await
+                .map_err(|refused| format!("ask {peer:?}: {}", refused.status))?;
+            unsent += status.outbox.backlog + status.outbox.waiting + status.outbox.given_up;
+        }
+        Ok(unsent)
     }
 
     async fn set_up(&self, airline: Airline) -> Result<u64> {

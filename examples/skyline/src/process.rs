@@ -36,6 +36,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME")]
     broker_user: String,
 
+    /// How many requests of a tenant the edge lets through in a minute
+    #[arg(long, default_value_t = Setup::REQUESTS)]
+    requests_per_minute: u64,
+
     /// Where it listens
     #[arg(long, value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -77,6 +81,7 @@ impl Serve {
             settings: Settings::from_file(&self.settings)?,
             keys,
             broker: Broker::Nats(Box::new(connection)),
+            requests_per_minute: self.requests_per_minute,
         };
         let services = Addresses {
             tenants: self.tenants,

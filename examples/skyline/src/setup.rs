@@ -36,6 +36,14 @@ pub struct Setup {
     pub keys: Keys,
     /// Where it hears of others.
     pub broker: Broker,
+    /// How many requests of a tenant the edge lets through in a minute: [`REQUESTS`](Self::REQUESTS), or more for those
+    /// who pay for it.
+    pub requests_per_minute: u64,
+}
+
+impl Setup {
+    /// How many requests of a tenant are let through in a minute, unless it is said otherwise.
+    pub const REQUESTS: u64 = 600;
 }
 
 /// Which database tables are for.

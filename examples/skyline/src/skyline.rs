@@ -59,6 +59,7 @@ impl Skyline {
                 settings,
                 keys: keys.clone(),
                 broker: Broker::Memory(publisher.clone()),
+                requests_per_minute: Setup::REQUESTS,
             });
         }
         let setups: [Setup; 5] = setups.try_into().map_err(|_| "there are five parts")?;

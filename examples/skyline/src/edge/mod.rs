@@ -77,7 +77,7 @@ pub(crate) async fn open(setup: &Setup, services: Addresses) -> Result<Part> {
         sessions: storage.sessions(SessionPolicy::default())?,
         limiter: storage.rate_limiter()?.clone(),
         rules: Arc::new(Rules {
-            tenant: Rule::new("tenant", 600, MINUTE)?,
+            tenant: Rule::new("tenant", setup.requests_per_minute, MINUTE)?,
             // Who guesses is not let in while nobody can count.
             sign_in: Rule::new("sign-in", 5, MINUTE)?.with_on_failure(OnFailure::Refuse),
         }),

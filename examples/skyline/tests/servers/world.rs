@@ -123,6 +123,7 @@ impl World {
                 broker: Broker::Nats(Box::new(
                     NatsConnection::new(&url).with_user(&user, password),
                 )),
+                requests_per_minute: Setup::REQUESTS,
             });
         }
         let setups: [Setup; 5] = setups.try_into().map_err(|_| "there are five parts")?;
