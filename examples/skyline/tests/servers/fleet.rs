@@ -19,6 +19,7 @@ pub(crate) struct Fleet<'w> {
     program: PathBuf,
     /// In the order of [`PartName::ALL`].
     ports: [u16; 5],
+    load: Option<u64>,
     processes: Vec<Process>,
 }
 
@@ -31,10 +32,22 @@ struct Process {
 impl<'w> Fleet<'w> {
     /// Starts all of them, and waits until they answer.
     pub(crate) async fn start(world: &'w World, program: PathBuf, ports: [u16; 5]) -> Result<Self> {
+        Self::start_for(world, program, ports, None).await
+    }
+
+    /// Starts them for so many requests of a tenant in a minute, and without a log unless `RUST_LOG` asks for one: each
+    /// request that fails has a line in it.
+    pub(crate) async fn start_for(
+        world: &'w World,
+        program: PathBuf,
+        ports: [u16; 5],
+        load: Option<u64>,
+    ) -> Result<Self> {
         let mut fleet = Self {
             world,
             program,
             ports,
+            load,
             processes: Vec::new(),
         };
         for part in PartName::ALL {
@@ -56,6 +69,24 @@ impl<'w> Fleet<'w> {
     pub(crate) fn at(&self, part: PartName) -> SocketAddr {
         let place = PartName::ALL.iter().position(|it| *it == part);
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[place.unwrap_or_default()]))
+    }
+
+    /// Returns the numbers of the processes, in the order of [`PartName::ALL`].
+    ///
+    /// # Errors
+    ///
+    /// One of them has ended.
+    pub(crate) fn process_ids(&mut self) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for part in PartName::ALL {
+            let process = self.processes.iter_mut().find(|it| it.part == part);
+            let process = process.ok_or("it does not run")?;
+            if let Some(status) = process.child.try_wait()? {
+                return Err(format!("{} has ended: {status}", part.as_str()).into());
+            }
+            ids.push(process.child.id());
+        }
+        Ok(ids)
     }
 
     /// Kills a process, so that it can end nothing, and starts it anew.
@@ -81,7 +112,8 @@ impl<'w> Fleet<'w> {
     fn process(&self, part: PartName) -> Result<Process> {
         let (broker, user) = self.world.broker();
         let services = self.services();
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(["serve", part.as_str()])
             .arg("--settings")
             .arg(self.world.file(part))
@@ -92,8 +124,14 @@ impl<'w> Fleet<'w> {
             .args(["--tenants", &services.tenants.to_string()])
             .args(["--operations", &services.operations.to_string()])
             .args(["--notifications", &services.notifications.to_string()])
-            .args(["--reporting", &services.reporting.to_string()])
-            .spawn()?;
+            .args(["--reporting", &services.reporting.to_string()]);
+        if let Some(requests) = self.load {
+            command.args(["--requests-per-minute", &requests.to_string()]);
+            if std::env::var_os("RUST_LOG").is_none() {
+                command.env("RUST_LOG", "off");
+            }
+        }
+        let child = command.spawn()?;
         Ok(Process { part, child })
     }
 

@@ -127,7 +127,7 @@ fn flights(page: &str) -> Vec<String> {
 }
 
 /// Returns ports that nobody has, as long as nobody takes them.
-fn free_ports() -> [u16; 5] {
+pub(crate) fn free_ports() -> [u16; 5] {
     let listeners: [_; 5] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|it| it.local_addr().unwrap().port())
 }

@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod fleet;
+mod gauges;
 mod kills;
+mod load;
+mod restarts;
+mod soak;
+mod suspension;
 mod world;
 
 use skyline::{Skyline, tell};

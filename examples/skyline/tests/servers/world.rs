@@ -1,6 +1,8 @@
 //! Servers that are the product's own, and the settings files that lead there.
 
 use std::fs;
+use std::net::TcpListener;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use async_nats::jetstream::{self, stream};
@@ -10,28 +12,68 @@ use tenantry::outbox::NatsConnection;
 use tenantry::store::postgres::Bootstrap;
 use tenantry::{PostgresSettings, Settings};
 use tenantry_testkit::{
-    AzuriteServer, Login, NatsServer, PostgresServer, RedisServer, TestDatabase,
+    AzuriteServer, Login, NatsOptions, NatsServer, PostgresServer, RedisServer, TestDatabase,
 };
 
 /// The servers, for as long as they are needed.
 pub(crate) struct World {
     folder: TempDir,
     keys: Keys,
-    nats: NatsServer,
-    _redis: RedisServer,
-    _databases: Vec<TestDatabase>,
+    /// In the order of [`PartName::ALL`]; they go before their server.
+    databases: Vec<TestDatabase>,
+    pub(crate) postgres: Server<PostgresServer>,
+    pub(crate) redis: RedisServer,
+    pub(crate) nats: NatsServer,
+    pub(crate) azurite: Server<AzuriteServer>,
+    /// Where NATS tells how it is.
+    monitor: String,
+}
+
+/// A server that other tests may be at as well, or one that may be stopped.
+pub(crate) enum Server<T: 'static> {
+    Shared(&'static T),
+    Own(T),
+}
+
+impl<T> Deref for Server<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Shared(server) => server,
+            Self::Own(server) => server,
+        }
+    }
 }
 
 impl World {
     /// Starts the servers, and makes what an administrator and a deployment make: databases with three roles each,
     /// tables, streams, and a file of settings for each part.
     pub(crate) async fn new() -> Result<Self> {
+        let postgres = Server::Shared(PostgresServer::shared().await?);
+        let azurite = Server::Shared(AzuriteServer::shared().await?);
+        Self::over(postgres, azurite).await
+    }
+
+    /// Does the same with servers that are all its own, to be stopped and started again.
+    pub(crate) async fn own() -> Result<Self> {
+        let postgres = Server::Own(PostgresServer::start().await?);
+        let azurite = Server::Own(AzuriteServer::start().await?);
+        Self::over(postgres, azurite).await
+    }
+
+    async fn over(
+        postgres: Server<PostgresServer>,
+        azurite: Server<AzuriteServer>,
+    ) -> Result<Self> {
         let folder = TempDir::new()?;
         let keys = Keys::in_folder(&folder.path().join("keys"))?;
         keys.make_own()?;
-        let postgres = PostgresServer::shared().await?;
-        let azurite = AzuriteServer::shared().await?;
-        let (redis, nats) = (RedisServer::start().await?, NatsServer::start().await?);
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let monitor = format!("127.0.0.1:{port}");
+        let nats = NatsOptions::default().with_setting("http", &format!("\"{monitor}\""));
+        let nats = NatsServer::start_with(nats).await?;
+        let redis = RedisServer::start().await?;
         make_streams(&nats).await?;
         let (redis_user, redis_password) = login_of(redis.url());
         let (nats_user, nats_password) = login_of(nats.url());
@@ -45,7 +87,7 @@ impl World {
 
         let mut databases = Vec::new();
         for part in PartName::ALL {
-            let database = TestDatabase::create(postgres).await?;
+            let database = TestDatabase::create(&postgres).await?;
             let logins = prepare(part, &database).await?;
             let name = part.as_str();
             let mut text = String::new();
@@ -90,9 +132,12 @@ impl World {
         Ok(Self {
             folder,
             keys,
+            databases,
+            postgres,
+            redis,
             nats,
-            _redis: redis,
-            _databases: databases,
+            azurite,
+            monitor,
         })
     }
 
@@ -103,6 +148,22 @@ impl World {
     /// Returns the file of settings of a part.
     pub(crate) fn file(&self, part: PartName) -> PathBuf {
         self.folder.path().join(format!("{}.toml", part.as_str()))
+    }
+
+    /// Returns the database of a part.
+    pub(crate) fn database(&self, part: PartName) -> Option<&TestDatabase> {
+        let mut parts = PartName::ALL.iter().zip(&self.databases);
+        parts.find_map(|(name, database)| (*name == part).then_some(database))
+    }
+
+    /// Returns the address under which the broker tells how it is.
+    pub(crate) fn monitor(&self) -> String {
+        format!("http://{}/varz", self.monitor)
+    }
+
+    /// Returns a client of the broker's streams.
+    pub(crate) async fn streams(&self) -> Result<jetstream::Context> {
+        streams(&self.nats).await
     }
 
     /// Returns host and port of the broker, and the user there.
@@ -147,10 +208,14 @@ async fn prepare(part: PartName, database: &TestDatabase) -> Result<[Login; 2]> 
     Ok([app, platform])
 }
 
-async fn make_streams(server: &NatsServer) -> Result<()> {
+async fn streams(server: &NatsServer) -> Result<jetstream::Context> {
     let (user, password) = login_of(server.url());
     let options = async_nats::ConnectOptions::new().user_and_password(user, password);
-    let context = jetstream::new(options.connect(server.address()).await?);
+    Ok(jetstream::new(options.connect(server.address()).await?))
+}
+
+async fn make_streams(server: &NatsServer) -> Result<()> {
+    let context = streams(server).await?;
     let dead = format!("{}_DEAD", Broker::STREAM);
     for (name, subjects) in [(Broker::STREAM, "events.>"), (&dead, "dead.>")] {
         let config = stream::Config {
