@@ -44,9 +44,8 @@ use crate::Message;
 /// # Examples
 ///
 /// ```
-/// use async_trait::async_trait;
 /// use tenantry_outbox::{HandlerError, Message, MessageHandler};
-/// use tenantry_store::UnitOfWork;
+/// use tenantry_store::{UnitOfWork, async_trait};
 ///
 /// #[derive(Debug)]
 /// struct SendReceipt;
@@ -124,9 +123,10 @@ impl From<Error> for HandlerError {
 ///
 /// - Run one instance, or several of which one is at work and the others stand by: a queue of RabbitMQ that was declared
 ///   with `x-single-active-consumer`, or `NatsSource::with_one_at_a_time`.
-/// - To share the work, part it by tenant: keys are within a tenant. A consumer for each part has its queue, or its
-///   stream, of its own: an exchange of the type `x-consistent-hash` in RabbitMQ, a mapping of subjects with
-///   `partition` in NATS, or a prefix of [`Routes`](crate::Routes) for each part.
+/// - To share the work, part it by tenant, and by nothing else: keys are within a tenant. In RabbitMQ a consumer for each
+///   part has a queue of its own behind an exchange of the type `x-consistent-hash`, whose argument `hash-header` is
+///   `cloudEvents_tenantid`; in NATS a name and [`Routes`](crate::Routes) of its own, below which a mapping of subjects
+///   with `partition` puts the part.
 /// - Or let handlers not depend on the order: they compare a version in the message with that of the row.
 ///
 /// # Fairness

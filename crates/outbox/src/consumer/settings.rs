@@ -35,7 +35,7 @@ impl ConsumerSettings {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            in_flight: 64,
+            in_flight: 8,
             prefetch: None,
             prefetch_bytes: 64 * 1024 * 1024,
             attempts: 10,
@@ -45,8 +45,12 @@ impl ConsumerSettings {
         }
     }
 
-    /// Sets how many messages are handled side by side at most, from 1 to 10,000, those of one key one after the other; 64
+    /// Sets how many messages are handled side by side at most, from 1 to 10,000, those of one key one after the other; 8
     /// without it. One that waits for another attempt is not among them.
+    ///
+    /// Each has a unit of work, and with it a connection of the store, for as long as its handler runs: keep the sum over
+    /// all consumers of a store below the connections of its pool, 10 without `with_max_connections`, or requests wait for
+    /// messages.
     ///
     /// As one is done with, the next is of the tenant that has the fewest under way: whoever has much to be handled holds
     /// up no other tenant by what waits here.
@@ -57,7 +61,8 @@ impl ConsumerSettings {
     }
 
     /// Sets how many messages are taken from the broker before they are acknowledged, from as many as are handled side by
-    /// side to 65,535; sixteen times as many without it. They are held in memory.
+    /// side to 65,535; without it 1,024, or sixteen times as many as are handled where that is more. They are held in
+    /// memory.
     ///
     /// A message that fails, and those behind it in its key, are among them until its attempts are used up: where there are
     /// more than this, the other keys wait as well. Nor is anything handled before it is among them: it waits for those
@@ -101,7 +106,7 @@ impl ConsumerSettings {
     pub(super) fn prefetch(&self) -> usize {
         let most = usize::from(u16::MAX);
         self.prefetch
-            .unwrap_or_else(|| self.in_flight.saturating_mul(16).min(most))
+            .unwrap_or_else(|| self.in_flight.saturating_mul(16).clamp(1_024, most))
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -120,5 +125,26 @@ impl ConsumerSettings {
             return Ok(());
         };
         Err(Error::new(ErrorKind::InvalidSettings, "start consumer").with_detail(wrong))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_held_as_keep_the_hands_busy() {
+        for (in_flight, held) in [(1, 1_024), (64, 1_024), (128, 2_048), (10_000, 65_535)] {
+            let settings = ConsumerSettings::new("suite").with_in_flight(in_flight);
+            assert_eq!(settings.prefetch(), held);
+            settings.check().unwrap();
+        }
+        let settings = ConsumerSettings::new("suite")
+            .with_in_flight(2)
+            .with_prefetch(2);
+        assert_eq!(settings.prefetch(), 2);
+        settings.check().unwrap();
+        let fewer = settings.with_prefetch(1).check().unwrap_err();
+        assert_eq!(fewer.kind(), ErrorKind::InvalidSettings);
     }
 }

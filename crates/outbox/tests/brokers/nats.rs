@@ -479,7 +479,7 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
     assert!(
         start(STREAM, "dead", settings())
             .await
-            .contains("no stream takes dead letters")
+            .contains("no stream takes dead letters: make one with the subjects dead.suite.>")
     );
     assert!(
         start(STREAM, "events.dead", settings())
@@ -489,7 +489,7 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
     assert!(
         start("NONE", "dead", settings())
             .await
-            .contains("NONE is not there")
+            .contains("NONE is not there: make it")
     );
     assert!(
         start(STREAM, "dead", ConsumerSettings::new("a b"))

@@ -56,7 +56,10 @@ impl Graves {
         let name = match context.stream_by_subject(&one).await {
             Ok(name) => name,
             Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
-                return Ok(Some(format!("no stream takes dead letters under {one}")));
+                return Ok(Some(format!(
+                    "no stream takes dead letters: make one with the subjects {}.>",
+                    self.prefix
+                )));
             }
             Err(error) => return Err(lost(OPERATION, error)),
         };

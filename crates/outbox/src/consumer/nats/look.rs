@@ -25,10 +25,10 @@ pub(super) async fn look(
     let mut context = jetstream::new(link.client.clone());
     context.set_timeout(source.connection.timeout());
     let name = &source.stream;
-    let stream = context
-        .get_stream(name)
-        .await
-        .map_err(|error| invalid(format!("the stream {name} is not there")).with_source(error))?;
+    let stream = context.get_stream(name).await.map_err(|error| {
+        let told = format!("the stream {name} is not there: make it, with its subjects");
+        invalid(told).with_source(error)
+    })?;
     let name = &settings.name;
     if let Some(wrong) = graves.wrong(link).await? {
         return Err(invalid(wrong));
