@@ -159,6 +159,31 @@ async fn what_is_not_there_says_what_to_add() {
     storage.close().await;
 }
 
+/// As many bytes as the settings say, or as a broker takes as it comes.
+#[tokio::test]
+async fn a_payload_that_is_too_large_is_refused_before_it_waits() {
+    for (section, most) in [("", 1_000_000), ("[outbox]\nmost_bytes = 2000\n", 2_000)] {
+        let text = format!("[database]\nurl = \"sqlite::memory:\"\n{section}");
+        let storage = Storage::open(&Settings::from_toml(&text).unwrap())
+            .await
+            .unwrap();
+        let work = storage.tenant(TenantId::generate()).begin().await.unwrap();
+        let append = |bytes: usize| {
+            let message = NewMessage::new("billing.invoice.paid", "7");
+            let message = message.with_payload("text/plain", vec![b'x'; bytes]);
+            storage.outbox().append_message(&work, message)
+        };
+        append(most).unwrap();
+        let error = append(most + 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.detail().contains(&most.to_string()), "{error}");
+        drop(work);
+        storage.close().await;
+    }
+    let error = Settings::from_toml("[database]\nurl = \"sqlite::memory:\"\n[outbox]\nmost = 1");
+    assert_eq!(error.unwrap_err().subject(), "outbox.most");
+}
+
 #[tokio::test]
 async fn a_password_that_no_vault_has_is_told_by_its_reference() {
     let settings = Settings::from_toml(

@@ -29,8 +29,9 @@ use self::insert::Insert;
 use crate::log::MESSAGES;
 use crate::{Event, MessageId, NewMessage};
 
-/// The most bytes of a payload, unless [`OutboxBuilder::with_most_bytes`] says otherwise: what NATS takes.
-const MOST_BYTES: usize = 1024 * 1024;
+/// The most bytes of a payload, unless [`OutboxBuilder::with_most_bytes`] says otherwise: what a NATS takes as it comes,
+/// 1 MiB, without what headers may need.
+const MOST_BYTES: usize = 1_000_000;
 
 /// Appends messages to units of work of a store; one for a service, cheap to clone.
 ///
@@ -103,7 +104,11 @@ pub struct OutboxBuilder {
 }
 
 impl OutboxBuilder {
-    /// Sets the most bytes of a payload; without it 1 MiB. No broker should take fewer.
+    /// Sets the most bytes of a payload; without it 1,000,000.
+    ///
+    /// The broker has to take as many, and headers beside them: what it finds too large is given up, and may block its
+    /// key. A NATS takes 1 MiB (1,048,576 bytes) with headers where its `max_payload` says nothing else, so that the
+    /// default leaves them 48,576.
     pub const fn with_most_bytes(mut self, most_bytes: usize) -> Self {
         self.most_bytes = most_bytes;
         self

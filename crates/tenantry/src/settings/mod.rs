@@ -116,6 +116,9 @@ pub struct Settings {
     pub(crate) blobs: Option<Blobs>,
     #[cfg(feature = "outbox")]
     pub(crate) broker: Option<Broker>,
+    /// The most bytes of a payload of the outbox.
+    #[cfg(feature = "outbox")]
+    pub(crate) outbox_bytes: Option<usize>,
     #[cfg(feature = "secrets")]
     pub(crate) vaults: Vaults,
 }
@@ -132,6 +135,8 @@ impl Settings {
             blobs: None,
             #[cfg(feature = "outbox")]
             broker: None,
+            #[cfg(feature = "outbox")]
+            outbox_bytes: None,
             #[cfg(feature = "secrets")]
             vaults: Vaults::default(),
         }

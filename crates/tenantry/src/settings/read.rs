@@ -143,6 +143,15 @@ impl Settings {
         #[cfg(not(feature = "outbox"))]
         refuse_section(broker.as_ref(), "broker", "outbox")?;
 
+        let outbox = file.section("outbox")?;
+        #[cfg(feature = "outbox")]
+        if let Some(mut outbox) = outbox {
+            settings.outbox_bytes = outbox.number("most_bytes")?;
+            outbox.end()?;
+        }
+        #[cfg(not(feature = "outbox"))]
+        refuse_section(outbox.as_ref(), "outbox", "outbox")?;
+
         let vaults = file.sections("vaults")?;
         #[cfg(feature = "secrets")]
         for vault in vaults {

@@ -352,6 +352,11 @@ fn what_is_not_compiled_in_names_its_feature() {
             "outbox",
         ),
         (
+            cfg!(feature = "outbox"),
+            "[outbox]\nmost_bytes = 1000",
+            "outbox",
+        ),
+        (
             cfg!(feature = "secrets"),
             "[[vaults]]\nurl = \"folder:/run/secrets\"",
             "secrets",

@@ -19,6 +19,8 @@ use crate::settings::broker::Remote;
 pub(super) struct Messages {
     /// One for a store, made when it is asked for: each commit is looked at from then on.
     outbox: OnceLock<Outbox>,
+    /// The most bytes of a payload, where the settings say so.
+    most_bytes: Option<usize>,
     pub(super) publisher: Option<Arc<dyn Publisher>>,
     pub(super) workers: Mutex<Vec<Arc<OutboxWorker>>>,
 }
@@ -44,6 +46,7 @@ pub(super) fn open(settings: &Settings, passwords: &Passwords) -> Result<Message
     let _ = passwords;
     Ok(Messages {
         outbox: OnceLock::new(),
+        most_bytes: settings.outbox_bytes,
         publisher: publisher.transpose()?,
         workers: Mutex::default(),
     })
@@ -93,7 +96,8 @@ fn redis_streams(remote: &Remote, passwords: &Passwords) -> Result<Arc<dyn Publi
 
 impl Storage {
     /// Returns the outbox of the service's database, whose tables are there by a migration
-    /// (`SCHEMA_POSTGRES` or `SCHEMA_SQLITE` of [`tenantry_outbox`]).
+    /// (`SCHEMA_POSTGRES` or `SCHEMA_SQLITE` of [`tenantry_outbox`]). The most bytes of a payload are `most_bytes` of
+    /// the section `[outbox]`, or 1,000,000.
     ///
     /// # Examples
     ///
@@ -124,10 +128,14 @@ impl Storage {
     /// ```
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
-        self.inner
-            .messages
-            .outbox
-            .get_or_init(|| Outbox::new(&self.store))
+        let messages = &self.inner.messages;
+        messages.outbox.get_or_init(|| {
+            let builder = Outbox::builder(&self.store);
+            match messages.most_bytes {
+                Some(bytes) => builder.with_most_bytes(bytes).build(),
+                None => builder.build(),
+            }
+        })
     }
 
     /// Returns the inbox of the service's database, by which a consumer handles a message once.
