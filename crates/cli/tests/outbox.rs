@@ -9,7 +9,7 @@ use serde_json::Value;
 use tenantry_core::TenantId;
 use tenantry_outbox::{
     Message, NewMessage, Outbox, OutboxWorker, PublishError, PublishErrorKind, Publisher,
-    SCHEMA_POSTGRES, SCHEMA_SQLITE, Stopped, WorkerSettings,
+    RIGHTS_POSTGRES, SCHEMA_POSTGRES, SCHEMA_SQLITE, Stopped, WorkerSettings,
 };
 use tenantry_store::postgres::{Bootstrap, migrate};
 use tenantry_store::{
@@ -226,4 +226,40 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
     assert_eq!(place.run(&discard).await, (0, "1 discarded\n".to_owned()));
     assert_eq!(place.run(&["dead"]).await.0, 0);
     assert_eq!(place.json(&["status"]).await.1["waiting"], 1, "that of one");
+}
+
+/// As it is embedded, to the byte: migrations are compared by it.
+#[tokio::test]
+async fn tables_are_written_for_a_file_of_migrations_without_a_database() {
+    let place = Place {
+        environment: Vec::new(),
+        secret: None,
+    };
+    for (arguments, expected) in [
+        (&["schema"][..], SCHEMA_POSTGRES),
+        (&["schema", "--rights"], RIGHTS_POSTGRES),
+        (&["schema", "--sqlite"], SCHEMA_SQLITE),
+    ] {
+        let (code, written) = place.run(arguments).await;
+        assert_eq!(code, 0, "{written}");
+        assert_eq!(written, expected);
+    }
+    // SQLite has no roles.
+    let (code, written) = place.run(&["schema", "--sqlite", "--rights"]).await;
+    assert_eq!(code, 2, "{written}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let (_, written) = place.run(&["schema", "--sqlite"]).await;
+    std::fs::write(folder.path().join("0001_outbox.sql"), written).unwrap();
+    let migrations = Migrations::from_dir(folder.path()).await.unwrap();
+    let settings = SqliteSettings::file(folder.path().join("billing.db"));
+    assert_eq!(sqlite::migrate(&settings, &migrations).await.unwrap(), [1]);
+    // The same migration, for who has embedded the text before.
+    let embedded = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    assert!(
+        sqlite::migrate(&settings, &embedded)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }

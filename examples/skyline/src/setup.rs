@@ -90,6 +90,8 @@ impl PartName {
     }
 
     fn tables(self, engine: Engine) -> Migrations {
+        // A product copies the texts of Tenantry into files of its own: here they are of one state of the repository,
+        // and databases are made anew with it.
         /// The numbered files of a part, after those of Tenantry itself.
         macro_rules! tables {
             ($folder:literal, $outbox:expr, $artifacts:expr) => {

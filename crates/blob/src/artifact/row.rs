@@ -10,7 +10,8 @@ use crate::name::BlobName;
 use crate::record::BlobRecord;
 use crate::retention::nearest_stored;
 
-/// The table of artifacts on PostgreSQL, for the migrations of the service.
+/// The table of artifacts on PostgreSQL, for the migrations of the service: copy the text into a file of these, for a
+/// release may change the constant, and a migration that has run must not change.
 pub const ARTIFACTS_POSTGRES: &str = include_str!("artifacts_postgres.sql");
 
 /// The same on SQLite.

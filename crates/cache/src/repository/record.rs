@@ -12,7 +12,8 @@ use super::Tables;
 use crate::shared::Invalidation;
 
 /// The table of [`CachedStore::record_invalidations`](super::CachedStore::record_invalidations) on
-/// PostgreSQL, for the migrations of the service.
+/// PostgreSQL, for the migrations of the service: copy the text into a file of these, for a release may change the
+/// constant, and a migration that has run must not change.
 pub const INVALIDATIONS_POSTGRES: &str = include_str!("invalidations_postgres.sql");
 
 /// The same on SQLite.

@@ -1,4 +1,4 @@
-//! `tenantry outbox`: how an outbox is doing, and what becomes of what was given up.
+//! `tenantry outbox`: how an outbox is doing, what becomes of what was given up, and its tables.
 
 mod written;
 
@@ -6,12 +6,15 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use tenantry_core::{Actor, Error, ErrorKind, RequestContext, Result, TenantId};
-use tenantry_outbox::{DeadLetterFilter, DeadLetters, MessageId, OutboxStatus};
+use tenantry_outbox::{
+    DeadLetterFilter, DeadLetters, MessageId, OutboxStatus, RIGHTS_POSTGRES, SCHEMA_POSTGRES,
+    SCHEMA_SQLITE,
+};
 
 use crate::Verdict;
 use crate::database::Database;
 
-/// Tells how an outbox is doing, and lists, replays and discards what could not be handed over.
+/// Tells how an outbox is doing, lists, replays and discards what could not be handed over, and writes its tables.
 ///
 /// Connect as the role for work across tenants. The URL is taken from TENANTRY_DATABASE_URL where there
 /// is no --url, and the password from TENANTRY_DATABASE_PASSWORD.
@@ -54,6 +57,15 @@ enum Command {
     Replay(Change),
     /// Removes messages of a tenant for good; what stands behind them leaves; exits with 1 if none is such
     Discard(Change),
+    /// Writes the tables as SQL, for a file of the service's migrations; looks at no database
+    Schema {
+        /// Those of SQLite, in place of PostgreSQL
+        #[arg(long, conflicts_with = "rights")]
+        sqlite: bool,
+        /// Of PostgreSQL, only who may do what with them
+        #[arg(long)]
+        rights: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +172,15 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
                 .await?;
             told(written::changed("discarded", changed, change.json, out))?;
             Ok(Verdict::of(changed == 0))
+        }
+        Command::Schema { sqlite, rights } => {
+            let text = match (sqlite, rights) {
+                (true, _) => SCHEMA_SQLITE,
+                (false, true) => RIGHTS_POSTGRES,
+                (false, false) => SCHEMA_POSTGRES,
+            };
+            told(out.write_all(text.as_bytes()))?;
+            Ok(Verdict::Clean)
         }
     }
 }

@@ -4,6 +4,13 @@ use tenantry_store::TableRights;
 
 /// The tables of the outbox on PostgreSQL, for the migrations of the service.
 ///
+/// **Copy the text into a file of these migrations** (`tenantry outbox schema` writes it), where the database outlives the
+/// process: a release may change the constant, and a migration whose text has changed since it ran is refused
+/// (`SchemaMismatch`). The same text in a file is the same migration. What a release changes in the tables is in the
+/// changelog, with the text for a further migration.
+///
+/// Embedded as it is, it is for tests and databases that are made anew:
+///
 /// # Examples
 ///
 /// ```
@@ -19,7 +26,8 @@ pub const SCHEMA_POSTGRES: &str = concat!(
 );
 
 /// What [`SCHEMA_POSTGRES`] ends with: what services and workers may do with its tables, to be run again, as the owner
-/// role, where somebody has granted more, or has taken the walls down and built them again.
+/// role, where somebody has granted more, or has taken the walls down and built them again. As with
+/// [`SCHEMA_POSTGRES`], copy the text into a file (`tenantry outbox schema --rights`).
 ///
 /// # Examples
 ///
@@ -35,7 +43,7 @@ pub const SCHEMA_POSTGRES: &str = concat!(
 /// ```
 pub const RIGHTS_POSTGRES: &str = include_str!("postgres_rights.sql");
 
-/// The same on SQLite.
+/// The tables on SQLite: copy them into a file as [`SCHEMA_POSTGRES`] (`tenantry outbox schema --sqlite`).
 pub const SCHEMA_SQLITE: &str = include_str!("sqlite.sql");
 
 /// What the role of a service may do with these tables on PostgreSQL, as [`RIGHTS_POSTGRES`] gives it, for
