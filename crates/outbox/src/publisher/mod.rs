@@ -54,7 +54,70 @@ use crate::Message;
 /// - The identifier of the message is what the broker tells duplicates by, where it does.
 /// - A future that is dropped has handed over some of its messages, from the first on.
 ///
-/// Callers may rely on that, call it for several keys at once, and hand over a message again.
+/// Callers may rely on that, call it for several keys at once, and hand over a message again. A call that panics has
+/// refused its first message. `publisher_suite!` (feature `conformance`) tries the contract against a broker.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs::OpenOptions;
+/// use std::io::{self, Write as _};
+/// use std::path::PathBuf;
+///
+/// use tenantry_core::TenantId;
+/// use tenantry_outbox::{
+///     Message, NewMessage, PublishError, PublishErrorKind, Publisher, Stopped,
+/// };
+/// use tenantry_store::async_trait;
+///
+/// /// JSON documents in a file, each on disk before it counts as handed over.
+/// #[derive(Debug)]
+/// struct Spool(PathBuf);
+///
+/// impl Spool {
+///     async fn append(&self, document: Vec<u8>) -> io::Result<()> {
+///         let path = self.0.clone();
+///         let writing = tokio::task::spawn_blocking(move || {
+///             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+///             file.write_all(&document)?;
+///             file.sync_data()
+///         });
+///         writing.await?
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl Publisher for Spool {
+///     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+///         for (done, message) in messages.iter().enumerate() {                // of one key, in their order
+///             let document = message.cloud_event("/services/billing").structured().map_err(|error| {
+///                 let error = PublishError::new(PublishErrorKind::Poison, "its payload is no JSON").with_source(error);
+///                 Stopped::new(done, error)
+///             })?;
+///             self.append(document).await.map_err(|error| {
+///                 let error = PublishError::new(PublishErrorKind::Unavailable, "no file").with_source(error);
+///                 Stopped::new(done, error)
+///             })?;
+///         }
+///         Ok(())
+///     }
+///
+///     fn system(&self) -> &'static str {
+///         "spool"
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("spool");
+/// let paid = NewMessage::new("billing.invoice.paid", "7").with_payload("application/json", b"{}".to_vec());
+/// let message = Message::new(TenantId::generate(), paid);
+/// Spool(path.clone()).publish(&[message.clone()]).await.map_err(|stopped| stopped.error)?;
+/// assert!(std::fs::read_to_string(path)?.contains(&message.id().to_string()));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Publisher: fmt::Debug + Send + Sync {
     /// Hands over messages of one key, and returns when all were acknowledged.
