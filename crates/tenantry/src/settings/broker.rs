@@ -38,6 +38,10 @@ pub(crate) struct Remote {
     pub(crate) destination: String,
     pub(crate) source: String,
     /// What subjects and routing keys begin with.
+    #[cfg_attr(
+        not(any(feature = "nats", feature = "rabbitmq")),
+        allow(dead_code, reason = "a stream of a Redis has one name")
+    )]
     pub(crate) prefix: Option<String>,
 }
 
