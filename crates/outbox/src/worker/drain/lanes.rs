@@ -128,7 +128,7 @@ impl Drain {
         let is_busy = !next.progress.rest.is_closed()
             || self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
         let rows = match is_busy {
-            true => self.reads / BESIDE_OTHERS,
+            true => (self.reads / BESIDE_OTHERS).max(1),
             false => self.reads,
         };
         let count = next.progress.lanes.len();
