@@ -86,8 +86,15 @@ impl Served {
     }
 
     pub(crate) async fn restart(&self) -> Result<()> {
-        self.tell(Daemon::restart).await?;
-        self.until_ready().await
+        let mut attempts = 3;
+        loop {
+            self.tell(Daemon::restart).await?;
+            attempts -= 1;
+            match self.until_ready().await {
+                Err(error) if attempts > 0 && is_taken(&error) => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     pub(crate) async fn pause(&self) -> Result<()> {
@@ -128,6 +135,14 @@ impl Served {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Returns whether a server found its port taken: another process that looks for a free one sits on it for a moment.
+fn is_taken(error: &Error) -> bool {
+    let told = error.to_string().to_ascii_lowercase();
+    ["eaddrinuse", "address already in use"]
+        .iter()
+        .any(|words| told.contains(words))
 }
 
 impl fmt::Debug for Served {
