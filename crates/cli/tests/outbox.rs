@@ -2,21 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails ends the test")]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::{Server, Service};
 use tenantry_core::TenantId;
 use tenantry_outbox::{
     Message, NewMessage, Outbox, OutboxWorker, PublishError, PublishErrorKind, Publisher,
     RIGHTS_POSTGRES, SCHEMA_POSTGRES, SCHEMA_SQLITE, Stopped, WorkerSettings,
 };
-use tenantry_store::postgres::{Bootstrap, migrate};
+use tenantry_store::postgres::migrate;
 use tenantry_store::{
     Migrations, PlatformStore, PostgresSettings, SqliteSettings, TenantStore, async_trait, sqlite,
 };
-use tenantry_testkit::{PostgresServer, TestDatabase};
-use tokio::process::Command;
 
 /// Takes nothing, for ever, and says so with what a terminal must not obey.
 #[derive(Debug)]
@@ -35,75 +36,38 @@ impl Publisher for Refuses {
 }
 
 /// Where the command is to look.
-struct Place {
-    environment: Vec<(&'static str, String)>,
-    secret: Option<String>,
-}
+struct Place(Service);
 
 impl Place {
     /// Runs `tenantry outbox` and returns its exit code and what it wrote.
     async fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_tenantry"))
-            .arg("outbox")
-            .args(arguments)
-            .env_remove("TENANTRY_DATABASE_URL")
-            .env_remove("TENANTRY_DATABASE_PASSWORD")
-            .envs(self.environment.iter().cloned())
-            .output()
-            .await
-            .unwrap();
-        let written = [output.stdout, output.stderr].concat();
-        let written = String::from_utf8(written).unwrap();
-        if let Some(secret) = &self.secret {
-            assert!(!written.contains(secret), "{written}");
-        }
-        assert!(!written.contains('\u{1b}'), "{written}");
-        (output.status.code().unwrap(), written)
+        self.0.run_plain(&[&["outbox"], arguments].concat()).await
     }
 
     async fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let (code, written) = self.run(&[arguments, &["--json"]].concat()).await;
-        let value = serde_json::from_str(&written);
-        (code, value.unwrap_or_else(|_| panic!("{written}")))
+        support::read(self.run(&[arguments, &["--json"]].concat()).await)
     }
 }
 
 #[tokio::test]
 async fn what_was_given_up_on_postgres_is_listed_replayed_and_discarded() {
-    let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
-        .await
-        .unwrap();
-    let owner = database.create_login("owner").await.unwrap();
-    let app = database.create_login("app").await.unwrap();
-    let platform = database.create_login("platform").await.unwrap();
-    Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .with_platform_role(platform.user(), None)
-        .run()
-        .await
-        .unwrap();
+    let server = Server::empty().await;
     let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES)]);
-    migrate(owner.url(), &migrations).await.unwrap();
-    let store = TenantStore::postgres(PostgresSettings::new(app.url()))
+    migrate(server.owner.url(), &migrations).await.unwrap();
+    let store = TenantStore::postgres(PostgresSettings::new(server.app.url()))
         .await
         .unwrap();
-    let url = platform.url();
+    let url = server.platform.url();
     let workers = PlatformStore::postgres(PostgresSettings::new(url))
         .await
         .unwrap();
-    let password = platform.password().to_owned();
-    let place = Place {
-        environment: vec![
-            (
-                "TENANTRY_DATABASE_URL",
-                url.replace(&format!(":{password}@"), "@"),
-            ),
-            ("TENANTRY_DATABASE_PASSWORD", password.clone()),
-        ],
-        secret: Some(password),
-    };
-    story(&store, &workers, &place).await;
+    let password = server.platform.password();
+    let mut service = Service::new();
+    let url_alone = url.replace(&format!(":{password}@"), "@");
+    service.set("TENANTRY_DATABASE_URL", &url_alone);
+    service.set("TENANTRY_DATABASE_PASSWORD", password);
+    service.hides(password);
+    story(&store, &workers, &Place(service)).await;
 }
 
 #[tokio::test]
@@ -115,19 +79,16 @@ async fn what_was_given_up_on_sqlite_is_listed_replayed_and_discarded() {
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings.clone()).await.unwrap();
     let platform = PlatformStore::sqlite(settings).await.unwrap();
-    let place = Place {
-        environment: vec![(
-            "TENANTRY_DATABASE_URL",
-            format!("sqlite:{}", file.display()),
-        )],
-        secret: None,
-    };
-    story(&store, &platform, &place).await;
+    let mut service = Service::new();
+    service.set(
+        "TENANTRY_DATABASE_URL",
+        &format!("sqlite:{}", file.display()),
+    );
+    story(&store, &platform, &Place(service)).await;
 
-    let nowhere = Place {
-        environment: vec![("TENANTRY_DATABASE_URL", "sqlite:/nowhere.db".to_owned())],
-        secret: None,
-    };
+    let mut service = Service::new();
+    service.set("TENANTRY_DATABASE_URL", "sqlite:/nowhere.db");
+    let nowhere = Place(service);
     let (code, written) = nowhere.run(&["status"]).await;
     assert_eq!(code, 2, "{written}");
     assert!(written.contains("there is no such file"), "{written}");
@@ -231,10 +192,7 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
 /// As it is embedded, to the byte: migrations are compared by it.
 #[tokio::test]
 async fn tables_are_written_for_a_file_of_migrations_without_a_database() {
-    let place = Place {
-        environment: Vec::new(),
-        secret: None,
-    };
+    let place = Place(Service::new());
     for (arguments, expected) in [
         (&["schema"][..], SCHEMA_POSTGRES),
         (&["schema", "--rights"], RIGHTS_POSTGRES),

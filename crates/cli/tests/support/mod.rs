@@ -90,10 +90,14 @@ impl Service {
     }
 
     pub(crate) async fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let (code, written) = self.run(&[arguments, &["--json"]].concat()).await;
-        let value = serde_json::from_str(&written);
-        (code, value.unwrap_or_else(|_| panic!("{written}")))
+        read(self.run(&[arguments, &["--json"]].concat()).await)
     }
+}
+
+/// Reads what a command wrote as JSON.
+pub(crate) fn read((code, written): (i32, String)) -> (i32, Value) {
+    let value = serde_json::from_str(&written);
+    (code, value.unwrap_or_else(|_| panic!("{written}")))
 }
 
 /// A database on PostgreSQL with an outbox and a table of invoices.
