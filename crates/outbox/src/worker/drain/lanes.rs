@@ -237,8 +237,5 @@ impl Drain {
 fn end_of(position: &Position, rows: usize, widening: i64) -> i64 {
     let window = i64::try_from(rows.max(200)).unwrap_or(i64::MAX);
     let window = window.saturating_mul(WINDOW).saturating_mul(widening);
-    position
-        .cursor()
-        .max(position.floor())
-        .saturating_add(window)
+    position.done().saturating_add(window)
 }
