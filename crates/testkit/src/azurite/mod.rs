@@ -256,6 +256,7 @@ impl AzuriteServer {
                 true => ("https", "--oauth basic --cert cert.pem --key key.pem"),
                 false => ("http", ""),
             };
+            let url = format!("{scheme}://127.0.0.1:{port}/{DEFAULT_ACCOUNT}");
             let login = format!("{DEFAULT_ACCOUNT}:{key}");
             let (folder, settings, pair) = (folder.clone(), settings.clone(), certificate.clone());
             let started = blocking(move || {
@@ -264,7 +265,6 @@ impl AzuriteServer {
                 let files = files.unwrap_or_default();
                 programs::start(folder, &settings, port, &login, files, tls)
             });
-            let url = format!("{scheme}://127.0.0.1:{port}/{DEFAULT_ACCOUNT}");
             let server = Self {
                 url: Url::parse(&url)
                     .map_err(|error| Error::because("cannot write the URL of a server", error))?,

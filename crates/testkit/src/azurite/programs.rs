@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::daemon::{Daemon, Program};
+use crate::ports::Port;
 use crate::programs::folder_with;
 use crate::{Result, Settings};
 
@@ -24,7 +25,7 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
 pub(super) fn start(
     folder: PathBuf,
     settings: &Settings,
-    port: u16,
+    port: Port,
     account: &str,
     files: Vec<(&'static str, String)>,
     options: &str,
@@ -37,6 +38,7 @@ pub(super) fn start(
     );
     let program = Program {
         start: start.into(),
+        ports: vec![port],
         variables: vec![
             ("BIN", folder.into()),
             ("PATH", path),

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Contents;
 use crate::keeper::{Keeper, Plan};
+use crate::ports::Port;
 use crate::postgres::blocking;
 use crate::{Error, Result, Settings, StopMode, ports};
 
@@ -26,8 +27,8 @@ const REMOVE: &str = r#"docker rm --force --volumes "$NAME""#;
 pub(crate) struct Container {
     inner: Option<Arc<ContainerAsync<GenericImage>>>,
     host: String,
-    port: u16,
     _keeper: Keeper,
+    port: Port,
 }
 
 impl Container {
@@ -42,7 +43,7 @@ impl Container {
         let port = ports::free()?;
         let (image, tag) = name_and_tag(&contents.image);
         let mut request = GenericImage::new(image, tag)
-            .with_mapped_port(port, contents.port.tcp())
+            .with_mapped_port(port.number(), contents.port.tcp())
             .with_container_name(&name)
             .with_startup_timeout(Duration::from_secs(300))
             .with_cmd(contents.command);
@@ -84,7 +85,7 @@ impl Container {
     }
 
     pub(crate) const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Returns under which address other containers reach it.

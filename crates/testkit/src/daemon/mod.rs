@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::keeper::{Keeper, Plan};
+use crate::ports::Port;
 use crate::programs::User;
 use crate::{Error, Result, StopMode};
 
@@ -31,6 +32,8 @@ const HALT: &str = r#"PID=$(cat "$FOLDER/pid") && kill -STOP "$PID" && while gre
 pub(crate) struct Program {
     /// A line of shell that starts the server and leaves its number in `$FOLDER/pid`.
     pub(crate) start: Cow<'static, str>,
+    /// Where it listens.
+    pub(crate) ports: Vec<Port>,
     /// Variables of that line.
     pub(crate) variables: Vec<(&'static str, OsString)>,
     /// The file that it writes what it does to.
@@ -45,11 +48,13 @@ impl Program {
     /// Returns a program that runs as servers do, in memory where there is room.
     pub(crate) fn of_server(
         start: &'static str,
+        ports: Vec<Port>,
         variables: Vec<(&'static str, OsString)>,
         log: &'static str,
     ) -> Self {
         Self {
             start: start.into(),
+            ports,
             variables,
             log,
             user: User::for_servers(),
@@ -62,6 +67,8 @@ impl Program {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     keeper: Keeper,
+    /// Behind the keeper, which ends the server.
+    _ports: Vec<Port>,
     start: Cow<'static, str>,
     log: &'static str,
 }
@@ -89,6 +96,7 @@ impl Daemon {
         keeper.run(&program.start)?;
         Ok(Self {
             keeper,
+            _ports: program.ports,
             start: program.start,
             log: program.log,
         })

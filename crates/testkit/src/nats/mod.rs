@@ -217,9 +217,11 @@ impl NatsServer {
         loop {
             // Another process may take the port between the look and the start.
             let (port, password) = (ports::free()?, uuid::Uuid::new_v4().simple().to_string());
-            let config = config(options, port, &password);
+            let config = config(options, port.number(), &password);
+            let scheme = options.scheme();
+            let url = format!("{scheme}://tests:{password}@127.0.0.1:{port}");
             let variables = vec![("BIN", folder.clone().into())];
-            let program = Program::of_server(START, variables, "nats.log");
+            let program = Program::of_server(START, vec![port], variables, "nats.log");
             let prefix = settings.prefix().to_owned();
             let certificate = options.certificate.clone();
             let daemon = blocking(move || {
@@ -231,8 +233,6 @@ impl NatsServer {
                 })
             })
             .await?;
-            let scheme = options.scheme();
-            let url = format!("{scheme}://tests:{password}@127.0.0.1:{port}");
             attempts -= 1;
             match Served::started(&url, daemon, probe).await {
                 Ok(served) => return Ok(Self(served)),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keeper::{Keeper, Plan};
+use crate::ports::Port;
 use crate::postgres::{admin, blocking};
 use crate::programs::{User, folder_with};
 use crate::{Error, Login, PostgresServer, Result, Settings, ports};
@@ -68,8 +69,9 @@ impl fmt::Debug for PgBouncerOptions {
 /// of the options; passwords are checked. It dies with this process, or when it is dropped.
 #[derive(Debug)]
 pub struct PgBouncer {
-    port: u16,
+    /// Behind the keeper, which ends the program.
     _keeper: Keeper,
+    port: Port,
 }
 
 impl PgBouncer {
@@ -97,7 +99,7 @@ impl PgBouncer {
                 &folder,
                 settings.prefix().to_owned(),
                 server,
-                port,
+                port.number(),
                 &options,
             );
             let keeper = blocking(move || {
@@ -106,7 +108,7 @@ impl PgBouncer {
                 Ok(keeper)
             })
             .await?;
-            let url = ports::lead_through(admin.as_str(), at(port))?;
+            let url = ports::lead_through(admin.as_str(), at(port.number()))?;
             let Err(error) = admin::until_ready(&url, Duration::from_secs(10)).await else {
                 return Ok(Self {
                     port,
@@ -128,13 +130,13 @@ impl PgBouncer {
     ///
     /// When `url` is no URL with a host.
     pub fn url(&self, url: &str) -> Result<String> {
-        ports::lead_through(url, at(self.port))
+        ports::lead_through(url, at(self.port.number()))
     }
 
     /// Returns host and port, as [`DelayProxy::start`](crate::DelayProxy::start) takes them.
     #[must_use]
     pub fn address(&self) -> String {
-        at(self.port).to_string()
+        at(self.port.number()).to_string()
     }
 }
 

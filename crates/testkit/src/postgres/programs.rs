@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ServerOptions, StopMode};
 use crate::keeper::{Keeper, Plan};
+use crate::ports::Port;
 use crate::programs::{User, folder_with, versioned_postgres_folders};
 use crate::{Error, Result, Settings, ports};
 
@@ -26,7 +27,7 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
 #[derive(Debug)]
 pub(super) struct Programs {
     keeper: Keeper,
-    port: u16,
+    port: Port,
 }
 
 impl Programs {
@@ -52,7 +53,7 @@ impl Programs {
     }
 
     pub(super) const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub(super) fn stop(&self, mode: StopMode) -> Result<()> {
@@ -82,7 +83,7 @@ fn configure(keeper: &Keeper, parameters: &[(String, String)]) -> Result<()> {
 }
 
 /// Another process may take the port between the look and the start; then another port is tried.
-fn start_on_free_port(keeper: &Keeper) -> Result<u16> {
+fn start_on_free_port(keeper: &Keeper) -> Result<Port> {
     let mut attempts = 5;
     loop {
         let port = ports::free()?;

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::certificates::{AUTHORITY, CERTIFICATE, KEY, over_tls};
 use crate::daemon::{Daemon, Program};
+use crate::ports::Port;
 use crate::postgres::blocking;
 use crate::programs::folder_with;
 use crate::served::Served;
@@ -218,10 +219,11 @@ impl RabbitMqServer {
         loop {
             // Another process may take a port between the look and the start.
             let (port, dist, epmd) = (ports::free()?, ports::free()?, ports::free()?);
-            let tls_port = match options.certificate {
+            let further = match options.certificate {
                 Some(_) => Some(ports::free()?),
                 None => None,
             };
+            let tls_port = further.as_ref().map(Port::number);
             let password = uuid::Uuid::new_v4().simple().to_string();
             let config = format!(
                 "listeners.tcp.default = 127.0.0.1:{port}\ndefault_user = tests\n\
@@ -236,7 +238,9 @@ impl RabbitMqServer {
                 ("EPMD", epmd.to_string().into()),
                 ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG.into()),
             ];
-            let program = Program::of_server(START, variables, "rabbitmq.log");
+            let url = format!("amqp://tests:{password}@127.0.0.1:{port}");
+            let ports = [port, dist, epmd].into_iter().chain(further).collect();
+            let program = Program::of_server(START, ports, variables, "rabbitmq.log");
             let prefix = settings.prefix().to_owned();
             let certificate = options.certificate.clone();
             let asks_clients = certificate
@@ -252,7 +256,6 @@ impl RabbitMqServer {
                 })
             })
             .await?;
-            let url = format!("amqp://tests:{password}@127.0.0.1:{port}");
             attempts -= 1;
             match Served::started(&url, daemon, probe).await {
                 Ok(served) => return Ok(Self { served, tls_port }),

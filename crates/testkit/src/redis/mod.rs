@@ -13,6 +13,7 @@ use url::Url;
 use crate::certificates::{AUTHORITY, CERTIFICATE, KEY, over_tls};
 use crate::container::{self, Container, Contents};
 use crate::daemon::Daemon;
+use crate::ports::Port;
 use crate::postgres::blocking;
 use crate::{Error, Result, ServerCertificate, Settings, StopMode, Way, ports};
 
@@ -383,9 +384,9 @@ impl RedisServer {
                 "bind 127.0.0.1\nport {port}\ndaemonize yes\npidfile pid\nlogfile redis.log\n"
             );
             let mut files = Vec::new();
-            let mut tls_port = None;
+            let mut ports = Vec::new();
             if let Some(certificate) = &options.certificate {
-                let port = *tls_port.insert(ports::free()?);
+                let port = ports::free()?;
                 // They lie in the folder that it is started in.
                 let _ = writeln!(
                     own,
@@ -397,12 +398,16 @@ impl RedisServer {
                     }
                 );
                 files.extend(certificate.files());
+                ports.push(port);
             }
             files.push(("redis.conf", options.config(&own, &password)));
+            let tls_port = ports.first().map(Port::number);
+            let url = url_of("127.0.0.1", port.number(), &password)?;
+            ports.push(port);
             let (folder, prefix) = (folder.clone(), settings.prefix().to_owned());
-            let started = blocking(move || programs::start(&folder, prefix, files)).await?;
+            let started = blocking(move || programs::start(&folder, prefix, ports, files)).await?;
             let server = Self {
-                url: url_of("127.0.0.1", port, &password)?,
+                url,
                 tls_port,
                 control: Control::Programs(Arc::new(started)),
             };

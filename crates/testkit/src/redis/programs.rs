@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::daemon::{Daemon, Program};
+use crate::ports::Port;
 use crate::programs::folder_with;
 use crate::{Result, Settings};
 
@@ -19,8 +20,10 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
 pub(super) fn start(
     folder: &Path,
     prefix: String,
+    ports: Vec<Port>,
     files: Vec<(&'static str, String)>,
 ) -> Result<Daemon> {
-    let program = Program::of_server(START, vec![("BIN", folder.into())], "redis.log");
+    let variables = vec![("BIN", folder.into())];
+    let program = Program::of_server(START, ports, variables, "redis.log");
     Daemon::start(program, prefix, |_| files)
 }

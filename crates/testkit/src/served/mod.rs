@@ -86,15 +86,8 @@ impl Served {
     }
 
     pub(crate) async fn restart(&self) -> Result<()> {
-        let mut attempts = 3;
-        loop {
-            self.tell(Daemon::restart).await?;
-            attempts -= 1;
-            match self.until_ready().await {
-                Err(error) if attempts > 0 && is_taken(&error) => {}
-                outcome => return outcome,
-            }
-        }
+        self.tell(Daemon::restart).await?;
+        self.until_ready().await
     }
 
     pub(crate) async fn pause(&self) -> Result<()> {
@@ -135,14 +128,6 @@ impl Served {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-/// Returns whether a server found its port taken: another process that looks for a free one sits on it for a moment.
-fn is_taken(error: &Error) -> bool {
-    let told = error.to_string().to_ascii_lowercase();
-    ["eaddrinuse", "address already in use"]
-        .iter()
-        .any(|words| told.contains(words))
 }
 
 impl fmt::Debug for Served {
