@@ -22,7 +22,7 @@ pub(crate) use self::nats::NatsLink;
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::RabbitMqConnection;
 #[cfg(feature = "rabbitmq")]
-pub(crate) use self::rabbitmq::{answer_of, in_time};
+pub(crate) use self::rabbitmq::{ConfirmedChannel, Lost, Outcome, answer_of, in_time};
 #[cfg(feature = "redis-streams")]
 pub use self::redis::RedisConnection;
 #[cfg(feature = "redis-streams")]

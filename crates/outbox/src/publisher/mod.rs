@@ -5,6 +5,8 @@ mod looked;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(any(feature = "rabbitmq", feature = "redis-streams"))]
+mod opening;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(feature = "redis-streams")]

@@ -27,6 +27,9 @@ use crate::worker::storm;
 pub(crate) const EXCHANGE: &str = "events";
 pub(crate) const QUEUE: &str = "suite";
 
+/// For an answer beside other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) struct OnRabbitMq {
     pub(crate) server: RabbitMqServer,
     publisher: Arc<RabbitMqPublisher>,
@@ -274,6 +277,58 @@ async fn a_message_that_comes_back_was_not_handed_over() {
         publisher.publish(&[message(tenant, 0)]).await.unwrap();
     }
     assert_eq!(broker.got().await.len(), 2);
+}
+
+/// The server confirms many at once, and does not say which of them it sent back: the client hands those out with the
+/// confirms of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn among_many_each_that_comes_back_is_told_of_and_no_other() {
+    const EACH: usize = 1_500;
+    let broker = OnRabbitMq::open().await;
+    let channel = channel(broker.server.url()).await;
+    channel
+        .queue_unbind(
+            QUEUE.into(),
+            EXCHANGE.into(),
+            "events.#".into(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let bound = QueueBindOptions::default();
+    let key = "events.*.suite.bound".into();
+    channel
+        .queue_bind(
+            QUEUE.into(),
+            EXCHANGE.into(),
+            key,
+            bound,
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let connection = RabbitMqConnection::new(broker.server.url()).with_timeout(PATIENCE);
+    let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite").with_channels(1);
+    let publisher = Arc::new(RabbitMqPublisher::connect(settings).await.unwrap());
+    let [tenant, _] = tenants();
+    for round in 0..4 {
+        let under_way: Vec<_> = (0..EACH)
+            .map(|number| {
+                let event_type = ["suite.bound", "suite.unbound"][number % 2];
+                let content = NewMessage::new(event_type, format!("{round} {number}"))
+                    .with_payload("text/plain", b"x".to_vec());
+                let (message, publisher) = (Message::new(tenant, content), Arc::clone(&publisher));
+                tokio::spawn(async move { (number % 2, publisher.publish(&[message]).await) })
+            })
+            .collect();
+        for publishing in under_way {
+            let (is_unbound, outcome) = publishing.await.unwrap();
+            let reason = outcome.err().and_then(|stopped| stopped.error.reason());
+            let expected = [None, Some(PublishReason::Unroutable)][is_unbound];
+            assert_eq!(reason, expected);
+        }
+    }
+    assert_eq!(broker.got().await.len(), 4 * EACH / 2);
 }
 
 /// The server closes the channel, and with it what others had under way.

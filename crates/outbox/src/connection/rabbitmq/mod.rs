@@ -1,5 +1,8 @@
 //! Connections to RabbitMQ.
 
+mod confirmed;
+mod confirms;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -10,6 +13,9 @@ use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
 use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+
+pub(crate) use self::confirmed::ConfirmedChannel;
+pub(crate) use self::confirms::{Lost, Outcome};
 
 use super::identity::Identity;
 use super::quiet::leave_frames_out_of_log;

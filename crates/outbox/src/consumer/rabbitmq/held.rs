@@ -6,15 +6,16 @@ use std::mem;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lapin::BasicProperties;
 use lapin::message::Delivery as Delivered;
-use lapin::options::{BasicAckOptions, BasicNackOptions, BasicPublishOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Confirmation};
 use tenantry_core::Result;
+use uuid::Uuid;
 
-use super::graves::Graves;
+use super::graves::{Graves, IDENTITY};
 use super::live::said;
-use crate::connection::in_time;
+use crate::connection::{Lost, Outcome, in_time};
 use crate::consumer::delivery::{Delivery, OVERHEAD, Receipt, checked, in_header, lost};
 use crate::{CloudEvent, Message, Routes};
 
@@ -78,7 +79,7 @@ impl Held {
 impl Receipt for Held {
     async fn accept(&self) -> Result<()> {
         let accepting = self.delivered.acker.ack(BasicAckOptions::default());
-        said("acknowledge message", self.in_time(accepting).await)
+        said("acknowledge message", self.in_time(accepting).await).map(drop)
     }
 
     async fn release(&self) -> Result<()> {
@@ -87,7 +88,7 @@ impl Receipt for Held {
             ..BasicNackOptions::default()
         };
         let releasing = self.delivered.acker.nack(options);
-        said("give message back", self.in_time(releasing).await)
+        said("give message back", self.in_time(releasing).await).map(drop)
     }
 
     async fn keep(&self) -> Result<()> {
@@ -111,38 +112,25 @@ impl Receipt for Held {
             ("tenantry-dead-reason", in_header(reason)),
             ("tenantry-dead-detail", in_header(detail)),
             ("tenantry-dead-consumer", self.consumer.clone()),
+            (IDENTITY, Uuid::now_v7().to_string()),
         ] {
             headers.insert(name.into(), AMQPValue::LongString(value.into()));
         }
         let properties = kept(&self.delivered.properties)
             .with_headers(headers)
             .with_delivery_mode(2);
-        let options = BasicPublishOptions {
-            mandatory: true,
-            immediate: false,
-        };
-        let burying = async {
-            let (exchange, route) = (
-                self.graves.exchange.as_str().into(),
-                self.delivered.routing_key.clone(),
-            );
-            self.graves
-                .channel()
-                .await?
-                .basic_publish(exchange, route, options, payload, properties)
-                .await?
-                .await
-        };
-        match in_time(self.graves.timeout, burying).await {
-            Some(Ok(Confirmation::Ack(None))) => {
-                // It is there: whoever tries again has it there twice. It comes again if this is lost.
+        let route = self.delivered.routing_key.clone();
+        let burying = self.graves.publish(route, payload.to_vec(), properties);
+        match tokio::time::timeout(self.graves.timeout, burying).await {
+            Ok(Ok(Outcome::Stored)) => {
+                // It is there: whoever tries again has it there twice. It comes again if this is lost
                 let _ = self.accept().await;
                 Ok(())
             }
-            Some(Ok(Confirmation::Ack(Some(_)))) => Err(failed("no queue takes dead letters")),
-            Some(Ok(_)) => Err(failed("a queue of dead letters refuses it")),
-            Some(Err(error)) => Err(lost("bury message", error)),
-            None => Err(failed("no confirm")),
+            Ok(Ok(Outcome::CameBack)) => Err(failed("no queue takes dead letters")),
+            Ok(Ok(Outcome::Refused)) => Err(failed("a queue of dead letters refuses it")),
+            Ok(Err(Lost::Ended(error))) => Err(lost("bury message", error)),
+            Ok(Err(Lost::Unheard)) | Err(_) => Err(failed("no confirm")),
         }
     }
 }

@@ -79,9 +79,9 @@ fn answered(answer: Option<lapin::Result<()>>, what: &str) -> Result<()> {
     }
 }
 
-pub(super) fn said<T>(operation: &'static str, answer: Option<lapin::Result<T>>) -> Result<()> {
+pub(super) fn said<T>(operation: &'static str, answer: Option<lapin::Result<T>>) -> Result<T> {
     match answer {
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(answer)) => Ok(answer),
         Some(Err(error)) => Err(lost(operation, error)),
         None => Err(lost(operation, "no answer")),
     }

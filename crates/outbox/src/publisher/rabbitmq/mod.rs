@@ -7,24 +7,24 @@ mod topology;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Connection};
 use parking_lot::RwLock;
 use tenantry_core::Result;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 pub use self::settings::RabbitMqSettings;
 pub(crate) use self::topology::{Place, fault_of};
 
-use self::outcome::{asked, confirmed, failed, of_error, unavailable};
+use self::outcome::{asked, failed, of_error, told_of, unavailable};
 use super::looked::{Looked, is_refused};
+use super::opening::Opening;
 use super::told::told;
 use super::written;
-use crate::connection::in_time;
+use crate::connection::{ConfirmedChannel, Lost, in_time};
 use crate::{
     CloudEvent, ContentMode, Message, PublishError, PublishErrorKind, PublishReason, Publisher,
     Routes, Stopped,
@@ -35,9 +35,6 @@ const PERSISTENT: u8 = 2;
 
 /// The most bytes of a routing key.
 const MOST_OF_ROUTE: usize = 255;
-
-/// For how long no connection is tried after one could not be made.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Hands messages to an exchange of RabbitMQ.
 ///
@@ -81,8 +78,8 @@ pub struct RabbitMqPublisher {
     settings: RabbitMqSettings,
     routes: Routes,
     live: RwLock<Option<Arc<Live>>>,
-    /// Held by the one who connects; when it was tried in vain last.
-    connecting: Mutex<Option<(Instant, PublishReason, String)>>,
+    /// Held by the one who waits for a connection.
+    opening: Mutex<Opening<Live>>,
     /// What the server has said that it takes.
     most_bytes: AtomicUsize,
 }
@@ -91,13 +88,12 @@ pub struct RabbitMqPublisher {
 struct Live {
     connection: Connection,
     looked: Looked,
-    channels: Vec<Channel>,
+    channels: Vec<ConfirmedChannel>,
 }
 
 impl Live {
     fn is_usable(&self) -> bool {
-        let is_open = |channel: &Channel| channel.status().connected();
-        self.connection.status().connected() && self.channels.iter().all(is_open)
+        self.connection.status().connected() && self.channels.iter().all(ConfirmedChannel::is_open)
     }
 }
 
@@ -111,7 +107,7 @@ impl RabbitMqPublisher {
         Ok(Self {
             routes: settings.check()?,
             live: RwLock::default(),
-            connecting: Mutex::default(),
+            opening: Mutex::default(),
             most_bytes: AtomicUsize::new(settings.most_bytes),
             settings,
         })
@@ -140,29 +136,15 @@ impl RabbitMqPublisher {
                 false => Ok(live),
             };
         }
-        let mut in_vain = self.connecting.lock().await;
+        let mut opening = self.opening.lock().await;
         if let Some(live) = self.live.read().clone().filter(|live| live.is_usable()) {
             // Another has connected meanwhile.
             return Ok(live);
         }
-        if let Some((tried, reason, detail)) = &*in_vain
-            && tried.elapsed() < PAUSE
-        {
-            return Err(unavailable(*reason, detail.clone()));
-        }
-        match self.open().await {
-            Ok(live) => {
-                *in_vain = None;
-                let live = Arc::new(live);
-                *self.live.write() = Some(Arc::clone(&live));
-                Ok(live)
-            }
-            Err(error) => {
-                let reason = error.reason().unwrap_or(PublishReason::Disconnected);
-                *in_vain = Some((Instant::now(), reason, error.detail().to_owned()));
-                Err(error)
-            }
-        }
+        let live = opening.finish(open(self.settings.clone())).await?;
+        let live = Arc::new(live);
+        *self.live.write() = Some(Arc::clone(&live));
+        Ok(live)
     }
 
     /// Looks at the exchange and the queues while others publish: they may be others by now.
@@ -174,26 +156,6 @@ impl RabbitMqPublisher {
             }
             _ => Ok(live),
         }
-    }
-
-    async fn open(&self) -> Result<Live, PublishError> {
-        let connection = self.settings.connection.open("tenantry-outbox").await;
-        let connection = connection.map_err(of_error)?;
-        topology::look(&connection, &self.settings).await?;
-        let timeout = self.settings.connection.timeout();
-        let mut channels = Vec::with_capacity(self.settings.channels);
-        for _ in 0..self.settings.channels {
-            let channel = in_time(timeout, connection.create_channel()).await;
-            let channel = asked(channel, timeout)?;
-            let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-            asked(in_time(timeout, confirms).await, timeout)?;
-            channels.push(channel);
-        }
-        Ok(Live {
-            connection,
-            looked: Looked::now(),
-            channels,
-        })
     }
 
     fn forget(&self, live: &Arc<Live>) {
@@ -215,7 +177,7 @@ impl RabbitMqPublisher {
         }
         let event = message.cloud_event(&self.settings.source);
         let (properties, document) = self.written(message, &event)?;
-        let payload = document.as_deref().unwrap_or(message.payload());
+        let payload = document.unwrap_or_else(|| message.payload().to_vec());
         let most = self.most_bytes.load(Ordering::Relaxed);
         if payload.len() > most {
             return Err(outcome::too_large(payload.len(), most));
@@ -229,33 +191,23 @@ impl RabbitMqPublisher {
         let timeout = self.settings.connection.timeout();
         // Any, as long as there is one message of the key under way.
         let index = crc32fast::hash(message.key().as_bytes()) as usize % live.channels.len();
-        let options = BasicPublishOptions {
-            mandatory: true,
-            immediate: false,
-        };
-        let publishing = async {
-            let exchange = self.settings.exchange.as_str().into();
-            live.channels[index]
-                .basic_publish(
-                    exchange,
-                    route.as_str().into(),
-                    options,
-                    payload,
-                    properties,
-                )
-                .await?
-                .await
-        };
-        match in_time(timeout, publishing).await {
-            Some(Ok(confirmation)) => confirmed(&confirmation, &self.settings.exchange, &route),
-            Some(Err(error)) => {
-                let (told, limit) = failed(&error, &route, payload.len());
+        let (exchange, bytes) = (self.settings.exchange.as_str().into(), payload.len());
+        let key = route.as_str().into();
+        let outcome = live.channels[index].publish(exchange, key, payload, properties);
+        match tokio::time::timeout(timeout, outcome).await {
+            Ok(Ok(outcome)) => told_of(outcome, &self.settings.exchange, &route),
+            Ok(Err(Lost::Ended(error))) => {
+                let (told, limit) = failed(&error, &route, bytes);
                 if let Some(limit) = limit {
                     self.most_bytes.fetch_min(limit, Ordering::Relaxed);
                 }
                 Err(told.with_source(error))
             }
-            None => Err(outcome::not_answered(timeout)),
+            Ok(Err(Lost::Unheard)) => Err(unavailable(
+                PublishReason::NoAnswer,
+                "nobody can tell over this connection whether it came back",
+            )),
+            Err(_) => Err(outcome::not_answered(timeout)),
         }
     }
 
@@ -291,6 +243,24 @@ impl RabbitMqPublisher {
     }
 }
 
+/// Connects, and looks at the exchange and the queues.
+async fn open(settings: RabbitMqSettings) -> Result<Live, PublishError> {
+    let connection = settings.connection.open("tenantry-outbox").await;
+    let connection = connection.map_err(of_error)?;
+    topology::look(&connection, &settings).await?;
+    let timeout = settings.connection.timeout();
+    let mut channels = Vec::with_capacity(settings.channels);
+    for _ in 0..settings.channels {
+        let opening = ConfirmedChannel::open(&connection, message_id);
+        channels.push(asked(in_time(timeout, opening).await, timeout)?);
+    }
+    Ok(Live {
+        connection,
+        looked: Looked::now(),
+        channels,
+    })
+}
+
 #[async_trait]
 impl Publisher for RabbitMqPublisher {
     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
@@ -316,6 +286,11 @@ impl Publisher for RabbitMqPublisher {
     fn system(&self) -> &'static str {
         "rabbitmq"
     }
+}
+
+/// Returns the identifier that each message here bears.
+fn message_id(properties: &BasicProperties) -> Option<Uuid> {
+    properties.message_id().as_ref()?.as_str().parse().ok()
 }
 
 impl fmt::Debug for RabbitMqPublisher {

@@ -3,34 +3,25 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use lapin::Confirmation;
 use tenantry_core::{Error, ErrorKind};
 
-use crate::connection::answer_of;
+use crate::connection::{Outcome, answer_of};
 use crate::{PublishError, PublishErrorKind, PublishReason};
 
-/// Reads the confirm of a message.
-pub(super) fn confirmed(
-    confirmation: &Confirmation,
-    exchange: &str,
-    route: &str,
-) -> Result<(), PublishError> {
-    match confirmation {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(PublishError::new(
+/// Says what became of a message.
+pub(super) fn told_of(outcome: Outcome, exchange: &str, route: &str) -> Result<(), PublishError> {
+    match outcome {
+        Outcome::Stored => Ok(()),
+        Outcome::CameBack => Err(PublishError::new(
             PublishErrorKind::Refused,
             format!("it came back: no queue of the exchange {exchange} is bound for {route}"),
         )
         .with_reason(PublishReason::Unroutable)),
-        Confirmation::Nack(None) => Err(PublishError::new(
+        Outcome::Refused => Err(PublishError::new(
             PublishErrorKind::Refused,
             "the broker refuses it: a queue is full, or has failed",
         )
         .with_reason(PublishReason::Full)),
-        Confirmation::NotRequested => Err(unavailable(
-            PublishReason::DestinationUnsafe,
-            "the channel confirms nothing",
-        )),
     }
 }
 
@@ -137,17 +128,5 @@ mod tests {
         for other in ["", "max size ", "max size x", "larger than"] {
             assert_eq!(limit_in(other), None);
         }
-    }
-
-    #[test]
-    fn a_message_that_came_back_is_not_there() {
-        assert!(confirmed(&Confirmation::Ack(None), "e", "r").is_ok());
-        let full = confirmed(&Confirmation::Nack(None), "e", "r").unwrap_err();
-        assert_eq!(
-            (full.kind(), full.code()),
-            (PublishErrorKind::Refused, "full")
-        );
-        let none = confirmed(&Confirmation::NotRequested, "e", "r").unwrap_err();
-        assert_eq!(none.kind(), PublishErrorKind::Unavailable);
     }
 }
