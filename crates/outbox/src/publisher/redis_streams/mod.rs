@@ -7,7 +7,6 @@ mod settings;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -18,14 +17,12 @@ use tokio::sync::Mutex;
 
 pub use self::settings::{RedisDurability, RedisStreamsSettings};
 
-use self::outcome::{failed, not_answered, of_error, unavailable};
+use self::outcome::{failed, not_answered, of_error};
 use super::looked::{Looked, is_refused};
+use super::opening::Opening;
 use super::told::told;
 use super::written;
 use crate::{Message, PublishError, PublishErrorKind, PublishReason, Publisher, Stopped};
-
-/// For how long no connection is tried after one could not be made.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// How many messages are appended by one script at most, so that others have their turn.
 const CHUNK: usize = 100;
@@ -72,8 +69,8 @@ pub struct RedisStreamsPublisher {
     trim: Script,
     calls: AtomicUsize,
     live: RwLock<Option<Arc<Live>>>,
-    /// Held by the one who connects; when it was tried in vain last.
-    connecting: Mutex<Option<(Instant, PublishReason, String)>>,
+    /// Held by the one who waits for a connection.
+    opening: Mutex<Opening<Live>>,
 }
 
 struct Live {
@@ -95,7 +92,7 @@ impl RedisStreamsPublisher {
             trim: Script::new(include_str!("trim.lua")),
             calls: AtomicUsize::new(0),
             live: RwLock::default(),
-            connecting: Mutex::default(),
+            opening: Mutex::default(),
         })
     }
 
@@ -121,38 +118,15 @@ impl RedisStreamsPublisher {
                 false => Ok(live),
             };
         }
-        let mut in_vain = self.connecting.lock().await;
+        let mut opening = self.opening.lock().await;
         if let Some(live) = self.live.read().clone() {
             // Another has connected meanwhile.
             return Ok(live);
         }
-        if let Some((tried, reason, detail)) = &*in_vain
-            && tried.elapsed() < PAUSE
-        {
-            return Err(unavailable(*reason, detail.clone()));
-        }
-        match self.open().await {
-            Ok(live) => {
-                *in_vain = None;
-                let live = Arc::new(live);
-                *self.live.write() = Some(Arc::clone(&live));
-                Ok(live)
-            }
-            Err(error) => {
-                let reason = error.reason().unwrap_or(PublishReason::Disconnected);
-                *in_vain = Some((Instant::now(), reason, error.detail().to_owned()));
-                Err(error)
-            }
-        }
-    }
-
-    async fn open(&self) -> Result<Live, PublishError> {
-        let mut connection = self.settings.connection.open().await.map_err(of_error)?;
-        server::look(&mut connection, &self.settings).await?;
-        Ok(Live {
-            connection,
-            looked: Looked::now(),
-        })
+        let live = opening.finish(open(self.settings.clone())).await?;
+        let live = Arc::new(live);
+        *self.live.write() = Some(Arc::clone(&live));
+        Ok(live)
     }
 
     /// Looks at the server and the stream while others publish: they may be others by now.
@@ -160,11 +134,15 @@ impl RedisStreamsPublisher {
         let mut connection = live.connection.clone();
         match server::look(&mut connection, &self.settings).await {
             Err(error) if is_refused(&error) => {
-                self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+                self.forget(&live);
                 Err(error)
             }
             _ => Ok(live),
         }
+    }
+
+    fn forget(&self, live: &Arc<Live>) {
+        self.live.write().take_if(|kept| Arc::ptr_eq(kept, live));
     }
 
     /// Refuses what will never be taken.
@@ -241,6 +219,31 @@ impl RedisStreamsPublisher {
     }
 }
 
+/// Connects, and looks at the server and the stream.
+async fn open(settings: RedisStreamsSettings) -> Result<Live, PublishError> {
+    let mut connection = settings.connection.open().await.map_err(of_error)?;
+    server::look(&mut connection, &settings).await?;
+    Ok(Live {
+        connection,
+        looked: Looked::now(),
+    })
+}
+
+/// Gives a connection up over which nobody waits for an answer any longer: those behind it would not be answered either.
+struct Unanswered<'a> {
+    publisher: &'a RedisStreamsPublisher,
+    live: &'a Arc<Live>,
+    is_over: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.publisher.forget(self.live);
+        }
+    }
+}
+
 #[async_trait]
 impl Publisher for RedisStreamsPublisher {
     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
@@ -253,23 +256,30 @@ impl Publisher for RedisStreamsPublisher {
             .find_map(|(index, message)| Some((index, self.check(message).err()?)));
         let end = poison.as_ref().map_or(messages.len(), |(index, _)| *index);
         let live = self.ready().await.map_err(|error| Stopped::new(0, error))?;
+        let mut waiting = Unanswered {
+            publisher: self,
+            live: &live,
+            is_over: false,
+        };
         let mut acknowledged = 0;
         for chunk in messages[..end].chunks(CHUNK) {
             let there = match self.append(&live, chunk).await {
                 Ok(there) => there.min(chunk.len()),
                 Err(error) => {
                     // Whatever it was, the next one looks at the server again.
-                    self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+                    self.forget(&live);
                     return Err(Stopped::new(acknowledged, error));
                 }
             };
             acknowledged += there;
             if there < chunk.len() {
                 self.trim(&live).await;
+                waiting.is_over = true;
                 return Err(Stopped::new(acknowledged, outcome::full(&self.settings)));
             }
         }
         self.trim(&live).await;
+        waiting.is_over = true;
         match poison {
             None => Ok(()),
             Some((index, error)) => Err(Stopped::new(index, error)),
@@ -282,7 +292,7 @@ impl Publisher for RedisStreamsPublisher {
         let looked = server::look(&mut connection, &self.settings).await;
         looked.map_err(|error| {
             // The next one looks over another connection.
-            self.live.write().take_if(|kept| Arc::ptr_eq(kept, &live));
+            self.forget(&live);
             told(error)
         })
     }
