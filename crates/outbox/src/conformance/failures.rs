@@ -278,6 +278,70 @@ impl Publisher for Slow {
     }
 }
 
+/// A broker that answers after a time, and takes nothing of who does not wait for so long: it has to connect, say.
+#[derive(Debug)]
+struct Distant {
+    away: Mutex<Duration>,
+    taken: Broker,
+}
+
+#[async_trait]
+impl Publisher for Distant {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        let away = *self.away.lock();
+        tokio::time::sleep(away).await;
+        self.taken.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "distant"
+    }
+}
+
+/// Keys that wait aside, and nobody but them has anything: they leave, though the broker needs longer than is waited where
+/// others are taken.
+pub async fn keys_aside_leave_to_a_broker_that_needs_longer_than_patience(subject: &dyn Subject) {
+    const KEYS: usize = 20;
+    let patience = Duration::from_millis(50);
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let distant = Arc::new(Distant {
+        away: Mutex::new(Duration::ZERO),
+        taken: Broker::default(),
+    });
+    let broker = &distant.taken;
+    let [tenant, _] = two_tenants(subject);
+    let accounts: Vec<_> = (0..KEYS).map(|_| Uuid::now_v7()).collect();
+    let taken = accounts[0].to_string();
+    broker.answer(move |it| (it.key() != taken).then_some(Answer::Silence));
+    for _ in 0..3 {
+        ledger
+            .write(&outbox, &tenant, &accounts, true)
+            .await
+            .unwrap();
+    }
+    let publisher = Arc::<Distant>::clone(&distant);
+    let settings = quick().with_patience(patience);
+    let worker = OutboxWorker::start(subject.platform(), publisher, settings).unwrap();
+    let waiting = async || {
+        OutboxStatus::read(subject.platform())
+            .await
+            .unwrap()
+            .waiting
+    };
+    let mut tries = 0;
+    while waiting().await < KEYS as u64 - 1 {
+        tries += 1;
+        assert!(tries < 1_000, "they do not wait aside");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    *distant.away.lock() = 3 * patience;
+    broker.take_all();
+    until("all have left", || ledger.is_empty_after(&broker.got())).await;
+    worker.stop().await.unwrap();
+    ledger.assert_whole(&broker.got());
+}
+
 /// A key whose messages take longer in all than is waited for an answer leaves nevertheless, and so do others.
 pub async fn a_long_backlog_of_a_key_leaves_to_a_slow_broker(subject: &dyn Subject) {
     const BACKLOG: usize = 300;

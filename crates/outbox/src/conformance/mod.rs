@@ -119,6 +119,7 @@ macro_rules! conformance_suite {
             a_broker_that_does_not_answer_is_asked_again,
             a_key_that_is_alone_and_not_answered_lets_others_pass,
             a_key_that_is_not_answered_holds_up_itself_alone,
+            keys_aside_leave_to_a_broker_that_needs_longer_than_patience,
             a_long_backlog_of_a_key_leaves_to_a_slow_broker,
             many_refused_keys_hold_up_no_other_tenant,
             keys_that_are_refused_again_and_again_hold_up_no_other_tenant,

@@ -148,6 +148,8 @@ pub(super) struct Calls<'c> {
     pub(super) metrics: &'c Metrics,
     pub(super) settings: &'c WorkerSettings,
     pub(super) slice: &'c Slice,
+    /// How long is waited for an answer where others are taken.
+    pub(super) patience: Duration,
     /// Whether any run was answered: then those that are not are waited for less long, for the others wait.
     pub(super) others_are_taken: AtomicBool,
 }
@@ -167,7 +169,7 @@ impl Calls<'_> {
         run.is_late = false;
         while !run.is_done() {
             if run.is_moving
-                && begun.elapsed() >= self.settings.patience
+                && begun.elapsed() >= self.patience
                 && self.others_are_taken.load(Ordering::Relaxed)
             {
                 // The others do not wait until all of a long backlog is taken.
@@ -215,7 +217,7 @@ impl Calls<'_> {
         let answer = self.answer(calling).await;
         if answer.is_late {
             self.slice.was_late(messages.len());
-        } else if answer.outcome.is_ok() && begun.elapsed() < self.settings.patience / 8 {
+        } else if answer.outcome.is_ok() && begun.elapsed() < self.patience / 8 {
             self.slice.was_quick(messages.len());
         }
         let stopped = answer.outcome.as_ref().err();
@@ -236,8 +238,7 @@ impl Calls<'_> {
                 .settings
                 .publish_timeout
                 .saturating_sub(begun.elapsed());
-            let outcome =
-                tokio::time::timeout(left.min(self.settings.patience), &mut calling).await;
+            let outcome = tokio::time::timeout(left.min(self.patience), &mut calling).await;
             if let Ok(outcome) = outcome {
                 return Answer {
                     outcome,

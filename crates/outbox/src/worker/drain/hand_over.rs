@@ -16,6 +16,10 @@ use crate::{PublishError, PublishErrorKind};
 /// How often is looked for parked messages that somebody else has put back.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
+/// How many times longer than usual is waited for parked messages at most, where nothing is taken: a publisher may have to
+/// connect, or to find out that its connection is dead, and who breaks it off each time lets it begin each time.
+const MOST_PATIENCE: u32 = 8;
+
 impl Drain {
     /// Publishes the messages of a chunk; returns what goes into the side table.
     pub(super) async fn hand_over(&mut self, claim: &Claim, chunk: Chunk) -> Result<Vec<Failed>> {
@@ -125,6 +129,10 @@ impl Drain {
             metrics: &self.metrics,
             settings: &self.settings,
             slice: &self.slice,
+            patience: match is_aside {
+                true => self.patience_aside,
+                false => self.settings.patience,
+            },
             others_are_taken: AtomicBool::new(is_aside),
         };
         tokio::select! {
@@ -133,7 +141,12 @@ impl Drain {
         }
         if done(runs) > before {
             self.doubt.take();
+            self.patience_aside = self.settings.patience;
             return Ok(0);
+        }
+        if is_aside && runs.iter().any(|run| run.is_silent) {
+            let most = self.settings.patience.saturating_mul(MOST_PATIENCE);
+            self.patience_aside = self.patience_aside.saturating_mul(2).min(most);
         }
         Ok(runs.iter().filter(|run| is_refused(run)).count())
     }

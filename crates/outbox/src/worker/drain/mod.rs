@@ -54,6 +54,8 @@ pub(super) struct Drain {
     reads: usize,
     /// How many messages of a key are published at a time.
     slice: Slice,
+    /// How long is waited for an answer to parked messages.
+    patience_aside: Duration,
     /// Who is to blame where all of many keys are refused.
     doubt: Doubt,
     /// How many times as far as usual is looked for messages of tenants without a lane.
@@ -88,6 +90,7 @@ impl Drain {
         Self {
             log,
             reads: settings.batch,
+            patience_aside: settings.patience,
             metrics: Metrics::new(publisher.system()),
             publisher,
             settings,
