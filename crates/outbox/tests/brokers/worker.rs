@@ -12,6 +12,10 @@ use crate::subject::OnPostgres;
 
 const KEYS: u128 = 30;
 
+/// What each writer commits as fast as it can, so that there is a batch under way at each fault; then it takes its time, or
+/// a slow broker is at it for minutes.
+const AT_ONCE: usize = 150;
+
 /// Writes while `fault` goes on, and compares what the broker has with what was committed.
 pub(crate) async fn nothing_is_lost_while(
     broker: &dyn RealBroker,
@@ -35,6 +39,9 @@ pub(crate) async fn nothing_is_lost_while(
             let mut round = 0;
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                 round += 1;
+                if round > AT_ONCE {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 let commits = round % 9 != 0;
                 ledger
                     .write(
