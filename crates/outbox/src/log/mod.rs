@@ -100,6 +100,11 @@ impl Log {
         self.scope.begin_own(operation).await
     }
 
+    /// The same for messages by their positions.
+    async fn begin_indexed(&self, operation: &'static str) -> Result<OwnWork> {
+        self.scope.begin_own_indexed(operation).await
+    }
+
     async fn read_one(&self, operation: &'static str) -> Result<OwnWork> {
         self.scope.read_own(operation).await
     }
@@ -116,9 +121,13 @@ impl Log {
         group: &Group,
         passed: &Passed,
     ) -> Result<Progress> {
-        let mut work = self.begin("save position").await?;
-        let position = self.save_in_tx(&mut work, token, group).await?;
+        let mut work = match passed.failed.is_empty() {
+            true => self.begin("save position").await?,
+            false => self.begin_indexed("save position").await?,
+        };
+        // First, for whoever writes the claim locks it, and its heartbeat waits.
         self.park_in_tx(&mut work, &passed.failed).await?;
+        let position = self.save_in_tx(&mut work, token, group).await?;
         if self.engine == Engine::Sqlite {
             self.delete_in_tx(&mut work, &passed.positions).await?;
         }

@@ -226,7 +226,7 @@ impl Log {
         left: &[i64],
         failed: &[(i64, Verdict)],
     ) -> Result<()> {
-        let mut work = self.begin("settle parked messages").await?;
+        let mut work = self.begin_indexed("settle parked messages").await?;
         if !self.holds(&mut work, token).await? {
             return Err(lost("settle parked messages"));
         }

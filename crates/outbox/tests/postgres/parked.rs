@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tenantry_core::TenantId;
-use tenantry_outbox::conformance::{Answer, Broker, quick};
-use tenantry_outbox::{NewMessage, Outbox, OutboxStatus, OutboxWorker, PublishErrorKind};
+use tenantry_outbox::conformance::{Answer, Broker, quick, until};
+use tenantry_outbox::{
+    FailurePolicy, NewMessage, Outbox, OutboxStatus, OutboxWorker, PublishErrorKind,
+};
 
 use crate::OnPostgres;
 
@@ -79,4 +81,72 @@ async fn what_became_of_many_messages_is_one_statement() {
         .await
         .unwrap();
     assert_eq!(changes.get::<i64, _>(0), 1);
+}
+
+/// Nobody has analysed the table, as after a restore or in a first flood: the server takes any list of positions for all of
+/// it, and would look through it for each chunk of which something is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn to_park_a_few_looks_at_those_alone() {
+    const ROWS: i64 = 30_000;
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    for generation in 0..3 {
+        let sql =
+            format!("alter table outbox_messages_{generation} set (autovacuum_enabled = false)");
+        let sql = sqlx::AssertSqlSafe(sql);
+        sqlx::query(sql).execute(&mut admin).await.unwrap();
+    }
+    let (refused, other) = (TenantId::generate(), TenantId::generate());
+    let insert = "insert into outbox_messages (tenant_id, id, partition_id, event_type, ordering_key, occurred_at, \
+         content_type, payload) \
+         select case n % 4 when 0 then $1 else $2 end, gen_random_uuid(), n % 64, 'suite.a', n::text, now(), \
+         'text/plain', repeat('x', 300)::bytea from generate_series(1, $3) n";
+    sqlx::query(insert)
+        .bind(refused.as_uuid())
+        .bind(other.as_uuid())
+        .bind(ROWS)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let broker = Broker::default();
+    broker.answer(move |message| {
+        (message.tenant() == refused).then_some(Answer::No(PublishErrorKind::Refused))
+    });
+    let publisher = Arc::new(broker.clone());
+    // A budget that does not end here.
+    let policy = FailurePolicy::default()
+        .with_attempts(u32::MAX)
+        .with_waits(Duration::from_millis(5), Duration::from_millis(50));
+    let settings = quick().with_failure_policy(policy);
+    let worker = OutboxWorker::start(&subject.platform, publisher, settings).unwrap();
+    let others = usize::try_from(ROWS - ROWS / 4).unwrap();
+    until("the others have left", || broker.count() == others).await;
+    broker.take_all();
+    until("all have left", || {
+        broker.count() == usize::try_from(ROWS).unwrap()
+    })
+    .await;
+    worker.stop().await.unwrap();
+    // What a connection has counted is told when it ends.
+    let OnPostgres {
+        store, platform, ..
+    } = &subject;
+    store.close().await;
+    platform.close().await;
+    let mut looked_through = 0;
+    for _ in 0..20 {
+        let read: i64 = sqlx::query_scalar(
+            "select coalesce(sum(seq_tup_read), 0)::bigint from pg_stat_user_tables \
+             where relname like 'outbox\\_messages\\_%'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        looked_through = looked_through.max(read);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        looked_through < ROWS,
+        "{looked_through} rows were looked through"
+    );
 }

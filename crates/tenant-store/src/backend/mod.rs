@@ -73,6 +73,9 @@ pub(crate) enum Access {
     /// Several statements that read, from one snapshot where the isolation level says so.
     Read,
     Write,
+    /// The same by plans that are made once, whatever the arguments, and go by indexes.
+    #[cfg_attr(not(feature = "own-tables"), allow(dead_code))]
+    WriteIndexed,
 }
 
 /// What errors call a look at whether the database answers.

@@ -46,6 +46,20 @@ impl PlatformScope {
         self.begin_own_with(operation, Access::Write).await
     }
 
+    /// Begins one whose statements go by indexes, and by plans that PostgreSQL makes once for all arguments: for a few rows of
+    /// a table that nobody may have analysed, of which a plan by what the server reckons would look through all.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_own`](Self::begin_own).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing has begun.
+    pub async fn begin_own_indexed(&self, operation: &'static str) -> Result<OwnWork> {
+        self.begin_own_with(operation, Access::WriteIndexed).await
+    }
+
     /// Begins one that reads by one statement, and is dropped after it.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                 )
             });
             among(&text, "{among ", |list| {
-                format!("= any({list}::text::bigint[])")
+                format!("= any((select {list}::text::bigint[])::bigint[])")
             })
         }
         _ => {
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(
             written(Engine::Postgres, text),
             "update t set a = (extract(epoch from clock_timestamp()) * 1000)::bigint + $1 \
-             where p = any((select $2::text::smallint[])::smallint[]) and n = any($3::text::bigint[]) for update"
+             where p = any((select $2::text::smallint[])::smallint[]) and n = any((select $3::text::bigint[])::bigint[]) for update"
         );
         assert_eq!(
             written(Engine::Sqlite, text),

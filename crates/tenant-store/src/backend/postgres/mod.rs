@@ -225,10 +225,10 @@ impl PostgresBackend {
             Some(Isolation::RepeatableRead) => text.push_str(" ISOLATION LEVEL REPEATABLE READ"),
             Some(Isolation::Serializable) => text.push_str(" ISOLATION LEVEL SERIALIZABLE"),
         }
-        if begin.access != Access::Write {
+        if !matches!(begin.access, Access::Write | Access::WriteIndexed) {
             text.push_str(" READ ONLY");
         }
-        if begin.access == Access::ReadIndexed {
+        if matches!(begin.access, Access::ReadIndexed | Access::WriteIndexed) {
             text.push_str(BY_INDEXES);
         }
         if let Some(tenant) = begin.tenant {

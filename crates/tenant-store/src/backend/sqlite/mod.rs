@@ -149,7 +149,7 @@ impl SqliteBackend {
         access: Access,
     ) -> Result<PoolConnection<Sqlite>> {
         let (pool, what, size) = match access {
-            Access::Write => (&self.writer, "the one writer is", 1),
+            Access::Write | Access::WriteIndexed => (&self.writer, "the one writer is", 1),
             Access::Read | Access::ReadOne | Access::ReadIndexed => {
                 (&self.readers, "all readers are", self.max_readers)
             }
@@ -182,7 +182,7 @@ impl Backend for SqliteBackend {
             Access::Read => Some("BEGIN"),
             // Taking the write lock at the start avoids the deadlock of two readers that both
             // want to write (https://www.sqlite.org/lang_transaction.html#immediate).
-            Access::Write => Some("BEGIN IMMEDIATE"),
+            Access::Write | Access::WriteIndexed => Some("BEGIN IMMEDIATE"),
         };
         let connection = match statement {
             None => Connection::Plain(connection),
