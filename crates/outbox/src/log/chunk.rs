@@ -1,5 +1,7 @@
 //! Messages as they are read.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use tenantry_core::{CorrelationId, Result, TenantId};
 use tenantry_store::ValueError;
@@ -110,6 +112,41 @@ impl Log {
             Some(server) if server != token.server.to_string() => Err(lost("read messages")),
             _ => Ok(chunk),
         }
+    }
+
+    /// Returns the first position of each of some tenants behind `from`, up to `end`, where they have one there.
+    pub(crate) async fn firsts(
+        &self,
+        tenants: Vec<TenantId>,
+        from: i64,
+        end: i64,
+    ) -> Result<HashMap<TenantId, i64>> {
+        let share = Share {
+            tenants,
+            is_theirs: true,
+        };
+        let tenants = self.tenants(&share);
+        let statement = OwnStatement {
+            operation: "look for messages",
+            table: &MESSAGES,
+            sql: &self.texts.firsts,
+            bind: &|arguments| {
+                arguments.value().int64(from)?;
+                arguments.value().int64(end)?;
+                arguments.value().text(&tenants)?;
+                arguments.value().bool(share.is_theirs)
+            },
+        };
+        let mut firsts = HashMap::new();
+        let mut work = self.scope.read_own_indexed("look for messages").await?;
+        work.fetch(&statement, &mut |row| {
+            let tenant = row.uuid(0)?.ok_or(IS_NULL)?;
+            let tenant = TenantId::new(tenant).map_err(|_| NO_TENANT)?;
+            firsts.insert(tenant, row.integer(1)?.ok_or(IS_NULL)?);
+            Ok(())
+        })
+        .await?;
+        Ok(firsts)
     }
 
     /// Returns whether something is to be done for parts: new messages, or parked ones whose turn it is or will be.

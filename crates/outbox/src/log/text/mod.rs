@@ -66,6 +66,7 @@ pub(crate) struct Texts {
     pub(super) fail: Arc<str>,
     pub(super) parked_keys: Arc<str>,
     pub(super) parked_due: Arc<str>,
+    pub(super) firsts: Arc<str>,
     pub(super) unpark: Arc<str>,
     pub(super) positions: Arc<str>,
     pub(super) unsent: Arc<str>,
@@ -210,6 +211,10 @@ impl Texts {
                  from counted join {schema}outbox_parked p on p.position = counted.position \
                  where counted.ahead < $3 \
                  order by counted.next_at, p.tenant_id, p.ordering_key, p.position",
+            ),
+            firsts: text(
+                "select tenant_id, min(position) from {schema}outbox_messages \
+                 where position > $1 and position <= $2 and {of_share $3 $4} group by tenant_id",
             ),
             unpark: text("delete from {schema}outbox_parked where position {among $1}"),
             positions: text(

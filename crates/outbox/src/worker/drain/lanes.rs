@@ -1,12 +1,13 @@
 //! How far a worker reads at a time, and for whom.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tenantry_core::Result;
+use tenantry_core::{Result, TenantId};
 
 use super::Drain;
 use super::shares::{HEAVY, heavy_of, parts_of, split_off};
-use crate::log::{Chunk, Passed, Position, Progress, Share};
+use crate::log::{Chunk, Lane, Passed, Position, Progress, Share};
 use crate::worker::claim::Claim;
 
 /// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes; and how many
@@ -23,10 +24,13 @@ const BESIDE_OTHERS: usize = 8;
 /// is a query.
 const IN_TURN: usize = 32;
 
-/// How many positions a lane is looked for in a turn at most, since most of them may be of others; and as how many
-/// rows that are handed over it counts to look through all of them.
+/// How many positions a lane is looked for in a turn at most, since most of them may be of others; and how many of these
+/// count as a row that is handed over.
 const LANE_WINDOW: i64 = 16_000;
-const LOOKED_THROUGH: usize = 500;
+const LIKE_A_ROW: i64 = 32;
+
+/// Through how many positions is looked at once for all lanes at most, where one has found nothing.
+const FAR: i64 = 256_000;
 
 /// What was read and handed over of one share.
 struct Step {
@@ -141,6 +145,7 @@ impl Drain {
         let mut any = false;
         let mut passed = Passed::default();
         let mut split = Vec::new();
+        let mut found_nothing: Option<i64> = None;
         while served < count && spent < rows {
             let at = (next.turn + served) % count;
             served += 1;
@@ -162,7 +167,7 @@ impl Drain {
             let is_full = chunk.is_cut || chunk.len() >= limit;
             spent += match is_full {
                 true => limit,
-                false => limit.max(LOOKED_THROUGH),
+                false => limit.max(looked_through(&lane.position, end)),
             };
             if is_full && lane.tenants.len() > 1 {
                 split.extend(heavy_of(&chunk.rows, limit / 2 + 1));
@@ -171,6 +176,10 @@ impl Drain {
                 .pass(claim, chunk, &mut lane.position, end, is_full)
                 .await?;
             any |= step.is_any || !step.is_all;
+            if !step.is_any && !step.is_all {
+                let done = lane.position.done();
+                found_nothing = Some(found_nothing.map_or(done, |before| before.min(done)));
+            }
             passed.positions.extend(step.passed.positions);
             passed.failed.extend(step.passed.failed);
         }
@@ -188,8 +197,44 @@ impl Drain {
             next.progress = self.save(claim, &next, &Passed::default()).await?;
         }
         self.groups[index] = next;
+        if let Some(from) = found_nothing {
+            self.pass_gaps(from).await?;
+        }
         self.served_at = Instant::now();
         Ok(any)
+    }
+
+    /// Moves all lanes over positions behind `from` that are of others, by one look for as many positions as they all look
+    /// through in a turn: where groups have many of them, each would look through all on its own.
+    async fn pass_gaps(&mut self, from: i64) -> Result<()> {
+        let lanes = self.groups.iter().flat_map(|group| &group.progress.lanes);
+        let tops: Vec<i64> = lanes.filter_map(|lane| far_end(lane, from)).collect();
+        let (count, top) = (tops.len(), tops.into_iter().max().unwrap_or(from));
+        if count < 2 {
+            return Ok(());
+        }
+        let far = LANE_WINDOW.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
+        let end = from.saturating_add(far.min(FAR)).min(top);
+        let lanes = self.groups.iter().flat_map(|group| &group.progress.lanes);
+        let tenants: HashSet<TenantId> = lanes
+            .filter(|lane| far_end(lane, from).is_some())
+            .flat_map(|lane| lane.tenants.iter().copied())
+            .collect();
+        // What a lane is to read was committed before this look, which sees it.
+        let tenants = tenants.into_iter().collect();
+        let firsts = self.log.firsts(tenants, from, end).await?;
+        let groups = self.groups.iter_mut();
+        for lane in groups.flat_map(|group| &mut group.progress.lanes) {
+            let Some(top) = far_end(lane, from) else {
+                continue;
+            };
+            let first = lane.tenants.iter().filter_map(|it| firsts.get(it)).min();
+            let free = first.map_or(end, |first| first - 1).min(top);
+            if free > lane.position.done() {
+                lane.position.advance(free);
+            }
+        }
+        Ok(())
     }
 
     /// Has fewer rows read the next time where they have no room, and more where they have.
@@ -232,10 +277,59 @@ impl Drain {
     }
 }
 
+/// Returns up to where a lane is read, where it is being read behind `from`, and has read what stands below its floor: late
+/// ones, which nobody finds by a position.
+fn far_end(lane: &Lane, from: i64) -> Option<i64> {
+    let position = &lane.position;
+    let is_behind = position.cursor() >= position.floor() && position.done() >= from;
+    position
+        .top()
+        .filter(|_| is_behind && !position.is_closed())
+}
+
+/// Returns as how many rows it counts to look for some up to a position.
+fn looked_through(position: &Position, end: i64) -> usize {
+    let end = end.min(position.top().unwrap_or(end));
+    let looked = end.saturating_sub(position.done()).clamp(0, LANE_WINDOW);
+    usize::try_from(looked / LIKE_A_ROW).unwrap_or(0)
+}
+
 /// Returns up to where is looked for rows. There is always an end: where most rows are of others, or where the server
 /// reckons so, all of them would be looked through.
 fn end_of(position: &Position, rows: usize, widening: i64) -> i64 {
     let window = i64::try_from(rows.max(200)).unwrap_or(i64::MAX);
     let window = window.saturating_mul(WINDOW).saturating_mul(widening);
     position.done().saturating_add(window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(position: &str) -> Lane {
+        Lane {
+            tenants: vec![TenantId::from_u128(1).unwrap()],
+            position: position.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn no_lane_passes_what_only_a_snapshot_tells_of() {
+        let reading = lane("700:700:|740:748:|50|40|?|90");
+        assert_eq!(far_end(&reading, 50), Some(90));
+        assert_eq!(far_end(&reading, 51), None, "it is not there yet");
+        let below_floor = lane("700:700:|740:748:|30|40|?|90");
+        assert_eq!(far_end(&below_floor, 0), None);
+        let without_top = lane("700:700:|740:748:|50|40|?|");
+        assert_eq!(far_end(&without_top, 0), None);
+        assert_eq!(far_end(&lane("740:748:||0|90|?|90"), 0), None);
+    }
+
+    #[test]
+    fn to_look_through_little_counts_little() {
+        let position = lane("700:700:|740:748:|50|40|?|90").position;
+        assert_eq!(looked_through(&position, 16_050), 1);
+        let position = lane("700:700:|740:748:|50|40|?|90000").position;
+        assert_eq!(looked_through(&position, 16_050), 500);
+    }
 }
