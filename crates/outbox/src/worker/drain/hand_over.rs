@@ -94,7 +94,8 @@ impl Drain {
                     run.stopped = None;
                 }
                 let failures = again.unwrap_or(outages);
-                let wait = self.settings.policy.wait(failures, rand::random());
+                // Whoever is back after hours is not waited for much longer.
+                let wait = self.settings.policy.wait(failures.min(4), rand::random());
                 tokio::select! {
                     () = self.rest(wait) => {}
                     () = claim.is_lost() => return Err(lost("publish messages")),
