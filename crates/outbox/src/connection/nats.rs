@@ -17,6 +17,9 @@ use super::{Password, SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to nats";
 
+/// How often a connection over which nothing comes is tried; after three times in vain there is another one.
+const BETWEEN_PINGS: Duration = Duration::from_secs(10);
+
 /// How many refusals are kept until somebody asks for them.
 const MOST_REFUSALS: usize = 64;
 
@@ -188,6 +191,7 @@ impl NatsConnection {
         .name(name)
         .connection_timeout(self.timeout)
         .request_timeout(Some(self.timeout))
+        .ping_interval(BETWEEN_PINGS)
         // What is sent while there is no connection would leave much later, when it was given up for long.
         .client_capacity(256)
         .reconnect_delay_callback(|attempts| {
