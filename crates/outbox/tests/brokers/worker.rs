@@ -27,7 +27,9 @@ pub(crate) async fn nothing_is_lost_while(
     let settings = quick()
         .with_outbox(&outbox)
         .with_batch(200)
-        .with_publish_timeout(Duration::from_secs(5));
+        .with_publish_timeout(Duration::from_secs(5))
+        // It is not the worker that fails, however busy the machine is.
+        .with_lease(Duration::from_secs(10));
     let worker = OutboxWorker::start(subject.platform(), broker.publisher(), settings).unwrap();
     let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut writers = tokio::task::JoinSet::new();
