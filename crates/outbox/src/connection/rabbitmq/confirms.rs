@@ -83,8 +83,9 @@ where
     I: Copy + Eq + Hash,
     F: Future<Output = Result<Confirm<I>, E>> + Unpin,
 {
-    /// Waits for what becomes of a message that `publish` sends and reads the confirm of; not while the same one is under
-    /// way, for nobody could tell which of both came back.
+    /// Waits for what becomes of a message that `publish` sends and reads the confirm of; where the same one is under way, and
+    /// whoever sent it waits no longer, for what becomes of that. Two of one identifier are not sent: nobody could tell which
+    /// of both came back.
     ///
     /// # Cancel safety
     ///
@@ -156,15 +157,17 @@ where
     I: Copy + Eq + Hash,
 {
     fn add(&mut self, id: I, publish: F) -> bool {
-        let Entry::Vacant(free) = self.slots.entry(id) else {
-            return false;
-        };
-        free.insert(Slot {
-            stage: Stage::UnderWay(publish),
-            waker: Waker::noop().clone(),
-            is_abandoned: false,
-        });
-        true
+        match self.slots.entry(id) {
+            Entry::Vacant(free) => {
+                free.insert(Slot {
+                    stage: Stage::UnderWay(publish),
+                    waker: Waker::noop().clone(),
+                    is_abandoned: false,
+                });
+                true
+            }
+            Entry::Occupied(mut sent) => std::mem::take(&mut sent.get_mut().is_abandoned),
+        }
     }
 
     /// Returns what is known of a message, once.
@@ -383,12 +386,17 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_not_under_way_twice() {
+    fn the_same_is_not_sent_twice() {
         let (mut client, mut waiting) = (Client::default(), Waiting::default());
         waiting.publish(&mut client, 1);
+        let never = || async { unreachable!("it is not sent") }.boxed();
+        let beside = waiting.confirms.of(1, never());
+        assert_eq!(beside.now_or_never(), Some(Err(Lost::Unheard)));
         waiting.tasks.clear();
-        let again = waiting.confirms.of(1, client.publish(1));
-        assert_eq!(again.now_or_never(), Some(Err(Lost::Unheard)));
+        let mut again = Box::pin(waiting.confirms.of(1, never()));
+        assert_eq!((&mut again).now_or_never(), None);
+        client.is_confirmed(1, true);
+        assert_eq!(again.now_or_never(), Some(Ok(Outcome::Stored)));
     }
 
     #[test]
