@@ -41,7 +41,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Lost<E> {
     /// There is no confirm of it, for the channel has ended.
     Ended(E),
-    /// It is confirmed, and the channel has ended before it was clear whether it came back.
+    /// Nobody can tell over this channel: it has ended before it was clear whether the message came back, or the same one
+    /// is under way for somebody else.
     Unheard,
 }
 

@@ -123,7 +123,7 @@ impl Receipt for Held {
         let burying = self.graves.publish(route, payload.to_vec(), properties);
         match tokio::time::timeout(self.graves.timeout, burying).await {
             Ok(Ok(Outcome::Stored)) => {
-                // It is there: whoever tries again has it there twice. It comes again if this is lost
+                // It is there: whoever tries again has it there twice. It comes again if this is lost.
                 let _ = self.accept().await;
                 Ok(())
             }

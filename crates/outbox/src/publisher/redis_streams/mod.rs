@@ -229,7 +229,8 @@ async fn open(settings: RedisStreamsSettings) -> Result<Live, PublishError> {
     })
 }
 
-/// Gives a connection up over which nobody waits for an answer any longer: those behind it would not be answered either.
+/// Gives a connection up over which a call has failed, or nobody waits for an answer any longer: those behind it would not
+/// be answered either.
 struct Unanswered<'a> {
     publisher: &'a RedisStreamsPublisher,
     live: &'a Arc<Live>,
@@ -265,11 +266,8 @@ impl Publisher for RedisStreamsPublisher {
         for chunk in messages[..end].chunks(CHUNK) {
             let there = match self.append(&live, chunk).await {
                 Ok(there) => there.min(chunk.len()),
-                Err(error) => {
-                    // Whatever it was, the next one looks at the server again.
-                    self.forget(&live);
-                    return Err(Stopped::new(acknowledged, error));
-                }
+                // Whatever it was, the next one looks at the server again.
+                Err(error) => return Err(Stopped::new(acknowledged, error)),
             };
             acknowledged += there;
             if there < chunk.len() {

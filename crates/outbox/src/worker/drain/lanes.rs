@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tenantry_core::{Result, TenantId};
+use tenantry_core::Result;
 
 use super::Drain;
 use super::shares::{HEAVY, heavy_of, parts_of, split_off};
@@ -207,19 +207,19 @@ impl Drain {
     /// Moves all lanes over positions behind `from` that are of others, by one look for as many positions as they all look
     /// through in a turn: where groups have many of them, each would look through all on its own.
     async fn pass_gaps(&mut self, from: i64) -> Result<()> {
-        let lanes = self.groups.iter().flat_map(|group| &group.progress.lanes);
-        let tops: Vec<i64> = lanes.filter_map(|lane| far_end(lane, from)).collect();
-        let (count, top) = (tops.len(), tops.into_iter().max().unwrap_or(from));
+        let (mut tenants, mut top, mut count) = (HashSet::new(), from, 0);
+        for lane in self.groups.iter().flat_map(|group| &group.progress.lanes) {
+            if let Some(end) = far_end(lane, from) {
+                tenants.extend(lane.tenants.iter().copied());
+                top = top.max(end);
+                count += 1;
+            }
+        }
         if count < 2 {
             return Ok(());
         }
-        let far = LANE_WINDOW.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
-        let end = from.saturating_add(far.min(FAR)).min(top);
-        let lanes = self.groups.iter().flat_map(|group| &group.progress.lanes);
-        let tenants: HashSet<TenantId> = lanes
-            .filter(|lane| far_end(lane, from).is_some())
-            .flat_map(|lane| lane.tenants.iter().copied())
-            .collect();
+        let far = LANE_WINDOW.saturating_mul(count).min(FAR);
+        let end = from.saturating_add(far).min(top);
         // What a lane is to read was committed before this look, which sees it.
         let tenants = tenants.into_iter().collect();
         let firsts = self.log.firsts(tenants, from, end).await?;
@@ -304,6 +304,8 @@ fn end_of(position: &Position, rows: usize, widening: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use tenantry_core::TenantId;
+
     use super::*;
 
     fn lane(position: &str) -> Lane {
