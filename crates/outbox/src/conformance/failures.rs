@@ -278,6 +278,18 @@ impl Publisher for Slow {
     }
 }
 
+/// Waits until so many messages wait aside.
+async fn until_aside(subject: &dyn Subject, messages: u64) {
+    for _ in 0..1_000 {
+        let status = OutboxStatus::read(subject.platform()).await.unwrap();
+        if status.waiting >= messages {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("they do not wait aside");
+}
+
 /// A broker that answers after a time, and takes nothing of who does not wait for so long: it has to connect, say.
 #[derive(Debug)]
 struct Distant {
@@ -323,18 +335,7 @@ pub async fn keys_aside_leave_to_a_broker_that_needs_longer_than_patience(subjec
     let publisher = Arc::<Distant>::clone(&distant);
     let settings = quick().with_patience(patience);
     let worker = OutboxWorker::start(subject.platform(), publisher, settings).unwrap();
-    let waiting = async || {
-        OutboxStatus::read(subject.platform())
-            .await
-            .unwrap()
-            .waiting
-    };
-    let mut tries = 0;
-    while waiting().await < KEYS as u64 - 1 {
-        tries += 1;
-        assert!(tries < 1_000, "they do not wait aside");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_aside(subject, KEYS as u64 - 1).await;
     *distant.away.lock() = 3 * patience;
     broker.take_all();
     until("all have left", || ledger.is_empty_after(&broker.got())).await;
@@ -413,18 +414,7 @@ pub async fn many_refused_keys_hold_up_no_other_tenant(subject: &dyn Subject) {
         work.commit().await.unwrap();
     };
     append(&bad, 20).await;
-    let waiting = async || {
-        OutboxStatus::read(subject.platform())
-            .await
-            .unwrap()
-            .waiting
-    };
-    let mut tries = 0;
-    while waiting().await < 20 {
-        tries += 1;
-        assert!(tries < 1_000, "they do not wait aside");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_aside(subject, 20).await;
     append(&good, 1).await;
     until("the other's has left", || broker.count() == 1).await;
     broker.take_all();

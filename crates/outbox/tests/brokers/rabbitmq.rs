@@ -88,17 +88,24 @@ pub(crate) async fn make(channel: &Channel, queue: &str, durable: bool) {
     bind(channel, queue).await;
 }
 
+/// The routing keys of all messages.
+const ALL: &str = "events.#";
+
 async fn bind(channel: &Channel, queue: &str) {
-    channel
-        .queue_bind(
-            queue.into(),
-            EXCHANGE.into(),
-            "events.#".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
+    bind_to(channel, queue, ALL).await;
+}
+
+async fn bind_to(channel: &Channel, queue: &str, keys: &str) {
+    let options = QueueBindOptions::default();
+    let (exchange, none) = (EXCHANGE.into(), FieldTable::default());
+    let binding = channel.queue_bind(queue.into(), exchange, keys.into(), options, none);
+    binding.await.unwrap();
+}
+
+async fn unbind(channel: &Channel, queue: &str) {
+    let (exchange, none) = (EXCHANGE.into(), FieldTable::default());
+    let unbinding = channel.queue_unbind(queue.into(), exchange, ALL.into(), none);
+    unbinding.await.unwrap();
 }
 
 pub(crate) fn connection(url: &str) -> RabbitMqConnection {
@@ -251,15 +258,7 @@ async fn a_message_that_comes_back_was_not_handed_over() {
     let publisher = broker.publisher();
     let channel = channel(broker.server.url()).await;
     for tenant in tenants() {
-        channel
-            .queue_unbind(
-                QUEUE.into(),
-                EXCHANGE.into(),
-                "events.#".into(),
-                FieldTable::default(),
-            )
-            .await
-            .unwrap();
+        unbind(&channel, QUEUE).await;
         for _ in 0..2 {
             let stopped = publisher
                 .publish(&[message(tenant, 0), message(tenant, 1)])
@@ -286,27 +285,8 @@ async fn among_many_each_that_comes_back_is_told_of_and_no_other() {
     const EACH: usize = 1_500;
     let broker = OnRabbitMq::open().await;
     let channel = channel(broker.server.url()).await;
-    channel
-        .queue_unbind(
-            QUEUE.into(),
-            EXCHANGE.into(),
-            "events.#".into(),
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
-    let bound = QueueBindOptions::default();
-    let key = "events.*.suite.bound".into();
-    channel
-        .queue_bind(
-            QUEUE.into(),
-            EXCHANGE.into(),
-            key,
-            bound,
-            FieldTable::default(),
-        )
-        .await
-        .unwrap();
+    unbind(&channel, QUEUE).await;
+    bind_to(&channel, QUEUE, "events.*.suite.bound").await;
     let connection = RabbitMqConnection::new(broker.server.url()).with_timeout(PATIENCE);
     let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite").with_channels(1);
     let publisher = Arc::new(RabbitMqPublisher::connect(settings).await.unwrap());
