@@ -17,7 +17,8 @@
 //! | [`bulk`](suites::bulk) | `insert_many` of 10,000 rows | one `UNNEST` by hand |
 //! | [`guard`](suites::guard) | hand-written SQL through the guard | the same with the predicate by hand |
 //! | [`outbox`](suites::outbox) | a backlog that leaves in order, also beside others; a unit of work with a message | `DELETE … SKIP LOCKED … RETURNING`; the same without |
-//! | [`backlog`](suites::backlog) | ten million messages that wait; a transaction that stays open for ten minutes | ten thousand; none |
+//! | [`backlog`](suites::backlog) | ten million messages that wait | ten thousand |
+//! | [`held`](suites::held) | an outbox beside a transaction that stays open for ten minutes | none |
 //! | [`scale`](suites::scale) | read and unit of work with 100,000 tenants | the same with 10 |
 //! | [`hit`](suites::hit) | a value that is kept in this process | raw `moka`; `cached`; multi-tier-cache |
 //! | [`shared`](suites::shared) | a value that is kept in Redis; a load, and its store | `GET`, `SET` by hand; `cached`; multi-tier-cache |
@@ -106,6 +107,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Suite::Backlog => {
                 suites::backlog::run(servers.store(options, report).await?, report).await?
             }
+            Suite::Held => suites::held::run(servers.store(options, report).await?, report).await?,
             Suite::Scale => {
                 suites::scale::run(servers.store(options, report).await?, report).await?
             }

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     only: Vec<Suite>,
 
-    /// Runs the suites `scale` and `backlog` as well: minutes, and gigabytes of disk
+    /// Runs the suites `scale`, `backlog` and `held` as well: minutes, and gigabytes of disk
     #[arg(long)]
     scale: bool,
 
@@ -56,6 +56,7 @@ pub(crate) enum Suite {
     Outbox,
     Scale,
     Backlog,
+    Held,
     Hit,
     Shared,
     Flush,
@@ -99,7 +100,7 @@ impl Options {
 
 impl Suite {
     const fn is_long(self) -> bool {
-        matches!(self, Self::Scale | Self::Backlog)
+        matches!(self, Self::Scale | Self::Backlog | Self::Held)
     }
 
     pub(crate) const fn name(self) -> &'static str {
@@ -115,6 +116,7 @@ impl Suite {
             Self::Outbox => "outbox",
             Self::Scale => "scale",
             Self::Backlog => "backlog",
+            Self::Held => "held",
             Self::Hit => "hit",
             Self::Shared => "shared",
             Self::Flush => "flush",

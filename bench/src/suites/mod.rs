@@ -6,6 +6,7 @@ pub(crate) mod blob;
 pub(crate) mod bulk;
 pub(crate) mod flush;
 pub(crate) mod guard;
+pub(crate) mod held;
 pub(crate) mod hit;
 pub(crate) mod lease;
 pub(crate) mod limit;

@@ -35,6 +35,15 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     writer::run(bench, report, &fixture, &keys).await
 }
 
+/// Makes a schema with an outbox, and few rows beside it.
+pub(super) async fn outbox_fixture(bench: &Bench, schema: &'static str) -> Result<Fixture> {
+    let fixture = Fixture::new(schema, 1_000, Tenants::Even(10)).with_twin(Twin::None);
+    bench.database.load(&fixture).await?;
+    let database = &bench.database;
+    database.migrate(&fixture.schema, SCHEMA_POSTGRES).await?;
+    Ok(fixture)
+}
+
 /// Opens the store of the workers.
 pub(super) async fn platform(bench: &Bench, fixture: &Fixture) -> Result<PlatformStore> {
     let url = bench

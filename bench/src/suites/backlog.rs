@@ -11,29 +11,30 @@ use crate::database::{Fixture, Flood};
 use crate::error::Result;
 use crate::report::{Ratio, Report, Target};
 use crate::runner::percentile;
-use crate::suites::outbox::{Broker, platform};
+use crate::suites::outbox::{Broker, outbox_fixture, platform};
 use crate::suites::settle;
 
 const BATCH: usize = 500;
 
-/// How many messages are taken of either backlog.
+/// How many messages are taken of either backlog by a worker.
 const TAKEN: usize = 10_000;
 
-pub(super) async fn run(bench: &Bench, report: &mut Report, fixture: &Fixture) -> Result<()> {
+pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    let fixture = outbox_fixture(bench, "backlog").await?;
     let (rows, rounds) = if bench.quick {
         (200_000, 2)
     } else {
-        (10_000_000, 5)
+        (10_000_000, 10)
     };
-    let mut shallow = Vec::new();
+    let (mut shallow, mut deep) = (Waits::default(), Waits::default());
     for _ in 0..rounds {
-        shallow.extend(batches(bench, fixture, TAKEN).await?);
+        fill(bench, &fixture, TAKEN).await?;
+        take(bench, &fixture, &mut shallow).await?;
         bench.database.empty_messages(&fixture.schema).await?;
     }
-    fill(bench, fixture, rows).await?;
-    let mut deep = Vec::new();
+    fill(bench, &fixture, rows).await?;
     for _ in 0..rounds {
-        deep.extend(batches(bench, fixture, 0).await?);
+        take(bench, &fixture, &mut deep).await?;
     }
     // What a worker does of a generation once all of it has left.
     let started = Instant::now();
@@ -44,12 +45,19 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, fixture: &Fixture) -
         f64::NAN,
         Target::Figure(1_000.0),
     ));
+    let name = format!("backlog/{rows}-beside-{TAKEN}/batch-{BATCH}");
+    let millis = |waits: &[Duration], percent| percentile(waits, percent).as_secs_f64() * 1e3;
+    report.add(Ratio::of(
+        format!("{name}/start-to-first-p50-ms"),
+        millis(&deep.firsts, 50),
+        millis(&shallow.firsts, 50),
+        Target::None,
+    ));
     for (percent, target) in [(50, Target::None), (99, Target::Figure(20.0))] {
-        let millis = |waits: &[Duration]| percentile(waits, percent).as_secs_f64() * 1e3;
         report.add(Ratio::of(
-            format!("backlog/{rows}-beside-{TAKEN}/batch-{BATCH}/p{percent}-ms"),
-            millis(&deep),
-            millis(&shallow),
+            format!("{name}/p{percent}-ms"),
+            millis(&deep.nexts, percent),
+            millis(&shallow.nexts, percent),
             target,
         ));
     }
@@ -66,20 +74,35 @@ async fn fill(bench: &Bench, fixture: &Fixture, rows: usize) -> Result<()> {
     bench.database.fill_outbox(&fixture.schema, flood).await
 }
 
-/// Adds messages, and returns how long each of the next batches took, reading, handing over and saving.
-async fn batches(bench: &Bench, fixture: &Fixture, added: usize) -> Result<Vec<Duration>> {
-    if added > 0 {
-        fill(bench, fixture, added).await?;
-    }
+/// How long the batches of workers took, reading, handing over and saving.
+#[derive(Default)]
+struct Waits {
+    /// From the start of a worker to the end of its first batch.
+    firsts: Vec<Duration>,
+    /// Each of those that come when the worker has its connections and plans.
+    nexts: Vec<Duration>,
+}
+
+/// How many batches a worker has got used to the database by.
+const WARM_UP: usize = 3;
+
+/// Starts a worker, and takes batches of it.
+async fn take(bench: &Bench, fixture: &Fixture, waits: &mut Waits) -> Result<()> {
     settle().await;
     let platform = platform(bench, fixture).await?;
     let broker = Broker::new();
     let settings = WorkerSettings::default().with_batch(BATCH);
+    let begun = Instant::now();
     let worker = OutboxWorker::start(&platform, Arc::new(broker.clone()), settings)?;
     let mut ends = Vec::new();
     for batch in 1..=TAKEN / BATCH {
         ends.push(broker.got(batch * BATCH).await);
     }
+    // Until no tenant has a lane any more, where nothing is left.
+    settle().await;
     worker.stop().await?;
-    Ok(ends.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    waits.firsts.extend(ends.first().map(|end| *end - begun));
+    let pairs = ends.windows(2).skip(WARM_UP - 1);
+    waits.nexts.extend(pairs.map(|pair| pair[1] - pair[0]));
+    Ok(())
 }
