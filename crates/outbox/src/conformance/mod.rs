@@ -105,6 +105,7 @@ macro_rules! conformance_suite {
             each_key_leaves_in_the_order_of_its_commits,
             large_messages_are_read_a_few_at_a_time,
             workers_share_the_keys_and_give_them_back,
+            a_worker_that_comes_has_its_part_of_what_is_being_read,
             a_worker_that_dies_is_taken_over,
             a_name_is_of_one_living_worker,
             what_was_saved_is_not_handed_over_again,

@@ -90,6 +90,52 @@ pub async fn workers_share_the_keys_and_give_them_back(subject: &dyn Subject) {
     );
 }
 
+/// A broker that takes one message after the other, slowly.
+#[derive(Debug, Clone)]
+struct Leisurely(Broker);
+
+#[async_trait]
+impl Publisher for Leisurely {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "leisurely"
+    }
+}
+
+/// One that comes to help with a backlog has its part of it before all of that has left.
+pub async fn a_worker_that_comes_has_its_part_of_what_is_being_read(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let ledger = Ledger::default();
+    let (left, right) = (Broker::default(), Broker::default());
+    let accounts: Vec<_> = (0..1_500).map(|_| Uuid::now_v7()).collect();
+    for tenant in &two_tenants(subject) {
+        let written = ledger.write(&outbox, tenant, &accounts, true);
+        written.await.unwrap();
+    }
+    // Small batches have no lanes: one snapshot has all of them.
+    let settings = || {
+        let lease = Duration::from_millis(600);
+        quick().with_lease(lease).with_batch(10)
+    };
+    let slow = Arc::new(Leisurely(left.clone()));
+    let first =
+        OutboxWorker::start(subject.platform(), slow, settings().with_keys_in_flight(1)).unwrap();
+    until("it works", || left.count() > 0).await;
+    let second = start(subject, &right, settings());
+    until("the other works as well", || right.count() > 0).await;
+    let before = left.count();
+    assert!(before < 1_500, "the other has its part after {before}");
+    first.stop().await.unwrap();
+    let all = || [left.got(), right.got()].concat();
+    until("all have left", || ledger.is_empty_after(&all())).await;
+    second.stop().await.unwrap();
+    assert_eq!(ledger.compare(&all()).duplicates, 0);
+}
+
 /// One dies in mid-batch: what had left may leave again, no more than that, and nothing else is different.
 pub async fn a_worker_that_dies_is_taken_over(subject: &dyn Subject) {
     let outbox = Outbox::new(subject.store());

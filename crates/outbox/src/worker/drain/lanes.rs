@@ -7,27 +7,32 @@ use tenantry_core::Result;
 
 use super::Drain;
 use super::shares::{HEAVY, heavy_of, parts_of, split_off};
-use crate::log::{Chunk, Lane, Passed, Position, Progress, Share};
+use super::turns::Turns;
+use crate::log::{Chunk, Lane, Passed, Position, Progress, Row, Share};
 use crate::worker::claim::Claim;
 
-/// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes; and how many
-/// times that at most, where nothing is found, for there may be a gap of any width.
+/// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes; and how many of
+/// them at most, unless a chunk has more, where nothing is found, for there may be a gap of any width: lanes wait as long.
 const WINDOW: i64 = 10;
-const WIDEST: i64 = 8;
+const WIDEST: i64 = 10_000;
 
-/// For how long after a message of the others, or while some of theirs may come, lanes have a part of each round only, an
-/// eighth; and how often at most between two looks at them.
+/// For how long after a message of the others lanes have a part of each round only, an eighth; and how often at most between
+/// two looks at them.
 const BUSY: Duration = Duration::from_millis(100);
 const BESIDE_OTHERS: usize = 8;
+
+/// For how long one group is read before the others have their turn, and other workers theirs to get parts.
+const IN_A_ROUND: Duration = Duration::from_millis(500);
 
 /// How many rows a lane has a turn, on average at least: where there are many, they take turns over several rounds, for each
 /// is a query.
 const IN_TURN: usize = 32;
 
-/// How many positions a lane is looked for in a turn at most, since most of them may be of others; and how many of these
-/// count as a row that is handed over.
+/// How many positions count as a row that is handed over, for most of them may be of others; and through how many a lane is
+/// looked for in a turn, at least and at most, by the rows that are its part.
+const LIKE_A_ROW: i64 = 16;
+const LEAST_WINDOW: i64 = 4_000;
 const LANE_WINDOW: i64 = 16_000;
-const LIKE_A_ROW: i64 = 32;
 
 /// Through how many positions is looked at once for all lanes at most, where one has found nothing.
 const FAR: i64 = 256_000;
@@ -43,28 +48,58 @@ struct Step {
 
 impl Drain {
     /// Hands over what is new to a group, up to the snapshot `upto` or one that is taken now, and a part of what its
-    /// lanes have; returns whether there may be more.
+    /// lanes have, for as long as it has its turn; returns whether there may be more.
     pub(super) async fn finish(
         &mut self,
         claim: &Claim,
         index: usize,
         upto: &mut Option<(String, i64)>,
     ) -> Result<bool> {
+        let begun = Instant::now();
         let mut any = false;
         loop {
+            let at = Instant::now();
             let Step { is_any, is_all, .. } = self.step_of_rest(claim, index, upto).await?;
             any |= is_any;
-            let is_between = !is_any && !is_all && self.served_at.elapsed() < BUSY;
-            if is_between && !self.is_stopped() {
-                // A window in which nobody else has anything: lanes have no part of it.
-                continue;
+            if is_any || is_all {
+                self.turns = Turns::default();
+                any |= self.serve_lanes(claim, index).await?;
+            } else if self.is_busy() {
+                // A window in which nobody else has anything, where some are: lanes have no part of it.
+                if self.served_at.elapsed() >= BUSY {
+                    any |= self.serve_lanes(claim, index).await?;
+                }
+            } else {
+                self.turns.searched(at.elapsed());
+                any |= self.serve_beside_search(claim, index).await?;
             }
-            any |= self.serve_lanes(claim, index).await?;
             if is_all || self.is_stopped() {
                 return Ok(any);
             }
             any |= self.parked_pass(claim).await?;
+            if begun.elapsed() >= IN_A_ROUND {
+                return Ok(true);
+            }
         }
+    }
+
+    /// Returns whether tenants without a lane have messages now.
+    fn is_busy(&self) -> bool {
+        self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY)
+    }
+
+    /// Hands over what lanes have, for as long as was looked for messages of others and none were found.
+    async fn serve_beside_search(&mut self, claim: &Claim, index: usize) -> Result<bool> {
+        let mut any = false;
+        while self.turns.is_of_lanes() && !self.is_stopped() {
+            let begun = Instant::now();
+            if !self.serve_lanes(claim, index).await? {
+                break;
+            }
+            any = true;
+            self.turns.served(begun.elapsed());
+        }
+        Ok(any)
     }
 
     /// Hands over a chunk of the tenants that have no lane.
@@ -100,7 +135,7 @@ impl Drain {
             *upto = Some((snapshot.clone(), chunk.highest));
         }
         self.widening = match chunk.len() {
-            0 => (self.widening * 2).min(WIDEST),
+            0 => self.widening.saturating_mul(2),
             _ => 1,
         };
         let is_full = chunk.is_cut || chunk.len() >= batch;
@@ -109,12 +144,15 @@ impl Drain {
             true => heavy_of(&chunk.rows, (batch / HEAVY).max(2)),
             false => Vec::new(),
         };
+        let is_of_others = |row: &Row| !heavy.contains(&row.message.tenant());
+        let mut is_quiet = !chunk.rows.iter().any(is_of_others);
         let mut step = self.pass(claim, chunk, position, end, is_full).await?;
-        if !step.is_all {
-            self.give_lanes(&mut next.progress, heavy);
-        }
+        // Whoever has all of it gets a lane for all that comes.
+        is_quiet &= !step.is_all && self.give_lanes(&mut next.progress, heavy);
         if step.is_any {
-            self.rest_came_at = Some(Instant::now());
+            if !is_quiet {
+                self.rest_came_at = Some(Instant::now());
+            }
             let passed = std::mem::take(&mut step.passed);
             next.progress = self.save(claim, &next, &passed).await?;
         }
@@ -128,12 +166,11 @@ impl Drain {
             return Ok(false);
         }
         let mut next = self.groups[index].clone();
-        // Somebody may wait in what was not looked through.
-        let is_busy = !next.progress.rest.is_closed()
-            || self.rest_came_at.is_some_and(|at| at.elapsed() < BUSY);
-        let rows = match is_busy {
-            true => (self.reads / BESIDE_OTHERS).max(1),
-            false => self.reads,
+        let rows = match (self.is_busy(), next.progress.rest.is_closed()) {
+            (true, _) => (self.reads / BESIDE_OTHERS).max(1),
+            // Somebody may wait in what was not looked through.
+            (false, false) => self.turns.rows(self.reads),
+            (false, true) => self.reads,
         };
         let count = next.progress.lanes.len();
         let parts = parts_of(
@@ -157,7 +194,7 @@ impl Drain {
             // It follows the others, so that it is abreast of them when it is done.
             lane.position.follow(rest);
             // Who has few rows in it is not to be as slow as who has many.
-            let end = lane.position.done().saturating_add(LANE_WINDOW);
+            let end = lane.position.done().saturating_add(window_of(limit));
             let of_share = (&share, &lane.position);
             let chunk = self
                 .log
@@ -287,6 +324,13 @@ fn far_end(lane: &Lane, from: i64) -> Option<i64> {
         .filter(|_| is_behind && !position.is_closed())
 }
 
+/// Returns through how many positions is looked for so many rows of a lane.
+fn window_of(rows: usize) -> i64 {
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    let positions = rows.saturating_mul(LIKE_A_ROW);
+    positions.clamp(LEAST_WINDOW, LANE_WINDOW)
+}
+
 /// Returns as how many rows it counts to look for some up to a position.
 fn looked_through(position: &Position, end: i64) -> usize {
     let end = end.min(position.top().unwrap_or(end));
@@ -298,8 +342,9 @@ fn looked_through(position: &Position, end: i64) -> usize {
 /// reckons so, all of them would be looked through.
 fn end_of(position: &Position, rows: usize, widening: i64) -> i64 {
     let window = i64::try_from(rows.max(200)).unwrap_or(i64::MAX);
-    let window = window.saturating_mul(WINDOW).saturating_mul(widening);
-    position.done().saturating_add(window)
+    let window = window.saturating_mul(WINDOW);
+    let wide = window.saturating_mul(widening).min(WIDEST).max(window);
+    position.done().saturating_add(wide)
 }
 
 #[cfg(test)]
@@ -330,8 +375,10 @@ mod tests {
     #[test]
     fn to_look_through_little_counts_little() {
         let position = lane("700:700:|740:748:|50|40|?|90").position;
-        assert_eq!(looked_through(&position, 16_050), 1);
+        assert_eq!(looked_through(&position, 16_050), 2);
         let position = lane("700:700:|740:748:|50|40|?|90000").position;
-        assert_eq!(looked_through(&position, 16_050), 500);
+        assert_eq!(looked_through(&position, 16_050), 1_000);
+        assert_eq!(window_of(250), 4_000);
+        assert_eq!(window_of(500), 8_000);
     }
 }

@@ -7,6 +7,7 @@ mod lanes;
 mod parts;
 mod save;
 mod shares;
+mod turns;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::doubt::Doubt;
+use self::turns::Turns;
 use super::WorkerSettings;
 use super::claim::Claim;
 use super::run::Slice;
@@ -64,6 +66,8 @@ pub(super) struct Drain {
     rest_came_at: Option<Instant>,
     /// When lanes were last served.
     served_at: Instant,
+    /// Whose turn it is, where nobody without a lane has messages.
+    turns: Turns,
     /// When there was last something to do.
     awaited_at: Instant,
     /// Whether there are rows that were appended in another cluster.
@@ -108,6 +112,7 @@ impl Drain {
             widening: 1,
             rest_came_at: None,
             served_at: now,
+            turns: Turns::default(),
             awaited_at: now,
             has_arrivals: false,
         }
@@ -252,6 +257,11 @@ impl Drain {
             if !self.groups[index].progress.rest.is_closed() {
                 any |= self.finish(claim, index, &mut None).await?;
             }
+        }
+        let is_open = |group: &Group| !group.progress.rest.is_closed();
+        if self.groups.iter().any(is_open) {
+            self.prune().await;
+            return Ok(any);
         }
         // All groups up to one snapshot, and they are one.
         let mut upto = None;

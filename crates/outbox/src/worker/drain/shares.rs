@@ -15,11 +15,11 @@ pub(super) const HEAVY: usize = 16;
 const IN_LANES: usize = 256;
 
 impl Drain {
-    /// Gives tenants lanes, those of one weight together.
-    pub(super) fn give_lanes(&self, progress: &mut Progress, tenants: Vec<TenantId>) {
+    /// Gives tenants lanes, those of one weight together; returns whether all have one.
+    pub(super) fn give_lanes(&self, progress: &mut Progress, tenants: Vec<TenantId>) -> bool {
         let have: usize = progress.lanes.iter().map(|lane| lane.tenants.len()).sum();
-        if tenants.is_empty() || have + tenants.len() > IN_LANES {
-            return;
+        if have + tenants.len() > IN_LANES {
+            return false;
         }
         let mut by_weight: BTreeMap<u32, Vec<TenantId>> = BTreeMap::new();
         for tenant in tenants {
@@ -33,6 +33,7 @@ impl Drain {
                 tenants,
                 position: position.clone(),
             }));
+        true
     }
 
     pub(super) fn weight_of(&self, lane: &Lane) -> u64 {
