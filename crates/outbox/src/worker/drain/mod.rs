@@ -263,6 +263,8 @@ impl Drain {
             self.prune().await;
             return Ok(any);
         }
+        // Those that had their turns up to one snapshot in other rounds.
+        self.merge(claim).await?;
         // All groups up to one snapshot, and they are one.
         let mut upto = None;
         for index in 0..self.groups.len() {
