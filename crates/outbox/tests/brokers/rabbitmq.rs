@@ -13,8 +13,8 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tenantry_core::{ErrorKind, TenantId};
 use tenantry_outbox::conformance::{RealBroker, publish_patiently};
 use tenantry_outbox::{
-    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, NewMessage,
-    PublishErrorKind, PublishReason, Publisher, RabbitMqConnection, RabbitMqPublisher,
+    CloudEvent, Consumer, ConsumerSettings, ContentMode, Message, MessageHandler, MessageId,
+    NewMessage, PublishErrorKind, PublishReason, Publisher, RabbitMqConnection, RabbitMqPublisher,
     RabbitMqSettings, RabbitMqSource, Routes,
 };
 use tenantry_store::async_trait;
@@ -309,6 +309,50 @@ async fn among_many_each_that_comes_back_is_told_of_and_no_other() {
         }
     }
     assert_eq!(broker.got().await.len(), 4 * EACH / 2);
+}
+
+/// One event that is told to two tenants keeps its identifier. What became of the one says nothing of the other, also
+/// where nobody waits for it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_not_taken_for_that_of_another_tenant_with_its_identifier() {
+    let broker = OnRabbitMq::open().await;
+    let publisher = broker.publisher();
+    let mut expected = Vec::new();
+    for round in 0..10 {
+        let id = MessageId::generate();
+        let [left, right] = tenants().map(|tenant| {
+            let content = NewMessage::new("suite.told", "a key").with_id(id);
+            Message::new(tenant, content.with_payload("text/plain", b"x".to_vec()))
+        });
+        if round % 2 == 0 {
+            broker.halt().await;
+        }
+        let asking = publisher.publish(std::slice::from_ref(&left));
+        // Of a broker that is halted nobody hears what became of it.
+        let answer = tokio::time::timeout(Duration::from_millis(50), asking).await;
+        let others = tokio::spawn({
+            let (publisher, right) = (Arc::clone(&publisher), right.clone());
+            async move { publish_patiently(&*publisher, &[right]).await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if round % 2 == 0 {
+            broker.go_on().await;
+        }
+        others.await.unwrap();
+        expected.push((right.tenant(), id));
+        if let Ok(Ok(())) = answer {
+            expected.push((left.tenant(), id));
+        }
+    }
+    let got: std::collections::HashSet<_> = broker
+        .got()
+        .await
+        .iter()
+        .map(|it| (it.tenant(), it.id()))
+        .collect();
+    for told in expected {
+        assert!(got.contains(&told), "{told:?}");
+    }
 }
 
 /// The server closes the channel, and with it what others had under way.

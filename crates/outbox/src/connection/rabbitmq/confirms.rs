@@ -81,7 +81,7 @@ impl<I, F, E> Default for Confirms<I, F, E> {
 
 impl<I, F, E> Confirms<I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
     F: Future<Output = Result<Confirm<I>, E>> + Unpin,
 {
     /// Waits for what becomes of a message that `publish` sends and reads the confirm of; where the same one is under way, and
@@ -93,7 +93,7 @@ where
     /// The message is sent, or is not; it goes on being looked after, since its confirm may tell of another.
     #[expect(clippy::future_not_send, reason = "it is where its parts are")]
     pub(crate) async fn of(&self, id: I, publish: F) -> Result<Outcome, Lost<E>> {
-        if !self.0.lock().add(id, publish) {
+        if !self.0.lock().add(id.clone(), publish) {
             return Err(Lost::Unheard);
         }
         let awaited = Awaited { confirms: self, id };
@@ -110,7 +110,7 @@ impl<I, F, E> fmt::Debug for Confirms<I, F, E> {
 /// A message that is under way, for whoever waits for it.
 struct Awaited<'a, I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
 {
     confirms: &'a Confirms<I, F, E>,
     id: I,
@@ -118,16 +118,16 @@ where
 
 impl<I, F, E> Awaited<'_, I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
     F: Future<Output = Result<Confirm<I>, E>> + Unpin,
 {
     fn poll(&self, context: &Context<'_>) -> Poll<Result<Outcome, Lost<E>>> {
         let mut wakers = Vec::new();
         let mut state = self.confirms.0.lock();
-        if state.has_come(self.id, context.waker()) {
+        if state.has_come(&self.id, context.waker()) {
             state.settle(&mut wakers);
         }
-        let known = state.take(self.id);
+        let known = state.take(&self.id);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         known.map_or(Poll::Pending, Poll::Ready)
@@ -136,7 +136,7 @@ where
 
 impl<I, F, E> Drop for Awaited<'_, I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
 {
     fn drop(&mut self) {
         let mut state = self.confirms.0.lock();
@@ -155,7 +155,7 @@ where
 
 impl<I, F, E> State<I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
 {
     fn add(&mut self, id: I, publish: F) -> bool {
         match self.slots.entry(id) {
@@ -172,10 +172,10 @@ where
     }
 
     /// Returns what is known of a message, once.
-    fn take(&mut self, id: I) -> Option<Result<Outcome, Lost<E>>> {
+    fn take(&mut self, id: &I) -> Option<Result<Outcome, Lost<E>>> {
         let is_known = |slot: &Slot<F, E>| matches!(slot.stage, Stage::Known(_));
-        self.slots.get(&id).filter(|slot| is_known(slot))?;
-        match self.slots.remove(&id)?.stage {
+        self.slots.get(id).filter(|slot| is_known(slot))?;
+        match self.slots.remove(id)?.stage {
             Stage::Known(known) => Some(known),
             _ => None,
         }
@@ -184,12 +184,12 @@ where
 
 impl<I, F, E> State<I, F, E>
 where
-    I: Copy + Eq + Hash,
+    I: Clone + Eq + Hash,
     F: Future<Output = Result<Confirm<I>, E>> + Unpin,
 {
     /// Looks whether a message is confirmed of which nothing is known so far; else the waker is called when it is.
-    fn has_come(&mut self, id: I, waker: &Waker) -> bool {
-        let Some(slot) = self.slots.get_mut(&id) else {
+    fn has_come(&mut self, id: &I, waker: &Waker) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else {
             return false;
         };
         slot.waker.clone_from(waker);
@@ -205,7 +205,7 @@ where
         loop {
             let mut any = false;
             for (id, slot) in &mut self.slots {
-                if slot.look(*id, &mut self.came_back, &mut self.has_ended) {
+                if slot.look(id, &mut self.came_back, &mut self.has_ended) {
                     any = true;
                     wakers.push(slot.waker.clone());
                 }
@@ -247,9 +247,9 @@ where
 
 impl<F, E> Slot<F, E> {
     /// Returns whether there is a confirm that was not seen before.
-    fn look<I>(&mut self, id: I, came_back: &mut HashSet<I>, has_ended: &mut bool) -> bool
+    fn look<I>(&mut self, id: &I, came_back: &mut HashSet<I>, has_ended: &mut bool) -> bool
     where
-        I: Copy + Eq + Hash,
+        I: Clone + Eq + Hash,
         F: Future<Output = Result<Confirm<I>, E>> + Unpin,
     {
         let Stage::UnderWay(publish) = &mut self.stage else {
@@ -264,12 +264,15 @@ impl<F, E> Slot<F, E> {
                 *has_ended = true;
                 Stage::Known(Err(Lost::Ended(error)))
             }
-            Ok(confirm) if confirm.came_back == Some(id) => Stage::Known(Ok(Outcome::CameBack)),
+            Ok(confirm) if confirm.came_back.as_ref() == Some(id) => {
+                Stage::Known(Ok(Outcome::CameBack))
+            }
             Ok(confirm) => {
+                let with_another = confirm.came_back.is_some();
                 came_back.extend(confirm.came_back);
                 Stage::Confirmed {
                     is_stored: confirm.is_stored,
-                    with_another: confirm.came_back.is_some(),
+                    with_another,
                 }
             }
         };
