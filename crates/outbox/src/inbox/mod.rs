@@ -210,6 +210,12 @@ pub(crate) fn generation_to_empty(milliseconds: i64) -> i64 {
     (now + 2).rem_euclid(GENERATIONS)
 }
 
+/// Returns whether the marks of a message are remembered no longer at a time in milliseconds.
+pub(crate) fn is_over(message: MessageId, milliseconds: i64) -> bool {
+    let now = milliseconds.div_euclid(length());
+    period_of(message).is_none_or(|period| period < now - REMEMBERED)
+}
+
 fn period_of(message: MessageId) -> Option<i64> {
     let id = message.as_uuid();
     let (seconds, nanoseconds) = match id.get_version_num() {
@@ -241,6 +247,26 @@ mod tests {
             // And one more stands between, for clocks that differ.
             let before = (day - REMEMBERED - 2).rem_euclid(GENERATIONS);
             assert_eq!(before, emptied);
+        }
+    }
+
+    fn appended_on(day: i64) -> MessageId {
+        let milliseconds = u64::try_from(day * length()).unwrap();
+        let id = uuid::Builder::from_unix_timestamp_millis(milliseconds, &[7; 10]);
+        MessageId::new(id.into_uuid())
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_empties_nothing_that_is_remembered() {
+        let today = 20_000;
+        assert!(is_over(appended_on(today - 14), today * length()));
+        for behind in 2..=30 {
+            let now = (today - behind) * length();
+            let generation = generation_to_empty(now);
+            let is_there = |day: &i64| day.rem_euclid(GENERATIONS) == generation;
+            for day in (today - REMEMBERED..=today + 1).filter(is_there) {
+                assert!(!is_over(appended_on(day), now), "{behind} behind: {day}");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry_core::{Result, TenantId};
 use tenantry_store::ValueError;
-use tenantry_store::own::{OwnStatement, OwnWork};
+use tenantry_store::own::{Arguments, OwnStatement, OwnWork};
 
 use super::chunk::{MOST_BYTES, Room};
 use super::{Log, MESSAGES, PARKED, Row, Token, Unreadable, lost, milliseconds};
@@ -151,17 +151,25 @@ impl Log {
     pub(crate) async fn parked_keys(
         &self,
         partitions: &[i16],
+        longest: Duration,
     ) -> Result<HashSet<(TenantId, String)>> {
         let mut keys = HashSet::new();
+        let mut is_any_ahead = false;
         let partitions = self.list(partitions);
-        let statement = OwnStatement {
+        let bind = |arguments: &mut Arguments<'_>| {
+            arguments.value().text(&partitions)?;
+            arguments.value().int64(milliseconds(longest))
+        };
+        let reading = |sql| OwnStatement {
             operation: "read parked keys",
             table: &PARKED,
-            sql: &self.texts.parked_keys,
-            bind: &|arguments| arguments.value().text(&partitions),
+            sql,
+            bind: &bind,
         };
         let mut work = self.read_one("read parked keys").await?;
+        let statement = reading(&self.texts.parked_keys);
         work.fetch(&statement, &mut |row| {
+            is_any_ahead |= row.bool(2)?.unwrap_or_default();
             // Behind what nobody can read is no message that anybody can.
             if let (Ok(Some(tenant)), Some(key)) = (row.uuid(0), row.text(1)?) {
                 keys.extend(
@@ -173,6 +181,12 @@ impl Log {
             Ok(())
         })
         .await?;
+        drop(work);
+        if is_any_ahead {
+            let mut work = self.begin("read parked keys").await?;
+            work.execute(&reading(&self.texts.bring_forward)).await?;
+            work.commit().await?;
+        }
         Ok(keys)
     }
 

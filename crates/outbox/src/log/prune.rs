@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use tenantry_core::{ErrorKind, Result};
+use tenantry_core::{Clock as _, ErrorKind, Result, SystemClock};
 use tenantry_store::own::{Arguments, BindOwn, Engine, OwnStatement, OwnWork};
 
 use super::position::under_way;
 use super::stands::Stand;
 use super::{Log, MESSAGES};
-use crate::inbox::{INBOX, generation_to_empty};
+use crate::MessageId;
+use crate::inbox::{INBOX, generation_to_empty, is_over};
+
+/// How many milliseconds the clocks of the database and of a process may be apart.
+const MOST_BETWEEN_CLOCKS: u64 = 24 * 60 * 60 * 1_000;
 
 /// For how long others may write between two batches that are deleted.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(1);
@@ -50,12 +54,20 @@ impl Log {
         })
         .await?;
         drop(work);
-        let generation = generation_to_empty(now);
+        if SystemClock.now().timestamp_millis().abs_diff(now) > MOST_BETWEEN_CLOCKS {
+            // Whose is right nobody knows, and what is emptied too early is handled twice.
+            tracing::warn!(
+                target: "tenantry::outbox",
+                "the clocks of the database and of this process are more than a day apart: marks of the \
+                 inbox are not removed"
+            );
+            return Ok(());
+        }
         match self.engine {
-            Engine::Postgres => self.empty_of_inbox(generation).await.map(drop),
+            Engine::Postgres => self.empty_of_inbox(now).await.map(drop),
             _ => {
                 // There is one writer at a time: others have their turn between two batches.
-                while self.empty_of_inbox(generation).await? {
+                while self.empty_of_inbox(now).await? {
                     tokio::time::sleep(BETWEEN_BATCHES).await;
                 }
                 Ok(())
@@ -64,17 +76,19 @@ impl Log {
     }
 
     /// Empties a generation of the inbox, or takes so many marks of it as a writer need not wait for; returns whether there may be more.
-    async fn empty_of_inbox(&self, generation: i64) -> Result<bool> {
-        let mut has_rows = false;
+    async fn empty_of_inbox(&self, now: i64) -> Result<bool> {
+        let generation = generation_to_empty(now);
+        let mut any = None;
         let nothing = |_: &mut Arguments<'_>| Ok(());
         let bind = |arguments: &mut Arguments<'_>| arguments.value().int64(generation);
         let mut work = self.begin("empty inbox").await?;
-        work.fetch(&emptying(&self.texts.inbox_to_empty, &bind), &mut |_| {
-            has_rows = true;
+        work.fetch(&emptying(&self.texts.inbox_to_empty, &bind), &mut |row| {
+            any = row.uuid(0)?;
             Ok(())
         })
         .await?;
-        if !has_rows {
+        // All of one are of the same day. Where that is remembered, the clock is wrong.
+        if !any.is_some_and(|id| is_over(MessageId::new(id), now)) {
             return Ok(false);
         }
         if self.engine == Engine::Postgres {

@@ -93,6 +93,11 @@ impl FailurePolicy {
         self
     }
 
+    /// Returns for how long is waited at most.
+    pub(super) const fn longest_wait(&self) -> Duration {
+        self.longest_wait
+    }
+
     /// Returns what becomes of a message that failed for the `attempts`-th time.
     pub(super) fn judge(&self, event_type: &str, attempts: u32, error: &PublishError) -> Verdict {
         let is_over = error.kind() == PublishErrorKind::Poison || attempts >= self.attempts;

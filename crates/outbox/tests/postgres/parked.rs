@@ -43,6 +43,43 @@ async fn what_a_worker_changes_in_the_side_table_is_found_by_an_index() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_parked_while_the_clock_was_ahead_waits_no_longer_than_any_does() {
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    let outbox = Outbox::new(&subject.store);
+    for tenant in [TenantId::generate(), TenantId::generate()] {
+        let work = subject.store.tenant(tenant).begin().await.unwrap();
+        let message = NewMessage::new("suite.a", "a key");
+        outbox.append_message(&work, message).unwrap();
+        work.commit().await.unwrap();
+    }
+    let broker = Broker::default();
+    broker.answer(|_| Some(Answer::No(PublishErrorKind::Refused)));
+    let minute = Duration::from_secs(60);
+    let patient = FailurePolicy::default().with_waits(minute, minute);
+    let settings = || quick().with_failure_policy(patient.clone());
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(&subject.platform, publisher, settings()).unwrap();
+    let mut tries = 0;
+    while OutboxStatus::read(&subject.platform).await.unwrap().waiting != 2 {
+        tries += 1;
+        assert!(tries < 3_000, "they are not parked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worker.stop().await.unwrap();
+    // What a clock would have made of it that was two hours ahead; and the broker is well again.
+    admin
+        .execute("update outbox_parked set next_at = next_at + 7200000")
+        .await
+        .unwrap();
+    broker.take_all();
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(&subject.platform, publisher, settings()).unwrap();
+    until("both have left", || broker.count() == 2).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_became_of_many_messages_is_one_statement() {
     let subject = OnPostgres::open().await;
     let mut admin = subject.admin().await;

@@ -66,6 +66,7 @@ pub(crate) struct Texts {
     pub(super) fail: Arc<str>,
     pub(super) parked_keys: Arc<str>,
     pub(super) parked_due: Arc<str>,
+    pub(super) bring_forward: Arc<str>,
     pub(super) firsts: Arc<str>,
     pub(super) unpark: Arc<str>,
     pub(super) positions: Arc<str>,
@@ -182,8 +183,11 @@ impl Texts {
                  from {verdicts $1} where outbox_parked.position = v.position",
             ),
             parked_keys: text(
-                "select distinct tenant_id, ordering_key from {schema}outbox_parked \
-                 where state <> 'dead' and partition_id {among_parts $1}",
+                "select tenant_id, ordering_key, \
+                     max(case when state = 'waiting' and next_at > {now} + $2 then 1 else 0 end) = 1 \
+                 from {schema}outbox_parked \
+                 where state <> 'dead' and partition_id {among_parts $1} \
+                 group by tenant_id, ordering_key",
             ),
             parked_due: text(
                 "with due as materialized (\
@@ -211,6 +215,10 @@ impl Texts {
                  from counted join {schema}outbox_parked p on p.position = counted.position \
                  where counted.ahead < $3 \
                  order by counted.next_at, p.tenant_id, p.ordering_key, p.position",
+            ),
+            bring_forward: text(
+                "update {schema}outbox_parked set next_at = {now} \
+                 where state = 'waiting' and partition_id {among_parts $1} and next_at > {now} + $2",
             ),
             firsts: text(
                 "select tenant_id, min(position) from {schema}outbox_messages \
@@ -248,7 +256,7 @@ impl Texts {
             parked_counts: text("select state, count(*) from {schema}outbox_parked group by state"),
             current_generation: text("select (extract(epoch from now())::bigint / 60) % 3"),
             inbox_to_empty: text(
-                "select 1 from {schema}outbox_inbox where generation = $1 limit 1",
+                "select message_id from {schema}outbox_inbox where generation = $1 limit 1",
             ),
             forget_inbox: match engine {
                 Engine::Postgres => place("truncate table only {schema}outbox_inbox_"),

@@ -158,7 +158,8 @@ impl Drain {
             return Ok(());
         }
         let begun = Instant::now();
-        self.parked = self.log.parked_keys(partitions).await?;
+        let longest = self.settings.policy.longest_wait();
+        self.parked = self.log.parked_keys(partitions, longest).await?;
         // A small part of the time, however many there are.
         self.looked_at = Instant::now() + BETWEEN_LOOKS.max(begun.elapsed() * 20);
         Ok(())
