@@ -9,6 +9,7 @@ use super::Drain;
 use super::shares::{HEAVY, heavy_of, parts_of, split_off};
 use super::turns::Turns;
 use crate::log::{Chunk, Lane, Passed, Position, Progress, Row, Share};
+use crate::partition::PARTITIONS;
 use crate::worker::claim::Claim;
 
 /// How many times as many positions as a chunk has rows are looked at, where most may be of other lanes; and how many of
@@ -194,7 +195,8 @@ impl Drain {
             // It follows the others, so that it is abreast of them when it is done.
             lane.position.follow(rest);
             // Who has few rows in it is not to be as slow as who has many.
-            let end = lane.position.done().saturating_add(window_of(limit));
+            let window = window_of(limit, next.partitions.len());
+            let end = lane.position.done().saturating_add(window);
             let of_share = (&share, &lane.position);
             let chunk = self
                 .log
@@ -324,10 +326,11 @@ fn far_end(lane: &Lane, from: i64) -> Option<i64> {
         .filter(|_| is_behind && !position.is_closed())
 }
 
-/// Returns through how many positions is looked for so many rows of a lane.
-fn window_of(rows: usize) -> i64 {
-    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-    let positions = rows.saturating_mul(LIKE_A_ROW);
+/// Returns through how many positions is looked for so many rows of a lane, which are in so many of the parts.
+fn window_of(rows: usize, parts: usize) -> i64 {
+    let of_all = rows.saturating_mul(usize::from(PARTITIONS)) / parts.max(1);
+    let of_all = i64::try_from(of_all).unwrap_or(i64::MAX);
+    let positions = of_all.saturating_mul(LIKE_A_ROW);
     positions.clamp(LEAST_WINDOW, LANE_WINDOW)
 }
 
@@ -378,7 +381,8 @@ mod tests {
         assert_eq!(looked_through(&position, 16_050), 2);
         let position = lane("700:700:|740:748:|50|40|?|90000").position;
         assert_eq!(looked_through(&position, 16_050), 1_000);
-        assert_eq!(window_of(250), 4_000);
-        assert_eq!(window_of(500), 8_000);
+        assert_eq!(window_of(250, 64), 4_000);
+        assert_eq!(window_of(500, 64), 8_000);
+        assert_eq!(window_of(250, 16), 16_000);
     }
 }

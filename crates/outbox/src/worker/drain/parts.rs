@@ -1,5 +1,6 @@
 //! Which parts of the keys a worker has.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,11 @@ impl Drain {
     }
 
     async fn give_back(&mut self, claim: &Claim, mut surplus: usize) -> Result<()> {
+        // Whole ones first, the largest that are not too large: what is cut in two is one again only where both are equally far.
+        let is_too_large = |group: &Group| group.partitions.len() > surplus;
+        let parts = |group: &Group| group.partitions.len();
+        self.groups
+            .sort_by_key(|group| (Reverse(is_too_large(group)), parts(group)));
         while let Some(group) = self.groups.last_mut() {
             let kept = group.partitions.len().saturating_sub(surplus);
             let given = Group {
