@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry_core::{Result, TenantId};
 use tenantry_store::ValueError;
-use tenantry_store::own::{Arguments, OwnStatement, OwnWork};
+use tenantry_store::own::{Arguments, Engine, OwnStatement, OwnWork};
 
 use super::chunk::{MOST_BYTES, Room};
 use super::{Log, MESSAGES, PARKED, Row, Token, Unreadable, lost, milliseconds};
+use crate::partition::partition_of;
 
 /// What becomes of a message that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +92,14 @@ pub(crate) struct ParkedRow {
     pub(crate) attempts: u32,
 }
 
+/// Keys that stand still.
+#[derive(Debug, Default)]
+pub(crate) struct ParkedKeys {
+    pub(crate) keys: HashSet<(TenantId, String)>,
+    /// Whether there are no others, in no other part: rows that somebody wrote by hand.
+    pub(crate) are_all: bool,
+}
+
 impl Log {
     /// Copies messages into the side table, and writes down what became of them.
     pub(super) async fn park_in_tx(&self, work: &mut OwnWork, failed: &[Failed]) -> Result<()> {
@@ -147,13 +156,13 @@ impl Log {
         work.execute(&statement).await.map(drop)
     }
 
-    /// Returns the keys that stand still.
+    /// Returns the keys that stand still; those that are parked beyond the longest wait have their turn.
     pub(crate) async fn parked_keys(
         &self,
         partitions: &[i16],
         longest: Duration,
-    ) -> Result<HashSet<(TenantId, String)>> {
-        let mut keys = HashSet::new();
+    ) -> Result<ParkedKeys> {
+        let (mut keys, mut are_all) = (HashSet::new(), true);
         let mut is_any_ahead = false;
         let partitions = self.list(partitions);
         let bind = |arguments: &mut Arguments<'_>| {
@@ -171,12 +180,14 @@ impl Log {
         work.fetch(&statement, &mut |row| {
             is_any_ahead |= row.bool(2)?.unwrap_or_default();
             // Behind what nobody can read is no message that anybody can.
-            if let (Ok(Some(tenant)), Some(key)) = (row.uuid(0), row.text(1)?) {
-                keys.extend(
-                    TenantId::new(tenant)
-                        .ok()
-                        .map(|tenant| (tenant, key.to_owned())),
-                );
+            let tenant = row.uuid(0).ok().flatten();
+            let tenant = tenant.and_then(|tenant| TenantId::new(tenant).ok());
+            match (tenant, row.text(1)?) {
+                (Some(tenant), Some(key)) => {
+                    are_all &= row.integer(3)? == Some(partition_of(tenant, key).into());
+                    keys.insert((tenant, key.to_owned()));
+                }
+                _ => are_all = false,
             }
             Ok(())
         })
@@ -187,22 +198,31 @@ impl Log {
             work.execute(&reading(&self.texts.bring_forward)).await?;
             work.commit().await?;
         }
-        Ok(keys)
+        Ok(ParkedKeys { keys, are_all })
     }
 
     /// Reads the messages of keys whose turn it is, by keys and in order: first those that have waited longest.
-    pub(crate) async fn parked_due(&self, partitions: &[i16]) -> Result<Due> {
+    ///
+    /// They are looked for by their keys where these are given, and else by the parts: a key that has many takes long then.
+    pub(crate) async fn parked_due(
+        &self,
+        partitions: &[i16],
+        keys: Option<&HashSet<(TenantId, String)>>,
+    ) -> Result<Due> {
         const STATE: usize = 14;
         const MOST: usize = 2_000;
         let mut due = Due::default();
         let mut room = Room::default();
-        let partitions = self.list(partitions);
+        let (sql, sought) = match keys {
+            Some(keys) => (&self.texts.due_of_keys, self.keys(partitions, keys)),
+            None => (&self.texts.due_in_parts, self.list(partitions)),
+        };
         let statement = OwnStatement {
             operation: "read parked messages",
             table: &PARKED,
-            sql: &self.texts.parked_due,
+            sql,
             bind: &|arguments| {
-                arguments.value().text(&partitions)?;
+                arguments.value().text(&sought)?;
                 let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
                 arguments.value().int64(number(MOST))?;
                 // No more than there is room for comes from the database at all.
@@ -227,6 +247,22 @@ impl Log {
         .await?;
         due.is_cut = room.is_cut || room.is_full() || due.rows.len() >= MOST;
         Ok(due)
+    }
+
+    /// Writes keys of some parts as one argument.
+    fn keys(&self, partitions: &[i16], keys: &HashSet<(TenantId, String)>) -> String {
+        let keys = keys.iter().filter_map(|(tenant, key)| {
+            let partition = partition_of(*tenant, key);
+            let tenant = tenant.as_uuid();
+            let tenant = match self.engine {
+                Engine::Postgres => tenant.to_string(),
+                _ => tenant.simple().to_string(),
+            };
+            partitions.contains(&partition).then(
+                || json!({ "partition_id": partition, "tenant_id": tenant, "ordering_key": key }),
+            )
+        });
+        Value::Array(keys.collect()).to_string()
     }
 
     /// Removes messages of the side table that have left, and writes down what became of others.

@@ -187,3 +187,68 @@ async fn to_park_a_few_looks_at_those_alone() {
         "{looked_through} rows were looked through"
     );
 }
+
+/// Of a key the first message is looked at, and no more behind it than may be handed over at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_much_in_the_side_table_is_not_looked_through_for_each_part_of_it() {
+    const ROWS: usize = 40_000;
+    let subject = OnPostgres::open().await;
+    let mut admin = subject.admin().await;
+    let outbox = Outbox::new(&subject.store);
+    let refused = TenantId::generate();
+    for tenant in [refused, TenantId::generate()] {
+        for part in 0..ROWS / 2_000 {
+            let work = subject.store.tenant(tenant).begin().await.unwrap();
+            for number in 0..2_000 {
+                let text = (part * 2_000 + number).to_string();
+                let message = NewMessage::new("suite.a", "a key")
+                    .with_payload("text/plain", text.into_bytes());
+                outbox.append_message(&work, message).unwrap();
+            }
+            work.commit().await.unwrap();
+        }
+    }
+    let broker = Broker::default();
+    broker.answer(move |message| {
+        (message.tenant() == refused).then_some(Answer::No(PublishErrorKind::Refused))
+    });
+    let policy = FailurePolicy::default()
+        .with_attempts(u32::MAX)
+        .with_waits(Duration::from_millis(5), Duration::from_millis(50));
+    let settings = quick().with_failure_policy(policy);
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(&subject.platform, publisher, settings).unwrap();
+    until("those of the other have left", || broker.count() == ROWS).await;
+    let mut tries = 0;
+    while OutboxStatus::read(&subject.platform).await.unwrap().waiting != ROWS as u64 {
+        tries += 1;
+        assert!(tries < 3_000, "they are not parked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    broker.take_all();
+    until("all have left", || broker.count() == 2 * ROWS).await;
+    worker.stop().await.unwrap();
+    let got = broker.got();
+    let theirs = got.iter().filter(|it| it.tenant() == refused);
+    let payloads = theirs.map(|it| String::from_utf8(it.payload().to_vec()).unwrap());
+    let expected = (0..ROWS).map(|number| number.to_string());
+    assert!(payloads.eq(expected), "they are in another order");
+    // What a connection has counted is told when it ends.
+    let OnPostgres {
+        store, platform, ..
+    } = &subject;
+    store.close().await;
+    platform.close().await;
+    let mut looks = 0;
+    for _ in 0..20 {
+        let counted: i64 = sqlx::query_scalar(
+            "select idx_scan from pg_stat_user_tables where relname = 'outbox_parked'",
+        )
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        looks = looks.max(usize::try_from(counted).unwrap());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(looks < 10 * ROWS, "{looks} looks into the side table");
+}

@@ -2,7 +2,7 @@
 //!
 //! Most are the same on both databases: `$1` is written `?1` for SQLite, `{now}` is the database's clock in
 //! milliseconds, `{lock}` locks the rows where there is more than one writer, `{among $1}` looks in a list
-//! of numbers, `{verdicts $1}` is `v`, what became of messages, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
+//! of numbers, `{verdicts $1}` is `v`, what became of messages, `{keys $1}` selects keys, and `{of_share $1 $2}` tells whether a row is one of the tenants $1, or if $2 is false, of any other.
 
 mod brought;
 mod read;
@@ -13,7 +13,10 @@ use std::sync::Arc;
 use tenantry_store::own::Engine;
 
 use self::brought::{APPEND_ANEW, RENUMBER_PARKED};
-use self::read::{AWAITED, NEW_POSTGRES, NEW_SQLITE, READ_POSTGRES, READ_SQLITE};
+use self::read::{
+    AWAITED, DUE_IN_PARTS, DUE_OF_KEYS, NEW_POSTGRES, NEW_SQLITE, PARKED_DUE, READ_POSTGRES,
+    READ_SQLITE, THEIRS, THEIRS_SQLITE,
+};
 use self::written::written;
 
 /// The columns of a message, in the order in which rows are read.
@@ -65,7 +68,8 @@ pub(crate) struct Texts {
     pub(super) park: Arc<str>,
     pub(super) fail: Arc<str>,
     pub(super) parked_keys: Arc<str>,
-    pub(super) parked_due: Arc<str>,
+    pub(super) due_in_parts: Arc<str>,
+    pub(super) due_of_keys: Arc<str>,
     pub(super) bring_forward: Arc<str>,
     pub(super) firsts: Arc<str>,
     pub(super) unpark: Arc<str>,
@@ -106,6 +110,14 @@ impl Texts {
         let new = match engine {
             Engine::Postgres => NEW_POSTGRES,
             _ => NEW_SQLITE,
+        };
+        let theirs = match engine {
+            Engine::Postgres => THEIRS,
+            _ => THEIRS_SQLITE,
+        };
+        let due = |of: &str| {
+            let all = PARKED_DUE.replace("{due}", of);
+            text(&all.replace("{theirs}", theirs))
         };
         let of_generation = |text: &str| {
             [0, 1, 2]
@@ -184,38 +196,14 @@ impl Texts {
             ),
             parked_keys: text(
                 "select tenant_id, ordering_key, \
-                     max(case when state = 'waiting' and next_at > {now} + $2 then 1 else 0 end) = 1 \
+                     max(case when state = 'waiting' and next_at > {now} + $2 then 1 else 0 end) = 1, \
+                     partition_id \
                  from {schema}outbox_parked \
                  where state <> 'dead' and partition_id {among_parts $1} \
-                 group by tenant_id, ordering_key",
+                 group by partition_id, tenant_id, ordering_key",
             ),
-            parked_due: text(
-                "with due as materialized (\
-                     select p.partition_id, p.tenant_id, p.ordering_key, p.next_at \
-                     from {schema}outbox_parked p \
-                     where p.state = 'waiting' and p.next_at <= {now} \
-                         and p.partition_id {among_parts $1} and not exists (\
-                         select 1 from {schema}outbox_parked b \
-                         where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
-                             and b.ordering_key = p.ordering_key and b.position < p.position \
-                             and b.state <> 'dead') \
-                     order by p.next_at, p.position limit 100), \
-                 theirs as materialized (\
-                     select p.position, p.tenant_id, p.ordering_key, due.next_at, \
-                         length(p.payload) as bytes \
-                     from due join {schema}outbox_parked p on p.partition_id = due.partition_id \
-                         and p.tenant_id = due.tenant_id and p.ordering_key = due.ordering_key \
-                     where p.state <> 'dead' \
-                     order by due.next_at, p.tenant_id, p.ordering_key, p.position limit $2), \
-                 counted as materialized (\
-                     select position, next_at, sum(bytes) over (\
-                         order by next_at, tenant_id, ordering_key, position) - bytes as ahead \
-                     from theirs) \
-                 select {p.columns}, p.state, p.attempts \
-                 from counted join {schema}outbox_parked p on p.position = counted.position \
-                 where counted.ahead < $3 \
-                 order by counted.next_at, p.tenant_id, p.ordering_key, p.position",
-            ),
+            due_in_parts: due(DUE_IN_PARTS),
+            due_of_keys: due(DUE_OF_KEYS),
             bring_forward: text(
                 "update {schema}outbox_parked set next_at = {now} \
                  where state = 'waiting' and partition_id {among_parts $1} and next_at > {now} + $2",

@@ -90,3 +90,61 @@ pub(super) const LEFT_BEHIND: &str = "exists (\
 
 /// The same where what has left is deleted.
 pub(super) const LEFT_BEHIND_SQLITE: &str = "exists (select 1 from outbox_messages)";
+
+/// The messages of parked keys whose turn it is, $1 where these are looked for, $2 how many, $3 of how many bytes: of the keys
+/// that have waited longest, each in order. Whatever a key has, no more is looked at of it than may come.
+pub(super) const PARKED_DUE: &str = "with {due}, \
+    theirs as materialized (\
+        select p.position, p.tenant_id, p.ordering_key, due.next_at, \
+            length(p.payload) as bytes \
+        {theirs} \
+        order by due.next_at, p.tenant_id, p.ordering_key, p.position limit $2), \
+    counted as materialized (\
+        select position, next_at, sum(bytes) over (\
+            order by next_at, tenant_id, ordering_key, position) - bytes as ahead \
+        from theirs) \
+    select {p.columns}, p.state, p.attempts \
+    from counted join {schema}outbox_parked p on p.position = counted.position \
+    where counted.ahead < $3 \
+    order by counted.next_at, p.tenant_id, p.ordering_key, p.position";
+
+/// The keys of some parts that are due. Of one that has many, all are looked at, for each of them may be the first.
+pub(super) const DUE_IN_PARTS: &str = "due as materialized (\
+        select p.partition_id, p.tenant_id, p.ordering_key, p.next_at \
+        from {schema}outbox_parked p \
+        where p.state = 'waiting' and p.next_at <= {now} \
+            and p.partition_id {among_parts $1} and not exists (\
+            select 1 from {schema}outbox_parked b \
+            where b.partition_id = p.partition_id and b.tenant_id = p.tenant_id \
+                and b.ordering_key = p.ordering_key and b.position < p.position \
+                and b.state <> 'dead') \
+        order by p.next_at, p.position limit 100)";
+
+/// Those of some keys that are due: of each the first message is looked at.
+pub(super) const DUE_OF_KEYS: &str = "keys as materialized ({keys $1}), \
+    firsts as materialized (\
+        select partition_id, tenant_id, ordering_key, (\
+            select p.position from {schema}outbox_parked p \
+            where p.partition_id = keys.partition_id and p.tenant_id = keys.tenant_id \
+                and p.ordering_key = keys.ordering_key and p.state <> 'dead' \
+            order by p.position limit 1) as first \
+        from keys), \
+    due as materialized (\
+        select firsts.partition_id, firsts.tenant_id, firsts.ordering_key, p.next_at \
+        from firsts join {schema}outbox_parked p on p.position = firsts.first \
+        where p.state = 'waiting' and p.next_at <= {now} \
+        order by p.next_at, p.position limit 100)";
+
+/// What the keys that are due have, by the index of keys.
+pub(super) const THEIRS: &str = "from due cross join lateral (\
+        select position, tenant_id, ordering_key, payload from {schema}outbox_parked \
+        where partition_id = due.partition_id and tenant_id = due.tenant_id \
+            and ordering_key = due.ordering_key and state <> 'dead' \
+        order by position limit $2) p";
+
+/// The same where nothing is lateral.
+pub(super) const THEIRS_SQLITE: &str = "from due join {schema}outbox_parked p on p.position in (\
+        select position from {schema}outbox_parked \
+        where partition_id = due.partition_id and tenant_id = due.tenant_id \
+            and ordering_key = due.ordering_key and state <> 'dead' \
+        order by position limit $2)";

@@ -69,6 +69,12 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                      counts integer, wait bigint, reason text, detail text)"
                 )
             });
+            let text = among(&text, "{keys ", |keys| {
+                format!(
+                    "select * from json_to_recordset({keys}::text::json) as k(\
+                     partition_id smallint, tenant_id uuid, ordering_key text)"
+                )
+            });
             among(&text, "{among ", |list| {
                 format!("= any((select {list}::text::bigint[])::bigint[])")
             })
@@ -94,6 +100,13 @@ pub(super) fn written(engine: Engine, text: &str) -> String {
                 format!(
                     "(select {} from json_each({verdicts})) as v",
                     fields.join(", ")
+                )
+            });
+            let text = among(&text, "{keys ", |keys| {
+                format!(
+                    "select value ->> 'partition_id' as partition_id, \
+                     unhex(value ->> 'tenant_id') as tenant_id, \
+                     value ->> 'ordering_key' as ordering_key from json_each({keys})"
                 )
             });
             let listed = |list: &str| format!("in (select value from json_each({list}))");

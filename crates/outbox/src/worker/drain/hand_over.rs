@@ -20,6 +20,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// connect, or to find out that its connection is dead, and who breaks it off each time lets it begin each time.
 const MOST_PATIENCE: u32 = 8;
 
+/// Up to how many parked keys are asked for by name.
+const FEW_KEYS: usize = 1_000;
+
 impl Drain {
     /// Publishes the messages of a chunk; returns what goes into the side table.
     pub(super) async fn hand_over(&mut self, claim: &Claim, chunk: Chunk) -> Result<Vec<Failed>> {
@@ -159,7 +162,9 @@ impl Drain {
         }
         let begun = Instant::now();
         let longest = self.settings.policy.longest_wait();
-        self.parked = self.log.parked_keys(partitions, longest).await?;
+        let parked = self.log.parked_keys(partitions, longest).await?;
+        self.parked = parked.keys;
+        self.knows_parked = parked.are_all;
         // A small part of the time, however many there are.
         self.looked_at = Instant::now() + BETWEEN_LOOKS.max(begun.elapsed() * 20);
         Ok(())
@@ -174,7 +179,9 @@ impl Drain {
         let partitions = self.partitions();
         self.look_at_parked_keys(&partitions).await?;
         let begun = Instant::now();
-        let due = self.log.parked_due(&partitions).await?;
+        let few = self.knows_parked && self.parked.len() <= FEW_KEYS;
+        let keys = few.then_some(&self.parked);
+        let due = self.log.parked_due(&partitions, keys).await?;
         let reading = begun.elapsed();
         let mut left = Vec::new();
         let mut failed = Vec::new();
@@ -255,7 +262,7 @@ impl Drain {
         self.parked_at = Instant::now()
             + match (self.parked.is_empty(), any) {
                 (true, _) => BETWEEN_LOOKS,
-                (false, true) => reading,
+                (false, true) => reading * 3,
                 (false, false) => Duration::from_millis(100).max(reading * 10),
             };
         Ok(!left.is_empty())

@@ -44,6 +44,8 @@ pub(super) struct Drain {
     stopped: watch::Receiver<bool>,
     groups: Vec<Group>,
     parked: HashSet<(TenantId, String)>,
+    /// Whether that is all of them.
+    knows_parked: bool,
     parked_at: Instant,
     /// When is looked which keys stand still.
     looked_at: Instant,
@@ -101,6 +103,7 @@ impl Drain {
             stopped,
             groups: Vec::new(),
             parked: HashSet::new(),
+            knows_parked: false,
             parked_at: now,
             looked_at: now,
             taken_at: None,
@@ -164,6 +167,7 @@ impl Drain {
     async fn serve(&mut self) -> Result<End> {
         self.groups.clear();
         self.parked.clear();
+        self.knows_parked = false;
         self.taken_at = None;
         self.has_arrivals = false;
         self.log.settle_in_cluster().await?;
