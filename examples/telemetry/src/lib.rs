@@ -36,6 +36,7 @@ impl Telemetry {
     /// Where the address is none, or the process has a subscriber already. A collector that is not there is no error:
     /// what it should have had is dropped.
     pub fn start(service: &'static str) -> Result<Self, Box<dyn Error>> {
+        choose_cryptography();
         let spans = SpanExporter::builder().with_http().build()?;
         let points = MetricExporter::builder().with_http().build()?;
         Self::start_with(service, spans, points)
@@ -47,6 +48,7 @@ impl Telemetry {
     ///
     /// As [`start`](Self::start).
     pub fn start_to(collector: &str, service: &'static str) -> Result<Self, Box<dyn Error>> {
+        choose_cryptography();
         let endpoint = |of| format!("{}/v1/{of}", collector.trim_end_matches('/'));
         let spans = SpanExporter::builder()
             .with_http()
@@ -94,6 +96,13 @@ impl Telemetry {
         self.metrics.shutdown()?;
         Ok(traces?)
     }
+}
+
+/// Says whose cryptography the process uses. The client of the exporters wants to know where any part of it has TLS, as
+/// those of Tenantry for Azure do; that is for a service to say, and for no library.
+fn choose_cryptography() {
+    // It is an error where it was said before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Returns the trace that a span is of, for the context of a request: messages of the outbox carry it on, and so their
