@@ -141,11 +141,13 @@ async fn marks_of_the_inbox_are_removed_in_batches() {
             let marks = sqlx::query(
                 "with recursive n (i) as (select 1 union all select i + 1 from n where i < 5000) \
                  insert into outbox_inbox (generation, tenant_id, message_id, consumer) \
-                 select ?1, ?2, randomblob(16), 'mail' from n",
+                 select ?1, ?2, unhex(printf('%012X7%03X8%015X', ?3, 0, i)), 'mail' from n",
             );
+            let appended_at = (generation - 16) * 86_400_000;
             let marks = marks
                 .bind(generation.rem_euclid(16))
                 .bind(tenant.as_uuid().as_bytes().to_vec())
+                .bind(appended_at)
                 .execute(&mut raw);
             marks.await.unwrap();
         }
