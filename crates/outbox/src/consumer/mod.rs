@@ -137,6 +137,7 @@ impl From<Error> for HandlerError {
 /// Dropped, it ends at once, and what was under way comes again.
 pub struct Consumer {
     name: Arc<str>,
+    system: &'static str,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
     abort: tokio::task::AbortHandle,
@@ -188,14 +189,36 @@ impl Consumer {
     ) -> Self {
         let name: Arc<str> = settings.name.clone().into();
         let (stop, stopped) = watch::channel(false);
-        let lanes = Lanes::new(store, handler, settings, source.system(), stopped);
+        let system = source.system();
+        let lanes = Lanes::new(store, handler, settings, system, stopped);
         let task = tokio::spawn(lanes.run(source));
         Self {
             name,
+            system,
             stop,
             abort: task.abort_handle(),
             task: Mutex::new(Some(task)),
         }
+    }
+
+    /// Returns the name by which the inbox tells it from other consumers.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what the broker is: `nats` or `rabbitmq`.
+    #[must_use]
+    pub const fn system(&self) -> &'static str {
+        self.system
+    }
+
+    /// Returns whether it goes on; false once it was stopped, or has panicked.
+    ///
+    /// One that cannot reach its broker or its database goes on, and tries again.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !*self.stop.borrow() && !self.abort.is_finished()
     }
 
     /// Lets the consumer end what it handles, and give back what waits; returns after that. It may be called again.

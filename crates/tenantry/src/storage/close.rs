@@ -1,4 +1,4 @@
-//! The end: workers first, then caches, then connections.
+//! The end: consumers and workers first, then caches, then connections.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -52,8 +52,8 @@ impl fmt::Display for ShutdownReport {
 }
 
 impl Storage {
-    /// Closes everything, and waits without limit for what is in use: the workers first, which hand over what
-    /// they have begun, then what is cached, then the connections.
+    /// Closes everything, and waits without limit for what is in use: the consumers first, which end what they handle, then
+    /// the workers, which hand over what they have begun, then what is cached, then the connections.
     ///
     /// New work is refused, as `Unavailable`; units of work and streams that are open go on to
     /// their end. With a limit there is [`shutdown`](Self::shutdown). It may be called again.
@@ -121,6 +121,8 @@ impl Storage {
         };
         let mut report = ShutdownReport::default();
         self.inner.is_closed.store(true, Ordering::Release);
+        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        self.stop_consumers(&time, &mut report).await;
         #[cfg(feature = "outbox")]
         self.stop_workers(&time, &mut report).await;
         #[cfg(feature = "cache")]
@@ -147,6 +149,28 @@ impl Storage {
             }
         }
         report
+    }
+
+    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    async fn stop_consumers(&self, time: &Time, report: &mut ShutdownReport) {
+        let consumers = self.inner.messages.consumers.lock().clone();
+        let stops = consumers.iter().map(|consumer| async move {
+            match time.left_for(consumer.stop()).await {
+                Some(outcome) => outcome,
+                None => Err(Error::new(ErrorKind::Unavailable, "stop consumer")
+                    .with_subject(consumer.name().to_owned())
+                    .with_detail(
+                        "it has not ended: what it handles comes again, unless its unit of work is committed \
+                         before the process ends",
+                    )),
+            }
+        });
+        for outcome in futures_util::future::join_all(stops).await {
+            if let Err(error) = outcome {
+                let part = StoragePart::Consumer;
+                report.unfinished.push(Unfinished { part, error });
+            }
+        }
     }
 
     #[cfg(feature = "outbox")]

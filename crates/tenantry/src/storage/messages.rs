@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+use tenantry_outbox::Consumer;
 use tenantry_outbox::{Inbox, MemoryPublisher, Outbox, OutboxWorker, Publisher, WorkerSettings};
 use tenantry_store::{Error, ErrorKind, Result};
 
@@ -23,6 +25,8 @@ pub(super) struct Messages {
     most_bytes: Option<usize>,
     pub(super) publisher: Option<Arc<dyn Publisher>>,
     pub(super) workers: Mutex<Vec<Arc<OutboxWorker>>>,
+    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    pub(super) consumers: Mutex<Vec<Arc<Consumer>>>,
 }
 
 /// Makes the publisher of a broker, which is reached when there is something to hand over.
@@ -49,6 +53,8 @@ pub(super) fn open(settings: &Settings, passwords: &Passwords) -> Result<Message
         most_bytes: settings.outbox_bytes,
         publisher: publisher.transpose()?,
         workers: Mutex::default(),
+        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        consumers: Mutex::default(),
     })
 }
 
@@ -183,6 +189,46 @@ impl Storage {
         workers.push(Arc::new(OutboxWorker::start(
             platform, publisher, settings,
         )?));
+        Ok(())
+    }
+
+    /// Keeps a consumer that was started over [`tenant_store`](Self::tenant_store) until everything is
+    /// [closed](Self::close): it is stopped first, before the workers, and [`health`](Self::health) tells whether it goes
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` if the storage was closed: the consumer ends then, and what it had under way comes again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # #[cfg(all(feature = "sqlite", feature = "nats"))]
+    /// # mod example {
+    /// use std::sync::Arc;
+    ///
+    /// use tenantry::Storage;
+    /// use tenantry::outbox::{Consumer, ConsumerSettings, MessageHandler, NatsConnection, NatsSource};
+    ///
+    /// # pub async fn example(storage: Storage, handler: Arc<dyn MessageHandler>) -> tenantry::Result<()> {
+    /// let source = NatsSource::new(NatsConnection::new("nats://nats.internal"), "events", "dead.receipts");
+    /// let settings = ConsumerSettings::new("receipts");
+    /// let consumer = Consumer::nats(storage.tenant_store(), source, handler, settings).await?;
+    /// storage.keep_consumer(consumer)?;
+    /// # Ok(())
+    /// # }
+    /// # }
+    /// ```
+    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    pub fn keep_consumer(&self, consumer: Consumer) -> Result<()> {
+        // Under the lock, as a worker.
+        let mut consumers = self.inner.messages.consumers.lock();
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Conflict, "keep consumer")
+                .with_subject(consumer.name().to_owned())
+                .with_detail("the storage was closed: open another"));
+        }
+        consumers.push(Arc::new(consumer));
         Ok(())
     }
 }

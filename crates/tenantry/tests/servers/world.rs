@@ -6,7 +6,8 @@ use std::path::Path;
 
 use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
-use tenantry::outbox::SCHEMA_POSTGRES;
+use tenantry::core::Secret;
+use tenantry::outbox::{NatsConnection, SCHEMA_POSTGRES};
 use tenantry::prelude::*;
 use tenantry::store::postgres::{Bootstrap, migrate};
 use tenantry::{Migrations, Settings};
@@ -175,6 +176,13 @@ impl World {
 
 pub(crate) async fn redis() -> &'static RedisServer {
     RedisServer::shared().await.unwrap()
+}
+
+/// Returns a connection with the login of a server.
+pub(crate) fn connection_of(server: &NatsServer) -> NatsConnection {
+    let (user, password) = login_of(server.url());
+    NatsConnection::new(format!("nats://{}", server.address()))
+        .with_user(user, Secret::new(password))
 }
 
 pub(crate) async fn jetstream_of(server: &NatsServer) -> jetstream::Context {

@@ -31,7 +31,7 @@ impl Storage {
     /// | `blobs` | for a list of the blobs of a tenant that nobody is |
     /// | `vault` | for a secret that nobody has, by a call of its budget |
     /// | `broker` | for the stream, or the exchange and its queues |
-    /// | `outbox_worker` | whether its tasks go on |
+    /// | `outbox_worker`, `consumer` | whether its tasks go on |
     ///
     /// # Cancel safety
     ///
@@ -135,21 +135,29 @@ impl Storage {
         }
         #[cfg(feature = "outbox")]
         for worker in inner.messages.workers.lock().iter() {
-            let outcome = match worker.is_running() {
-                true => Ok(()),
-                false => Err(Error::new(ErrorKind::Unexpected, "check outbox worker")
-                    .with_subject(worker.name().to_owned())
-                    .with_detail("a task of it has ended: start the process again")),
-            };
+            let outcome = goes_on(worker.is_running(), "check outbox worker", worker.name());
             let asked = Box::pin(std::future::ready(outcome));
-            ask(
-                StoragePart::OutboxWorker,
-                worker.name(),
-                inner.system,
-                asked,
-            );
+            let part = StoragePart::OutboxWorker;
+            ask(part, worker.name(), inner.system, asked);
+        }
+        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        for consumer in inner.messages.consumers.lock().iter() {
+            let outcome = goes_on(consumer.is_running(), "check consumer", consumer.name());
+            let asked = Box::pin(std::future::ready(outcome));
+            let part = StoragePart::Consumer;
+            ask(part, consumer.name(), consumer.system(), asked);
         }
         questions
+    }
+}
+
+#[cfg(feature = "outbox")]
+fn goes_on(is_running: bool, operation: &'static str, name: &str) -> Result<()> {
+    match is_running {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Unexpected, operation)
+            .with_subject(name.to_owned())
+            .with_detail("a task of it has ended: start the process again")),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum StoragePart {
     Broker,
     /// A worker that hands them over.
     OutboxWorker,
+    /// What handles those of others.
+    Consumer,
 }
 
 impl StoragePart {
@@ -40,6 +42,7 @@ impl StoragePart {
             Self::Vault => "vault",
             Self::Broker => "broker",
             Self::OutboxWorker => "outbox_worker",
+            Self::Consumer => "consumer",
         }
     }
 
@@ -65,7 +68,7 @@ impl fmt::Display for StoragePart {
 pub struct PartHealth {
     /// The part.
     pub part: StoragePart,
-    /// Which of several it is: the name of a vault or a worker; empty where there is one.
+    /// Which of several it is: the name of a vault, a worker or a consumer; empty where there is one.
     pub name: String,
     /// The technology: `postgresql`, `sqlite`, `redis`, `memory`, `nats` and so on.
     pub system: &'static str,
@@ -114,11 +117,12 @@ impl Health {
         !self.is_closed && parts.all(|it| it.error.is_none() || !is_needed(it.part))
     }
 
-    /// Returns whether the process itself goes on: no worker of it has died. For a liveness probe: neither a
+    /// Returns whether the process itself goes on: no worker and no consumer of it has died. For a liveness probe: neither a
     /// server that is down nor a storage that is being closed is a reason to end the process by force.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let is_of_process = |it: &PartHealth| it.part == StoragePart::OutboxWorker;
+        let is_of_process =
+            |it: &PartHealth| matches!(it.part, StoragePart::OutboxWorker | StoragePart::Consumer);
         let mut parts = self.parts.iter();
         self.is_closed || !parts.any(|it| is_of_process(it) && it.error.is_some())
     }
@@ -157,6 +161,7 @@ mod tests {
             (StoragePart::Vault, true, true),
             (StoragePart::Broker, true, true),
             (StoragePart::OutboxWorker, true, false),
+            (StoragePart::Consumer, true, false),
         ] {
             let health = health(vec![
                 part(StoragePart::Database, None),
