@@ -4,6 +4,10 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "outbox")]
+use futures_util::future::join_all;
+#[cfg(feature = "outbox")]
+use tenantry_store::Result;
 use tenantry_store::{Error, ErrorKind};
 
 use super::{Storage, StoragePart};
@@ -35,6 +39,14 @@ impl ShutdownReport {
     #[must_use]
     pub fn unfinished(&self) -> &[Unfinished] {
         &self.unfinished
+    }
+
+    /// Takes note of how several of a part have ended.
+    #[cfg(feature = "outbox")]
+    fn note(&mut self, part: StoragePart, outcomes: Vec<Result<()>>) {
+        let errors = outcomes.into_iter().filter_map(Result::err);
+        let unfinished = errors.map(|error| Unfinished { part, error });
+        self.unfinished.extend(unfinished);
     }
 }
 
@@ -154,46 +166,34 @@ impl Storage {
     #[cfg(any(feature = "nats", feature = "rabbitmq"))]
     async fn stop_consumers(&self, time: &Time, report: &mut ShutdownReport) {
         let consumers = self.inner.messages.consumers.lock().clone();
-        let stops = consumers.iter().map(|consumer| async move {
-            match time.left_for(consumer.stop()).await {
-                Some(outcome) => outcome,
-                None => Err(Error::new(ErrorKind::Unavailable, "stop consumer")
+        let stops = consumers.iter().map(|consumer| {
+            time.ended(consumer.stop(), || {
+                Error::new(ErrorKind::Unavailable, "stop consumer")
                     .with_subject(consumer.name().to_owned())
                     .with_detail(
                         "it has not ended: what it handles comes again, unless its unit of work is committed \
                          before the process ends",
-                    )),
-            }
+                    )
+            })
         });
-        for outcome in futures_util::future::join_all(stops).await {
-            if let Err(error) = outcome {
-                let part = StoragePart::Consumer;
-                report.unfinished.push(Unfinished { part, error });
-            }
-        }
+        report.note(StoragePart::Consumer, join_all(stops).await);
     }
 
     #[cfg(feature = "outbox")]
     async fn stop_workers(&self, time: &Time, report: &mut ShutdownReport) {
         // They stay in the list: a close that was dropped is called again.
         let workers = self.inner.messages.workers.lock().clone();
-        let stops = workers.iter().map(|worker| async move {
-            match time.left_for(worker.stop()).await {
-                Some(outcome) => outcome,
-                None => Err(Error::new(ErrorKind::Unavailable, "stop outbox worker")
+        let stops = workers.iter().map(|worker| {
+            time.ended(worker.stop(), || {
+                Error::new(ErrorKind::Unavailable, "stop outbox worker")
                     .with_subject(worker.name().to_owned())
                     .with_detail(
                         "it has not ended: what it has handed over and not noted is handed over again, \
                          when its claim has expired",
-                    )),
-            }
+                    )
+            })
         });
-        for outcome in futures_util::future::join_all(stops).await {
-            if let Err(error) = outcome {
-                let part = StoragePart::OutboxWorker;
-                report.unfinished.push(Unfinished { part, error });
-            }
-        }
+        report.note(StoragePart::OutboxWorker, join_all(stops).await);
     }
 }
 
@@ -204,6 +204,16 @@ struct Time {
 }
 
 impl Time {
+    /// Waits for an end as long as there is time, and says by `late` that it has not come.
+    #[cfg(feature = "outbox")]
+    async fn ended(
+        &self,
+        end: impl Future<Output = Result<()>>,
+        late: impl FnOnce() -> Error,
+    ) -> Result<()> {
+        self.left_for(end).await.unwrap_or_else(|| Err(late()))
+    }
+
     /// Waits as long as there is time; each part has its turn, also when there is none left.
     async fn left_for<T>(&self, end: impl Future<Output = T>) -> Option<T> {
         match self.limit {
