@@ -108,3 +108,19 @@ impl fmt::Debug for Broker {
             .finish_non_exhaustive()
     }
 }
+
+/// A broker that takes its time for each call.
+#[derive(Debug, Clone)]
+pub(super) struct Slow(pub(super) Broker, pub(super) Duration);
+
+#[async_trait]
+impl Publisher for Slow {
+    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
+        tokio::time::sleep(self.1).await;
+        self.0.publish(messages).await
+    }
+
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+}

@@ -1,12 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tenantry_store::TenantScope;
 use uuid::Uuid;
 
-use super::{Broker, Ledger, Subject, quick, start, two_tenants, until};
-use crate::{Message, NewMessage, Outbox, OutboxWorker, Publisher, Stopped};
+use super::{Broker, Ledger, Slow, Subject, quick, start, two_tenants, until};
+use crate::{Message, NewMessage, Outbox, OutboxWorker};
 
 /// Commits one message under each of so many new keys.
 async fn flood(outbox: &Outbox, ledger: &Ledger, tenant: &TenantScope, messages: usize) {
@@ -87,23 +86,6 @@ pub async fn backlogs_are_handed_over_by_weight(subject: &dyn Subject) {
     assert!(before > 100, "only {before} of the lighter one left before");
 }
 
-/// A broker that takes its time for each call.
-#[derive(Debug, Clone)]
-struct Slow(Broker);
-
-#[async_trait]
-impl Publisher for Slow {
-    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
-        // Longer than the others need be quiet for a lane to have a whole batch.
-        tokio::time::sleep(Duration::from_millis(120)).await;
-        self.0.publish(messages).await
-    }
-
-    fn system(&self) -> &'static str {
-        "slow"
-    }
-}
-
 /// What stands behind a flood is looked for before the flood is handed over, however slow the broker is.
 pub async fn one_behind_a_flood_waits_for_a_small_part_of_it(subject: &dyn Subject) {
     let outbox = Outbox::new(subject.store());
@@ -114,7 +96,8 @@ pub async fn one_behind_a_flood_waits_for_a_small_part_of_it(subject: &dyn Subje
         flood(&outbox, &ledger, &much, 1_200).await;
     }
     flood(&outbox, &ledger, &little, 1).await;
-    let slow = Arc::new(Slow(broker.clone()));
+    // Longer than the others need be quiet for a lane to have a whole batch.
+    let slow = Arc::new(Slow(broker.clone(), Duration::from_millis(120)));
     let settings = quick().with_batch(100);
     let worker = OutboxWorker::start(subject.platform(), slow, settings).unwrap();
     let is_there = || count_of(&broker.got(), &little) == 1;

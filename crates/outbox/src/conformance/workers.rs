@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tenantry_core::ErrorKind;
 use uuid::Uuid;
 
-use super::{Broker, Ledger, Subject, quick, start, two_tenants, until};
+use super::{Broker, Ledger, Slow, Subject, quick, start, two_tenants, until};
 use crate::log::MOST_BYTES;
 use crate::{Message, NewMessage, Outbox, OutboxWorker, Publisher, Stopped};
 
@@ -90,22 +90,6 @@ pub async fn workers_share_the_keys_and_give_them_back(subject: &dyn Subject) {
     );
 }
 
-/// A broker that takes one message after the other, slowly.
-#[derive(Debug, Clone)]
-struct Leisurely(Broker);
-
-#[async_trait]
-impl Publisher for Leisurely {
-    async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        self.0.publish(messages).await
-    }
-
-    fn system(&self) -> &'static str {
-        "leisurely"
-    }
-}
-
 /// One that comes to help with a backlog has its part of it before all of that has left.
 pub async fn a_worker_that_comes_has_its_part_of_what_is_being_read(subject: &dyn Subject) {
     let outbox = Outbox::new(subject.store());
@@ -121,7 +105,7 @@ pub async fn a_worker_that_comes_has_its_part_of_what_is_being_read(subject: &dy
         let lease = Duration::from_millis(600);
         quick().with_lease(lease).with_batch(10)
     };
-    let slow = Arc::new(Leisurely(left.clone()));
+    let slow = Arc::new(Slow(left.clone(), Duration::from_millis(10)));
     let first =
         OutboxWorker::start(subject.platform(), slow, settings().with_keys_in_flight(1)).unwrap();
     until("it works", || left.count() > 0).await;

@@ -60,12 +60,8 @@ async fn what_was_parked_while_the_clock_was_ahead_waits_no_longer_than_any_does
     let settings = || quick().with_failure_policy(patient.clone());
     let publisher = Arc::new(broker.clone());
     let worker = OutboxWorker::start(&subject.platform, publisher, settings()).unwrap();
-    let mut tries = 0;
-    while OutboxStatus::read(&subject.platform).await.unwrap().waiting != 2 {
-        tries += 1;
-        assert!(tries < 3_000, "they are not parked");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_so = |status: &OutboxStatus| status.waiting == 2;
+    subject.becomes("they are not parked", is_so).await;
     worker.stop().await.unwrap();
     // What a clock would have made of it that was two hours ahead; and the broker is well again.
     admin
@@ -106,12 +102,8 @@ async fn what_became_of_many_messages_is_one_statement() {
     broker.answer(|_| Some(Answer::No(PublishErrorKind::Poison)));
     let publisher = Arc::new(broker.clone());
     let worker = OutboxWorker::start(&subject.platform, publisher, quick()).unwrap();
-    let mut tries = 0;
-    while OutboxStatus::read(&subject.platform).await.unwrap().blocked != 100 {
-        tries += 1;
-        assert!(tries < 3_000, "they are not given up");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_so = |status: &OutboxStatus| status.blocked == 100;
+    subject.becomes("they are not given up", is_so).await;
     worker.stop().await.unwrap();
     let changes = admin
         .fetch_one("select last_value from changes")
@@ -219,12 +211,8 @@ async fn a_key_with_much_in_the_side_table_is_not_looked_through_for_each_part_o
     let publisher = Arc::new(broker.clone());
     let worker = OutboxWorker::start(&subject.platform, publisher, settings).unwrap();
     until("those of the other have left", || broker.count() == ROWS).await;
-    let mut tries = 0;
-    while OutboxStatus::read(&subject.platform).await.unwrap().waiting != ROWS as u64 {
-        tries += 1;
-        assert!(tries < 3_000, "they are not parked");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_so = |status: &OutboxStatus| status.waiting == ROWS as u64;
+    subject.becomes("they are not parked", is_so).await;
     broker.take_all();
     until("all have left", || broker.count() == 2 * ROWS).await;
     worker.stop().await.unwrap();

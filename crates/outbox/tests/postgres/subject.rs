@@ -1,7 +1,9 @@
 //! A database of a test's own, with the tables of the outbox and of the suite.
 
-use tenantry_outbox::SCHEMA_POSTGRES;
+use std::time::Duration;
+
 use tenantry_outbox::conformance::{SUITE_POSTGRES, Subject};
+use tenantry_outbox::{OutboxStatus, SCHEMA_POSTGRES};
 use tenantry_store::postgres::{Bootstrap, migrate};
 use tenantry_store::{Migrations, PlatformStore, PostgresSettings, TenantStore};
 use tenantry_testkit::{Login, PostgresServer, TestDatabase};
@@ -46,6 +48,20 @@ impl OnPostgres {
             owner,
             app,
             platform_login,
+        }
+    }
+
+    /// Waits until the outbox stands so, for half a minute at most; `otherwise` says how it stands if it never does.
+    pub(crate) async fn becomes(
+        &self,
+        otherwise: &str,
+        is_so: impl Fn(&OutboxStatus) -> bool + Send + Sync,
+    ) {
+        let mut tries = 0;
+        while !is_so(&OutboxStatus::read(&self.platform).await.unwrap()) {
+            tries += 1;
+            assert!(tries < 3_000, "{otherwise}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

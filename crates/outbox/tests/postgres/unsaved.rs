@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -76,11 +75,7 @@ async fn what_cannot_be_saved_is_told_and_holds_up_no_other() {
 
     let grant = format!("grant insert on outbox_parked to {role}");
     admin.execute(AssertSqlSafe(grant)).await.unwrap();
-    let mut tries = 0;
-    while OutboxStatus::read(&subject.platform).await.unwrap().blocked != 1 {
-        tries += 1;
-        assert!(tries < 3_000, "it is not given up");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_so = |status: &OutboxStatus| status.blocked == 1;
+    subject.becomes("it is not given up", is_so).await;
     worker.stop().await.unwrap();
 }
