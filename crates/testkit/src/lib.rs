@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PostgresServer`] | a PostgreSQL server: one that is there already, a container, or programs in a temporary folder |
 //! | [`TestDatabase`] | a database of a test's own on such a server, dropped with the value |
+//! | [`ServiceDatabase`] | a database as a service has it, with its tables and roles; [`test`](macro@test) runs a test on a new one |
 //! | [`Login`] | a role without privileges that may log in to that database |
 //! | [`DelayProxy`] | the network in between: delays, counts, pauses and cuts |
 //! | [`StatementWitness`] | the network again, taking note of statements that do not bind their tenant |
@@ -59,6 +60,7 @@ mod postgres;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod service;
 mod witness;
 #[cfg(feature = "azurite")]
 mod worm;
@@ -79,11 +81,20 @@ pub use error::{Error, Result};
 pub use isolation::{IsolationReport, IsolationSuite, assert_isolated};
 pub use nats::{NatsOptions, NatsServer};
 pub use pgbouncer::{PgBouncer, PgBouncerOptions};
-pub use postgres::{Login, PostgresServer, ServerOptions, StopMode, TestDatabase};
+pub use postgres::{Login, PostgresServer, Roles, ServerOptions, StopMode, TestDatabase};
 pub use proxy::{DelayProxy, ProxyOptions};
 pub use rabbitmq::{RabbitMqOptions, RabbitMqServer};
 pub use redis::{RedisOptions, RedisServer};
+pub use service::{FromServiceDatabase, ServiceDatabase};
 pub use settings::{Settings, Way};
+#[doc(inline)]
+pub use tenantry_testkit_macros::test;
 pub use witness::{StatementWitness, Violation, WitnessReport, wall_two_alone};
 #[cfg(feature = "azurite")]
 pub use worm::{BlobFault, WormFront};
+
+/// What the attribute writes. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::service::{made, migrations_in, run, taken};
+}

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Postgres, Transaction};
 use tenantry_core::TenantId;
-use tenantry_store::postgres::Bootstrap;
 use tenantry_store::{
     Aggregate, Changes, PostgresSettings, Query, Repository as _, RepositoryExt as _, TenantStore,
     Version,
 };
 use tenantry_testkit::{
-    Login, PgBouncer, PgBouncerOptions, PostgresServer, StatementWitness, TestDatabase,
+    Login, PgBouncer, PgBouncerOptions, PostgresServer, Roles, StatementWitness, TestDatabase,
     WitnessReport, assert_isolated, wall_two_alone,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -72,20 +71,18 @@ impl Fixture {
     async fn open() -> Self {
         let server = PostgresServer::shared().await.unwrap();
         let database = TestDatabase::create(server).await.unwrap();
+        let Roles {
+            owner,
+            app,
+            platform,
+        } = database.bootstrap().await.unwrap();
         let fixture = Self {
             witness: StatementWitness::start(server.admin_url()).await.unwrap(),
-            owner: database.create_login("owner").await.unwrap(),
-            app: database.create_login("app").await.unwrap(),
-            platform: database.create_login("platform").await.unwrap(),
             database,
+            owner,
+            app,
+            platform,
         };
-        Bootstrap::new(fixture.database.admin_url())
-            .with_owner_role(fixture.owner.user(), None)
-            .with_app_role(fixture.app.user(), None)
-            .with_platform_role(fixture.platform.user(), None)
-            .run()
-            .await
-            .unwrap();
         let mut owner = PgConnection::connect(fixture.owner.url()).await.unwrap();
         owner.execute(sqlx::raw_sql(TABLES)).await.unwrap();
         fixture

@@ -67,6 +67,13 @@ impl fmt::Debug for Error {
     }
 }
 
+/// For what a service makes of its stores in a test.
+impl From<tenantry_core::Error> for Error {
+    fn from(error: tenantry_core::Error) -> Self {
+        Self::because("what a test takes cannot be made", error)
+    }
+}
+
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source

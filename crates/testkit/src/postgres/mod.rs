@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod database;
 mod programs;
+mod roles;
 mod scram;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 pub use database::{Login, TestDatabase};
+pub use roles::Roles;
 
 use crate::container::{self, Container, Contents};
 use crate::{Error, Result, Settings, Way};

@@ -51,22 +51,13 @@ const WALL_TWO_ALONE: &str = "wall-two-alone";
 /// ```
 /// use tenantry_testkit::{PostgresServer, StatementWitness, TestDatabase};
 /// # use sqlx::{Connection as _, Executor as _};
-/// # use tenantry_store::postgres::Bootstrap;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = PostgresServer::shared().await?;
 /// let witness = StatementWitness::start(server.admin_url()).await?;
 /// let database = TestDatabase::create(server).await?;
-/// # let owner = database.create_login("owner").await?;
-/// # let app = database.create_login("app").await?;
-/// # let platform = database.create_login("platform").await?;
-/// # Bootstrap::new(database.admin_url())
-/// #     .with_owner_role(owner.user(), None)
-/// #     .with_app_role(app.user(), None)
-/// #     .with_platform_role(platform.user(), None)
-/// #     .run()
-/// #     .await?;
+/// # let tenantry_testkit::Roles { owner, app, .. } = database.bootstrap().await?;
 /// # let mut admin = sqlx::PgConnection::connect(owner.url()).await?;
 /// # admin.execute("create table invoices (tenant_id uuid, id uuid, primary key (tenant_id, id))").await?;
 /// # admin.execute("select tenantry.protect('invoices')").await?;
