@@ -112,6 +112,7 @@
 //! | `guard` | hand-written SQL by sqlx, with the tenant put into it | |
 //! | `otel` | OpenTelemetry metrics; spans come by `tracing` in any case | |
 //! | `otel-links` | spans of messages, linked to the trace in which they were appended | |
+//! | `testkit` | for dev-dependencies: a [`Storage`] as the parameter of a test by `tenantry-testkit` | |
 //! | `blob` | blobs with retention, in memory, and artifacts | |
 //! | `blob-fs` | the same in a folder | |
 //! | `blob-lifecycle` | rules by which a storage account archives and deletes, compiled and tried | |

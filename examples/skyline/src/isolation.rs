@@ -1,12 +1,11 @@
-//! Each repository of the product keeps to its tenant, as its service makes it.
+//! Each repository of the product keeps to its tenant, as its service makes it, on both databases.
 
 use std::fmt::Debug;
 
 use chrono::DateTime;
+use tenantry::Migrations;
 use tenantry::cache::{Cache, CachePolicy};
 use tenantry::prelude::*;
-use tenantry::store::sqlite;
-use tenantry::{Migrations, SqliteSettings};
 use tenantry_testkit::assert_isolated;
 use uuid::Uuid;
 
@@ -15,12 +14,9 @@ use crate::operations::{Flight, FlightId};
 use crate::reporting::{DelayFact, ReportDefinition, ReportRun, RunState};
 use crate::tenants::{TenantRecord, TenantStatus};
 
-async fn storage(tables: &'static str) -> Storage {
-    let settings = SqliteSettings::temporary().with_relaxed_durability();
-    sqlite::migrate(&settings, &Migrations::embedded(&[(1, "tables", tables)]))
-        .await
-        .unwrap();
-    Storage::sqlite(settings).await.unwrap()
+/// The tables of a service, of either kind of database.
+fn tables(sql: &'static str) -> Migrations {
+    Migrations::embedded(&[(1, "tables", sql)])
 }
 
 async fn keeps_to_its_tenant<A>(storage: &Storage, make: impl Fn() -> A + Send + Sync)
@@ -36,9 +32,11 @@ where
     assert!(report.reads > 0 && report.writes > 0);
 }
 
-#[tokio::test]
-async fn tenants_keep_to_themselves() {
-    let storage = storage(include_str!("../migrations/sqlite/tenants.sql")).await;
+#[tenantry_testkit::test(
+    postgres = tables(include_str!("../migrations/postgres/tenants.sql")),
+    sqlite = tables(include_str!("../migrations/sqlite/tenants.sql"))
+)]
+async fn tenants_keep_to_themselves(storage: Storage) {
     let record = || TenantRecord {
         id: Uuid::now_v7(),
         slug: "united".to_owned(),
@@ -52,9 +50,11 @@ async fn tenants_keep_to_themselves() {
     keeps_to_its_tenant(&storage, record).await;
 }
 
-#[tokio::test]
-async fn flights_keep_to_their_tenant_behind_the_cache_as_well() {
-    let storage = storage(include_str!("../migrations/sqlite/operations.sql")).await;
+#[tenantry_testkit::test(
+    postgres = tables(include_str!("../migrations/postgres/operations.sql")),
+    sqlite = tables(include_str!("../migrations/sqlite/operations.sql"))
+)]
+async fn flights_keep_to_their_tenant_behind_the_cache_as_well(storage: Storage) {
     let flight = || Flight {
         id: FlightId(Uuid::now_v7()),
         number: 1,
@@ -76,9 +76,11 @@ async fn flights_keep_to_their_tenant_behind_the_cache_as_well() {
     assert!(report.reads > 0 && report.writes > 0);
 }
 
-#[tokio::test]
-async fn notifications_keep_to_their_tenant() {
-    let storage = storage(include_str!("../migrations/sqlite/notifications.sql")).await;
+#[tenantry_testkit::test(
+    postgres = tables(include_str!("../migrations/postgres/notifications.sql")),
+    sqlite = tables(include_str!("../migrations/sqlite/notifications.sql"))
+)]
+async fn notifications_keep_to_their_tenant(storage: Storage) {
     let notification = || Notification {
         id: Uuid::now_v7(),
         title: "late".to_owned(),
@@ -92,9 +94,11 @@ async fn notifications_keep_to_their_tenant() {
     keeps_to_its_tenant(&storage, notification).await;
 }
 
-#[tokio::test]
-async fn reports_keep_to_their_tenant() {
-    let storage = storage(include_str!("../migrations/sqlite/reporting.sql")).await;
+#[tenantry_testkit::test(
+    postgres = tables(include_str!("../migrations/postgres/reporting.sql")),
+    sqlite = tables(include_str!("../migrations/sqlite/reporting.sql"))
+)]
+async fn reports_keep_to_their_tenant(storage: Storage) {
     let definition = || ReportDefinition {
         id: Uuid::now_v7(),
         name: "late".to_owned(),

@@ -17,6 +17,8 @@ mod ownership;
 mod parts;
 #[cfg(feature = "secrets")]
 mod secrets;
+#[cfg(feature = "testkit")]
+mod testkit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
