@@ -19,7 +19,7 @@ use tenantry_store::{
     Migrations, PostgresSettings, Repository as _, SqliteSettings, TenantScope, TenantStore,
     postgres, sqlite,
 };
-use tenantry_testkit::{PostgresServer, TestDatabase};
+use tenantry_testkit::{PostgresServer, Roles, TestDatabase};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -541,14 +541,7 @@ async fn artifacts_are_swept_again_and_again_until_the_schedule_is_stopped() {
 async fn artifacts_on_postgres() {
     let server = PostgresServer::shared().await.unwrap();
     let database = TestDatabase::create(server).await.unwrap();
-    let owner = database.create_login("owner").await.unwrap();
-    let app = database.create_login("app").await.unwrap();
-    postgres::Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .run()
-        .await
-        .unwrap();
+    let Roles { owner, app, .. } = database.bootstrap().await.unwrap();
     let migrations = Migrations::embedded(&[(1, "artifacts", ARTIFACTS_POSTGRES)]);
     postgres::migrate(owner.url(), &migrations).await.unwrap();
     let settings = PostgresSettings::new(app.url()).with_max_connections(3);

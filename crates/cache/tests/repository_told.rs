@@ -21,7 +21,7 @@ use tenantry_store::{
     Repository, RepositoryExt as _, SqlRepository, SqliteSettings, TenantStore, Version, postgres,
     sqlite,
 };
-use tenantry_testkit::{PostgresServer, RedisServer, TestDatabase};
+use tenantry_testkit::{PostgresServer, RedisServer, Roles, TestDatabase};
 use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Aggregate)]
@@ -80,16 +80,7 @@ async fn postgres_with(schema: Option<&str>, more: &str) -> (TestDatabase, Postg
     let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
         .await
         .unwrap();
-    let owner = database.create_login("owner").await.unwrap();
-    let app = database.create_login("app").await.unwrap();
-    let operator = database.create_login("platform").await.unwrap();
-    postgres::Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .with_platform_role(operator.user(), None)
-        .run()
-        .await
-        .unwrap();
+    let Roles { owner, app, .. } = database.bootstrap().await.unwrap();
     let of = match schema {
         Some(schema) => {
             database

@@ -5,8 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use tenantry_store::postgres::Bootstrap;
-use tenantry_testkit::{PostgresServer, TestDatabase};
+use tenantry_testkit::{PostgresServer, Roles, TestDatabase};
 
 fn migrate(url: &str, folder: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tenantry"))
@@ -69,14 +68,7 @@ async fn migrations_of_a_folder_run_once_on_postgres() {
     let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
         .await
         .unwrap();
-    let owner = database.create_login("owner").await.unwrap();
-    let app = database.create_login("app").await.unwrap();
-    Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .run()
-        .await
-        .unwrap();
+    let Roles { owner, app, .. } = database.bootstrap().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     story(owner.url(), folder.path(), "select tenantry.protect('{}')");
     // Not as the role of the services.

@@ -14,7 +14,7 @@ use tenantry_store::{
     PostgresSettings, Repository as _, RepositoryExt as _, SqliteSettings, TenantStore,
     async_trait, postgres, sqlite,
 };
-use tenantry_testkit::{PostgresServer, RedisServer, TestDatabase};
+use tenantry_testkit::{PostgresServer, RedisServer, Roles, TestDatabase};
 use uuid::Uuid;
 
 use crate::until;
@@ -225,16 +225,11 @@ async fn what_a_process_without_redis_has_written_is_told_by_another() {
     let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
         .await
         .unwrap();
-    let owner = database.create_login("owner").await.unwrap();
-    let app = database.create_login("app").await.unwrap();
-    let operator = database.create_login("platform").await.unwrap();
-    postgres::Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .with_platform_role(operator.user(), None)
-        .run()
-        .await
-        .unwrap();
+    let Roles {
+        owner,
+        app,
+        platform: operator,
+    } = database.bootstrap().await.unwrap();
     let tables = [
         (1, "conformance", POSTGRES_SCHEMA),
         (2, "records", INVALIDATIONS_POSTGRES),

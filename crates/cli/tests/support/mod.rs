@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 use tenantry_outbox::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
-use tenantry_store::postgres::{Bootstrap, migrate};
+use tenantry_store::postgres::migrate;
 use tenantry_store::{Migrations, SqliteSettings, sqlite};
-use tenantry_testkit::{Login, PostgresServer, TestDatabase};
+use tenantry_testkit::{Login, PostgresServer, Roles, TestDatabase};
 use tokio::process::Command;
 
 const INVOICES_POSTGRES: &str = "create table invoices (
@@ -114,16 +114,11 @@ impl Server {
         let database = TestDatabase::create(PostgresServer::shared().await.unwrap())
             .await
             .unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform.user(), None)
-            .run()
-            .await
-            .unwrap();
+        let Roles {
+            owner,
+            app,
+            platform,
+        } = database.bootstrap().await.unwrap();
         Self {
             database,
             owner,

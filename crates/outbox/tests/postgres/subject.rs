@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tenantry_outbox::conformance::{SUITE_POSTGRES, Subject};
 use tenantry_outbox::{OutboxStatus, SCHEMA_POSTGRES};
-use tenantry_store::postgres::{Bootstrap, migrate};
+use tenantry_store::postgres::migrate;
 use tenantry_store::{Migrations, PlatformStore, PostgresSettings, TenantStore};
-use tenantry_testkit::{Login, PostgresServer, TestDatabase};
+use tenantry_testkit::{Login, PostgresServer, Roles, TestDatabase};
 
 /// A database of a test's own.
 pub(crate) struct OnPostgres {
@@ -25,16 +25,11 @@ impl OnPostgres {
 
     pub(crate) async fn open_on(server: &PostgresServer) -> Self {
         let database = TestDatabase::create(server).await.unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform_login = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform_login.user(), None)
-            .run()
-            .await
-            .unwrap();
+        let Roles {
+            owner,
+            app,
+            platform: platform_login,
+        } = database.bootstrap().await.unwrap();
         let migrations =
             Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES), (2, "suite", SUITE_POSTGRES)]);
         migrate(owner.url(), &migrations).await.unwrap();

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use tenantry_store::conformance::{POSTGRES_SCHEMA, Specimen, Subject};
-use tenantry_store::postgres::{Bootstrap, migrate};
+use tenantry_store::postgres::migrate;
 use tenantry_store::{
     Migrations, PlatformStore, PostgresSettings, Repository, TenantScope, TenantStore,
 };
-use tenantry_testkit::{Login, PgBouncer, PgBouncerOptions, PostgresServer, TestDatabase};
+use tenantry_testkit::{Login, PgBouncer, PgBouncerOptions, PostgresServer, Roles, TestDatabase};
 
 /// A database with everything in it, and nothing connected.
 pub(crate) struct Walled {
@@ -23,16 +23,11 @@ pub(crate) struct Walled {
 impl Walled {
     pub(crate) async fn on(server: &PostgresServer) -> Self {
         let database = TestDatabase::create(server).await.unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform.user(), None)
-            .run()
-            .await
-            .unwrap();
+        let Roles {
+            owner,
+            app,
+            platform,
+        } = database.bootstrap().await.unwrap();
         let migrations = Migrations::embedded(&[(1, "conformance", POSTGRES_SCHEMA)]);
         migrate(owner.url(), &migrations).await.unwrap();
         Self {

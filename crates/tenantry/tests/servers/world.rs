@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tenantry::core::Secret;
 use tenantry::outbox::{NatsConnection, SCHEMA_POSTGRES};
 use tenantry::prelude::*;
-use tenantry::store::postgres::{Bootstrap, migrate};
+use tenantry::store::postgres::migrate;
 use tenantry::{Migrations, Settings};
 use tenantry_testkit::{
-    AzuriteServer, Login, NatsServer, PostgresServer, RedisServer, TestDatabase,
+    AzuriteServer, Login, NatsServer, PostgresServer, RedisServer, Roles, TestDatabase,
 };
 use uuid::Uuid;
 
@@ -56,16 +56,11 @@ impl World {
     pub(crate) async fn new() -> Self {
         let server = PostgresServer::shared().await.unwrap();
         let database = TestDatabase::create(server).await.unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform.user(), None)
-            .run()
-            .await
-            .unwrap();
+        let Roles {
+            owner,
+            app,
+            platform,
+        } = database.bootstrap().await.unwrap();
         let migrations =
             Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES), (2, "invoices", INVOICES)]);
         migrate(owner.url(), &migrations).await.unwrap();

@@ -9,10 +9,9 @@ use async_nats::jetstream::{self, stream};
 use skyline::{Broker, Engine, Keys, PartName, Result, Setup};
 use tempfile::TempDir;
 use tenantry::outbox::NatsConnection;
-use tenantry::store::postgres::Bootstrap;
 use tenantry::{PostgresSettings, Settings};
 use tenantry_testkit::{
-    AzuriteServer, Login, NatsOptions, NatsServer, PostgresServer, RedisServer, TestDatabase,
+    AzuriteServer, Login, NatsOptions, NatsServer, PostgresServer, RedisServer, Roles, TestDatabase,
 };
 
 /// The servers, for as long as they are needed.
@@ -194,15 +193,11 @@ impl World {
 
 /// Makes the roles and the tables of a part, and returns the logins for tenants and across them.
 async fn prepare(part: PartName, database: &TestDatabase) -> Result<[Login; 2]> {
-    let owner = database.create_login("owner").await?;
-    let app = database.create_login("app").await?;
-    let platform = database.create_login("platform").await?;
-    Bootstrap::new(database.admin_url())
-        .with_owner_role(owner.user(), None)
-        .with_app_role(app.user(), None)
-        .with_platform_role(platform.user(), None)
-        .run()
-        .await?;
+    let Roles {
+        owner,
+        app,
+        platform,
+    } = database.bootstrap().await?;
     let settings = Settings::from(PostgresSettings::new(owner.url()));
     part.migrate(&settings, Engine::Postgres).await?;
     Ok([app, platform])

@@ -5,9 +5,8 @@ use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
 };
-use tenantry_store::postgres::Bootstrap;
 use tenantry_store::{PostgresSettings, TenantStore};
-use tenantry_testkit::{PostgresServer, TestDatabase};
+use tenantry_testkit::{PostgresServer, Roles, TestDatabase};
 
 use super::judge::{Databases, Outcome, Statement};
 use super::rewriter::Rewritten;
@@ -33,16 +32,7 @@ impl World {
     pub(crate) async fn open(schema: &Schema) -> Self {
         let server = PostgresServer::shared().await.unwrap();
         let database = TestDatabase::create(server).await.unwrap();
-        let owner = database.create_login("owner").await.unwrap();
-        let app = database.create_login("app").await.unwrap();
-        let platform = database.create_login("platform").await.unwrap();
-        Bootstrap::new(database.admin_url())
-            .with_owner_role(owner.user(), None)
-            .with_app_role(app.user(), None)
-            .with_platform_role(platform.user(), None)
-            .run()
-            .await
-            .unwrap();
+        let Roles { owner, app, .. } = database.bootstrap().await.unwrap();
 
         let mut as_owner = connect(owner.url()).await;
         let tables = schema.tables.replace("{tenant}", "tenant_id uuid not null");
