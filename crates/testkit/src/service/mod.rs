@@ -1,7 +1,6 @@
 //! A database as a service has it, and what a test takes from it.
 
 use std::fmt;
-use std::path::Path;
 use std::process::Termination;
 use std::sync::Arc;
 
@@ -157,28 +156,23 @@ impl FromServiceDatabase for ServiceDatabase {
 /// A store as the service has it: on PostgreSQL under row-level security.
 impl FromServiceDatabase for TenantStore {
     async fn from_service_database(database: &ServiceDatabase) -> Result<Self> {
-        let opened = match &database.0 {
-            Kind::Postgres(on) => Self::postgres(PostgresSettings::new(on.1.app.url())).await,
+        Ok(match &database.0 {
+            Kind::Postgres(on) => Self::postgres(PostgresSettings::new(on.1.app.url())).await?,
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite(settings) => Self::sqlite(settings.clone()).await,
-        };
-        opened.map_err(|error| Error::because("the store of a test cannot be opened", error))
+            Kind::Sqlite(settings) => Self::sqlite(settings.clone()).await?,
+        })
     }
 }
 
 /// A store that sees all tenants: on PostgreSQL as the platform role.
 impl FromServiceDatabase for PlatformStore {
     async fn from_service_database(database: &ServiceDatabase) -> Result<Self> {
-        let opened = match &database.0 {
-            Kind::Postgres(on) => Self::postgres(PostgresSettings::new(on.1.platform.url())).await,
+        Ok(match &database.0 {
+            Kind::Postgres(on) => {
+                Self::postgres(PostgresSettings::new(on.1.platform.url())).await?
+            }
             #[cfg(feature = "sqlite")]
-            Kind::Sqlite(settings) => Self::sqlite(settings.clone()).await,
-        };
-        opened.map_err(|error| {
-            Error::because(
-                "the store of the platform cannot be opened for a test",
-                error,
-            )
+            Kind::Sqlite(settings) => Self::sqlite(settings.clone()).await?,
         })
     }
 }
@@ -190,7 +184,7 @@ impl FromServiceDatabase for PlatformStore {
 /// When it holds none.
 pub async fn migrations_in(folder: &str) -> Migrations {
     made(
-        Migrations::from_dir(Path::new(folder))
+        Migrations::from_dir(folder)
             .await
             .map_err(|error| Error::because("the migrations of a test cannot be read", error)),
     )
