@@ -1,5 +1,7 @@
 //! How brokers are reached, by publishers and by consumers.
 
+#[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
+mod access;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams-tls"))]
 mod identity;
 mod login;

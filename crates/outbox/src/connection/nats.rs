@@ -1,6 +1,5 @@
 //! Connections to NATS.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +7,12 @@ use std::time::{Duration, Instant};
 use async_nats::{Auth, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-use super::identity::Identity;
+use super::access::{Access, connection_settings, is_another_after_refusal};
 use super::tls::{self, Trust};
-use super::{Password, SILENT, UNREACHABLE};
+use super::{SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to nats";
 
@@ -39,11 +38,7 @@ const MOST_REFUSALS: usize = 64;
 /// ```
 #[derive(Clone)]
 pub struct NatsConnection {
-    url: String,
-    user: Option<String>,
-    password: Password,
-    trust: Trust,
-    timeout: Duration,
+    access: Access<Trust>,
 }
 
 impl NatsConnection {
@@ -52,91 +47,25 @@ impl NatsConnection {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
-            user: None,
-            password: Password::OfUrl,
-            trust: Trust::default(),
-            timeout: Duration::from_secs(5),
+            access: Access::new(url.into()),
         }
-    }
-
-    /// Sets user and password.
-    #[must_use]
-    pub fn with_user(mut self, user: impl Into<String>, password: Secret) -> Self {
-        self.user = Some(user.into());
-        self.password = Password::Given(Arc::new(password));
-        self
-    }
-
-    /// Sets the user, and where the password is; the newest one is shown with each connection.
-    #[must_use]
-    pub fn with_user_from(
-        mut self,
-        user: impl Into<String>,
-        source: Arc<dyn SecretSource>,
-        password: SecretReference,
-    ) -> Self {
-        self.user = Some(user.into());
-        self.password = Password::From(source, password);
-        self
-    }
-
-    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
-    #[must_use]
-    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
-        self.trust.add(pem.into());
-        self
-    }
-
-    /// Shows a certificate, with its chain, to a server that asks its clients for one, and its key, both in PEM.
-    #[must_use]
-    pub fn with_client_certificate(mut self, certificate: impl Into<String>, key: Secret) -> Self {
-        self.trust.show(Identity::given(certificate.into(), key));
-        self
-    }
-
-    /// Says where the certificate is that is shown to a server which asks for one, and where its key is: the newest of them
-    /// with each connection. Both may be in one secret, and change at once then; while only one of two has changed, what was
-    /// shown before goes on.
-    #[must_use]
-    pub fn with_client_certificate_from(
-        mut self,
-        source: Arc<dyn SecretSource>,
-        certificate: SecretReference,
-        key: SecretReference,
-    ) -> Self {
-        self.trust.show(Identity::from(source, certificate, key));
-        self
-    }
-
-    /// Sets how long a connection, and each answer, may take; 5 s without it.
-    #[must_use]
-    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    pub(crate) const fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// Refuses what can never work.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.timeout.is_zero() {
-            return Err(invalid("no time is given for an answer"));
-        }
+        self.access.check(CONNECT)?;
         if !self.is_tls() && !self.begins("nats://") {
             // Without the text, in which a password may stand.
             return Err(invalid(
                 "expected nats://[user:password@]host:port or tls://, several with commas",
             ));
         }
-        if !self.is_tls() && !self.trust.is_of_the_system() {
+        if !self.is_tls() && !self.access.trust.is_of_the_system() {
             return Err(invalid(
                 "an authority is trusted, or a certificate shown, and no TLS is spoken: begin with tls://",
             ));
         }
-        self.trust.check(CONNECT)
+        self.access.trust.check(CONNECT)
     }
 
     fn is_tls(&self) -> bool {
@@ -144,39 +73,33 @@ impl NatsConnection {
     }
 
     fn begins(&self, scheme: &str) -> bool {
-        let mut urls = self.url.split(',').map(str::trim);
+        let mut urls = self.access.url.split(',').map(str::trim);
         urls.all(|url| url.starts_with(scheme))
     }
 
     /// Connects; the connection comes back by itself from then on.
     pub(crate) async fn open(&self, name: &str) -> Result<NatsLink> {
         self.check()?;
-        let current = self.password.follow().await?;
+        let current = self.access.password.follow().await?;
         let outcome = self.open_with(name, &current).await;
-        self.trust.heard(outcome.as_ref().err()).await;
-        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
-            let before = current.secret();
-            current.was_refused().await?;
-            let is_same = match (&before, &current.secret()) {
-                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-                _ => true,
-            };
-            if !is_same {
-                return self.open_with(name, &current).await;
-            }
+        self.access.trust.heard(outcome.as_ref().err()).await;
+        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed)
+            && is_another_after_refusal(&current).await?
+        {
+            return self.open_with(name, &current).await;
         }
         outcome
     }
 
     async fn open_with(&self, name: &str, current: &super::login::Current) -> Result<NatsLink> {
         let state = Arc::new(State::new());
-        let (user, password) = (self.user.clone(), current.clone());
+        let (user, password) = (self.access.user.clone(), current.clone());
         let seen = Arc::clone(&state);
         let urls = self.addresses()?;
         // Where none is handed over the client takes whichever cryptography the process has set up, and panics where
         // there are two and none is set up; and it begins TLS with a server that asks for it, whatever the URL says.
         let tls = match self.is_tls() {
-            true => self.trust.config(CONNECT).await?,
+            true => self.access.trust.config(CONNECT).await?,
             false => tls::config_for_nobody(CONNECT)?,
         };
         let options = match user {
@@ -189,8 +112,8 @@ impl NatsConnection {
             }),
         }
         .name(name)
-        .connection_timeout(self.timeout)
-        .request_timeout(Some(self.timeout))
+        .connection_timeout(self.access.timeout)
+        .request_timeout(Some(self.access.timeout))
         .ping_interval(BETWEEN_PINGS)
         // What is sent while there is no connection would leave much later, when it was given up for long.
         .client_capacity(256)
@@ -206,7 +129,7 @@ impl NatsConnection {
         // Those of the cluster that the server tells of are named without a scheme.
         .require_tls(self.is_tls());
         let connecting = options.connect(self.bare_urls());
-        let client = tokio::time::timeout(self.timeout.saturating_mul(2), connecting).await;
+        let client = tokio::time::timeout(self.access.timeout.saturating_mul(2), connecting).await;
         let client =
             client.map_err(|_| Error::new(ErrorKind::Unavailable, CONNECT).with_detail(SILENT))?;
         let client = client.map_err(|error| {
@@ -246,11 +169,11 @@ impl NatsConnection {
             }
             None => url.trim().to_owned(),
         };
-        self.url.split(',').map(bare).collect()
+        self.access.url.split(',').map(bare).collect()
     }
 
     fn addresses(&self) -> Result<Vec<ServerAddr>> {
-        let parsed = self.url.split(',').map(|url| url.trim().parse());
+        let parsed = self.access.url.split(',').map(|url| url.trim().parse());
         parsed
             .collect::<std::result::Result<_, _>>()
             // Its error may repeat the URL, and with it a password.
@@ -271,18 +194,10 @@ impl NatsConnection {
     }
 }
 
+connection_settings!(NatsConnection);
+
 fn invalid(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)
-}
-
-impl fmt::Debug for NatsConnection {
-    /// Without URL and password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsConnection")
-            .field("user", &self.user)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A connection, and what is heard of it.

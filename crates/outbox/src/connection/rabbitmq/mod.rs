@@ -3,7 +3,6 @@
 mod confirmed;
 mod confirms;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +11,15 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind as LapinKind};
-use tenantry_core::{Error, ErrorKind, Result, Secret, SecretReference, SecretSource};
+use tenantry_core::{Error, ErrorKind, Result, Secret};
 
 pub(crate) use self::confirmed::ConfirmedChannel;
 pub(crate) use self::confirms::{Lost, Outcome};
 
-use super::identity::Identity;
+use super::access::{Access, connection_settings, is_another_after_refusal};
 use super::quiet::leave_frames_out_of_log;
 use super::tls::{self, Trust};
-use super::{Password, SILENT, UNREACHABLE};
+use super::{SILENT, UNREACHABLE};
 
 const CONNECT: &str = "connect to rabbitmq";
 
@@ -43,11 +42,7 @@ const HEARTBEAT: u16 = 10;
 /// ```
 #[derive(Clone)]
 pub struct RabbitMqConnection {
-    url: String,
-    user: Option<String>,
-    password: Password,
-    trust: Trust,
-    timeout: Duration,
+    access: Access<Trust>,
 }
 
 impl RabbitMqConnection {
@@ -56,91 +51,25 @@ impl RabbitMqConnection {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
-            user: None,
-            password: Password::OfUrl,
-            trust: Trust::default(),
-            timeout: Duration::from_secs(5),
+            access: Access::new(url.into()),
         }
-    }
-
-    /// Sets user and password.
-    #[must_use]
-    pub fn with_user(mut self, user: impl Into<String>, password: Secret) -> Self {
-        self.user = Some(user.into());
-        self.password = Password::Given(Arc::new(password));
-        self
-    }
-
-    /// Sets the user, and where the password is; the newest one is shown with each connection.
-    #[must_use]
-    pub fn with_user_from(
-        mut self,
-        user: impl Into<String>,
-        source: Arc<dyn SecretSource>,
-        password: SecretReference,
-    ) -> Self {
-        self.user = Some(user.into());
-        self.password = Password::From(source, password);
-        self
-    }
-
-    /// Trusts another authority beside those of the system, in PEM, for a server that is reached over TLS.
-    #[must_use]
-    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
-        self.trust.add(pem.into());
-        self
-    }
-
-    /// Shows a certificate, with its chain, to a server that asks its clients for one, and its key, both in PEM.
-    #[must_use]
-    pub fn with_client_certificate(mut self, certificate: impl Into<String>, key: Secret) -> Self {
-        self.trust.show(Identity::given(certificate.into(), key));
-        self
-    }
-
-    /// Says where the certificate is that is shown to a server which asks for one, and where its key is: the newest of them
-    /// with each connection. Both may be in one secret, and change at once then; while only one of two has changed, what was
-    /// shown before goes on.
-    #[must_use]
-    pub fn with_client_certificate_from(
-        mut self,
-        source: Arc<dyn SecretSource>,
-        certificate: SecretReference,
-        key: SecretReference,
-    ) -> Self {
-        self.trust.show(Identity::from(source, certificate, key));
-        self
-    }
-
-    /// Sets how long a connection, and each answer, may take; 5 s without it.
-    #[must_use]
-    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    pub(crate) const fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// Refuses what can never work.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.timeout.is_zero() {
-            return Err(invalid("no time is given for an answer"));
-        }
-        if self.uri()?.scheme == AMQPScheme::AMQP && !self.trust.is_of_the_system() {
+        self.access.check(CONNECT)?;
+        if self.uri()?.scheme == AMQPScheme::AMQP && !self.access.trust.is_of_the_system() {
             return Err(invalid(
                 "an authority is trusted, or a certificate shown, and no TLS is spoken: begin with amqps://",
             ));
         }
-        self.trust.check(CONNECT)
+        self.access.trust.check(CONNECT)
     }
 
     fn uri(&self) -> Result<AMQPUri> {
         // Its error may repeat the URL, and with it a password.
         let expected = "expected amqp[s]://[user:password@]host[:port][/vhost]";
-        let mut uri: AMQPUri = self.url.parse().map_err(|_| invalid(expected))?;
+        let mut uri: AMQPUri = self.access.url.parse().map_err(|_| invalid(expected))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         Ok(uri)
     }
@@ -148,20 +77,13 @@ impl RabbitMqConnection {
     /// Connects; a connection that broke does not come back.
     pub(crate) async fn open(&self, name: &'static str) -> Result<Connection> {
         self.check()?;
-        let current = self.password.follow().await?;
+        let current = self.access.password.follow().await?;
         let outcome = self.open_with(name, current.secret()).await;
-        self.trust.heard(outcome.as_ref().err()).await;
-        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed) {
-            let before = current.secret();
-            current.was_refused().await?;
-            let now = current.secret();
-            let is_same = match (&before, &now) {
-                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-                _ => true,
-            };
-            if !is_same {
-                return self.open_with(name, now).await;
-            }
+        self.access.trust.heard(outcome.as_ref().err()).await;
+        if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed)
+            && is_another_after_refusal(&current).await?
+        {
+            return self.open_with(name, current.secret()).await;
         }
         outcome
     }
@@ -172,7 +94,7 @@ impl RabbitMqConnection {
         secret: Option<Arc<Secret>>,
     ) -> Result<Connection> {
         let mut uri = self.uri()?;
-        if let Some(user) = &self.user {
+        if let Some(user) = &self.access.user {
             uri.authority.userinfo.username.clone_from(user);
         }
         if let Some(secret) = secret {
@@ -181,10 +103,10 @@ impl RabbitMqConnection {
                 .clone_into(&mut uri.authority.userinfo.password);
         }
         let connector = match uri.scheme {
-            AMQPScheme::AMQPS => Some(self.trust.config(CONNECT).await?.into()),
+            AMQPScheme::AMQPS => Some(self.access.trust.config(CONNECT).await?.into()),
             AMQPScheme::AMQP => None,
         };
-        let timeout = self.timeout;
+        let timeout = self.access.timeout;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime().map_err(|error| {
             Error::new(ErrorKind::Unsupported, CONNECT)
@@ -209,7 +131,7 @@ impl RabbitMqConnection {
             Ok(connected.map_err(io::Error::from)??)
         };
         let opening = Connection::connector(uri, runtime, connect, properties);
-        let opened = tokio::time::timeout(self.timeout.saturating_mul(2), opening).await;
+        let opened = tokio::time::timeout(self.access.timeout.saturating_mul(2), opening).await;
         let opened =
             opened.map_err(|_| Error::new(ErrorKind::Unavailable, CONNECT).with_detail(SILENT))?;
         opened.map_err(|error| {
@@ -234,6 +156,8 @@ impl RabbitMqConnection {
     }
 }
 
+connection_settings!(RabbitMqConnection);
+
 /// Returns the number by which a server says why it ends a channel or a connection.
 pub(crate) fn answer_of(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
@@ -256,14 +180,4 @@ pub(crate) async fn in_time<T>(
 
 fn invalid(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)
-}
-
-impl fmt::Debug for RabbitMqConnection {
-    /// Without URL and password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RabbitMqConnection")
-            .field("user", &self.user)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
 }
