@@ -28,12 +28,15 @@ const LIST: &str = "list blobs";
 const DUE: &str = "list due blobs";
 /// How many blobs the service lists at most in an answer.
 const MOST: usize = 5_000;
+/// How many of them a look for what is due reads at a time: with what the client makes of each that is 10 KiB, and the
+/// service that sweeps has much else in memory.
+const READ_FOR_DUE: usize = 1_000;
 /// How long a blob can be in a list: 8 KiB of metadata, each byte of which may be written as six.
 const ITEM: usize = 64 * 1024;
 /// How long a container can be in a list, in which its metadata do not stand.
 const CONTAINER: usize = 4 * 1024;
 /// After so many lists without anything due the caller has its turn.
-const LISTS: usize = 20;
+const LISTS: usize = 100;
 
 pub(super) async fn list(
     inner: &Inner,
@@ -91,7 +94,7 @@ pub(super) async fn due(
         };
         let at_it = cursor.take().filter(|it| it.container == current);
         let (marker, mut last) = at_it.map_or((None, String::new()), |it| (it.marker, it.after));
-        let page = listed(inner, DUE, &current, "", marker.as_deref(), MOST).await?;
+        let page = listed(inner, DUE, &current, "", marker.as_deref(), READ_FOR_DUE).await?;
         for item in page.items {
             let blob = item.name.clone().unwrap_or_default();
             if blob <= last {
