@@ -11,7 +11,7 @@
 //! | [`OutboxWorker`], [`WorkerSettings`] | who hands it over |
 //! | [`FailurePolicy`], [`OnDeadLetter`] | what becomes of what is not taken |
 //! | [`Publisher`], [`PublishError`], [`Stopped`] | the contract of a broker |
-//! | [`MemoryPublisher`], [`Subscription`] | the broker in this process |
+//! | [`MemoryPublisher`], [`Subscription`] | the broker in this process, which loses nothing that a consumer is to handle |
 //! | `NatsPublisher` (feature `nats`) | a stream of NATS JetStream |
 //! | `RabbitMqPublisher` (feature `rabbitmq`) | an exchange of RabbitMQ |
 //! | `RedisStreamsPublisher` (feature `redis-streams`; over TLS `redis-streams-tls`) | a stream of a Redis |
@@ -19,7 +19,7 @@
 //! | [`DeadLetters`], [`DeadLetter`] | what was given up, to list, replay and discard |
 //! | [`OutboxStatus`] | how it is doing |
 //! | [`Inbox`] | tells a consumer whether it handles a message for the first time |
-//! | `Consumer` (features `nats`, `rabbitmq`) | handles what a broker gives out, each message once, in a unit of work of its tenant |
+//! | [`Consumer`], [`MessageHandler`] | handles what a broker gives out, each message once, in a unit of work of its tenant: the one in this process, and by features `nats` and `rabbitmq` |
 //! | [`SCHEMA_POSTGRES`], [`SCHEMA_SQLITE`] | the tables, for the migrations of the service |
 //! | [`RIGHTS_POSTGRES`], [`OUTBOX_GRANTS`] | who may do what with them, again, and to compare with |
 //!
@@ -45,7 +45,6 @@
 pub mod conformance;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis-streams"))]
 mod connection;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod consumer;
 mod dead_letters;
 mod inbox;
@@ -68,7 +67,6 @@ pub use self::connection::RedisConnection;
 pub use self::consumer::NatsSource;
 #[cfg(feature = "rabbitmq")]
 pub use self::consumer::RabbitMqSource;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub use self::consumer::{Consumer, ConsumerSettings, HandlerError, MessageHandler};
 pub use self::dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
 pub use self::inbox::Inbox;

@@ -7,6 +7,7 @@
 //! The names in here may change in any release.
 
 mod broker;
+mod consumers;
 mod failures;
 mod fairness;
 mod idle;
@@ -24,6 +25,7 @@ use tenantry_core::TenantId;
 use tenantry_store::{PlatformStore, TenantScope, TenantStore};
 
 pub use broker::*;
+pub use consumers::*;
 pub use failures::*;
 pub use fairness::*;
 pub use idle::*;
@@ -132,6 +134,12 @@ macro_rules! conformance_suite {
             one_of_two_consumers_that_race_is_the_first,
             what_the_inbox_cannot_tell_it_refuses,
             the_inbox_forgets_what_is_over,
+            a_message_has_its_effect_before_it_leaves,
+            what_a_consumer_fails_at_the_outbox_tries_again,
+            poison_to_a_consumer_is_a_dead_letter_of_the_outbox,
+            a_consumer_that_is_not_there_is_waited_for,
+            one_consumer_keeps_a_message_from_no_other,
+            a_consumer_takes_the_place_that_is_kept_for_it,
         }
     };
     (@tests $open:path; $($case:ident,)*) => {

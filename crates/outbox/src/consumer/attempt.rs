@@ -46,6 +46,7 @@ impl Shared {
         if !is_first {
             // There is nothing to roll back.
             let _ = work.rollback().await;
+            self.handler.handled(message);
             return Ok(false);
         }
         // One that is written by hand may panic before there is a future.
@@ -55,7 +56,11 @@ impl Shared {
         let failed =
             |detail| Error::new(ErrorKind::Unexpected, "handle message").with_detail(detail);
         let trouble = match handled {
-            Ok(Ok(Ok(()))) => return work.commit().await.map(|()| true).map_err(of_store),
+            Ok(Ok(Ok(()))) => {
+                work.commit().await.map_err(of_store)?;
+                self.handler.handled(message);
+                return Ok(true);
+            }
             Ok(Ok(Err(HandlerError::Retry(error)))) => Trouble::Failed(error),
             Ok(Ok(Err(HandlerError::Poison(error)))) => Trouble::Poison("poison", error),
             Ok(Err(_)) => Trouble::Failed(failed("its handler has panicked")),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tenantry_core::{Error, ErrorKind, Result};
 
-use crate::{Message, Routes};
+use crate::Message;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+use crate::Routes;
 
 /// What a delivery takes beside its payload and headers.
 pub(super) const OVERHEAD: usize = 1_024;
@@ -14,6 +16,9 @@ pub(super) const OVERHEAD: usize = 1_024;
 /// Where messages come from.
 #[async_trait]
 pub(super) trait Source: Send + 'static {
+    /// Whether nothing is lost where [`next`](Self::next) is dropped, so that who stops does not wait for it.
+    const MAY_BE_DROPPED: bool = false;
+
     fn system(&self) -> &'static str;
 
     /// Returns up to so many deliveries, and about so many bytes: those that are there, or the first that comes within a
@@ -40,6 +45,10 @@ pub(super) struct Delivery {
 }
 
 /// Why something is no message for anybody.
+#[cfg_attr(
+    not(any(feature = "nats", feature = "rabbitmq")),
+    expect(dead_code, reason = "what comes from this process is a message")
+)]
 pub(super) struct Refusal {
     pub(super) reason: &'static str,
     pub(super) detail: String,
@@ -57,6 +66,11 @@ pub(super) trait Receipt: Send + Sync {
     /// Says that it is still wanted.
     async fn keep(&self) -> Result<()>;
 
+    /// Leaves it to the sender to try again after a while; false where that is done here.
+    fn refuse(&self, _error: &Error) -> bool {
+        false
+    }
+
     /// Stores the whole of it among the dead letters, and then says that it was handled.
     ///
     /// The payload is that of the message, where it is one.
@@ -64,6 +78,7 @@ pub(super) trait Receipt: Send + Sync {
 }
 
 /// Refuses a message whose tenant is another than that of the name it came under.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(super) fn checked(
     read: Result<Message>,
     routes: &Routes,
@@ -86,6 +101,7 @@ pub(super) fn checked(
 }
 
 /// Returns a text that a header can hold.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(super) fn in_header(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(1_000).collect()

@@ -159,7 +159,15 @@ impl Lanes {
             let Some(mut places) = self.places().await else {
                 break;
             };
-            match source.next(places.num_permits(), room).await {
+            let next = source.next(places.num_permits(), room);
+            let next = match S::MAY_BE_DROPPED {
+                false => next.await,
+                true => tokio::select! {
+                    next = next => next,
+                    _ = self.stopped.wait_for(|stopped| *stopped) => break,
+                },
+            };
+            match next {
                 Ok(deliveries) => {
                     failures = 0;
                     if !deliveries.is_empty() {

@@ -11,9 +11,11 @@
 mod alone;
 mod attempt;
 mod delivery;
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 mod graves;
 mod hands;
 mod lanes;
+mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "rabbitmq")]
@@ -37,7 +39,7 @@ pub use self::rabbitmq::RabbitMqSource;
 pub use self::settings::ConsumerSettings;
 
 use self::lanes::Lanes;
-use crate::Message;
+use crate::{MemoryPublisher, Message};
 
 /// What a service does with a message.
 ///
@@ -76,6 +78,12 @@ pub trait MessageHandler: Send + Sync + 'static {
     /// It is dropped after the time that [`ConsumerSettings::with_handle_timeout`] allows; the unit of work is rolled
     /// back then.
     async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError>;
+
+    /// Hears that the effects of a message are stored, before the broker does: to wake who waits for them. It may hear so
+    /// again where the message comes again, and does not where the process ends in between.
+    ///
+    /// As it stands it does nothing.
+    fn handled(&self, _message: &Message) {}
 }
 
 /// Why a message was not handled.
@@ -144,6 +152,53 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// Starts a consumer of the broker of this process, which has kept a place for its name, in the runtime of the caller.
+    ///
+    /// A message stays in the outbox that it came from until it was handled here, so nothing is lost with the process, and
+    /// who has published is told what became of it: one that fails is tried again by that outbox after its
+    /// [`FailurePolicy`](crate::FailurePolicy), with those of its key behind it, and what is poison becomes a dead letter of
+    /// that outbox. [`ConsumerSettings::with_attempts`] says nothing here; keep
+    /// [`with_handle_timeout`](ConsumerSettings::with_handle_timeout) below the time that the worker gives a broker
+    /// ([`WorkerSettings::with_publish_timeout`](crate::WorkerSettings::with_publish_timeout)).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings` for what can never work, and for a name that the broker keeps no place for
+    /// ([`MemoryPublisher::with_consumer`]); `Conflict` where there is one of its name; `Unsupported` outside a runtime of
+    /// Tokio.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use tenantry_outbox::{Consumer, ConsumerSettings, MemoryPublisher, MessageHandler};
+    /// use tenantry_store::TenantStore;
+    ///
+    /// # async fn example(store: TenantStore, handler: Arc<dyn MessageHandler>) -> tenantry_store::Result<()> {
+    /// let broker = MemoryPublisher::new().with_consumer("receipts", ["billing.invoice."]);
+    /// let settings = ConsumerSettings::new("receipts");
+    /// let consumer = Consumer::memory(&store, &broker, handler, settings)?;
+    /// // A worker that publishes to `broker` is answered from now on.
+    /// consumer.stop().await
+    /// # }
+    /// ```
+    pub fn memory(
+        store: &TenantStore,
+        broker: &MemoryPublisher,
+        handler: Arc<dyn MessageHandler>,
+        settings: ConsumerSettings,
+    ) -> Result<Self> {
+        settings.check()?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::new(ErrorKind::Unsupported, "start consumer")
+                .with_subject(settings.name)
+                .with_detail("start it inside a runtime of Tokio"));
+        }
+        let source = memory::Deliveries::open(broker, &settings)?;
+        Ok(Self::start(store, source, handler, settings))
+    }
+
     /// Starts a consumer of a stream of NATS JetStream, in the runtime of the caller.
     ///
     /// # Errors
@@ -207,7 +262,7 @@ impl Consumer {
         &self.name
     }
 
-    /// Returns what the broker is: `nats` or `rabbitmq`.
+    /// Returns what the broker is: `memory`, `nats` or `rabbitmq`.
     #[must_use]
     pub const fn system(&self) -> &'static str {
         self.system

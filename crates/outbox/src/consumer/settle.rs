@@ -74,6 +74,9 @@ impl Shared {
                     outages += 1;
                     self.wait_for_database(outages, &error).await;
                 }
+                Err(Trouble::Failed(error)) if delivery.receipt.refuse(&error) => {
+                    return Settled::Released;
+                }
                 Err(Trouble::Failed(error)) => {
                     attempts += 1;
                     if attempts >= self.settings.attempts {

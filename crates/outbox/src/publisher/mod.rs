@@ -25,6 +25,7 @@ use async_trait::async_trait;
 
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(crate) use self::looked::Looked;
+pub(crate) use self::memory::Handed;
 pub use self::memory::{MemoryPublisher, Subscription};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsPublisher, NatsSettings};

@@ -1,10 +1,7 @@
 use std::time::Duration;
 
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 use super::Settled;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
-use crate::Message;
-use crate::OutboxStatus;
+use crate::{Message, OutboxStatus};
 
 /// Stands in for the metrics when the feature `otel` is off.
 #[derive(Debug, Clone)]
@@ -30,11 +27,9 @@ impl Metrics {
 }
 
 /// Stands in for the metrics of a consumer.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 #[derive(Debug, Clone)]
 pub(crate) struct Consumed;
 
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 impl Consumed {
     pub(crate) const fn new(_system: &'static str, _consumer: &str) -> Self {
         Self

@@ -1,7 +1,7 @@
 //! What an operator sees: spans of what is sent and handled, with the feature `otel` metrics, and with `otel-links` the
 //! way from a span to where its messages come from.
 
-#[cfg(all(feature = "otel", any(feature = "nats", feature = "rabbitmq")))]
+#[cfg(feature = "otel")]
 mod consumed;
 #[cfg(not(feature = "otel"))]
 mod disabled;
@@ -12,12 +12,10 @@ mod otel;
 #[cfg(not(feature = "otel-links"))]
 mod unlinked;
 
-#[cfg(all(feature = "otel", any(feature = "nats", feature = "rabbitmq")))]
+#[cfg(feature = "otel")]
 pub(crate) use consumed::Consumed;
-#[cfg(all(not(feature = "otel"), any(feature = "nats", feature = "rabbitmq")))]
-pub(crate) use disabled::Consumed;
 #[cfg(not(feature = "otel"))]
-pub(crate) use disabled::Metrics;
+pub(crate) use disabled::{Consumed, Metrics};
 #[cfg(feature = "otel")]
 pub(crate) use otel::Metrics;
 
@@ -73,7 +71,6 @@ pub(crate) fn sending(system: &'static str, messages: &[Message]) -> Span {
 
 /// Returns the span of an attempt to handle a message, the root of a trace as well, which is linked to that of the
 /// message; the handler finds the trace of the message in the context of its unit of work.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(crate) fn processing(system: &'static str, consumer: &str, message: &Message) -> Span {
     let span = tracing::info_span!(
         target: "tenantry::outbox",
@@ -118,7 +115,6 @@ pub(crate) fn ended(span: &Span, done: &'static str, failure: Option<&'static st
 }
 
 /// What became of a message that a broker has given out.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// It was handled, by its first attempt or a later one.

@@ -133,7 +133,7 @@ impl Storage {
         };
         let mut report = ShutdownReport::default();
         self.inner.is_closed.store(true, Ordering::Release);
-        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        #[cfg(feature = "outbox")]
         self.stop_consumers(&time, &mut report).await;
         #[cfg(feature = "outbox")]
         self.stop_workers(&time, &mut report).await;
@@ -163,7 +163,7 @@ impl Storage {
         report
     }
 
-    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    #[cfg(feature = "outbox")]
     async fn stop_consumers(&self, time: &Time, report: &mut ShutdownReport) {
         let consumers = self.inner.messages.consumers.lock().clone();
         let stops = consumers.iter().map(|consumer| {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
-use tenantry_outbox::Consumer;
-use tenantry_outbox::{Inbox, MemoryPublisher, Outbox, OutboxWorker, Publisher, WorkerSettings};
+use tenantry_outbox::{
+    Consumer, Inbox, MemoryPublisher, Outbox, OutboxWorker, Publisher, WorkerSettings,
+};
 use tenantry_store::{Error, ErrorKind, Result};
 
 use super::Storage;
@@ -25,7 +25,6 @@ pub(super) struct Messages {
     most_bytes: Option<usize>,
     pub(super) publisher: Option<Arc<dyn Publisher>>,
     pub(super) workers: Mutex<Vec<Arc<OutboxWorker>>>,
-    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
     pub(super) consumers: Mutex<Vec<Arc<Consumer>>>,
 }
 
@@ -53,7 +52,6 @@ pub(super) fn open(settings: &Settings, passwords: &Passwords) -> Result<Message
         most_bytes: settings.outbox_bytes,
         publisher: publisher.transpose()?,
         workers: Mutex::default(),
-        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
         consumers: Mutex::default(),
     })
 }
@@ -202,24 +200,50 @@ impl Storage {
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # #[cfg(all(feature = "sqlite", feature = "nats"))]
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
     /// # mod example {
     /// use std::sync::Arc;
     ///
-    /// use tenantry::Storage;
-    /// use tenantry::outbox::{Consumer, ConsumerSettings, MessageHandler, NatsConnection, NatsSource};
+    /// use tenantry::core::TenantId;
+    /// use tenantry::outbox::{
+    ///     Consumer, ConsumerSettings, HandlerError, MemoryPublisher, Message, MessageHandler, NewMessage, SCHEMA_SQLITE,
+    ///     WorkerSettings,
+    /// };
+    /// use tenantry::{Migrations, Settings, Storage, UnitOfWork, async_trait};
     ///
-    /// # pub async fn example(storage: Storage, handler: Arc<dyn MessageHandler>) -> tenantry::Result<()> {
-    /// let source = NatsSource::new(NatsConnection::new("nats://nats.internal"), "events", "dead.receipts");
-    /// let settings = ConsumerSettings::new("receipts");
-    /// let consumer = Consumer::nats(storage.tenant_store(), source, handler, settings).await?;
-    /// storage.keep_consumer(consumer)?;
+    /// struct SendReceipt;
+    ///
+    /// #[async_trait]
+    /// impl MessageHandler for SendReceipt {
+    ///     async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+    ///         assert_eq!(work.tenant(), message.tenant());     // effects go along with it, or not at all
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let broker = MemoryPublisher::new().with_consumer("receipts", ["billing.invoice."]);
+    /// let settings = Settings::embedded(folder.path())?.with_broker(Arc::new(broker.clone()));
+    /// Storage::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+    /// let storage = Storage::open(&settings).await?;
+    ///
+    /// let receipts = ConsumerSettings::new("receipts");
+    /// storage.keep_consumer(Consumer::memory(storage.tenant_store(), &broker, Arc::new(SendReceipt), receipts)?)?;
+    /// storage.start_worker(WorkerSettings::default())?;
+    ///
+    /// let work = storage.tenant(TenantId::generate()).begin().await?;
+    /// storage.outbox().append_message(&work, NewMessage::new("billing.invoice.paid", "7"))?;
+    /// work.commit().await?;
+    /// storage.close().await;
     /// # Ok(())
     /// # }
     /// # }
+    /// # #[cfg(feature = "sqlite")]
+    /// # example::main().unwrap();
     /// ```
-    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
     pub fn keep_consumer(&self, consumer: Consumer) -> Result<()> {
         // Under the lock, as a worker.
         let mut consumers = self.inner.messages.consumers.lock();

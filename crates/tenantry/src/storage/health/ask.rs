@@ -140,7 +140,7 @@ impl Storage {
             let part = StoragePart::OutboxWorker;
             ask(part, worker.name(), inner.system, asked);
         }
-        #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+        #[cfg(feature = "outbox")]
         for consumer in inner.messages.consumers.lock().iter() {
             let outcome = goes_on(consumer.is_running(), "check consumer", consumer.name());
             let asked = Box::pin(std::future::ready(outcome));
