@@ -7,7 +7,7 @@ use tenantry::outbox::NatsConnection;
 /// The broker of the product.
 #[derive(Debug, Clone)]
 pub enum Broker {
-    /// One in this process, for services that are in it as well.
+    /// One in this process, for services that are in it as well, which it was told of.
     Memory(MemoryPublisher),
     /// A NATS server with the streams `SKYLINE` and `SKYLINE_DEAD`: that of the section `[broker]` of each service.
     #[cfg(feature = "servers")]

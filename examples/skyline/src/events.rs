@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tenantry::outbox::{Event, Message};
-use tenantry::{Error, ErrorKind, Result};
+use tenantry::outbox::{Event, HandlerError, Message};
+use tenantry::{Error, ErrorKind};
 use uuid::Uuid;
 
 /// A tenant is to be set up: of Tenants, for all who keep something of it.
@@ -95,11 +95,12 @@ impl Event for ReportReady {
 ///
 /// # Errors
 ///
-/// `InvalidValue` if it is none of this type.
-pub(crate) fn read<E: DeserializeOwned + Event>(message: &Message) -> Result<E> {
+/// `Poison` if it is none of this type: what cannot be read today cannot be read tomorrow.
+pub(crate) fn read<E: DeserializeOwned + Event>(message: &Message) -> Result<E, HandlerError> {
     serde_json::from_slice(message.payload()).map_err(|error| {
-        Error::new(ErrorKind::InvalidValue, "read event")
+        let error = Error::new(ErrorKind::InvalidValue, "read event")
             .with_subject(E::TYPE)
-            .with_source(error)
+            .with_source(error);
+        HandlerError::Poison(error)
     })
 }

@@ -10,7 +10,7 @@ use tenantry::{Result, Storage};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::subscriber::Subscriber;
+use crate::setup::PartName;
 
 /// How long the stores of a service may take to close.
 const CLOSING: Duration = Duration::from_secs(20);
@@ -20,7 +20,6 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) router: Router,
     storage: Storage,
-    subscriber: Option<Subscriber>,
     schedules: Vec<Schedule>,
     loops: Vec<Loop>,
 }
@@ -52,20 +51,14 @@ impl Loop {
 }
 
 impl Part {
-    pub(crate) fn new(name: &'static str, router: Router, storage: Storage) -> Self {
+    pub(crate) fn new(part: PartName, router: Router, storage: Storage) -> Self {
         Self {
-            name,
+            name: part.as_str(),
             router,
             storage,
-            subscriber: None,
             schedules: Vec::new(),
             loops: Vec::new(),
         }
-    }
-
-    pub(crate) fn with_subscriber(mut self, subscriber: Subscriber) -> Self {
-        self.subscriber = Some(subscriber);
-        self
     }
 
     pub(crate) fn with_schedule(mut self, schedule: Schedule) -> Self {
@@ -78,17 +71,13 @@ impl Part {
         self
     }
 
-    /// Hands over what its outbox holds from now on; once all who want to hear of it have subscribed, since the
-    /// broker of one process keeps nothing for those who come later.
+    /// Hands over what its outbox holds from now on.
     pub(crate) fn start_worker(&self) -> Result<()> {
         self.storage.start_worker(WorkerSettings::default())
     }
 
     /// Ends what it does by itself, then closes its stores; what has not ended is in the log.
     pub(crate) async fn close(self) -> bool {
-        if let Some(subscriber) = self.subscriber {
-            subscriber.stop().await;
-        }
         for it in self.loops {
             it.stop().await;
         }

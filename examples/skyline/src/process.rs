@@ -90,7 +90,6 @@ impl Serve {
             reporting: self.reporting,
         };
         let running = Running::serve(self.part, &setup, Some(services), self.listen).await?;
-        running.start_worker()?;
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = asked.recv() => {}

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use tenantry::blob::ARTIFACTS_SQLITE;
-use tenantry::outbox::SCHEMA_SQLITE;
+use tenantry::outbox::{Event as _, SCHEMA_SQLITE};
 use tenantry::{Migrations, Settings, Storage};
 
 use crate::broker::Broker;
 use crate::edge::{self, Addresses};
+use crate::events::{FlightDelayed, FlightsImported, ReportReady, TenantChanged, TenantRegistered};
 use crate::keys::Keys;
 use crate::part::Part;
 use crate::{Result, notifications, operations, reporting, tenants};
@@ -75,6 +76,18 @@ impl PartName {
             Self::Notifications => "notifications",
             Self::Reporting => "reporting",
             Self::Edge => "edge",
+        }
+    }
+
+    /// Returns the types of the events that it hears of.
+    #[must_use]
+    pub const fn hears(self) -> &'static [&'static str] {
+        match self {
+            Self::Tenants => &[FlightsImported::TYPE],
+            Self::Operations => &[TenantRegistered::TYPE],
+            Self::Notifications => &[FlightDelayed::TYPE, ReportReady::TYPE],
+            Self::Reporting => &[TenantRegistered::TYPE, FlightDelayed::TYPE],
+            Self::Edge => &[TenantChanged::TYPE],
         }
     }
 

@@ -46,7 +46,11 @@ impl Skyline {
     pub async fn embedded(folder: &Path, port: u16) -> Result<Self> {
         let keys = Keys::in_folder(&folder.join("keys"))?;
         keys.make_own()?;
-        let publisher = MemoryPublisher::new();
+        let publisher = PartName::ALL
+            .into_iter()
+            .fold(MemoryPublisher::new(), |broker, part| {
+                broker.with_consumer(part.as_str(), part.hears().iter().copied())
+            });
         let mut setups = Vec::new();
         for part in PartName::ALL {
             // A folder for each part: elsewhere a database, a container and a login.
@@ -99,9 +103,6 @@ impl Skyline {
         let edge = Running::serve(PartName::Edge, &edge, Some(services), at).await?;
         let desk = Desk::new(keys, edge.address(), services)?;
         parts.push(edge);
-        for running in &parts {
-            running.start_worker()?;
-        }
         Ok(Self {
             desk,
             services,
@@ -139,7 +140,7 @@ impl Skyline {
 }
 
 impl Running {
-    /// Opens a part and serves it; it hands over what its outbox holds once [`start_worker`](Self::start_worker) says so.
+    /// Opens a part, serves it, and hands over what its outbox holds.
     ///
     /// # Errors
     ///
@@ -154,6 +155,7 @@ impl Running {
         let listener = TcpListener::bind(at).await;
         let listener = listener.map_err(|error| format!("{} at {at}: {error}", part.name))?;
         let address = listener.local_addr()?;
+        part.start_worker()?;
         let (stop, mut stopped) = watch::channel(false);
         let ended = async move {
             // An error says that whoever could tell is gone.
@@ -172,16 +174,6 @@ impl Running {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Hands over what its outbox holds from now on. In one process all parts are open before, for the broker there keeps
-    /// nothing for those who subscribe later.
-    ///
-    /// # Errors
-    ///
-    /// Those of the worker's settings.
-    pub fn start_worker(&self) -> Result<()> {
-        Ok(self.part.start_worker()?)
     }
 
     /// Takes no more requests, ends those that are under way, and closes its stores.

@@ -18,15 +18,15 @@ use tenantry::cache::{
     Cache, CacheKind, CachePolicy, OnFailure, RateLimiter, Rule, SessionPolicy, Sessions,
 };
 use tenantry::core::Service;
-use tenantry::outbox::{Event as _, Message};
+use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 
 use crate::events::TenantChanged;
 use crate::keys::Keys;
 use crate::part::Part;
-use crate::setup::Setup;
+use crate::setup::{PartName, Setup};
 use crate::signature::SigningKey;
-use crate::subscriber::{Handler, Subscriber};
+use crate::subscriber::subscribe;
 use crate::tenants::TenantView;
 
 pub use self::peers::Addresses;
@@ -72,7 +72,7 @@ pub(crate) async fn open(setup: &Setup, services: Addresses) -> Result<Part> {
         cache: cache.clone(),
         tenants: tenants.clone(),
     };
-    let subscriber = Subscriber::start(&setup.broker, &storage, forget).await?;
+    subscribe(PartName::Edge, &setup.broker, &storage, forget).await?;
     let edge = Edge {
         sessions: storage.sessions(SessionPolicy::default())?,
         limiter: storage.rate_limiter()?.clone(),
@@ -86,7 +86,7 @@ pub(crate) async fn open(setup: &Setup, services: Addresses) -> Result<Part> {
         peers: Peers::new(SigningKey::of(&storage, &key).await?, services),
         storage: storage.clone(),
     };
-    Ok(Part::new("edge", routes::router(edge), storage).with_subscriber(subscriber))
+    Ok(Part::new(PartName::Edge, routes::router(edge), storage))
 }
 
 /// Forgets what the edge knows of a tenant that has changed.
@@ -96,12 +96,13 @@ struct Forget {
 }
 
 #[async_trait]
-impl Handler for Forget {
-    const NAME: &'static str = "edge";
-    const TYPES: &'static [&'static str] = &[TenantChanged::TYPE];
-
-    async fn handle(&self, work: &UnitOfWork, _: &Message) -> Result<()> {
+impl MessageHandler for Forget {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        if message.event_type() != TenantChanged::TYPE {
+            return Ok(());
+        }
         let tenant = self.cache.tenant(work.tenant());
-        tenant.invalidate(&self.tenants, tenant::RECORD).await
+        tenant.invalidate(&self.tenants, tenant::RECORD).await?;
+        Ok(())
     }
 }

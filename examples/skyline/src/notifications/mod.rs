@@ -16,9 +16,9 @@ use self::notifier::Notifier;
 use crate::caller::Behind;
 use crate::keys::Keys;
 use crate::part::Part;
-use crate::setup::Setup;
+use crate::setup::{PartName, Setup};
 use crate::signature::SigningKey;
-use crate::subscriber::Subscriber;
+use crate::subscriber::subscribe;
 
 pub(crate) use self::notification::{Notification, NotificationState, NotificationView};
 pub(crate) use self::routes::{NotificationList, NotificationText};
@@ -38,15 +38,13 @@ pub(crate) async fn open(setup: &Setup) -> Result<Part> {
     let sweeper = Sweeper::new(storage.blobs(Store::Notifications)?, SweepPolicy::default())?;
     let schedule = sweeper.start_every(Duration::from_secs(15 * 60))?;
     let notifier = Notifier::new(storage.clone())?;
-    let subscriber = Subscriber::start(&setup.broker, &storage, notifier).await?;
+    subscribe(PartName::Notifications, &setup.broker, &storage, notifier).await?;
     let notifications = Notifications {
         storage: storage.clone(),
         key: SigningKey::of(&storage, &setup.keys.reference(Keys::EDGE)?).await?,
     };
     let router = routes::router(notifications);
-    Ok(Part::new("notifications", router, storage)
-        .with_subscriber(subscriber)
-        .with_schedule(schedule))
+    Ok(Part::new(PartName::Notifications, router, storage).with_schedule(schedule))
 }
 
 impl Behind for Notifications {

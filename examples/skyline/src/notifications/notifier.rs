@@ -2,12 +2,11 @@
 
 use tenantry::blob::{BlobId, BlobKind, BlobName, PutOptions, Retention};
 use tenantry::core::{Service, Store};
-use tenantry::outbox::{Event as _, Message};
+use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 
 use super::{Notification, NotificationState};
 use crate::events::{self, FlightDelayed, ReportReady};
-use crate::subscriber::Handler;
 
 /// Tells people of delays and of reports.
 pub(super) struct Notifier {
@@ -58,14 +57,12 @@ impl Notifier {
 }
 
 #[async_trait]
-impl Handler for Notifier {
-    const NAME: &'static str = "notifications";
-    const TYPES: &'static [&'static str] = &[FlightDelayed::TYPE, ReportReady::TYPE];
-
-    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<()> {
+impl MessageHandler for Notifier {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
         let told = match message.event_type() {
             FlightDelayed::TYPE => of_delay(&events::read(message)?),
-            _ => of_report(&events::read(message)?),
+            ReportReady::TYPE => of_report(&events::read(message)?),
+            _ => return Ok(()),
         };
         let of = (work, message);
         let text = "text/plain; charset=utf-8";
@@ -89,7 +86,8 @@ impl Handler for Notifier {
             created_at: message.occurred_at(),
             version: Version::NEW,
         };
-        work.repository().insert(&mut notification).await
+        work.repository().insert(&mut notification).await?;
+        Ok(())
     }
 }
 

@@ -1,13 +1,12 @@
 //! The flights of a new tenant.
 
-use tenantry::outbox::{Event as _, Message};
+use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 
 use super::delayed;
 use super::flight::Flight;
 use super::timetable::flights_of;
 use crate::events::{self, FlightsImported, TenantRegistered};
-use crate::subscriber::Handler;
 
 /// From how many minutes on a delay of the file is told of.
 const LONG: i32 = 180;
@@ -27,11 +26,11 @@ impl Import {
 }
 
 #[async_trait]
-impl Handler for Import {
-    const NAME: &'static str = "operations";
-    const TYPES: &'static [&'static str] = &[TenantRegistered::TYPE];
-
-    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<()> {
+impl MessageHandler for Import {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        if message.event_type() != TenantRegistered::TYPE {
+            return Ok(());
+        }
         let TenantRegistered { slug, carrier } = events::read(message)?;
         let read = tokio::task::spawn_blocking(move || flights_of(&carrier)).await;
         let mut flights = read.map_err(|panic| {

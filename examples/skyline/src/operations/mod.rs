@@ -17,9 +17,9 @@ use crate::caller::Behind;
 use crate::events::FlightDelayed;
 use crate::keys::Keys;
 use crate::part::Part;
-use crate::setup::Setup;
+use crate::setup::{PartName, Setup};
 use crate::signature::SigningKey;
-use crate::subscriber::Subscriber;
+use crate::subscriber::subscribe;
 
 #[cfg(test)]
 pub(crate) use self::flight::FlightId;
@@ -46,14 +46,14 @@ pub(crate) async fn open(setup: &Setup) -> Result<Part> {
         .aggregate::<Flight>(CachePolicy::default())?
         .with_lists(CachePolicy::default())?;
     let import = Import::new(storage.clone());
-    let subscriber = Subscriber::start(&setup.broker, &storage, import).await?;
+    subscribe(PartName::Operations, &setup.broker, &storage, import).await?;
     let operations = Operations {
         storage: storage.clone(),
         flights,
         key: SigningKey::of(&storage, &setup.keys.reference(Keys::EDGE)?).await?,
     };
     let router = routes::router(operations);
-    Ok(Part::new("operations", router, storage).with_subscriber(subscriber))
+    Ok(Part::new(PartName::Operations, router, storage))
 }
 
 impl Behind for Operations {

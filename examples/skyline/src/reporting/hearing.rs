@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use tenantry::core::{Clock as _, SystemClock};
-use tenantry::outbox::{Event as _, Message};
+use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{DelayFact, ReportDefinition, ReportRun};
 use crate::events::{self, FlightDelayed, TenantRegistered};
-use crate::subscriber::Handler;
 
 /// Gives new tenants their reports, and keeps what is told of delays.
 pub(super) struct Hearing {
@@ -19,18 +18,17 @@ pub(super) struct Hearing {
 }
 
 #[async_trait]
-impl Handler for Hearing {
-    const NAME: &'static str = "reporting";
-    const TYPES: &'static [&'static str] = &[TenantRegistered::TYPE, FlightDelayed::TYPE];
-
-    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<()> {
+impl MessageHandler for Hearing {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
         match message.event_type() {
-            TenantRegistered::TYPE => begin(work).await,
-            _ => keep(work, events::read(message)?).await,
+            TenantRegistered::TYPE => begin(work).await?,
+            FlightDelayed::TYPE => keep(work, events::read(message)?).await?,
+            _ => {}
         }
+        Ok(())
     }
 
-    fn handled(&self) {
+    fn handled(&self, _: &Message) {
         self.asked.notify_one();
     }
 }

@@ -23,9 +23,9 @@ use self::maker::Maker;
 use crate::caller::Behind;
 use crate::keys::Keys;
 use crate::part::{Loop, Part};
-use crate::setup::Setup;
+use crate::setup::{PartName, Setup};
 use crate::signature::SigningKey;
-use crate::subscriber::Subscriber;
+use crate::subscriber::subscribe;
 
 pub(crate) use self::report::{
     DefinitionView, DelayFact, ReportDefinition, ReportRun, RunState, RunView,
@@ -71,12 +71,11 @@ pub(crate) async fn open(setup: &Setup) -> Result<Part> {
     let hearing = Hearing {
         asked: Arc::clone(&asked),
     };
-    let subscriber = Subscriber::start(&setup.broker, &storage, hearing).await?;
+    subscribe(PartName::Reporting, &setup.broker, &storage, hearing).await?;
     let maker = Maker::new(storage.clone())?;
     let making = Loop::start(move |stopped| maker.run(asked, stopped));
     let router = routes::router(reporting);
-    Ok(Part::new("reporting", router, storage)
-        .with_subscriber(subscriber)
+    Ok(Part::new(PartName::Reporting, router, storage)
         .with_schedule(schedule)
         .with_loop(making))
 }

@@ -7,7 +7,7 @@ mod routes;
 
 use axum::Router;
 use tenantry::core::{SecretReference, Service};
-use tenantry::outbox::{Event as _, Message};
+use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 
 use crate::caller::Behind;
@@ -15,9 +15,9 @@ use crate::directory::Slug;
 use crate::events::{self, FlightsImported, TenantChanged};
 use crate::keys::Keys;
 use crate::part::Part;
-use crate::setup::Setup;
+use crate::setup::{PartName, Setup};
 use crate::signature::SigningKey;
-use crate::subscriber::{Handler, Subscriber};
+use crate::subscriber::subscribe;
 
 pub(crate) use self::record::{TenantRecord, TenantStatus, TenantView};
 pub(crate) use self::routes::{NewStatus, NewTenant, SignIn};
@@ -43,9 +43,9 @@ pub(crate) async fn open(setup: &Setup) -> Result<Part> {
     let set_up = SetUp {
         storage: storage.clone(),
     };
-    let subscriber = Subscriber::start(&setup.broker, &storage, set_up).await?;
+    subscribe(PartName::Tenants, &setup.broker, &storage, set_up).await?;
     let router: Router = routes::router(tenants);
-    Ok(Part::new("tenants", router, storage).with_subscriber(subscriber))
+    Ok(Part::new(PartName::Tenants, router, storage))
 }
 
 /// Writes the row of the operator, who registers all the others, unless it is there.
@@ -85,11 +85,11 @@ struct SetUp {
 }
 
 #[async_trait]
-impl Handler for SetUp {
-    const NAME: &'static str = "tenants";
-    const TYPES: &'static [&'static str] = &[FlightsImported::TYPE];
-
-    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<()> {
+impl MessageHandler for SetUp {
+    async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
+        if message.event_type() != FlightsImported::TYPE {
+            return Ok(());
+        }
         let event: FlightsImported = events::read(message)?;
         let records = work.repository::<TenantRecord>();
         let mut record = records.get(work.tenant().as_uuid()).await?;

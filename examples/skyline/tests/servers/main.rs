@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+#[path = "../delays/mod.rs"]
+mod delays;
 mod fleet;
 mod gauges;
 mod kills;
