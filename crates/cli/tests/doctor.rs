@@ -249,6 +249,10 @@ impl Publisher for Refuses {
         Err(Stopped::new(0, error))
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "refuses"
     }
@@ -426,7 +430,7 @@ mod embedded {
         let service = Service::new();
         let settings = support::file(&service.path("tenants.db")).await;
         let more = tenantry_store::Migrations::embedded(&[
-            (1, "outbox", tenantry_outbox::SCHEMA_SQLITE),
+            (1, "outbox", tenantry_outbox::OUTBOX_SQLITE),
             (2, "invoices", support::INVOICES_SQLITE),
             (
                 3,

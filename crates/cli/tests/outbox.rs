@@ -11,8 +11,8 @@ use serde_json::Value;
 use support::{Server, Service};
 use tenantry_core::TenantId;
 use tenantry_outbox::{
-    Message, NewMessage, Outbox, OutboxWorker, PublishError, PublishErrorKind, Publisher,
-    RIGHTS_POSTGRES, SCHEMA_POSTGRES, SCHEMA_SQLITE, Stopped, WorkerSettings,
+    Message, NewMessage, OUTBOX_POSTGRES, OUTBOX_RIGHTS_POSTGRES, OUTBOX_SQLITE, Outbox,
+    OutboxWorker, PublishError, PublishErrorKind, Publisher, Stopped, WorkerSettings,
 };
 use tenantry_store::postgres::migrate;
 use tenantry_store::{
@@ -28,6 +28,10 @@ impl Publisher for Refuses {
     async fn publish(&self, _messages: &[Message]) -> Result<(), Stopped> {
         let error = PublishError::new(PublishErrorKind::Poison, "too\u{1b}[2J large");
         Err(Stopped::new(0, error))
+    }
+
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
     }
 
     fn system(&self) -> &'static str {
@@ -52,7 +56,7 @@ impl Place {
 #[tokio::test]
 async fn what_was_given_up_on_postgres_is_listed_replayed_and_discarded() {
     let server = Server::empty().await;
-    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES)]);
+    let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_POSTGRES)]);
     migrate(server.owner.url(), &migrations).await.unwrap();
     let store = TenantStore::postgres(PostgresSettings::new(server.app.url()))
         .await
@@ -75,7 +79,7 @@ async fn what_was_given_up_on_sqlite_is_listed_replayed_and_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("billing.db");
     let settings = SqliteSettings::file(&file);
-    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings.clone()).await.unwrap();
     let platform = PlatformStore::sqlite(settings).await.unwrap();
@@ -194,9 +198,9 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
 async fn tables_are_written_for_a_file_of_migrations_without_a_database() {
     let place = Place(Service::new());
     for (arguments, expected) in [
-        (&["schema"][..], SCHEMA_POSTGRES),
-        (&["schema", "--rights"], RIGHTS_POSTGRES),
-        (&["schema", "--sqlite"], SCHEMA_SQLITE),
+        (&["schema"][..], OUTBOX_POSTGRES),
+        (&["schema", "--rights"], OUTBOX_RIGHTS_POSTGRES),
+        (&["schema", "--sqlite"], OUTBOX_SQLITE),
     ] {
         let (code, written) = place.run(arguments).await;
         assert_eq!(code, 0, "{written}");
@@ -213,7 +217,7 @@ async fn tables_are_written_for_a_file_of_migrations_without_a_database() {
     let settings = SqliteSettings::file(folder.path().join("billing.db"));
     assert_eq!(sqlite::migrate(&settings, &migrations).await.unwrap(), [1]);
     // The same migration, for who has embedded the text before.
-    let embedded = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    let embedded = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
     assert!(
         sqlite::migrate(&settings, &embedded)
             .await

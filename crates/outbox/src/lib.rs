@@ -20,8 +20,8 @@
 //! | [`OutboxStatus`] | how it is doing |
 //! | [`Inbox`] | tells a consumer whether it handles a message for the first time |
 //! | [`Consumer`], [`MessageHandler`] | handles what a broker gives out, each message once, in a unit of work of its tenant: the one in this process, and by features `nats` and `rabbitmq` |
-//! | [`SCHEMA_POSTGRES`], [`SCHEMA_SQLITE`] | the tables, for the migrations of the service |
-//! | [`RIGHTS_POSTGRES`], [`OUTBOX_GRANTS`] | who may do what with them, again, and to compare with |
+//! | [`OUTBOX_POSTGRES`], [`OUTBOX_SQLITE`] | the tables, for the migrations of the service |
+//! | [`OUTBOX_RIGHTS_POSTGRES`], [`OUTBOX_GRANTS`] | who may do what with them, again, and to compare with |
 //!
 //! # What it is not
 //!
@@ -82,6 +82,6 @@ pub use self::publisher::{NatsPublisher, NatsSettings};
 pub use self::publisher::{RabbitMqPublisher, RabbitMqSettings};
 #[cfg(feature = "redis-streams")]
 pub use self::publisher::{RedisDurability, RedisStreamsPublisher, RedisStreamsSettings};
-pub use self::schema::{OUTBOX_GRANTS, RIGHTS_POSTGRES, SCHEMA_POSTGRES, SCHEMA_SQLITE};
+pub use self::schema::{OUTBOX_GRANTS, OUTBOX_POSTGRES, OUTBOX_RIGHTS_POSTGRES, OUTBOX_SQLITE};
 pub use self::worker::{FailurePolicy, OnDeadLetter, OutboxWorker, WorkerSettings};
 pub use self::writer::{Outbox, OutboxBuilder};

@@ -18,7 +18,7 @@ use tenantry_core::{Clock as _, Error, ErrorKind, SystemClock, TenantId};
 use tenantry_outbox::conformance::until;
 use tenantry_outbox::{
     Consumer, ConsumerSettings, HandlerError, Message, MessageHandler, MessageId, NatsConnection,
-    NatsPublisher, NatsSettings, NatsSource, NewMessage, Publisher as _, SCHEMA_SQLITE,
+    NatsPublisher, NatsSettings, NatsSource, NewMessage, OUTBOX_SQLITE, Publisher as _,
 };
 use tenantry_store::{Migrations, SqliteSettings, TenantStore, UnitOfWork, async_trait, sqlite};
 use tenantry_testkit::NatsServer;
@@ -127,16 +127,18 @@ async fn spans_are_linked_to_their_message_and_metrics_tell_what_becomes_of_it()
         .await
         .unwrap();
     let settings = SqliteSettings::temporary();
-    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings).await.unwrap();
 
     let counts = Arc::new(Counts::default());
     let handler: Arc<dyn MessageHandler> = Arc::<Counts>::clone(&counts);
     let waits = Duration::from_millis(5);
-    let settings = ConsumerSettings::new("suite").with_attempts(3, waits, waits);
+    let settings = ConsumerSettings::new("suite")
+        .with_attempts(3)
+        .with_waits(waits, waits);
     let source = NatsSource::new(connection, "EVENTS", "dead");
-    let consumer = Consumer::nats(&store, source, handler, settings)
+    let consumer = Consumer::start_nats(&store, source, handler, settings)
         .await
         .unwrap();
     let tenants = [TenantId::generate(), TenantId::generate()];

@@ -8,7 +8,7 @@ use opentelemetry::trace::{Link, SpanId, SpanKind, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tenantry_core::{RequestContext, TenantId, TraceParent};
 use tenantry_outbox::conformance::{Broker, quick, until};
-use tenantry_outbox::{MessageId, NewMessage, Outbox, OutboxWorker, SCHEMA_SQLITE};
+use tenantry_outbox::{MessageId, NewMessage, OUTBOX_SQLITE, Outbox, OutboxWorker};
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -56,7 +56,7 @@ async fn what_is_sent_is_linked_to_the_trace_of_each_message_sampled_or_not() {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
 
     let settings = SqliteSettings::temporary();
-    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings.clone()).await.unwrap();
     let platform = PlatformStore::sqlite(settings).await.unwrap();

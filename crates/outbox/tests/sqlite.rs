@@ -9,8 +9,8 @@ use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tenantry_core::{Clock as _, ErrorKind, RequestContext, SystemClock, TenantId};
 use tenantry_outbox::conformance::{Broker, SUITE_SQLITE, Subject, quick, until};
 use tenantry_outbox::{
-    DeadLetterFilter, DeadLetters, Inbox, NewMessage, Outbox, OutboxStatus, OutboxWorker,
-    SCHEMA_SQLITE,
+    DeadLetterFilter, DeadLetters, Inbox, NewMessage, OUTBOX_SQLITE, Outbox, OutboxStatus,
+    OutboxWorker,
 };
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
@@ -26,7 +26,7 @@ impl OnSqlite {
 
     async fn open_in(settings: SqliteSettings) -> Self {
         let migrations =
-            Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE), (2, "suite", SUITE_SQLITE)]);
+            Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE), (2, "suite", SUITE_SQLITE)]);
         sqlite::migrate(&settings, &migrations).await.unwrap();
         Self {
             store: TenantStore::sqlite(settings.clone()).await.unwrap(),

@@ -13,7 +13,7 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMete
 use tenantry_core::TenantId;
 use tenantry_outbox::conformance::{Answer, Broker, quick, until};
 use tenantry_outbox::{
-    FailurePolicy, NewMessage, Outbox, OutboxStatus, OutboxWorker, PublishErrorKind, SCHEMA_SQLITE,
+    FailurePolicy, NewMessage, OUTBOX_SQLITE, Outbox, OutboxStatus, OutboxWorker, PublishErrorKind,
 };
 use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
@@ -22,7 +22,7 @@ use told::told;
 /// Makes a database in which two tenants have appended a message under each key.
 async fn written(path: &Path, keys: &[&str]) -> PlatformStore {
     let settings = SqliteSettings::file(path);
-    let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+    let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
     sqlite::migrate(&settings, &migrations).await.unwrap();
     let store = TenantStore::sqlite(settings.clone()).await.unwrap();
     let outbox = Outbox::new(&store);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tenantry::blob::{BlobKind, PutOptions, Retention};
 use tenantry::cache::CachePolicy;
 use tenantry::core::{Secret, SecretResolver as _, Service, Store, TenantId};
-use tenantry::outbox::{MemoryPublisher, NewMessage, SCHEMA_SQLITE, WorkerSettings};
+use tenantry::outbox::{MemoryPublisher, NewMessage, OUTBOX_SQLITE, WorkerSettings};
 use tenantry::prelude::*;
 use tenantry::{Migrations, Settings, SqliteSettings, Storage, StoragePart};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ const INVOICES: &str = "create table invoices (
 
 async fn migrate(settings: &Settings) {
     let migrations =
-        Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE), (2, "invoices", INVOICES)]);
+        Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE), (2, "invoices", INVOICES)]);
     Storage::migrate(settings, &migrations).await.unwrap();
 }
 

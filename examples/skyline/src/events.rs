@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tenantry::outbox::{Event, HandlerError, Message};
-use tenantry::{Error, ErrorKind};
+use tenantry::outbox::Event;
 use uuid::Uuid;
 
 /// A tenant is to be set up: of Tenants, for all who keep something of it.
@@ -89,18 +87,4 @@ impl Event for ReportReady {
     fn key(&self) -> Cow<'_, str> {
         Cow::Owned(self.run.to_string())
     }
-}
-
-/// Reads the event of a message.
-///
-/// # Errors
-///
-/// `Poison` if it is none of this type: what cannot be read today cannot be read tomorrow.
-pub(crate) fn read<E: DeserializeOwned + Event>(message: &Message) -> Result<E, HandlerError> {
-    serde_json::from_slice(message.payload()).map_err(|error| {
-        let error = Error::new(ErrorKind::InvalidValue, "read event")
-            .with_subject(E::TYPE)
-            .with_source(error);
-        HandlerError::Poison(error)
-    })
 }

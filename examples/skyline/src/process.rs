@@ -76,7 +76,9 @@ impl Serve {
         );
         let keys = Keys::in_folder(&self.keys)?;
         let connection = NatsConnection::new(&self.broker);
-        let connection = connection.with_user(&self.broker_user, keys.read("broker")?);
+        let connection = connection
+            .with_user(&self.broker_user)
+            .with_password(keys.read("broker")?);
         let setup = Setup {
             settings: Settings::from_file(&self.settings)?,
             keys,

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tenantry::blob::ARTIFACTS_SQLITE;
-use tenantry::outbox::{Event as _, SCHEMA_SQLITE};
+use tenantry::outbox::{Event as _, OUTBOX_SQLITE};
 use tenantry::{Migrations, Settings, Storage};
 
 use crate::broker::Broker;
@@ -147,11 +147,11 @@ impl PartName {
             };
         }
         match engine {
-            Engine::Sqlite => tables!("sqlite", SCHEMA_SQLITE, ARTIFACTS_SQLITE),
+            Engine::Sqlite => tables!("sqlite", OUTBOX_SQLITE, ARTIFACTS_SQLITE),
             #[cfg(feature = "servers")]
             Engine::Postgres => tables!(
                 "postgres",
-                tenantry::outbox::SCHEMA_POSTGRES,
+                tenantry::outbox::OUTBOX_POSTGRES,
                 tenantry::blob::ARTIFACTS_POSTGRES
             ),
         }

@@ -24,11 +24,11 @@ pub(crate) async fn subscribe(
     let settings = ConsumerSettings::new(part.as_str()).with_in_flight(IN_FLIGHT);
     let (store, handler) = (storage.tenant_store(), Arc::new(handler));
     let consumer = match broker {
-        Broker::Memory(broker) => Consumer::memory(store, broker, handler, settings)?,
+        Broker::Memory(broker) => Consumer::start_memory(store, broker, handler, settings)?,
         #[cfg(feature = "servers")]
         Broker::Nats(connection) => {
             let source = NatsSource::new((**connection).clone(), Broker::STREAM, Broker::DEAD);
-            Consumer::nats(store, source, handler, settings).await?
+            Consumer::start_nats(store, source, handler, settings).await?
         }
     };
     storage.keep_consumer(consumer)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tenantry::outbox::{
-    Event, MemoryPublisher, Outbox, OutboxWorker, SCHEMA_SQLITE, WorkerSettings,
+    Event, MemoryPublisher, OUTBOX_SQLITE, Outbox, OutboxWorker, WorkerSettings,
 };
 use tenantry::prelude::*;
 use tenantry::store::sqlite;
@@ -45,7 +45,7 @@ impl Event for OrderPlaced {
 /// Those of the store.
 pub async fn place_an_order() -> tenantry::Result<()> {
     let settings = SqliteSettings::temporary();
-    let migrations = [(1, "orders", ORDERS), (2, "outbox", SCHEMA_SQLITE)];
+    let migrations = [(1, "orders", ORDERS), (2, "outbox", OUTBOX_SQLITE)];
     sqlite::migrate(&settings, &Migrations::embedded(&migrations)).await?;
     let store = TenantStore::sqlite(settings.clone()).await?;
     let platform = PlatformStore::sqlite(settings).await?;

@@ -72,6 +72,10 @@ impl Publisher for Broker {
         Ok(())
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "nothing"
     }

@@ -10,7 +10,7 @@ mod writer;
 
 use std::sync::Arc;
 
-use tenantry_outbox::SCHEMA_POSTGRES;
+use tenantry_outbox::OUTBOX_POSTGRES;
 use tenantry_store::{PlatformStore, PostgresSettings};
 
 pub(super) use self::broker::Broker;
@@ -26,7 +26,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     bench.database.load(&fixture).await?;
     bench
         .database
-        .migrate(&fixture.schema, SCHEMA_POSTGRES)
+        .migrate(&fixture.schema, OUTBOX_POSTGRES)
         .await?;
     let keys: Arc<[Key]> = bench.database.keys(&fixture, 20_000).await?.into();
     drain::run(bench, report, &fixture, &keys).await?;
@@ -40,7 +40,7 @@ pub(super) async fn outbox_fixture(bench: &Bench, schema: &'static str) -> Resul
     let fixture = Fixture::new(schema, 1_000, Tenants::Even(10)).with_twin(Twin::None);
     bench.database.load(&fixture).await?;
     let database = &bench.database;
-    database.migrate(&fixture.schema, SCHEMA_POSTGRES).await?;
+    database.migrate(&fixture.schema, OUTBOX_POSTGRES).await?;
     Ok(fixture)
 }
 

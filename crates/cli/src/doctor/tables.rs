@@ -57,7 +57,7 @@ pub(super) fn outbox<'t>(
         (false, true) => sheet.failure(
             "outbox tables",
             "the settings name a broker, and there is no table outbox_messages",
-            "put SCHEMA_POSTGRES or SCHEMA_SQLITE of tenantry-outbox into a migration, and run `tenantry migrate`",
+            "put OUTBOX_POSTGRES or OUTBOX_SQLITE of tenantry-outbox into a migration, and run `tenantry migrate`",
         ),
         (false, false) => {}
     }

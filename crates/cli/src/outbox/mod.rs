@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use tenantry_core::{Actor, Error, ErrorKind, RequestContext, Result, TenantId};
 use tenantry_outbox::{
-    DeadLetterFilter, DeadLetters, MessageId, OutboxStatus, RIGHTS_POSTGRES, SCHEMA_POSTGRES,
-    SCHEMA_SQLITE,
+    DeadLetterFilter, DeadLetters, MessageId, OUTBOX_POSTGRES, OUTBOX_RIGHTS_POSTGRES,
+    OUTBOX_SQLITE, OutboxStatus,
 };
 
 use crate::Verdict;
@@ -175,9 +175,9 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
         }
         Command::Schema { sqlite, rights } => {
             let text = match (sqlite, rights) {
-                (true, _) => SCHEMA_SQLITE,
-                (false, true) => RIGHTS_POSTGRES,
-                (false, false) => SCHEMA_POSTGRES,
+                (true, _) => OUTBOX_SQLITE,
+                (false, true) => OUTBOX_RIGHTS_POSTGRES,
+                (false, false) => OUTBOX_POSTGRES,
             };
             told(out.write_all(text.as_bytes()))?;
             Ok(Verdict::Clean)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tenantry_outbox::{SCHEMA_POSTGRES, SCHEMA_SQLITE};
+use tenantry_outbox::{OUTBOX_POSTGRES, OUTBOX_SQLITE};
 use tenantry_store::postgres::migrate;
 use tenantry_store::{Migrations, SqliteSettings, sqlite};
 use tenantry_testkit::{Login, PostgresServer, Roles, TestDatabase};
@@ -130,7 +130,7 @@ impl Server {
     pub(crate) async fn new() -> Self {
         let server = Self::empty().await;
         let migrations = Migrations::embedded(&[
-            (1, "outbox", SCHEMA_POSTGRES),
+            (1, "outbox", OUTBOX_POSTGRES),
             (2, "invoices", INVOICES_POSTGRES),
         ]);
         migrate(server.owner.url(), &migrations).await.unwrap();
@@ -140,7 +140,7 @@ impl Server {
     /// Writes the same migrations into a folder.
     pub(crate) fn write_migrations(folder: &Path) {
         fs::create_dir_all(folder).unwrap();
-        fs::write(folder.join("0001_outbox.sql"), SCHEMA_POSTGRES).unwrap();
+        fs::write(folder.join("0001_outbox.sql"), OUTBOX_POSTGRES).unwrap();
         fs::write(folder.join("0002_invoices.sql"), INVOICES_POSTGRES).unwrap();
     }
 
@@ -167,7 +167,7 @@ impl Server {
 pub(crate) async fn file(path: &Path) -> SqliteSettings {
     let settings = SqliteSettings::file(path);
     let migrations = Migrations::embedded(&[
-        (1, "outbox", SCHEMA_SQLITE),
+        (1, "outbox", OUTBOX_SQLITE),
         (2, "invoices", INVOICES_SQLITE),
     ]);
     sqlite::migrate(&settings, &migrations).await.unwrap();

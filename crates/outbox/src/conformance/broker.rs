@@ -96,6 +96,10 @@ impl Publisher for Broker {
         Ok(())
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "conformance"
     }
@@ -118,6 +122,10 @@ impl Publisher for Slow {
     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
         tokio::time::sleep(self.1).await;
         self.0.publish(messages).await
+    }
+
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
     }
 
     fn system(&self) -> &'static str {

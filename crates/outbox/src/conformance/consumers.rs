@@ -105,7 +105,7 @@ fn worker(subject: &dyn Subject, broker: &MemoryPublisher) -> OutboxWorker {
 
 fn consumer(subject: &dyn Subject, broker: &MemoryPublisher, effects: &Arc<Effects>) -> Consumer {
     let handler = Arc::clone(effects);
-    Consumer::memory(
+    Consumer::start_memory(
         subject.store(),
         broker,
         handler,
@@ -290,7 +290,7 @@ pub async fn one_consumer_keeps_a_message_from_no_other(subject: &dyn Subject) {
     let first = consumer(subject, &broker, &well);
     let handler = Arc::clone(&ill);
     let settings = ConsumerSettings::new("another");
-    let other = Consumer::memory(subject.store(), &broker, handler, settings).unwrap();
+    let other = Consumer::start_memory(subject.store(), &broker, handler, settings).unwrap();
     ill.failures.store(u64::MAX, Ordering::Relaxed);
     let worker = worker(subject, &broker);
     let tenants = two_tenants(subject);
@@ -319,7 +319,7 @@ pub async fn a_consumer_takes_the_place_that_is_kept_for_it(subject: &dyn Subjec
     let broker = broker();
     let start = |name: &str| {
         let settings = ConsumerSettings::new(name);
-        Consumer::memory(subject.store(), &broker, Effects::of(0), settings)
+        Consumer::start_memory(subject.store(), &broker, Effects::of(0), settings)
     };
     let stranger = start("stranger").unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::InvalidSettings);

@@ -273,6 +273,10 @@ impl Publisher for Slow {
         Ok(())
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "slow"
     }
@@ -303,6 +307,10 @@ impl Publisher for Distant {
         let away = *self.away.lock();
         tokio::time::sleep(away).await;
         self.taken.publish(messages).await
+    }
+
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
     }
 
     fn system(&self) -> &'static str {
@@ -481,6 +489,10 @@ impl Publisher for Panics {
     async fn publish(&self, messages: &[Message]) -> Result<(), Stopped> {
         assert!(messages[0].key() != "bad", "as the test asks");
         self.0.publish(messages).await
+    }
+
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
     }
 
     fn system(&self) -> &'static str {

@@ -232,6 +232,10 @@ impl Publisher for Weighs {
         self.broker.publish(messages).await
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "conformance"
     }

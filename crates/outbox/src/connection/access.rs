@@ -55,28 +55,29 @@ pub(super) async fn is_another_after_refusal(current: &Current) -> Result<bool> 
 macro_rules! connection_settings {
     ($connection:ident $(, $tls:meta)?) => {
         impl $connection {
-            /// Sets user and password.
+            /// Sets the user, in place of the URL's.
             #[must_use]
-            pub fn with_user(
-                mut self,
-                user: impl Into<String>,
-                password: ::tenantry_core::Secret,
-            ) -> Self {
+            pub fn with_user(mut self, user: impl Into<String>) -> Self {
                 self.access.user = Some(user.into());
-                self.access.password = $crate::connection::Password::Given(::std::sync::Arc::new(password));
                 self
             }
 
-            /// Sets the user, and where the password is; the newest one is shown with each connection.
+            /// Sets the password, in place of the URL's.
             #[must_use]
-            pub fn with_user_from(
+            pub fn with_password(mut self, password: ::tenantry_core::Secret) -> Self {
+                let password = ::std::sync::Arc::new(password);
+                self.access.password = $crate::connection::Password::Given(password);
+                self
+            }
+
+            /// Takes the password from a secret, in place of the URL's: the newest one is shown with each connection.
+            #[must_use]
+            pub fn with_password_from(
                 mut self,
-                user: impl Into<String>,
                 source: ::std::sync::Arc<dyn ::tenantry_core::SecretSource>,
-                password: ::tenantry_core::SecretReference,
+                reference: ::tenantry_core::SecretReference,
             ) -> Self {
-                self.access.user = Some(user.into());
-                self.access.password = $crate::connection::Password::From(source, password);
+                self.access.password = $crate::connection::Password::From(source, reference);
                 self
             }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Auth, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, Secret};
 use tokio::sync::watch;
 
 use super::access::{Access, connection_settings, is_another_after_refusal};
@@ -32,7 +32,8 @@ const MOST_REFUSALS: usize = 64;
 /// use tenantry_outbox::NatsConnection;
 ///
 /// let connection = NatsConnection::new("tls://nats.internal:4222")
-///     .with_user("billing", Secret::new("from a vault"))
+///     .with_user("billing")
+///     .with_password(Secret::new("from a vault"))
 ///     .with_timeout(Duration::from_secs(5));
 /// # drop(connection);
 /// ```
@@ -43,7 +44,7 @@ pub struct NatsConnection {
 
 impl NatsConnection {
     /// Returns the connection to a URL: `nats://` or `tls://`, perhaps with user and password or with a token, host
-    /// and port; of a cluster, several with commas between them.
+    /// and port; of a cluster, several with commas between them. A password without a user is a token.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -93,7 +94,6 @@ impl NatsConnection {
 
     async fn open_with(&self, name: &str, current: &super::login::Current) -> Result<NatsLink> {
         let state = Arc::new(State::new());
-        let (user, password) = (self.access.user.clone(), current.clone());
         let seen = Arc::clone(&state);
         let urls = self.addresses()?;
         // Where none is handed over the client takes whichever cryptography the process has set up, and panics where
@@ -102,15 +102,20 @@ impl NatsConnection {
             true => self.access.trust.config(CONNECT).await?,
             false => tls::config_for_nobody(CONNECT)?,
         };
-        let options = match user {
-            None => Self::options_of(&urls),
-            Some(user) => ConnectOptions::with_auth_callback(move |_nonce| {
-                let mut auth = Auth::new();
-                auth.username = Some(user.clone());
-                auth.password = password.secret().map(|secret| secret.expose().to_owned());
-                std::future::ready(Ok(auth))
-            }),
-        }
+        let (of_url, password) = (Login::of(&urls), current.clone());
+        let user = self.access.user.clone().or(of_url.user);
+        let options = ConnectOptions::with_auth_callback(move |_nonce| {
+            let secret = password.secret();
+            let secret = secret.as_deref().map(Secret::expose);
+            let secret = secret.or(of_url.password.as_deref()).map(str::to_owned);
+            let mut auth = Auth::new();
+            auth.username.clone_from(&user);
+            match user {
+                Some(_) => auth.password = secret,
+                None => auth.token = secret,
+            }
+            std::future::ready(Ok(auth))
+        })
         .name(name)
         .connection_timeout(self.access.timeout)
         .request_timeout(Some(self.access.timeout))
@@ -179,22 +184,32 @@ impl NatsConnection {
             // Its error may repeat the URL, and with it a password.
             .map_err(|_| invalid("the URL is none of a server"))
     }
+}
 
-    /// Returns the login that stands in the first URL, which the client does not look for.
-    fn options_of(urls: &[ServerAddr]) -> ConnectOptions {
+connection_settings!(NatsConnection);
+
+/// The login that stands in a URL, which the client does not look for.
+struct Login {
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl Login {
+    /// Returns that of the first one, where a user without a password is a token.
+    fn of(urls: &[ServerAddr]) -> Self {
         let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let first = urls.first();
         let user = first.and_then(|url| url.username()).map(plain);
         let password = first.and_then(|url| url.password()).map(plain);
-        match (user, password) {
-            (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user, password),
-            (Some(token), None) => ConnectOptions::with_token(token),
-            _ => ConnectOptions::new(),
+        match password {
+            None => Self {
+                user: None,
+                password: user,
+            },
+            password => Self { user, password },
         }
     }
 }
-
-connection_settings!(NatsConnection);
 
 fn invalid(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidSettings, CONNECT).with_detail(detail)

@@ -23,6 +23,7 @@ mod rabbitmq;
 mod settings;
 mod settle;
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ pub trait MessageHandler: Send + Sync + 'static {
     /// Hears that the effects of a message are stored, before the broker does: to wake who waits for them. It may hear so
     /// again where the message comes again, and does not where the process ends in between.
     ///
-    /// As it stands it does nothing.
+    /// As it stands it does nothing; a handler that wraps another passes it on.
     fn handled(&self, _message: &Message) {}
 }
 
@@ -97,9 +98,29 @@ pub enum HandlerError {
 }
 
 impl From<Error> for HandlerError {
-    /// Another attempt may help.
+    /// Takes a value that cannot be read or written (`InvalidValue`) for poison, and says of all else that another attempt
+    /// may help.
     fn from(error: Error) -> Self {
-        Self::Retry(error)
+        match error.kind() {
+            ErrorKind::InvalidValue => Self::Poison(error),
+            _ => Self::Retry(error),
+        }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Retry(_) => "the message was not handled, and is tried again",
+            Self::Poison(_) => "the message can be handled by no attempt",
+        })
+    }
+}
+
+impl StdError for HandlerError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let (Self::Retry(error) | Self::Poison(error)) = self;
+        Some(error)
     }
 }
 
@@ -143,6 +164,7 @@ impl From<Error> for HandlerError {
 /// is under way, and not by what stands behind that. What the broker has not given out yet, the consumer cannot know of.
 ///
 /// Dropped, it ends at once, and what was under way comes again.
+#[must_use = "dropped, it ends at once"]
 pub struct Consumer {
     name: Arc<str>,
     system: &'static str,
@@ -178,12 +200,12 @@ impl Consumer {
     /// # async fn example(store: TenantStore, handler: Arc<dyn MessageHandler>) -> tenantry_store::Result<()> {
     /// let broker = MemoryPublisher::new().with_consumer("receipts", ["billing.invoice."]);
     /// let settings = ConsumerSettings::new("receipts");
-    /// let consumer = Consumer::memory(&store, &broker, handler, settings)?;
+    /// let consumer = Consumer::start_memory(&store, &broker, handler, settings)?;
     /// // A worker that publishes to `broker` is answered from now on.
     /// consumer.stop().await
     /// # }
     /// ```
-    pub fn memory(
+    pub fn start_memory(
         store: &TenantStore,
         broker: &MemoryPublisher,
         handler: Arc<dyn MessageHandler>,
@@ -206,7 +228,7 @@ impl Consumer {
     /// `InvalidSettings` for what can never work, a stream or a place for dead letters that is missing, one that would lose
     /// them, or a consumer on the server that acknowledges otherwise; `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "nats")]
-    pub async fn nats(
+    pub async fn start_nats(
         store: &TenantStore,
         source: NatsSource,
         handler: Arc<dyn MessageHandler>,
@@ -225,7 +247,7 @@ impl Consumer {
     /// not durable;
     /// `AuthenticationFailed`, `TlsFailed` or `Unavailable` for a server that cannot be reached.
     #[cfg(feature = "rabbitmq")]
-    pub async fn rabbitmq(
+    pub async fn start_rabbitmq(
         store: &TenantStore,
         source: RabbitMqSource,
         handler: Arc<dyn MessageHandler>,

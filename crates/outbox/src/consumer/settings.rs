@@ -14,7 +14,8 @@ use crate::FailurePolicy;
 ///
 /// let settings = ConsumerSettings::new("receipts")
 ///     .with_in_flight(32)
-///     .with_attempts(5, Duration::from_secs(1), Duration::from_secs(10));
+///     .with_attempts(5)
+///     .with_waits(Duration::from_secs(1), Duration::from_secs(10));
 /// # drop(settings);
 /// ```
 #[derive(Debug, Clone)]
@@ -84,14 +85,20 @@ impl ConsumerSettings {
         self
     }
 
-    /// Sets how often a message is tried in all, and the first and the longest wait between; ten times, from half a
-    /// second to 30 s, without it. An outage of the database uses no attempt up.
+    /// Sets how often a message is tried in all, at least once; ten times without it. An outage of the database uses no
+    /// attempt up.
+    #[must_use]
+    pub const fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = if attempts == 0 { 1 } else { attempts };
+        self
+    }
+
+    /// Sets the first and the longest wait between two attempts; half a second and 30 s without it.
     ///
-    /// A message waits in its place meanwhile: keep the sum below the time after which the broker takes it
+    /// A message waits in its place meanwhile: keep the sum of all waits below the time after which the broker takes it
     /// away, 30 minutes in RabbitMQ.
     #[must_use]
-    pub fn with_attempts(mut self, attempts: u32, first: Duration, longest: Duration) -> Self {
-        self.attempts = attempts.max(1);
+    pub fn with_waits(mut self, first: Duration, longest: Duration) -> Self {
         self.policy = self.policy.with_waits(first, longest);
         self
     }

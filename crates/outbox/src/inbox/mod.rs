@@ -46,13 +46,13 @@ const INSERT_POSTGRES: &str = "insert into {schema}outbox_inbox (tenant_id, gene
 ///
 /// ```
 /// use tenantry_core::TenantId;
-/// use tenantry_outbox::{Inbox, MessageId, SCHEMA_SQLITE};
+/// use tenantry_outbox::{Inbox, MessageId, OUTBOX_SQLITE};
 /// use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> tenantry_core::Result<()> {
 /// let settings = SqliteSettings::temporary();
-/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)])).await?;
 /// let store = TenantStore::sqlite(settings).await?;
 /// let inbox = Inbox::new(&store);
 ///

@@ -342,7 +342,7 @@ mod tests {
     use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 
     use super::*;
-    use crate::{Outbox, SCHEMA_SQLITE};
+    use crate::{OUTBOX_SQLITE, Outbox};
 
     const NO_CLAIM: Token = Token {
         number: 0,
@@ -352,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn sqlite_is_read_through_windows_as_well() {
         let settings = SqliteSettings::temporary();
-        let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)]);
+        let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)]);
         sqlite::migrate(&settings, &migrations).await.unwrap();
         let store = TenantStore::sqlite(settings.clone()).await.unwrap();
         let platform = PlatformStore::sqlite(settings).await.unwrap();

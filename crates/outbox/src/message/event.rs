@@ -1,9 +1,8 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use tenantry_core::{Error, ErrorKind, Result};
 
-/// The media type of JSON, in which events are written unless they say otherwise.
+/// The media type of JSON, in which events are written.
 pub const JSON: &str = "application/json";
 
 /// Something that has happened to an aggregate, and that other services hear of.
@@ -16,7 +15,8 @@ pub const JSON: &str = "application/json";
 /// ```
 /// use std::borrow::Cow;
 /// use serde::Serialize;
-/// use tenantry_outbox::Event;
+/// use tenantry_core::TenantId;
+/// use tenantry_outbox::{Event, Message, NewMessage};
 /// use uuid::Uuid;
 ///
 /// #[derive(Serialize)]
@@ -33,9 +33,10 @@ pub const JSON: &str = "application/json";
 ///     }
 /// }
 ///
-/// let paid = InvoicePaid { invoice: Uuid::nil(), total_cents: 500 };
+/// let paid = NewMessage::of(&InvoicePaid { invoice: Uuid::nil(), total_cents: 500 })?;
+/// let message = Message::new(TenantId::generate(), paid);
 /// let payload = br#"{"invoice":"00000000-0000-0000-0000-000000000000","total_cents":500}"#;
-/// assert_eq!(paid.payload()?, payload);
+/// assert_eq!(message.payload(), payload);
 /// # Ok::<(), tenantry_core::Error>(())
 /// ```
 pub trait Event: Serialize {
@@ -46,18 +47,4 @@ pub trait Event: Serialize {
 
     /// Returns what keeps events of the tenant in order: the identifier of the aggregate, 1 to 256 bytes.
     fn key(&self) -> Cow<'_, str>;
-
-    /// Returns the payload.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidValue` if serde cannot write the event.
-    fn payload(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| {
-            Error::new(ErrorKind::InvalidValue, "write event")
-                .with_subject(Self::TYPE)
-                .with_detail("it cannot be written as JSON")
-                .with_source(error)
-        })
-    }
 }

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use tenantry_core::{CorrelationId, TenantId, TraceParent};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use tenantry_core::{CorrelationId, Error, ErrorKind, Result, TenantId, TraceParent};
 use uuid::Uuid;
 
 pub use self::cloud_event::{CloudEvent, ContentMode};
@@ -174,6 +176,60 @@ impl Message {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.content.payload
+    }
+
+    /// Reads the event that the message is of, for a handler.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidValue` if it is of another type, or its payload is none of this type: as a
+    /// [`HandlerError`](crate::HandlerError) poison, for no later attempt reads it either. What stands in the payload is
+    /// not told.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::borrow::Cow;
+    ///
+    /// use serde::{Deserialize, Serialize};
+    /// use tenantry_core::TenantId;
+    /// use tenantry_outbox::{Event, Message, NewMessage};
+    ///
+    /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    /// struct InvoicePaid {
+    ///     invoice: u32,
+    /// }
+    ///
+    /// impl Event for InvoicePaid {
+    ///     const TYPE: &'static str = "billing.invoice.paid";
+    ///
+    ///     fn key(&self) -> Cow<'_, str> {
+    ///         self.invoice.to_string().into()
+    ///     }
+    /// }
+    ///
+    /// let paid = InvoicePaid { invoice: 7 };
+    /// let message = Message::new(TenantId::generate(), NewMessage::of(&paid)?);
+    /// assert_eq!(message.read_event::<InvoicePaid>()?, paid);
+    /// # Ok::<(), tenantry_core::Error>(())
+    /// ```
+    pub fn read_event<E: Event + DeserializeOwned>(&self) -> Result<E> {
+        let refused = |detail: String| {
+            Error::new(ErrorKind::InvalidValue, "read event")
+                .with_subject(E::TYPE)
+                .with_detail(detail)
+        };
+        if self.event_type() != E::TYPE {
+            return Err(refused(format!("the message is of {}", self.event_type())));
+        }
+        serde_json::from_slice(self.payload()).map_err(|error| {
+            // Its text may quote the payload.
+            let (line, column) = (error.line(), error.column());
+            refused(match error.classify() {
+                Category::Data => format!("a field is missing or another one, at {line}:{column}"),
+                _ => format!("the payload is no JSON, at {line}:{column}"),
+            })
+        })
     }
 
     /// Returns the message as a CloudEvent of a source: a URI reference of the service, such as

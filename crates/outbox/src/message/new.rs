@@ -70,8 +70,13 @@ impl NewMessage {
     ///
     /// `InvalidValue` if the event cannot be written.
     pub fn of<E: Event + ?Sized>(event: &E) -> Result<Self> {
-        let message = Self::new(E::TYPE, event.key());
-        Ok(message.with_payload(JSON, event.payload()?))
+        let payload = serde_json::to_vec(event).map_err(|error| {
+            Error::new(ErrorKind::InvalidValue, "write event")
+                .with_subject(E::TYPE)
+                .with_detail("it cannot be written as JSON")
+                .with_source(error)
+        })?;
+        Ok(Self::new(E::TYPE, event.key()).with_payload(JSON, payload))
     }
 
     /// Sets the identifier, where the message had one before it came here.

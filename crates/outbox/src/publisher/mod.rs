@@ -105,6 +105,10 @@ use crate::Message;
 ///         Ok(())
 ///     }
 ///
+///     async fn check(&self) -> tenantry_core::Result<()> {
+///         Ok(())
+///     }
+///
 ///     fn system(&self) -> &'static str {
 ///         "spool"
 ///     }
@@ -116,7 +120,7 @@ use crate::Message;
 /// # let path = folder.path().join("spool");
 /// let paid = NewMessage::new("billing.invoice.paid", "7").with_payload("application/json", b"{}".to_vec());
 /// let message = Message::new(TenantId::generate(), paid);
-/// Spool(path.clone()).publish(&[message.clone()]).await.map_err(|stopped| stopped.error)?;
+/// Spool(path.clone()).publish(&[message.clone()]).await?;
 /// assert!(std::fs::read_to_string(path)?.contains(&message.id().to_string()));
 /// # Ok(())
 /// # }
@@ -133,16 +137,14 @@ pub trait Publisher: fmt::Debug + Send + Sync {
     /// Looks whether the broker would take messages, and hands over none: for a probe, which asks again every
     /// few seconds.
     ///
-    /// As it stands it says that it would. A publisher of a broker asks for what it looks at when it connects: the
-    /// stream, or the exchange and its queues.
+    /// A publisher of a broker asks for what it looks at when it connects: the stream, or the exchange and its queues. One
+    /// with nothing to ask says that it would.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `AuthenticationFailed`, `TlsFailed` or `PermissionDenied` for a broker that cannot be
     /// reached, `InvalidSettings` for one that would lose what it is given.
-    async fn check(&self) -> tenantry_core::Result<()> {
-        Ok(())
-    }
+    async fn check(&self) -> tenantry_core::Result<()>;
 
     /// Returns what spans and metrics call the broker, such as `rabbitmq`: `messaging.system`.
     fn system(&self) -> &'static str;
@@ -166,6 +168,18 @@ impl Stopped {
             acknowledged,
             error,
         }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stopped after {} messages", self.acknowledged)
+    }
+}
+
+impl StdError for Stopped {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.error)
     }
 }
 

@@ -14,39 +14,39 @@ use tenantry_store::TableRights;
 /// # Examples
 ///
 /// ```
-/// use tenantry_outbox::SCHEMA_POSTGRES;
+/// use tenantry_outbox::OUTBOX_POSTGRES;
 /// use tenantry_store::Migrations;
 ///
-/// let migrations = Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES)]);
+/// let migrations = Migrations::embedded(&[(1, "outbox", OUTBOX_POSTGRES)]);
 /// # drop(migrations);
 /// ```
-pub const SCHEMA_POSTGRES: &str = concat!(
+pub const OUTBOX_POSTGRES: &str = concat!(
     include_str!("postgres.sql"),
     include_str!("postgres_rights.sql")
 );
 
-/// What [`SCHEMA_POSTGRES`] ends with: what services and workers may do with its tables, to be run again, as the owner
+/// What [`OUTBOX_POSTGRES`] ends with: what services and workers may do with its tables, to be run again, as the owner
 /// role, where somebody has granted more, or has taken the walls down and built them again. As with
-/// [`SCHEMA_POSTGRES`], copy the text into a file (`tenantry outbox schema --rights`).
+/// [`OUTBOX_POSTGRES`], copy the text into a file (`tenantry outbox schema --rights`).
 ///
 /// # Examples
 ///
 /// ```
-/// use tenantry_outbox::{RIGHTS_POSTGRES, SCHEMA_POSTGRES};
+/// use tenantry_outbox::{OUTBOX_RIGHTS_POSTGRES, OUTBOX_POSTGRES};
 /// use tenantry_store::Migrations;
 ///
 /// let migrations = Migrations::embedded(&[
-///     (1, "outbox", SCHEMA_POSTGRES),
-///     (7, "rights of the outbox", RIGHTS_POSTGRES),
+///     (1, "outbox", OUTBOX_POSTGRES),
+///     (7, "rights of the outbox", OUTBOX_RIGHTS_POSTGRES),
 /// ]);
 /// # drop(migrations);
 /// ```
-pub const RIGHTS_POSTGRES: &str = include_str!("postgres_rights.sql");
+pub const OUTBOX_RIGHTS_POSTGRES: &str = include_str!("postgres_rights.sql");
 
-/// The tables on SQLite: copy them into a file as [`SCHEMA_POSTGRES`] (`tenantry outbox schema --sqlite`).
-pub const SCHEMA_SQLITE: &str = include_str!("sqlite.sql");
+/// The tables on SQLite: copy them into a file as [`OUTBOX_POSTGRES`] (`tenantry outbox schema --sqlite`).
+pub const OUTBOX_SQLITE: &str = include_str!("sqlite.sql");
 
-/// What the role of a service may do with these tables on PostgreSQL, as [`RIGHTS_POSTGRES`] gives it, for
+/// What the role of a service may do with these tables on PostgreSQL, as [`OUTBOX_RIGHTS_POSTGRES`] gives it, for
 /// `Grants` of the store.
 ///
 /// # Examples

@@ -50,13 +50,13 @@ use crate::{Outbox, Publisher};
 /// ```
 /// use std::sync::Arc;
 /// use tenantry_core::TenantId;
-/// use tenantry_outbox::{MemoryPublisher, NewMessage, Outbox, OutboxWorker, SCHEMA_SQLITE, WorkerSettings};
+/// use tenantry_outbox::{MemoryPublisher, NewMessage, Outbox, OutboxWorker, OUTBOX_SQLITE, WorkerSettings};
 /// use tenantry_store::{Migrations, PlatformStore, SqliteSettings, TenantStore, sqlite};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> tenantry_core::Result<()> {
 /// let settings = SqliteSettings::temporary();
-/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)])).await?;
 /// let store = TenantStore::sqlite(settings.clone()).await?;
 /// let platform = PlatformStore::sqlite(settings).await?;
 /// let outbox = Outbox::new(&store);
@@ -78,6 +78,7 @@ use crate::{Outbox, Publisher};
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "dropped, it ends at once"]
 pub struct OutboxWorker {
     publisher: Arc<dyn Publisher>,
     settings: WorkerSettings,

@@ -269,7 +269,7 @@ fn refused(rows: &[NewMessage], error: Error) -> Error {
         ErrorKind::UnknownTable => Error::new(ErrorKind::UnknownTable, "append messages")
             .with_subject(MESSAGES.name())
             .with_detail(
-                "run the migration of the outbox, `SCHEMA_POSTGRES` as the owner role or `SCHEMA_SQLITE`",
+                "run the migration of the outbox, `OUTBOX_POSTGRES` as the owner role or `OUTBOX_SQLITE`",
             )
             .with_source(error),
         _ => error,

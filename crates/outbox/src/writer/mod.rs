@@ -45,7 +45,7 @@ const MOST_BYTES: usize = 1_000_000;
 /// use std::borrow::Cow;
 /// use serde::Serialize;
 /// use tenantry_core::TenantId;
-/// use tenantry_outbox::{Event, Outbox, SCHEMA_SQLITE};
+/// use tenantry_outbox::{Event, Outbox, OUTBOX_SQLITE};
 /// use tenantry_store::{Migrations, SqliteSettings, TenantStore, sqlite};
 ///
 /// #[derive(Serialize)]
@@ -64,7 +64,7 @@ const MOST_BYTES: usize = 1_000_000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> tenantry_core::Result<()> {
 /// let settings = SqliteSettings::temporary();
-/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+/// sqlite::migrate(&settings, &Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)])).await?;
 /// let store = TenantStore::sqlite(settings).await?;
 /// let outbox = Outbox::new(&store);                                           // once, for the service
 ///

@@ -173,9 +173,11 @@ async fn one_that_ends_its_process_is_found_and_takes_no_other_with_it() {
     let start = async || {
         let source = RabbitMqSource::new(connection(broker.server.url()), QUEUE, GRAVES);
         let wait = Duration::from_secs(1);
-        let settings = ConsumerSettings::new("suite").with_attempts(2, wait, wait);
+        let settings = ConsumerSettings::new("suite")
+            .with_attempts(2)
+            .with_waits(wait, wait);
         let handler: Arc<dyn MessageHandler> = Arc::<Ends>::clone(&ends);
-        let consumer = Consumer::rabbitmq(subject.store(), source, handler, settings);
+        let consumer = Consumer::start_rabbitmq(subject.store(), source, handler, settings);
         consumer.await.unwrap()
     };
     // Twice as often as it is tried side by side with the other, and then alone.

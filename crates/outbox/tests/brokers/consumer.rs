@@ -97,7 +97,9 @@ impl Effects {
 
 pub(crate) fn settings() -> ConsumerSettings {
     let waits = (Duration::from_millis(10), Duration::from_millis(40));
-    ConsumerSettings::new("suite").with_attempts(3, waits.0, waits.1)
+    ConsumerSettings::new("suite")
+        .with_attempts(3)
+        .with_waits(waits.0, waits.1)
 }
 
 fn tenants() -> [TenantId; 2] {
@@ -235,7 +237,8 @@ pub(crate) async fn keys_that_fail_hold_up_no_other_tenant(broker: &dyn Consumed
     let wait = Duration::from_secs(3_600);
     let settings = ConsumerSettings::new("suite")
         .with_in_flight(2)
-        .with_attempts(10, wait, wait);
+        .with_attempts(10)
+        .with_waits(wait, wait);
     let consumer = broker.consumer(&subject, handler, settings).await;
     let [bad, good] = tenants();
     for key in ["a", "b", "c", "d"] {
@@ -505,7 +508,11 @@ pub(crate) async fn what_was_never_tried_is_not_given_up(broker: &dyn Consumed) 
     let effects = Arc::new(Effects::default());
     effects.fails.store(usize::MAX, Ordering::Relaxed);
     let wait = Duration::from_secs(3_600);
-    let settings = || ConsumerSettings::new("suite").with_attempts(2, wait, wait);
+    let settings = || {
+        ConsumerSettings::new("suite")
+            .with_attempts(2)
+            .with_waits(wait, wait)
+    };
     for tenant in tenants() {
         let messages = ["0", "1"].map(|payload| message(tenant, "key", payload));
         broker.publisher().publish(&messages).await.unwrap();
@@ -533,7 +540,9 @@ pub(crate) async fn a_stop_ends_while_the_broker_is_down(broker: &dyn Consumed) 
     let effects = Arc::new(Effects::default());
     let handler: Arc<dyn MessageHandler> = Arc::<Effects>::clone(&effects);
     let wait = Duration::from_secs(3_600);
-    let settings = ConsumerSettings::new("suite").with_attempts(2, wait, wait);
+    let settings = ConsumerSettings::new("suite")
+        .with_attempts(2)
+        .with_waits(wait, wait);
     let tenant = TenantId::generate();
     let mut messages = vec![message(tenant, "key", "fails")];
     messages.extend((0..600).map(|number| message(tenant, "key", &number.to_string())));
@@ -592,7 +601,9 @@ pub(crate) async fn a_database_that_goes_during_a_handler_uses_no_attempt_up(
     let late = Arc::new(Late::default());
     let handler: Arc<dyn MessageHandler> = Arc::<Late>::clone(&late);
     let wait = Duration::from_millis(100);
-    let settings = ConsumerSettings::new("suite").with_attempts(1, wait, wait);
+    let settings = ConsumerSettings::new("suite")
+        .with_attempts(1)
+        .with_waits(wait, wait);
     let consumer = broker.consumer(&subject, handler, settings).await;
     for tenant in tenants() {
         for payload in ["own", "as it is"] {

@@ -40,7 +40,7 @@ async fn a_stream_of_nats_that_loses_dead_letters_is_refused() {
     let source = || NatsSource::new(nats::connection(broker.server.url()), STREAM, "dead");
     let start = async |source: NatsSource| {
         let handler = Arc::new(Effects::default());
-        Consumer::nats(subject.store(), source, handler, settings()).await
+        Consumer::start_nats(subject.store(), source, handler, settings()).await
     };
     let with = |change: fn(&mut Config)| {
         let mut config = good();
@@ -106,7 +106,9 @@ async fn dead_letters_wait_while_their_stream_would_lose_them() {
     let handler = Arc::<Effects>::clone(&effects);
     // It is asked for again after so long, and not by another delivery.
     let wait = Duration::from_secs(1);
-    let settings = ConsumerSettings::new("suite").with_attempts(3, wait, wait);
+    let settings = ConsumerSettings::new("suite")
+        .with_attempts(3)
+        .with_waits(wait, wait);
     let consumer = broker.consumer(&subject, handler, settings).await;
     let context = jetstream_of(broker.server.url()).await;
     let discards = Config {
@@ -165,7 +167,7 @@ async fn an_exchange_or_a_queue_of_rabbitmq_that_loses_dead_letters_is_refused()
     let source = |exchange: &str| RabbitMqSource::new(rabbitmq::connection(url), QUEUE, exchange);
     let start = async |source: RabbitMqSource| {
         let handler = Arc::new(Effects::default());
-        Consumer::rabbitmq(subject.store(), source, handler, settings()).await
+        Consumer::start_rabbitmq(subject.store(), source, handler, settings()).await
     };
     for exchange in ["fanout", "direct", "topic"] {
         let expected = format!("for dead letters the exchange {exchange} is refused");

@@ -357,7 +357,9 @@ async fn a_wrong_password_is_told_of_and_a_subject_that_is_forbidden_is_of_its_t
     assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
 
     let plain = format!("nats://{}", broker.server.address());
-    let login = connection(&plain).with_user("limited", Secret::new("secret"));
+    let login = connection(&plain)
+        .with_user("limited")
+        .with_password(Secret::new("secret"));
     let settings = NatsSettings::new(login, STREAM, "/services/suite");
     assert!(!format!("{settings:?}").contains("secret"));
     let publisher = NatsPublisher::connect(settings).await.unwrap();
@@ -420,7 +422,7 @@ impl Consumed for OnNats {
     ) -> Consumer {
         make_graves(&jetstream_of(self.server.url()).await).await;
         let source = NatsSource::new(connection(self.server.url()), STREAM, "dead");
-        Consumer::nats(&subject.store, source, handler, settings)
+        Consumer::start_nats(&subject.store, source, handler, settings)
             .await
             .unwrap()
     }
@@ -470,7 +472,7 @@ async fn a_consumer_without_a_place_for_dead_letters_is_not_started() {
     let start = async |stream: &str, dead: &str, settings: ConsumerSettings| {
         let source = NatsSource::new(connection(broker.server.url()), stream, dead);
         let handler = Arc::new(crate::consumer::Effects::default());
-        let started = Consumer::nats(&subject.store, source, handler, settings).await;
+        let started = Consumer::start_nats(&subject.store, source, handler, settings).await;
         let error = started.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
         error.to_string()
@@ -532,7 +534,7 @@ async fn several_consumers_that_get_one_message_at_a_time_keep_the_order() {
     let source = NatsSource::new(connection(broker.server.url()), STREAM, "dead");
     let start = async |source: NatsSource| {
         let handler: Arc<dyn MessageHandler> = Arc::<crate::consumer::Order>::clone(&order);
-        Consumer::nats(&subject.store, source, handler, crate::consumer::settings()).await
+        Consumer::start_nats(&subject.store, source, handler, crate::consumer::settings()).await
     };
     let mut consumers = Vec::new();
     for _ in 0..3 {

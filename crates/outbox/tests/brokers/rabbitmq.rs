@@ -620,7 +620,7 @@ impl Consumed for OnRabbitMq {
     ) -> Consumer {
         make_graves(&channel(self.server.url()).await).await;
         let source = RabbitMqSource::new(connection(self.server.url()), QUEUE, GRAVES);
-        Consumer::rabbitmq(&subject.store, source, handler, settings)
+        Consumer::start_rabbitmq(&subject.store, source, handler, settings)
             .await
             .unwrap()
     }
@@ -688,7 +688,7 @@ async fn a_consumer_without_its_queue_or_a_place_for_dead_letters_is_not_started
         let source = RabbitMqSource::new(connection(broker.server.url()), queue, dead);
         let handler = Arc::new(crate::consumer::Effects::default());
         let settings = crate::consumer::settings();
-        let started = Consumer::rabbitmq(&subject.store, source, handler, settings).await;
+        let started = Consumer::start_rabbitmq(&subject.store, source, handler, settings).await;
         let error = started.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{error:?}");
         error.to_string()
@@ -728,7 +728,7 @@ async fn several_consumers_of_a_queue_with_one_that_is_active_keep_the_order() {
         let handler: Arc<dyn MessageHandler> = Arc::<crate::consumer::Order>::clone(&order);
         let source = RabbitMqSource::new(connection(broker.server.url()), "single", GRAVES);
         let consumer =
-            Consumer::rabbitmq(&subject.store, source, handler, crate::consumer::settings());
+            Consumer::start_rabbitmq(&subject.store, source, handler, crate::consumer::settings());
         consumers.push(consumer.await.unwrap());
     }
     crate::consumer::several_keep_the_order(&broker, &order, consumers).await;
@@ -764,7 +764,8 @@ async fn no_login_is_in_the_log_at_any_level() {
     let (login, host) = rest.rsplit_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap();
     let apart = RabbitMqConnection::new(format!("{scheme}://{host}"))
-        .with_user(user, tenantry_core::Secret::new(password));
+        .with_user(user)
+        .with_password(tenantry_core::Secret::new(password));
     for connection in [connection(url), apart] {
         let settings = RabbitMqSettings::new(connection, EXCHANGE, "/services/suite");
         let publisher = RabbitMqPublisher::connect(settings).await.unwrap();

@@ -69,6 +69,10 @@ impl Publisher for Slow {
         Ok(())
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "slow"
     }

@@ -29,6 +29,10 @@ impl Publisher for Slow {
         self.broker.publish(messages).await
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "slow"
     }

@@ -25,6 +25,10 @@ impl Publisher for Slow {
         self.0.publish(messages).await
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "slow"
     }

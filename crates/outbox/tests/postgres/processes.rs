@@ -92,6 +92,10 @@ impl Publisher for ToFile {
         Ok(())
     }
 
+    async fn check(&self) -> tenantry_core::Result<()> {
+        Ok(())
+    }
+
     fn system(&self) -> &'static str {
         "file"
     }

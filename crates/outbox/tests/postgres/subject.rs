@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenantry_outbox::conformance::{SUITE_POSTGRES, Subject};
-use tenantry_outbox::{OutboxStatus, SCHEMA_POSTGRES};
+use tenantry_outbox::{OUTBOX_POSTGRES, OutboxStatus};
 use tenantry_store::postgres::migrate;
 use tenantry_store::{Migrations, PlatformStore, PostgresSettings, TenantStore};
 use tenantry_testkit::{Login, PostgresServer, Roles, TestDatabase};
@@ -31,7 +31,7 @@ impl OnPostgres {
             platform: platform_login,
         } = database.bootstrap().await.unwrap();
         let migrations =
-            Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES), (2, "suite", SUITE_POSTGRES)]);
+            Migrations::embedded(&[(1, "outbox", OUTBOX_POSTGRES), (2, "suite", SUITE_POSTGRES)]);
         migrate(owner.url(), &migrations).await.unwrap();
         let settings = |login: &Login| PostgresSettings::new(login.url()).with_max_connections(6);
         Self {

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tenantry_core::{Service, Store, TenantId};
-use tenantry_outbox::{NewMessage, OUTBOX_GRANTS, Outbox, RIGHTS_POSTGRES};
+use tenantry_outbox::{NewMessage, OUTBOX_GRANTS, OUTBOX_RIGHTS_POSTGRES, Outbox};
 use tenantry_store::Grants;
 use tenantry_store::postgres::{Role, audit, audit_grants};
 use tenantry_testkit::wall_two_alone;
@@ -193,7 +193,10 @@ async fn rights_that_an_older_protect_has_widened_are_mended() {
     let widened = rights(&mut admin).await;
     let reads = format!("outbox_messages {} SELECT f", subject.app.user());
     assert!(widened.contains(&reads) && !before.contains(&reads));
-    owner.execute(sqlx::raw_sql(RIGHTS_POSTGRES)).await.unwrap();
+    owner
+        .execute(sqlx::raw_sql(OUTBOX_RIGHTS_POSTGRES))
+        .await
+        .unwrap();
     assert_eq!(rights(&mut admin).await, before);
 }
 

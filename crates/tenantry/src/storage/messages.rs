@@ -62,7 +62,9 @@ fn nats(remote: &Remote, passwords: &Passwords) -> Result<Arc<dyn Publisher>> {
 
     let mut connection = NatsConnection::new(&remote.url);
     if let Some((user, password)) = &remote.login {
-        connection = connection.with_user_from(user, passwords.source()?, password.clone());
+        connection = connection
+            .with_user(user)
+            .with_password_from(passwords.source()?, password.clone());
     }
     let mut settings = NatsSettings::new(connection, &remote.destination, &remote.source);
     if let Some(prefix) = &remote.prefix {
@@ -77,7 +79,9 @@ fn rabbitmq(remote: &Remote, passwords: &Passwords) -> Result<Arc<dyn Publisher>
 
     let mut connection = RabbitMqConnection::new(&remote.url);
     if let Some((user, password)) = &remote.login {
-        connection = connection.with_user_from(user, passwords.source()?, password.clone());
+        connection = connection
+            .with_user(user)
+            .with_password_from(passwords.source()?, password.clone());
     }
     let mut settings = RabbitMqSettings::new(connection, &remote.destination, &remote.source);
     if let Some(prefix) = &remote.prefix {
@@ -92,7 +96,9 @@ fn redis_streams(remote: &Remote, passwords: &Passwords) -> Result<Arc<dyn Publi
 
     let mut connection = RedisConnection::new(&remote.url);
     if let Some((user, password)) = &remote.login {
-        connection = connection.with_user_from(user, passwords.source()?, password.clone());
+        connection = connection
+            .with_user(user)
+            .with_password_from(passwords.source()?, password.clone());
     }
     let settings = RedisStreamsSettings::new(connection, &remote.destination, &remote.source);
     Ok(Arc::new(RedisStreamsPublisher::new(settings)?))
@@ -100,7 +106,7 @@ fn redis_streams(remote: &Remote, passwords: &Passwords) -> Result<Arc<dyn Publi
 
 impl Storage {
     /// Returns the outbox of the service's database, whose tables are there by a migration
-    /// (`SCHEMA_POSTGRES` or `SCHEMA_SQLITE` of [`tenantry_outbox`]). The most bytes of a payload are `most_bytes` of
+    /// (`OUTBOX_POSTGRES` or `OUTBOX_SQLITE` of [`tenantry_outbox`]). The most bytes of a payload are `most_bytes` of
     /// the section `[outbox]`, or 1,000,000.
     ///
     /// # Examples
@@ -109,14 +115,14 @@ impl Storage {
     /// # #[cfg(feature = "sqlite")]
     /// # mod example {
     /// use tenantry::core::TenantId;
-    /// use tenantry::outbox::{NewMessage, SCHEMA_SQLITE, WorkerSettings};
+    /// use tenantry::outbox::{NewMessage, OUTBOX_SQLITE, WorkerSettings};
     /// use tenantry::{Migrations, Settings, Storage};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
     /// let settings = Settings::embedded(folder.path())?;
-    /// Storage::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+    /// Storage::migrate(&settings, &Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)])).await?;
     /// let storage = Storage::open(&settings).await?;
     /// storage.start_worker(WorkerSettings::default())?;   // hands over what is committed, until it is closed
     ///
@@ -207,7 +213,7 @@ impl Storage {
     ///
     /// use tenantry::core::TenantId;
     /// use tenantry::outbox::{
-    ///     Consumer, ConsumerSettings, HandlerError, MemoryPublisher, Message, MessageHandler, NewMessage, SCHEMA_SQLITE,
+    ///     Consumer, ConsumerSettings, HandlerError, MemoryPublisher, Message, MessageHandler, NewMessage, OUTBOX_SQLITE,
     ///     WorkerSettings,
     /// };
     /// use tenantry::{Migrations, Settings, Storage, UnitOfWork, async_trait};
@@ -227,11 +233,11 @@ impl Storage {
     /// # let folder = tempfile::tempdir()?;
     /// let broker = MemoryPublisher::new().with_consumer("receipts", ["billing.invoice."]);
     /// let settings = Settings::embedded(folder.path())?.with_broker(Arc::new(broker.clone()));
-    /// Storage::migrate(&settings, &Migrations::embedded(&[(1, "outbox", SCHEMA_SQLITE)])).await?;
+    /// Storage::migrate(&settings, &Migrations::embedded(&[(1, "outbox", OUTBOX_SQLITE)])).await?;
     /// let storage = Storage::open(&settings).await?;
     ///
     /// let receipts = ConsumerSettings::new("receipts");
-    /// storage.keep_consumer(Consumer::memory(storage.tenant_store(), &broker, Arc::new(SendReceipt), receipts)?)?;
+    /// storage.keep_consumer(Consumer::start_memory(storage.tenant_store(), &broker, Arc::new(SendReceipt), receipts)?)?;
     /// storage.start_worker(WorkerSettings::default())?;
     ///
     /// let work = storage.tenant(TenantId::generate()).begin().await?;

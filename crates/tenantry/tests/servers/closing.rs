@@ -113,7 +113,7 @@ async fn a_consumer_that_is_kept_ends_with_the_storage() {
         let source = NatsSource::new(connection_of(&nats), STREAM, "dead.receipts");
         let settings = ConsumerSettings::new("receipts");
         let handler = Arc::<Tells>::clone(&handler);
-        Consumer::nats(storage.tenant_store(), source, handler, settings).await
+        Consumer::start_nats(storage.tenant_store(), source, handler, settings).await
     };
     storage.keep_consumer(start().await.unwrap()).unwrap();
     let health = storage.health().await;

@@ -7,7 +7,7 @@ use std::path::Path;
 use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
 use tenantry::core::Secret;
-use tenantry::outbox::{NatsConnection, SCHEMA_POSTGRES};
+use tenantry::outbox::{NatsConnection, OUTBOX_POSTGRES};
 use tenantry::prelude::*;
 use tenantry::store::postgres::migrate;
 use tenantry::{Migrations, Settings};
@@ -62,7 +62,7 @@ impl World {
             platform,
         } = database.bootstrap().await.unwrap();
         let migrations =
-            Migrations::embedded(&[(1, "outbox", SCHEMA_POSTGRES), (2, "invoices", INVOICES)]);
+            Migrations::embedded(&[(1, "outbox", OUTBOX_POSTGRES), (2, "invoices", INVOICES)]);
         migrate(owner.url(), &migrations).await.unwrap();
         let world = Self {
             postgres: server.address(),
@@ -177,7 +177,8 @@ pub(crate) async fn redis() -> &'static RedisServer {
 pub(crate) fn connection_of(server: &NatsServer) -> NatsConnection {
     let (user, password) = login_of(server.url());
     NatsConnection::new(format!("nats://{}", server.address()))
-        .with_user(user, Secret::new(password))
+        .with_user(user)
+        .with_password(Secret::new(password))
 }
 
 pub(crate) async fn jetstream_of(server: &NatsServer) -> jetstream::Context {

@@ -6,7 +6,7 @@ use tenantry::outbox::{Event as _, HandlerError, Message, MessageHandler};
 use tenantry::prelude::*;
 
 use super::{Notification, NotificationState};
-use crate::events::{self, FlightDelayed, ReportReady};
+use crate::events::{FlightDelayed, ReportReady};
 
 /// Tells people of delays and of reports.
 pub(super) struct Notifier {
@@ -60,8 +60,8 @@ impl Notifier {
 impl MessageHandler for Notifier {
     async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
         let told = match message.event_type() {
-            FlightDelayed::TYPE => of_delay(&events::read(message)?),
-            ReportReady::TYPE => of_report(&events::read(message)?),
+            FlightDelayed::TYPE => of_delay(&message.read_event()?),
+            ReportReady::TYPE => of_report(&message.read_event()?),
             _ => return Ok(()),
         };
         let of = (work, message);

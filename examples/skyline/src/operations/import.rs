@@ -6,7 +6,7 @@ use tenantry::prelude::*;
 use super::delayed;
 use super::flight::Flight;
 use super::timetable::flights_of;
-use crate::events::{self, FlightsImported, TenantRegistered};
+use crate::events::{FlightsImported, TenantRegistered};
 
 /// From how many minutes on a delay of the file is told of.
 const LONG: i32 = 180;
@@ -31,7 +31,7 @@ impl MessageHandler for Import {
         if message.event_type() != TenantRegistered::TYPE {
             return Ok(());
         }
-        let TenantRegistered { slug, carrier } = events::read(message)?;
+        let TenantRegistered { slug, carrier } = message.read_event()?;
         let read = tokio::task::spawn_blocking(move || flights_of(&carrier)).await;
         let mut flights = read.map_err(|panic| {
             Error::new(ErrorKind::Unexpected, "read timetable").with_source(panic)

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{DelayFact, ReportDefinition, ReportRun};
-use crate::events::{self, FlightDelayed, TenantRegistered};
+use crate::events::{FlightDelayed, TenantRegistered};
 
 /// Gives new tenants their reports, and keeps what is told of delays.
 pub(super) struct Hearing {
@@ -22,7 +22,7 @@ impl MessageHandler for Hearing {
     async fn handle(&self, work: &UnitOfWork, message: &Message) -> Result<(), HandlerError> {
         match message.event_type() {
             TenantRegistered::TYPE => begin(work).await?,
-            FlightDelayed::TYPE => keep(work, events::read(message)?).await?,
+            FlightDelayed::TYPE => keep(work, message.read_event()?).await?,
             _ => {}
         }
         Ok(())

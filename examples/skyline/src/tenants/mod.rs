@@ -12,7 +12,7 @@ use tenantry::prelude::*;
 
 use crate::caller::Behind;
 use crate::directory::Slug;
-use crate::events::{self, FlightsImported, TenantChanged};
+use crate::events::{FlightsImported, TenantChanged};
 use crate::keys::Keys;
 use crate::part::Part;
 use crate::setup::{PartName, Setup};
@@ -90,7 +90,7 @@ impl MessageHandler for SetUp {
         if message.event_type() != FlightsImported::TYPE {
             return Ok(());
         }
-        let event: FlightsImported = events::read(message)?;
+        let event: FlightsImported = message.read_event()?;
         let records = work.repository::<TenantRecord>();
         let mut record = records.get(work.tenant().as_uuid()).await?;
         record.status = TenantStatus::Active;

@@ -181,7 +181,9 @@ impl World {
                 settings: Settings::from_file(self.file(part))?,
                 keys: self.keys.clone(),
                 broker: Broker::Nats(Box::new(
-                    NatsConnection::new(&url).with_user(&user, password),
+                    NatsConnection::new(&url)
+                        .with_user(&user)
+                        .with_password(password),
                 )),
                 requests_per_minute: Setup::REQUESTS,
             });

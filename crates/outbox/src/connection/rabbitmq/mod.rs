@@ -36,7 +36,8 @@ const HEARTBEAT: u16 = 10;
 /// use tenantry_outbox::RabbitMqConnection;
 ///
 /// let connection = RabbitMqConnection::new("amqps://rabbitmq.internal:5671/billing")
-///     .with_user("billing", Secret::new("from a vault"))
+///     .with_user("billing")
+///     .with_password(Secret::new("from a vault"))
 ///     .with_timeout(Duration::from_secs(5));
 /// # drop(connection);
 /// ```

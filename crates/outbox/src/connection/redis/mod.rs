@@ -28,7 +28,8 @@ const CONNECT: &str = "connect to redis";
 /// use tenantry_outbox::RedisConnection;
 ///
 /// let connection = RedisConnection::new("redis://redis.internal:6379/1")
-///     .with_user("billing", Secret::new("from a vault"));
+///     .with_user("billing")
+///     .with_password(Secret::new("from a vault"));
 /// # drop(connection);
 /// ```
 #[derive(Clone)]

@@ -18,7 +18,7 @@ use crate::Message;
 /// A broker in this process, the default of an embedded service: it keeps nothing, and gives each message to those who hear
 /// of its type.
 ///
-/// - A **consumer** ([`Consumer::memory`](crate::Consumer::memory)) handles it: the message is acknowledged when each
+/// - A **consumer** ([`Consumer::start_memory`](crate::Consumer::start_memory)) handles it: the message is acknowledged when each
 ///   consumer that was [named](Self::with_consumer) has committed what it made of it. Until then it stays in the outbox
 ///   that it came from, also where the process is killed; a consumer that was not started yet, or was stopped, is waited
 ///   for. One that a consumer cannot handle is parked with its key and tried again by that outbox, and becomes one of its
@@ -56,6 +56,7 @@ struct Subscriber {
 }
 
 /// The messages of one subscriber; dropped, it gets no more.
+#[must_use = "dropped, it ends at once"]
 pub struct Subscription {
     queue: mpsc::Receiver<Message>,
 }
@@ -89,7 +90,6 @@ impl MemoryPublisher {
 
     /// Subscribes to the types that begin with a prefix; `""` is all. Up to `queue` messages, from one to a
     /// million, wait for the subscriber.
-    #[must_use]
     pub fn subscribe(&self, prefix: &str, queue: usize) -> Subscription {
         let (sender, receiver) = mpsc::channel(queue.clamp(1, 1_000_000));
         self.subscribers.write().push(Subscriber {

@@ -175,7 +175,7 @@ impl Consumed for OnNats {
         make_graves(&self.context).await;
         let source = NatsSource::new(connection(self.server.url(), authorities), STREAM, "dead");
         let settings = crate::consumer::settings();
-        Consumer::nats(&subject.store, source, handler, settings).await
+        Consumer::start_nats(&subject.store, source, handler, settings).await
     }
 }
 

@@ -119,7 +119,7 @@ impl Consumed for OnRabbitMq {
         make_graves(&channel(self.0.url()).await).await;
         let source = RabbitMqSource::new(connection(&self.encrypted(), authorities), QUEUE, GRAVES);
         let settings = crate::consumer::settings();
-        Consumer::rabbitmq(&subject.store, source, handler, settings).await
+        Consumer::start_rabbitmq(&subject.store, source, handler, settings).await
     }
 }
 
