@@ -73,3 +73,13 @@ cargo_install() {
   # Outside the workspace, whose target folder and settings are not meant for it.
   (cd / && cargo install --locked --quiet "$1")
 }
+
+# Prints which crates are to be published, each as an option of cargo.
+published_crates() {
+  cargo metadata --format-version 1 --no-deps | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["publish"] is None:
+        print("--package=" + package["name"])
+'
+}
