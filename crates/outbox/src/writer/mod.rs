@@ -120,21 +120,16 @@ impl OutboxBuilder {
         self
     }
 
-    /// Returns the outbox, and lets it write before each commit of the store.
+    /// Returns the outbox. The first one of a store, or of its clones, looks at each commit from then on.
     #[must_use]
     pub fn build(self) -> Outbox {
-        let committed = Arc::new(Notify::new());
-        let insert = Arc::new(Insert::new(&self.store));
-        self.store.before_commit(Arc::new(Writer { insert }));
-        self.store.on_commit(Arc::new(Wake {
-            committed: Arc::clone(&committed),
-        }));
+        let attached = self.store.keep(|| Attached::to(&self.store));
         Outbox {
             inner: Arc::new(Inner {
                 store: self.store,
                 clock: self.clock,
                 most_bytes: self.most_bytes,
-                committed,
+                committed: Arc::clone(&attached.committed),
             }),
         }
     }
@@ -149,7 +144,8 @@ impl fmt::Debug for OutboxBuilder {
 }
 
 impl Outbox {
-    /// Returns the outbox of a store; make one for a store.
+    /// Returns the outbox of a store. The first one of a store, or of its clones, looks at each commit from then on;
+    /// however many there are, they are one.
     #[must_use]
     pub fn new(store: &TenantStore) -> Self {
         Self::builder(store).build()
@@ -238,6 +234,24 @@ impl fmt::Debug for Outbox {
     }
 }
 
+/// What all outboxes of a store share.
+struct Attached {
+    committed: Arc<Notify>,
+}
+
+impl Attached {
+    /// Writes before each commit of a store, and hears of it, from now on.
+    fn to(store: &TenantStore) -> Self {
+        let committed = Arc::new(Notify::new());
+        let insert = Arc::new(Insert::new(store));
+        store.before_commit(Arc::new(Writer { insert }));
+        store.on_commit(Arc::new(Wake {
+            committed: Arc::clone(&committed),
+        }));
+        Self { committed }
+    }
+}
+
 /// Writes what waits in a unit of work.
 #[derive(Debug)]
 struct Writer {
@@ -275,5 +289,24 @@ impl CommitListener for Wake {
         {
             self.committed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_store::SqliteSettings;
+
+    use super::*;
+
+    /// One for each request would be many in the end, each of which hears of every commit.
+    #[tokio::test]
+    async fn outboxes_of_a_store_are_one() {
+        let open = || TenantStore::sqlite(SqliteSettings::in_memory());
+        let (store, other) = (open().await.unwrap(), open().await.unwrap());
+        let first = Outbox::new(&store);
+        let again = Outbox::builder(&store.clone()).build();
+        assert!(Arc::ptr_eq(&first.committed(), &again.committed()));
+        let of_other = Outbox::new(&other);
+        assert!(!Arc::ptr_eq(&first.committed(), &of_other.committed()));
     }
 }

@@ -11,9 +11,12 @@ mod deferred;
 mod platform;
 mod rider;
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tenantry_core::Result;
 
 pub(crate) use deferred::Deferred;
@@ -26,6 +29,9 @@ use crate::backend::{ArgumentSink, Dialect, Statement};
 use crate::store::{StoreInner, TenantStore};
 use crate::value::{ColumnType, ValueError, ValueSink};
 use crate::work::UnitOfWork;
+
+/// What other crates keep with a store, by its type.
+pub(crate) type Kept = RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>;
 
 /// The kinds of databases, for which statements are written differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +138,19 @@ impl TenantStore {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.inner().backend.dialect().into()
+    }
+
+    /// Returns what another crate keeps with a store and its clones, made where it is asked for the first time.
+    pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let key = TypeId::of::<T>();
+        let mut kept = self.inner().kept.write();
+        let there = kept.get(&key).cloned();
+        if let Some(there) = there.and_then(|it| it.downcast().ok()) {
+            return there;
+        }
+        let made = Arc::new(make());
+        kept.insert(key, Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+        made
     }
 
     /// Returns whether a unit of work is one of this store, or of a clone of it.

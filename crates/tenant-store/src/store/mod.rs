@@ -70,6 +70,8 @@ pub(crate) struct StoreInner {
     plans: RwLock<HashMap<TypeId, Arc<PlannedAggregate>>>,
     #[cfg(feature = "own-tables")]
     pub(crate) joined: crate::own::JoinedTexts,
+    #[cfg(feature = "own-tables")]
+    pub(crate) kept: crate::own::Kept,
     #[cfg(feature = "guard")]
     pub(crate) guard: LiveGuard,
 }
@@ -108,6 +110,8 @@ impl TenantStore {
                 plans: RwLock::default(),
                 #[cfg(feature = "own-tables")]
                 joined: crate::own::JoinedTexts::default(),
+                #[cfg(feature = "own-tables")]
+                kept: crate::own::Kept::default(),
                 #[cfg(feature = "guard")]
                 guard: LiveGuard::new(settings.declared),
             }),
