@@ -1,11 +1,10 @@
 //! What is said alike of every broker: where it is, who asks, whom one trusts, and how long an answer may take.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind, Result};
 
-use super::login::{Current, Password};
+use super::login::Password;
 
 /// Where a server is, and who asks; `T` says whom one trusts over TLS.
 #[derive(Clone)]
@@ -38,17 +37,6 @@ impl<T> Access<T> {
             false => Ok(()),
         }
     }
-}
-
-/// Asks the vault for the password after a server has refused it; returns whether there is another one by then.
-#[cfg(any(feature = "nats", feature = "rabbitmq"))]
-pub(super) async fn is_another_after_refusal(current: &Current) -> Result<bool> {
-    let before = current.secret();
-    current.was_refused().await?;
-    Ok(match (&before, &current.secret()) {
-        (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
-        _ => false,
-    })
 }
 
 /// Gives a connection with a field `access` the settings that all of them have; those of TLS where a feature is on.

@@ -49,4 +49,15 @@ impl Current {
         }
         Ok(())
     }
+
+    /// The same, and returns whether there is another password by then.
+    #[cfg(any(feature = "nats", feature = "rabbitmq"))]
+    pub(crate) async fn is_another_after_refusal(&self) -> Result<bool> {
+        let before = self.secret();
+        self.was_refused().await?;
+        Ok(match (&before, &self.secret()) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+            _ => false,
+        })
+    }
 }

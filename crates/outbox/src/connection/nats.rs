@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use tenantry_core::{Error, ErrorKind, Result, Secret};
 use tokio::sync::watch;
 
-use super::access::{Access, connection_settings, is_another_after_refusal};
+use super::access::{Access, connection_settings};
 use super::tls::{self, Trust};
 use super::{SILENT, UNREACHABLE};
 
@@ -85,7 +85,7 @@ impl NatsConnection {
         let outcome = self.open_with(name, &current).await;
         self.access.trust.heard(outcome.as_ref().err()).await;
         if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed)
-            && is_another_after_refusal(&current).await?
+            && current.is_another_after_refusal().await?
         {
             return self.open_with(name, &current).await;
         }

@@ -45,10 +45,6 @@ pub(super) struct Delivery {
 }
 
 /// Why something is no message for anybody.
-#[cfg_attr(
-    not(any(feature = "nats", feature = "rabbitmq")),
-    expect(dead_code, reason = "what comes from this process is a message")
-)]
 pub(super) struct Refusal {
     pub(super) reason: &'static str,
     pub(super) detail: String,

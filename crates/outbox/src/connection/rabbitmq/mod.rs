@@ -16,7 +16,7 @@ use tenantry_core::{Error, ErrorKind, Result, Secret};
 pub(crate) use self::confirmed::ConfirmedChannel;
 pub(crate) use self::confirms::{Lost, Outcome};
 
-use super::access::{Access, connection_settings, is_another_after_refusal};
+use super::access::{Access, connection_settings};
 use super::quiet::leave_frames_out_of_log;
 use super::tls::{self, Trust};
 use super::{SILENT, UNREACHABLE};
@@ -82,7 +82,7 @@ impl RabbitMqConnection {
         let outcome = self.open_with(name, current.secret()).await;
         self.access.trust.heard(outcome.as_ref().err()).await;
         if matches!(&outcome, Err(error) if error.kind() == ErrorKind::AuthenticationFailed)
-            && is_another_after_refusal(&current).await?
+            && current.is_another_after_refusal().await?
         {
             return self.open_with(name, current.secret()).await;
         }
