@@ -216,7 +216,8 @@ impl Storage {
     ///     Consumer, ConsumerSettings, HandlerError, MemoryPublisher, Message, MessageHandler, NewMessage, OUTBOX_SQLITE,
     ///     WorkerSettings,
     /// };
-    /// use tenantry::{Migrations, Settings, Storage, UnitOfWork, async_trait};
+    /// use tenantry::prelude::{UnitOfWork, async_trait};
+    /// use tenantry::{Migrations, Settings, Storage};
     ///
     /// struct SendReceipt;
     ///
