@@ -12,6 +12,7 @@ pub struct Decision {
 
 /// What is left of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Standing {
     /// How much is allowed within the window.
     pub most: u64,

@@ -23,6 +23,7 @@ pub struct Rule {
 
 /// What becomes of a request when nothing can be counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnFailure {
     /// It is admitted.
     #[default]

@@ -32,6 +32,7 @@ pub struct SessionMetadata {
 
 /// A session in the list of a user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListedSession {
     /// Which it is; it lets nobody in.
     pub hash: SessionHash,

@@ -11,6 +11,7 @@ const ACCEPT: &str = "accept event";
 
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AcceptedEvent {
     /// How many secrets that are known here are read again.
     pub secrets: usize,

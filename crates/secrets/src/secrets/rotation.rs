@@ -122,6 +122,7 @@ pub trait Credential: Send + Sync {
 ///
 /// It can be stored until then, for whoever retires it may be another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Rotated {
     /// The new version.
     pub current: SecretReference,
@@ -134,6 +135,7 @@ pub struct Rotated {
 
 /// A secret whose newest version ends soon, or has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpiringSecret {
     /// The newest version.
     pub reference: SecretReference,

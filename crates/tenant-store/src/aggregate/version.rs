@@ -1,11 +1,14 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::value::{ColumnType, ColumnValue, Row, ValueError, ValueSink};
 
 /// The version of a row, for optimistic concurrency.
 ///
 /// The first insert stores version 1, each write adds one. A write carries the version that was
-/// read, and answers `Conflict` when the row has moved on in between.
+/// read, and answers `Conflict` when the row has moved on in between. For serde it is its number, so that it can go out
+/// with what a service answers, and come back with what is to be changed.
 ///
 /// # Examples
 ///
@@ -14,8 +17,13 @@ use crate::value::{ColumnType, ColumnValue, Row, ValueError, ValueSink};
 ///
 /// assert_eq!(Version::default(), Version::NEW);
 /// assert_eq!(Version::NEW.next().get(), 1);
+/// assert_eq!(serde_json::to_string(&Version::new(3))?, "3");
+/// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct Version(i64);
 
 impl Version {

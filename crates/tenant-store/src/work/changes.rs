@@ -61,6 +61,7 @@ impl ChangedRow {
 
 /// Whether a transaction was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CommitOutcome {
     /// It is stored.
     Committed,
