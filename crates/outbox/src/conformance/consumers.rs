@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::{Account, Subject, quick, two_tenants, until};
 use crate::{
-    Consumer, ConsumerSettings, DeadLetterFilter, DeadLetters, HandlerError, MemoryPublisher,
-    Message, MessageHandler, NewMessage, Outbox, OutboxStatus, OutboxWorker, Publisher as _,
+    Consumer, ConsumerSettings, DeadLetterFilter, DeadLetters, FailurePolicy, HandlerError,
+    MemoryPublisher, Message, MessageHandler, NewMessage, Outbox, OutboxStatus, OutboxWorker,
+    Publisher as _,
 };
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -69,6 +70,7 @@ impl MessageHandler for Effects {
         }
         let refusal = || Error::new(ErrorKind::Conflict, "as the test asks");
         match message.payload() {
+            b"hangs" => std::future::pending().await,
             b"poison" => return Err(HandlerError::Poison(refusal())),
             b"fails" => {
                 let one_less = |left: u64| left.checked_sub(1);
@@ -231,6 +233,44 @@ pub async fn poison_to_a_consumer_is_a_dead_letter_of_the_outbox(subject: &dyn S
     }
     until("what stood behind goes on", || effects.count() == 2).await;
     assert_eq!((rows(&poisoned).await, rows(&well).await), (1, 1));
+    consumer.stop().await.unwrap();
+    worker.stop().await.unwrap();
+}
+
+/// Where others are answered a worker waits for no long time: still each attempt of the outbox is one of the handler, and
+/// they come to an end.
+pub async fn a_handler_that_hangs_uses_attempts_up(subject: &dyn Subject) {
+    let outbox = Outbox::new(subject.store());
+    let (broker, effects) = (broker(), Effects::of(0));
+    let settings = ConsumerSettings::new("suite").with_handle_timeout(Duration::from_millis(300));
+    let handler = Arc::clone(&effects);
+    let consumer = Consumer::start_memory(subject.store(), &broker, handler, settings).unwrap();
+    let waits = (Duration::from_millis(10), Duration::from_millis(50));
+    let policy = FailurePolicy::default().with_attempts(2);
+    let settings = quick()
+        .with_patience(Duration::from_millis(20))
+        .with_failure_policy(policy.with_waits(waits.0, waits.1));
+    let publisher = Arc::new(broker.clone());
+    let worker = OutboxWorker::start(subject.platform(), publisher, settings).unwrap();
+    let [hung, well] = two_tenants(subject);
+    commit(&outbox, &hung, "a", &["hangs", "behind"]).await;
+    let letters =
+        DeadLetters::open(subject.platform(), "a test", RequestContext::system()).unwrap();
+    let all = DeadLetterFilter::default();
+    let mut sent = 0;
+    let listed = loop {
+        commit(&outbox, &well, "a", &["1"]).await;
+        sent += 1;
+        until("the other tenant goes on", || effects.count() == sent).await;
+        let listed = letters.list(&all, 10).await.unwrap();
+        if !listed.is_empty() {
+            break listed;
+        }
+    };
+    assert_eq!((listed[0].tenant, listed[0].attempts), (hung.tenant(), 2));
+    let detail = &listed[0].detail;
+    assert!(detail.contains("takes too long"), "{detail}");
+    assert_eq!(effects.calls.load(Ordering::Relaxed), sent + 2);
     consumer.stop().await.unwrap();
     worker.stop().await.unwrap();
 }

@@ -137,6 +137,7 @@ macro_rules! conformance_suite {
             a_message_has_its_effect_before_it_leaves,
             what_a_consumer_fails_at_the_outbox_tries_again,
             poison_to_a_consumer_is_a_dead_letter_of_the_outbox,
+            a_handler_that_hangs_uses_attempts_up,
             a_consumer_that_is_not_there_is_waited_for,
             one_consumer_keeps_a_message_from_no_other,
             a_consumer_takes_the_place_that_is_kept_for_it,

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 pub(crate) use self::looked::Looked;
-pub(crate) use self::memory::Handed;
+pub(crate) use self::memory::{Handed, Handled, Unhandled};
 pub use self::memory::{MemoryPublisher, Subscription};
 #[cfg(feature = "nats")]
 pub use self::nats::{NatsPublisher, NatsSettings};

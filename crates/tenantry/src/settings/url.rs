@@ -61,7 +61,7 @@ impl Section {
         let reference = self.reference(key)?;
         #[cfg(not(feature = "secrets"))]
         if reference.is_some() {
-            return Err(self.without_feature("secrets"));
+            return Err(without_feature(&self.path_of(key), "secrets"));
         }
         Ok(reference)
     }

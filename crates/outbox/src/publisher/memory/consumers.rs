@@ -11,10 +11,20 @@ use crate::{Message, PublishError, PublishErrorKind};
 /// How many messages wait for a consumer to look; those who publish wait for what becomes of each in any case.
 const QUEUE: usize = 64;
 
-/// A message for a consumer, and where it says what has become of it.
+/// A message for a consumer, and who waits for what becomes of it.
 pub(crate) struct Handed {
     pub(crate) message: Message,
-    pub(crate) told: oneshot::Sender<Result<(), PublishError>>,
+    pub(crate) waiting: oneshot::Sender<Handled>,
+}
+
+/// What became of a message, or why it was not handled.
+pub(crate) type Handled = Result<(), Unhandled>;
+
+/// Why a message was not handled.
+#[derive(Debug, Clone)]
+pub(crate) struct Unhandled {
+    pub(crate) kind: PublishErrorKind,
+    pub(crate) detail: Arc<str>,
 }
 
 /// A consumer that is to handle every message of its types before that counts as handed over.
@@ -67,11 +77,14 @@ impl Expected {
         };
         let queue = self.queue.as_ref();
         let queue = queue.ok_or_else(|| absent("was not started"))?;
-        let (told, outcome) = oneshot::channel();
+        let (waiting, handled) = oneshot::channel();
         let message = message.clone();
-        let handed = queue.send(Handed { message, told }).await;
+        let handed = queue.send(Handed { message, waiting }).await;
         handed.map_err(|_| absent("has ended"))?;
-        outcome.await.unwrap_or_else(|_| Err(absent("has ended")))
+        let handled = handled.await.map_err(|_| absent("has ended"))?;
+        handled.map_err(|Unhandled { kind, detail }| {
+            PublishError::new(kind, format!("the consumer {} {detail}", self.name))
+        })
     }
 }
 

@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 use tenantry_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-pub(crate) use self::consumers::Handed;
 use self::consumers::{Expected, hand_to_all};
+pub(crate) use self::consumers::{Handed, Handled, Unhandled};
 use super::{Publisher, Stopped};
 use crate::Message;
 

@@ -1,42 +1,48 @@
 //! Messages from the broker of this process.
 
+mod pending;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use tenantry_core::{Error, Result};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use self::pending::{Key, Pending};
 use super::ConsumerSettings;
 use super::delivery::{Delivery, OVERHEAD, Receipt, Source, lost};
-use crate::publisher::Handed;
-use crate::{MemoryPublisher, PublishError, PublishErrorKind};
+use crate::publisher::{Handed, Handled, Unhandled};
+use crate::{MemoryPublisher, PublishErrorKind};
 
 pub(super) struct Deliveries {
-    consumer: Arc<str>,
     queue: mpsc::Receiver<Handed>,
+    pending: Arc<Pending>,
 }
 
 impl Deliveries {
     pub(super) fn open(broker: &MemoryPublisher, settings: &ConsumerSettings) -> Result<Self> {
         Ok(Self {
-            consumer: settings.name.as_str().into(),
             queue: broker.attend(&settings.name)?,
+            pending: Arc::default(),
         })
     }
 
-    fn delivery(&self, Handed { message, told }: Handed) -> Delivery {
-        Delivery {
+    /// Returns a message that is to be handled; none where that is under way, or has failed while nobody listened.
+    fn delivery(&self, Handed { message, waiting }: Handed) -> Option<Delivery> {
+        let key = (message.tenant(), message.id());
+        self.pending.begin(key, waiting).then(|| Delivery {
             bytes: OVERHEAD + message.payload().len(),
             read: Ok(message),
             // The outbox counts how often one has failed.
             deliveries: 1,
             receipt: Arc::new(Held {
-                consumer: Arc::clone(&self.consumer),
-                told: Mutex::new(Some(told)),
+                key,
+                pending: Arc::clone(&self.pending),
+                is_told: AtomicBool::new(false),
             }),
-        }
+        })
     }
 }
 
@@ -51,11 +57,11 @@ impl Source for Deliveries {
     async fn next(&mut self, most: usize, _room: usize) -> Result<Vec<Delivery>> {
         let first = self.queue.recv().await;
         let first = first.ok_or_else(|| lost("take messages", "the broker is gone"))?;
-        let mut got = vec![self.delivery(first)];
+        let mut got: Vec<_> = self.delivery(first).into_iter().collect();
         while got.len() < most
             && let Ok(next) = self.queue.try_recv()
         {
-            got.push(self.delivery(next));
+            got.extend(self.delivery(next));
         }
         Ok(got)
     }
@@ -65,23 +71,31 @@ impl Source for Deliveries {
     }
 }
 
-/// What was given out; the one who has published waits for what is said of it.
+/// What was given out.
 struct Held {
-    consumer: Arc<str>,
-    told: Mutex<Option<oneshot::Sender<Result<(), PublishError>>>>,
+    key: Key,
+    pending: Arc<Pending>,
+    is_told: AtomicBool,
 }
 
 impl Held {
-    fn tell(&self, outcome: Result<(), PublishError>) {
-        if let Some(told) = self.told.lock().take() {
-            // Nobody waits any more where the worker has given up: the message comes again, and the inbox knows it.
-            let _ = told.send(outcome);
+    fn tell(&self, handled: Handled) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            self.pending.end(self.key, handled);
         }
     }
 
     fn tell_why(&self, kind: PublishErrorKind, why: &str) {
-        let detail = format!("the consumer {} {why}", self.consumer);
-        self.tell(Err(PublishError::new(kind, detail)));
+        let detail = why.into();
+        self.tell(Err(Unhandled { kind, detail }));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_told.load(Ordering::Relaxed) {
+            self.pending.forget(self.key);
+        }
     }
 }
 
@@ -107,10 +121,8 @@ impl Receipt for Held {
     }
 
     async fn bury(&self, _payload: Option<&[u8]>, _reason: &str, detail: &str) -> Result<()> {
-        self.tell_why(
-            PublishErrorKind::Poison,
-            &format!("cannot handle it: {detail}"),
-        );
+        let why = format!("cannot handle it: {detail}");
+        self.tell_why(PublishErrorKind::Poison, &why);
         Ok(())
     }
 }
