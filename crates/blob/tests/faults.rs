@@ -369,7 +369,7 @@ async fn lists_that_lead_to_themselves_are_an_error() {
     let name = put(&blobs, Retention::days(1)).await;
     backend.answer_lists(Some(Lists::NeverEnd));
     let first = blobs.list(ListOptions::new()).await.unwrap();
-    let again = ListOptions::new().after(first.next.unwrap());
+    let again = ListOptions::new().with_after(first.next.unwrap());
     let sweeper = Sweeper::new(
         &BlobStore::new(Arc::<Refusing>::clone(&backend)),
         SweepPolicy::default(),

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tenantry_blob::{
-    BackendPage, BlobBackend, BlobKind, BlobName, BlobPrefix, BlobRead, BlobRecord, BlobStore,
-    BlobUpload, Deletion, DueAction, ETag, HoldTag, ListOptions, ListedDue, MemoryBlobs, NewBlob,
-    PutOptions, RehydratePriority, Retention, RetentionAct, RetentionState, SignedUrl, SweepPolicy,
-    Sweeper, TenantBlobs, Tier,
+    BackendPage, BlobBackend, BlobEncryption, BlobKind, BlobName, BlobPrefix, BlobRead, BlobRecord,
+    BlobStore, BlobUpload, Deletion, DueAction, ETag, HoldTag, ListOptions, ListedBlob, ListedDue,
+    MemoryBlobs, NewBlob, PutOptions, RehydratePriority, Retention, RetentionAct, RetentionState,
+    SignedUrl, SweepPolicy, Sweeper, TenantBlobs, Tier,
 };
 use tenantry_core::{Clock as _, Error, ErrorKind, ManualClock, Result, Service, TenantId};
 
@@ -63,6 +63,10 @@ impl BlobBackend for Stubborn {
         self.inner.takes_whole_blocks()
     }
 
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        self.inner.keeps_deleted_for().await
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         self.inner.create(blob).await
     }
@@ -82,6 +86,28 @@ impl BlobBackend for Stubborn {
         limit: usize,
     ) -> Result<BackendPage<BlobRecord>> {
         self.inner.list(prefix, after, limit).await
+    }
+
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let page = self.list(prefix, after, limit).await?;
+        Ok(BackendPage {
+            items: page.items.into_iter().map(ListedBlob::from).collect(),
+            next: page.next,
+        })
+    }
+
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        self.inner.list(&nobody, None, 1).await.map(drop)
+    }
+
+    async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {
+        self.inner.forget_deleted(tenant).await
     }
 
     async fn due(
@@ -138,6 +164,15 @@ impl BlobBackend for Stubborn {
     ) -> Result<BlobRecord> {
         self.check(name)?;
         self.inner.set_tier(name, etag, tier, priority).await
+    }
+
+    async fn set_encryption(
+        &self,
+        name: &BlobName,
+        etag: &ETag,
+        next: &BlobEncryption,
+    ) -> Result<BlobRecord> {
+        self.inner.set_encryption(name, etag, next).await
     }
 
     async fn signed_url(&self, name: &BlobName, valid_for: Duration) -> Result<SignedUrl> {

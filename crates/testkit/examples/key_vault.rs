@@ -138,7 +138,7 @@ curl        curl --cacert '{ca}' --connect-to '{host}:443:{address}' \\
               'https://{host}/secrets?api-version=2025-07-01'
 reqwest     .resolve(\"{host}\", \"{address}\".parse()?)
 Tenantry    KeyVaultConnection::default().with_address(\"{address}\".parse()?)
-              .with_ca_certificate_pem(std::fs::read_to_string(\"{ca}\")?)
+              .with_ca_certificate(std::fs::read_to_string(\"{ca}\")?)
             KeyVaultCredential::access_token(Secret::new(\"the token\"))
 /etc/hosts  127.0.0.1 {host}    (and --port 443, or :{port} in each URL)"
     )

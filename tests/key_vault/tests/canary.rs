@@ -91,7 +91,7 @@ async fn neither_value_nor_token_is_in_errors_debug_and_logs_at_any_level() -> R
     let credential = KeyVaultCredential::custom(credential);
     let connection = KeyVaultConnection::default()
         .with_address(server.address())
-        .with_ca_certificate_pem(server.ca_certificate_pem());
+        .with_ca_certificate(server.ca_certificate_pem());
     let vault = KeyVault::new_with("orders", credential, &connection)?;
     let vault = Arc::new(vault);
     let secrets = Secrets::builder()

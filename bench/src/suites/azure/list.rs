@@ -82,7 +82,7 @@ async fn listed(account: &Account, side: Side) -> Result<usize> {
                 let Some(next) = page.next else {
                     return Ok(count);
                 };
-                options = ListOptions::new().with_limit(PAGE).after(next);
+                options = ListOptions::new().with_limit(PAGE).with_after(next);
             }
         }
         Side::Client => {

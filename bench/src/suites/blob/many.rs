@@ -126,6 +126,6 @@ async fn listed(blobs: &TenantBlobs) -> Result<usize> {
         let Some(next) = page.next else {
             return Ok(count);
         };
-        options = ListOptions::new().with_limit(5_000).after(next);
+        options = ListOptions::new().with_limit(5_000).with_after(next);
     }
 }

@@ -16,6 +16,7 @@ const BATCH: u32 = 500;
 ///
 /// As text, a report for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArtifactErasure {
     /// What became of the blobs, those of artifacts and all others.
     pub blobs: ErasureReport,

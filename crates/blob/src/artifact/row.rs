@@ -23,6 +23,7 @@ pub struct ArtifactId(pub Uuid);
 
 /// What an artifact is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ColumnValue)]
+#[non_exhaustive]
 pub enum ArtifactState {
     /// Its bytes come or have come, and nobody has said yet that it counts.
     Pending,
@@ -37,6 +38,7 @@ pub enum ArtifactState {
 /// A file of a tenant: what is known of it, in the tenant's database; its bytes are a blob.
 #[derive(Debug, Clone, PartialEq, Aggregate)]
 #[aggregate(table = "artifacts")]
+#[non_exhaustive]
 pub struct Artifact {
     /// Identifies it.
     #[aggregate(id)]

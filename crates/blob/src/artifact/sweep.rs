@@ -56,6 +56,7 @@ impl Place {
 
 /// What a sweep of a tenant's artifacts has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArtifactSweep {
     /// How many uploads that never ended were given up.
     pub orphans: u64,

@@ -61,6 +61,7 @@ pub struct ArtifactSweeper {
 
 /// What a sweep of the artifacts of tenants has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArtifactSweepReport {
     /// What was done in all.
     pub swept: ArtifactSweep,

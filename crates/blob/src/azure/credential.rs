@@ -65,7 +65,7 @@ impl AzureCredential {
     /// The type is the driver's, on purpose: `azure_core` 1.x, in the version that this crate is built
     /// with. Tokens are asked for `https://storage.azure.com/.default`, and sent over HTTPS alone.
     #[must_use]
-    pub fn entra(credential: Arc<dyn TokenCredential>) -> Self {
+    pub fn custom(credential: Arc<dyn TokenCredential>) -> Self {
         Self(Source::Entra(credential))
     }
 

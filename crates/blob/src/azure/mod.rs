@@ -34,7 +34,7 @@ use azure_storage_blob::models::{
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient};
 use chrono::{DateTime, SubsecRound as _, Utc};
-use tenantry_core::{Error, ErrorKind, Result};
+use tenantry_core::{Error, ErrorKind, Result, TenantId};
 use tracing::Instrument as _;
 
 pub use self::credential::AzureCredential;
@@ -361,6 +361,15 @@ impl BlobBackend for AzureBlobs {
         limit: usize,
     ) -> Result<BackendPage<ListedBlob>> {
         list::list_each(&self.inner, prefix, after, limit).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        self.list(&nobody, None, 1).await.map(drop)
+    }
+
+    async fn forget_deleted(&self, _: TenantId) -> Result<()> {
+        Ok(())
     }
 
     async fn due(

@@ -74,10 +74,8 @@ impl AzureLayout {
     pub fn lifecycle(&self) -> crate::LifecycleLayout {
         use crate::LifecycleLayout;
         match &self.0 {
-            Layout::ContainerPerTenant(prefix) => {
-                LifecycleLayout::container_per_tenant(format!("{prefix}-"))
-            }
-            Layout::PrefixPerTenant(container) => LifecycleLayout::shared_container(container),
+            Layout::ContainerPerTenant(prefix) => LifecycleLayout::container_per_tenant(prefix),
+            Layout::PrefixPerTenant(container) => LifecycleLayout::prefix_per_tenant(container),
         }
     }
 
@@ -238,7 +236,7 @@ impl AzureSettings {
     /// Trusts another authority beside those of the system: that of a server for tests, or of a proxy
     /// that looks into TLS.
     #[must_use]
-    pub fn with_ca_certificate_pem(mut self, pem: impl Into<String>) -> Self {
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
         self.authorities.push(pem.into());
         self
     }
@@ -401,6 +399,11 @@ mod tests {
         let longest = "x".repeat(26);
         let layout = AzureLayout::container_per_tenant(&longest).unwrap();
         assert_eq!(layout.container_of(tenant).len(), 63);
+        #[cfg(feature = "lifecycle")]
+        assert_eq!(
+            layout.lifecycle().prefix(),
+            layout.container_of(tenant)[..27]
+        );
         for prefix in [
             "",
             "-a",

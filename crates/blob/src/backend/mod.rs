@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
-use tenantry_core::{Error, ErrorKind, Result, Secret, Service, TenantId, TraceParent};
+use tenantry_core::{Result, Secret, Service, TenantId, TraceParent};
 
 pub(crate) use self::guarded_clock::GuardedClock;
 pub(crate) use self::shelf::Shelf;
@@ -74,14 +74,12 @@ pub trait BlobBackend: Send + Sync + Debug {
     fn takes_whole_blocks(&self) -> bool;
 
     /// Returns for how long the service behind it still keeps what was deleted, so that an operator could
-    /// bring it back; `None` where what is deleted is gone at once, as it is by default.
+    /// bring it back; `None` where what is deleted is gone at once. An erasure says by it when it is over.
     ///
     /// # Errors
     ///
     /// Those of the service, where it has to be asked.
-    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
-        Ok(None)
-    }
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>>;
 
     /// Begins to put a blob.
     ///
@@ -129,7 +127,7 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// Returns the same blobs as [`list`](Self::list), and tells of each whose record cannot be read by
     /// itself: what was altered of one blob does not hide the others.
     ///
-    /// A backend whose records nobody else alters leaves it as it is; one that wraps another passes it on.
+    /// A backend whose records nobody else alters has the same ones by [`ListedBlob::from`].
     ///
     /// # Errors
     ///
@@ -139,38 +137,26 @@ pub trait BlobBackend: Send + Sync + Debug {
         prefix: &BlobPrefix,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<BackendPage<ListedBlob>> {
-        let page = self.list(prefix, after, limit).await?;
-        Ok(BackendPage {
-            items: page.items.into_iter().map(ListedBlob::from).collect(),
-            next: page.next,
-        })
-    }
+    ) -> Result<BackendPage<ListedBlob>>;
 
     /// Looks whether blobs can be reached: for a probe, which asks again every few seconds.
     ///
-    /// As it stands it lists the blobs of a tenant that nobody is; a backend that wraps another passes it on.
+    /// It may list the blobs of a tenant that nobody is.
     ///
     /// # Errors
     ///
     /// Those of the service behind it.
-    async fn check(&self) -> Result<()> {
-        let nobody = BlobPrefix::of(TenantId::generate());
-        self.list(&nobody, None, 1).await.map(drop)
-    }
+    async fn check(&self) -> Result<()>;
 
     /// Removes what is still stored of blobs of a tenant that were deleted, as records of what was and folders that
     /// tell of it: an erasure is ended by it. What the service behind [keeps for a while](Self::keeps_deleted_for) stays.
     ///
-    /// A backend that stores nothing of what was deleted leaves it as it is; one that wraps another passes it
-    /// on.
+    /// A backend that stores nothing of what was deleted has nothing to do.
     ///
     /// # Errors
     ///
     /// Those of the service.
-    async fn forget_deleted(&self, _tenant: TenantId) -> Result<()> {
-        Ok(())
-    }
+    async fn forget_deleted(&self, tenant: TenantId) -> Result<()>;
 
     /// Returns blobs of all tenants for which something is to be done at a time: those whose retention
     /// is over, and those that are to be archived; by and large the longest due first.
@@ -243,20 +229,13 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// - [`NotFound`](tenantry_core::ErrorKind::NotFound).
     /// - [`Conflict`](tenantry_core::ErrorKind::Conflict): it has another [`ETag`].
     /// - [`Retained`](tenantry_core::ErrorKind::Retained): a lock or a hold keeps it as it is.
-    /// - [`Unsupported`](tenantry_core::ErrorKind::Unsupported): the backend cannot, as one that does
-    ///   not implement it.
+    /// - [`Unsupported`](tenantry_core::ErrorKind::Unsupported): the backend cannot.
     async fn set_encryption(
         &self,
         name: &BlobName,
-        _etag: &ETag,
-        _next: &BlobEncryption,
-    ) -> Result<BlobRecord> {
-        Err(
-            Error::new(ErrorKind::Unsupported, "change encryption of blob")
-                .with_subject(name.to_string())
-                .with_detail("this backend cannot: copy the blob, whose copy has the newest key"),
-        )
-    }
+        etag: &ETag,
+        next: &BlobEncryption,
+    ) -> Result<BlobRecord>;
 
     /// Returns a URL by which whoever has it reads this one blob, for a time.
     ///

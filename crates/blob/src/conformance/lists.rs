@@ -21,7 +21,7 @@ async fn listed(blobs: &TenantBlobs, options: ListOptions) -> Vec<BlobName> {
             return names;
         };
         page = blobs
-            .list(options.clone().after(next))
+            .list(options.clone().with_after(next))
             .await
             .expect("a page");
     }
@@ -58,7 +58,7 @@ pub(super) async fn pages_have_each_blob_once_and_in_order(scene: &Scene) {
         .expect("it is deleted");
     let page = scene
         .one
-        .list(ListOptions::new().with_limit(4).after(&next))
+        .list(ListOptions::new().with_limit(4).with_after(&next))
         .await;
     let names: Vec<_> = page
         .expect("a page")
@@ -68,7 +68,10 @@ pub(super) async fn pages_have_each_blob_once_and_in_order(scene: &Scene) {
         .collect();
     assert_eq!(names, expected[4..8]);
     for cursor in [next.as_str(), "", "x", "\u{0}"] {
-        let page = scene.other.list(ListOptions::new().after(cursor)).await;
+        let page = scene
+            .other
+            .list(ListOptions::new().with_after(cursor))
+            .await;
         assert_fails(page, ErrorKind::InvalidCursor, "a cursor of another's");
     }
 }

@@ -348,6 +348,10 @@ impl BlobBackend for FsBlobs {
         false
     }
 
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         let name = blob.name.clone();
         let is_taken = self
@@ -434,6 +438,11 @@ impl BlobBackend for FsBlobs {
             Ok(BackendPage { items, next })
         })
         .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        self.list(&nobody, None, 1).await.map(drop)
     }
 
     async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {

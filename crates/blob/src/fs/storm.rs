@@ -414,7 +414,7 @@ async fn all_of(blobs: &TenantBlobs) -> Vec<BlobRecord> {
         let Some(next) = page.next else {
             return records;
         };
-        options = ListOptions::new().with_limit(5_000).after(next);
+        options = ListOptions::new().with_limit(5_000).with_after(next);
     }
 }
 

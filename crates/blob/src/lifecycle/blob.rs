@@ -22,6 +22,7 @@ use crate::retention::RetentionState;
 /// # Ok::<(), chrono::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LifecycleBlob {
     /// Its container and its name, with a slash between them.
     pub path: String,

@@ -25,7 +25,7 @@ const NAMED: usize = 100;
 ///
 /// let rule = LifecycleRule::new("all")
 ///     .with_base(LifecycleActions::none().with_delete(LifecycleAge::created(30)));
-/// let policy = LifecyclePlan::new(LifecycleLayout::shared_container("blobs"))
+/// let policy = LifecyclePlan::new(LifecycleLayout::prefix_per_tenant("blobs"))
 ///     .with_rule(rule)
 ///     .compile()?;
 /// let now = "2026-03-01T00:00:00Z".parse()?;
@@ -163,6 +163,7 @@ fn tiers(forecast: &BlobForecast) -> Vec<(super::StepAction, DateTime<Utc>)> {
 
 /// What changes for one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobChange {
     /// In short.
     pub effect: ChangeEffect,

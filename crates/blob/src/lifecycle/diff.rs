@@ -29,6 +29,7 @@ pub struct LifecycleDiff {
 
 /// A rule that says something else than before.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RuleChange {
     /// What it says in the account.
     pub before: PolicyRule,

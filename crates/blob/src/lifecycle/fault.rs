@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What is wrong with a rule of a plan, or with the plan itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LifecycleFault {
     /// The rule; `None` for the plan itself.
     pub rule: Option<String>,

@@ -2,16 +2,17 @@
 
 use crate::name::BlobName;
 
-/// How the blobs of tenants are placed in the containers of an account.
+/// How the blobs of tenants are placed in the containers of an account, in the words of `AzureLayout`, which makes one by
+/// its method `lifecycle`.
 ///
 /// # Examples
 ///
 /// ```
 /// use tenantry_blob::LifecycleLayout;
 ///
-/// let shared = LifecycleLayout::shared_container("artifacts");
+/// let shared = LifecycleLayout::prefix_per_tenant("artifacts");
 /// assert_eq!(shared.prefix(), "artifacts/");                 // <tenant>/<kind>/<yyyy>/<mm>/<id> in it
-/// let each = LifecycleLayout::container_per_tenant("t-");
+/// let each = LifecycleLayout::container_per_tenant("t");
 /// assert_eq!(each.prefix(), "t-");                           // <kind>/<yyyy>/<mm>/<id> in t-<tenant>
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,29 +20,29 @@ pub struct LifecycleLayout(Layout);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
-    Shared(String),
-    PerTenant(String),
+    ContainerPerTenant(String),
+    PrefixPerTenant(String),
 }
 
 impl LifecycleLayout {
-    /// Places all tenants in one container, each under its id.
-    #[must_use]
-    pub fn shared_container(container: impl Into<String>) -> Self {
-        Self(Layout::Shared(container.into()))
-    }
-
-    /// Places each tenant in a container of its own, called by this and its id.
+    /// Places each tenant in a container of its own, `<prefix>-<tenant>`.
     #[must_use]
     pub fn container_per_tenant(prefix: impl Into<String>) -> Self {
-        Self(Layout::PerTenant(prefix.into()))
+        Self(Layout::ContainerPerTenant(prefix.into()))
+    }
+
+    /// Places all tenants in one container, where the names of their blobs begin with the tenant.
+    #[must_use]
+    pub fn prefix_per_tenant(container: impl Into<String>) -> Self {
+        Self(Layout::PrefixPerTenant(container.into()))
     }
 
     /// Returns what the paths of all blobs begin with, with the container before them.
     #[must_use]
     pub fn prefix(&self) -> String {
         match &self.0 {
-            Layout::Shared(container) => format!("{container}/"),
-            Layout::PerTenant(prefix) => prefix.clone(),
+            Layout::ContainerPerTenant(prefix) => format!("{prefix}-"),
+            Layout::PrefixPerTenant(container) => format!("{container}/"),
         }
     }
 
@@ -49,10 +50,10 @@ impl LifecycleLayout {
     #[must_use]
     pub fn path(&self, name: &BlobName) -> String {
         match &self.0 {
-            Layout::Shared(container) => format!("{container}/{name}"),
-            Layout::PerTenant(prefix) => {
-                format!("{prefix}{}/{}", name.tenant(), name.within_tenant())
+            Layout::ContainerPerTenant(prefix) => {
+                format!("{prefix}-{}/{}", name.tenant(), name.within_tenant())
             }
+            Layout::PrefixPerTenant(container) => format!("{container}/{name}"),
         }
     }
 }

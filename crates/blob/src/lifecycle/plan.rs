@@ -35,7 +35,7 @@ const SINCE_TIER_CHANGE: u32 = 7;
 /// use tenantry_blob::{ClassLifecycle, LifecycleLayout, LifecyclePlan, Retention, RetentionClass, Tier};
 ///
 /// let exports = RetentionClass::new("report-exports", Retention::days(365))?.with_ceiling_days(730);
-/// let plan = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t-"))
+/// let plan = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t"))
 ///     .with_class_rule(ClassLifecycle::new(&exports).with_tier_after_days(Tier::Cool, 30).deleted());
 /// let policy = plan.compile()?;
 /// let rule = &policy.to_json()["rules"][0];

@@ -137,6 +137,7 @@ impl LifecycleRule {
 
 /// What of a blob an action is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum BlobPart {
     /// The blob as it is now.
     Base,
@@ -335,6 +336,7 @@ pub struct LifecycleAge {
 
 /// From when on an age is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum AgeBasis {
     /// From the creation of the blob, the version or the snapshot.
     Creation,

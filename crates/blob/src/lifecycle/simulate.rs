@@ -40,7 +40,7 @@ const WITHIN: Duration = Duration::hours(48);
 ///
 /// let rule = LifecycleRule::new("all")
 ///     .with_base(LifecycleActions::none().with_delete(LifecycleAge::created(30)));
-/// let policy = LifecyclePlan::new(LifecycleLayout::shared_container("blobs"))
+/// let policy = LifecyclePlan::new(LifecycleLayout::prefix_per_tenant("blobs"))
 ///     .with_rule(rule)
 ///     .compile()?;
 ///
@@ -233,6 +233,7 @@ fn breaks(blob: &LifecycleBlob, at: DateTime<Utc>) -> Option<RetainedBy> {
 
 /// What a policy does with one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobForecast {
     /// Its container and its name.
     pub path: String,
@@ -272,6 +273,7 @@ impl fmt::Display for BlobForecast {
 
 /// One thing that is done with a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LifecycleStep {
     /// What is done.
     pub action: StepAction,
@@ -299,6 +301,7 @@ impl fmt::Display for LifecycleStep {
 
 /// What is done with a blob, from the dearest to the cheapest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum StepAction {
     /// It goes to a tier.
     MoveTo(Tier),
@@ -317,6 +320,7 @@ impl fmt::Display for StepAction {
 
 /// A deletion that the service does not do, though it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Withheld {
     /// The rule, by its full name.
     pub rule: String,

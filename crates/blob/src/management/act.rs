@@ -77,6 +77,7 @@ impl ManagementAction {
 
 /// What is ordered of an account, by whom and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ManagementAct {
     /// The account.
     pub account: StorageAccount,

@@ -12,6 +12,7 @@ use crate::retention::LockMode;
 
 /// What was found wrong, or worth a look.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ManagementFinding {
     /// How bad it is.
     pub severity: ManagementSeverity,
@@ -23,6 +24,7 @@ pub struct ManagementFinding {
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum ManagementSeverity {
     /// It is as it may be, and worth knowing.
     Note,
@@ -46,6 +48,7 @@ impl fmt::Display for ManagementSeverity {
 ///
 /// As text, one finding a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ManagementReport {
     /// The account and the container.
     pub subject: String,

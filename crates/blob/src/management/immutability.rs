@@ -20,6 +20,7 @@ const LONGEST: u32 = 146_000;
 ///
 /// In a container whose blobs are locked by themselves it is what they have where a put says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImmutabilityPolicy {
     /// Days from the creation of each blob.
     pub days: u32,
@@ -33,6 +34,7 @@ pub struct ImmutabilityPolicy {
 
 /// Whether blobs that are kept may still grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProtectedAppends {
     /// They may not.
     #[default]

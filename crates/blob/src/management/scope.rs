@@ -12,6 +12,7 @@ use super::{Call, StorageManagement, part};
 
 /// A scope of encryption.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EncryptionScope {
     /// Whether what is under it can be read and written.
     pub is_enabled: bool,
@@ -21,6 +22,7 @@ pub struct EncryptionScope {
 
 /// Whose key a scope has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScopeKey {
     /// One that Microsoft keeps: a scope that was switched off can be switched on again.
     Microsoft,

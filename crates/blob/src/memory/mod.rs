@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock};
+use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId};
 
 use crate::backend::{
-    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedDue, NewBlob,
-    Seal, Shelf, SignedUrl, shelf,
+    BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
+    NewBlob, Seal, Shelf, SignedUrl, shelf,
 };
 use crate::integrity::Block;
 use crate::name::{BlobName, BlobPrefix};
@@ -150,6 +150,10 @@ impl BlobBackend for MemoryBlobs {
         false
     }
 
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
     async fn create(&self, blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         if self.inner.kept.lock().shelf.get(&blob.name).is_some() {
             return Err(taken(&blob.name));
@@ -206,6 +210,28 @@ impl BlobBackend for MemoryBlobs {
     ) -> Result<BackendPage<BlobRecord>> {
         let now = self.now();
         self.inner.kept.lock().shelf.list(prefix, after, limit, now)
+    }
+
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let page = self.list(prefix, after, limit).await?;
+        Ok(BackendPage {
+            items: page.items.into_iter().map(ListedBlob::from).collect(),
+            next: page.next,
+        })
+    }
+
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        self.list(&nobody, None, 1).await.map(drop)
+    }
+
+    async fn forget_deleted(&self, _: TenantId) -> Result<()> {
+        Ok(())
     }
 
     async fn due(

@@ -261,7 +261,7 @@ impl<'de> Deserialize<'de> for BlobName {
 /// use tenantry_core::TenantId;
 ///
 /// let tenant: TenantId = "0190b5a4-8f2e-7c3d-9a61-4f0e5d2c1b7a".parse()?;
-/// let prefix = BlobPrefix::of(tenant).kind(&BlobKind::new("report")?).month(2026, 1)?;
+/// let prefix = BlobPrefix::of(tenant).with_kind(&BlobKind::new("report")?).with_month(2026, 1)?;
 /// assert_eq!(prefix.as_str(), "0190b5a4-8f2e-7c3d-9a61-4f0e5d2c1b7a/report/2026/01/");
 /// # Ok::<(), tenantry_core::Error>(())
 /// ```
@@ -283,7 +283,7 @@ impl BlobPrefix {
 
     /// Narrows it to a kind; what was said of a kind or a month before is forgotten.
     #[must_use]
-    pub fn kind(mut self, kind: &BlobKind) -> Self {
+    pub fn with_kind(mut self, kind: &BlobKind) -> Self {
         self.text = format!("{}/{kind}/", self.tenant);
         self
     }
@@ -293,7 +293,7 @@ impl BlobPrefix {
     /// # Errors
     ///
     /// - [`InvalidInput`](ErrorKind::InvalidInput): no kind was named before, or there is no such month.
-    pub fn month(mut self, year: u16, month: u8) -> Result<Self> {
+    pub fn with_month(mut self, year: u16, month: u8) -> Result<Self> {
         let is_of_kind = self.text.matches('/').count() == 2;
         if !is_of_kind || year > 9_999 || !(1..=12).contains(&month) {
             return Err(

@@ -70,23 +70,23 @@ fn what_no_name_is_written_like_is_refused_without_being_repeated() {
 #[test]
 fn a_kind_or_a_tenant_that_begins_another_does_not_mean_it() {
     let kind = |name| BlobKind::new(name).unwrap();
-    let report = BlobPrefix::of(tenant(1)).kind(&kind("report"));
+    let report = BlobPrefix::of(tenant(1)).with_kind(&kind("report"));
     assert!(report.includes(&name(1, "report", 1)));
     for other in ["reports", "report-s", "report_", "report1"] {
         assert!(!report.includes(&name(1, other, 1)), "{other}");
     }
     assert!(!BlobPrefix::of(tenant(1)).includes(&name(10, "report", 1)));
-    let month = report.clone().month(2026, 2).unwrap();
+    let month = report.clone().with_month(2026, 2).unwrap();
     assert!(month.includes(&name(1, "report", 1)));
     assert!(
         !report
             .clone()
-            .month(2026, 1)
+            .with_month(2026, 1)
             .unwrap()
             .includes(&name(1, "report", 1))
     );
-    assert!(report.clone().month(2026, 13).is_err());
-    assert!(BlobPrefix::of(tenant(1)).month(2026, 1).is_err());
+    assert!(report.clone().with_month(2026, 13).is_err());
+    assert!(BlobPrefix::of(tenant(1)).with_month(2026, 1).is_err());
 }
 
 #[test]

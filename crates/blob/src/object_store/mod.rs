@@ -155,7 +155,7 @@ impl TenantObjectStore {
                     return Ok(None);
                 };
                 let page = blobs.list(options.clone()).await?;
-                let next = page.next.map(|next| options.after(next));
+                let next = page.next.map(|next| options.with_after(next));
                 Ok(Some((stream::iter(page.records).map(Ok), next)))
             }
         });

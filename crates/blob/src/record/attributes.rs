@@ -84,7 +84,7 @@ impl From<ContentType> for String {
 /// keeps as they are; a name with `tenantry_` before it is not for services. Values are any text
 /// without control characters. All together take up to 4 KiB, where each byte that is not visible
 /// ASCII counts three times, and a `%` too, as it is written percent-encoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     try_from = "BTreeMap<String, String>",
     into = "BTreeMap<String, String>"
@@ -135,6 +135,13 @@ impl Metadata {
     }
 }
 
+impl fmt::Debug for Metadata {
+    /// The names alone: values are of the service, or of its tenants.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
 impl TryFrom<BTreeMap<String, String>> for Metadata {
     type Error = Error;
 
@@ -156,7 +163,7 @@ impl From<Metadata> for BTreeMap<String, String> {
 ///
 /// Up to 7, with names of 1 to 64 and values of up to 256 characters of `[A-Za-z0-9 +-./:=_]`; a name
 /// with `tenantry_` before it is not for services. An index over them may be late.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     try_from = "BTreeMap<String, String>",
     into = "BTreeMap<String, String>"
@@ -207,6 +214,13 @@ impl Tags {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Tags {
+    /// The names alone: values are of the service, or of its tenants.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 

@@ -99,6 +99,7 @@ impl fmt::Display for RetainedBy {
 ///
 /// As text, one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WhyRetained {
     /// The blob.
     pub name: BlobName,

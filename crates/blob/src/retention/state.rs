@@ -13,6 +13,7 @@ use crate::record::ETag;
 /// How firmly the storage service keeps a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LockMode {
     /// Until the end, which can be moved in both directions.
     Unlocked,
@@ -64,6 +65,7 @@ pub struct RetentionState {
 
 /// Proves that the storage service keeps a blob: it was read back after the put.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetentionReceipt {
     /// The blob.
     pub name: BlobName,

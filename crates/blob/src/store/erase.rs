@@ -25,6 +25,7 @@ const PASSES: usize = 3;
 ///
 /// As text, a report for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ErasureReport {
     /// The tenant.
     pub tenant: TenantId,
@@ -62,6 +63,7 @@ pub struct ErasureReport {
 
 /// A blob whose bytes are still there and can be read by nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShreddedBlob {
     /// Its name.
     pub name: BlobName,
@@ -75,6 +77,7 @@ pub struct ShreddedBlob {
 
 /// A blob that was erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ErasedBlob {
     /// Its name.
     pub name: BlobName,

@@ -49,7 +49,7 @@ impl ListOptions {
 
     /// Goes on where a page ended: its [`next`](BlobPage::next).
     #[must_use]
-    pub fn after(mut self, cursor: impl Into<String>) -> Self {
+    pub fn with_after(mut self, cursor: impl Into<String>) -> Self {
         self.after = Some(cursor.into());
         self
     }
@@ -57,6 +57,7 @@ impl ListOptions {
 
 /// A part of the blobs of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobPage {
     /// What is known of each, in the order of their names.
     ///
@@ -85,10 +86,10 @@ impl TenantBlobs {
         self.observe("list", async {
             let mut prefix = BlobPrefix::of(self.tenant);
             if let Some(kind) = &options.kind {
-                prefix = prefix.kind(kind);
+                prefix = prefix.with_kind(kind);
             }
             if let Some((year, month)) = options.month {
-                prefix = prefix.month(year, month)?;
+                prefix = prefix.with_month(year, month)?;
             }
             let limit = options.limit.unwrap_or(USUAL);
             if !(1..=MOST).contains(&limit) {

@@ -119,6 +119,7 @@ impl PutOptions {
 
 /// A blob that was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredBlob {
     /// What is known of it.
     pub record: BlobRecord,

@@ -21,12 +21,23 @@ const READ: &str = "read blob";
 const FORESEEN: u64 = 64 * 1024 * 1024;
 
 /// A blob in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredBytes {
     /// What is known of it.
     pub record: BlobRecord,
     /// Its bytes.
     pub bytes: Bytes,
+}
+
+impl fmt::Debug for StoredBytes {
+    /// Without its bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredBytes")
+            .field("record", &self.record)
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
 }
 
 /// A blob, or a range of it, as a stream of its bytes.

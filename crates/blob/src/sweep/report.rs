@@ -11,6 +11,7 @@ const NAMED: usize = 100;
 
 /// What a run has done, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SweepReport {
     /// The time by which it was judged what is over.
     pub at: DateTime<Utc>,
@@ -44,6 +45,7 @@ pub struct SweepReport {
 
 /// A blob that could not be deleted or archived, or not even be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SweepFailure {
     /// The blob.
     pub name: BlobName,

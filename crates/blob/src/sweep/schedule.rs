@@ -22,6 +22,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 ///
 /// Dropped, they end at once, in the midst of a run too: some of it is done then, and the rest is due as
 /// before.
+#[must_use = "dropped, they end at once"]
 pub struct Schedule {
     operation: &'static str,
     stop: watch::Sender<bool>,
@@ -30,6 +31,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Returns whether they go on; false once they were stopped, or have ended with their runtime.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !*self.stop.borrow() && !self.abort.is_finished()
+    }
+
     /// Lets a run that goes on end the batch that it is at, and waits for that. It may be called again.
     ///
     /// # Errors

@@ -100,9 +100,9 @@ async fn an_identity_of_entra_reads_writes_and_signs() {
     let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
     let client = client(reqwest::Client::builder().tls_certs_only([trusted]));
     for layout in layouts() {
-        let identity = AzureCredential::entra(Arc::new(Token(server.token())));
+        let identity = AzureCredential::custom(Arc::new(Token(server.token())));
         let settings = AzureSettings::new(server.url(), layout.clone(), identity.clone());
-        let store = BlobStore::new(open(settings.clone().with_ca_certificate_pem(pem)));
+        let store = BlobStore::new(open(settings.clone().with_ca_certificate(pem)));
         assert_reads_one_blob(&client, &store.tenant(TenantId::generate())).await;
 
         let distrustful = BlobStore::new(open(settings)).tenant(TenantId::generate());

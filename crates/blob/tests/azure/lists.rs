@@ -52,7 +52,7 @@ async fn thousands_are_listed_in_pages_and_swept() {
         listed.extend(page.records.into_iter().map(|record| record.name));
         let Some(next) = page.next else { break };
         page = one
-            .list(ListOptions::new().with_limit(1_000).after(next))
+            .list(ListOptions::new().with_limit(1_000).with_after(next))
             .await
             .unwrap();
         pages += 1;

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tenantry_blob::{
     BackendPage, BlobBackend, BlobEncryption, BlobName, BlobPrefix, BlobRead, BlobRecord,
-    BlobUpload, Deletion, ETag, ListedDue, NewBlob, RehydratePriority, RetentionAct,
+    BlobUpload, Deletion, ETag, ListedBlob, ListedDue, NewBlob, RehydratePriority, RetentionAct,
     RetentionState, SignedUrl, Tier,
 };
 use tenantry_core::{Error, ErrorKind, Result, TenantId};
@@ -150,6 +150,10 @@ impl BlobBackend for Refusing {
         self.inner.takes_whole_blocks()
     }
 
+    async fn keeps_deleted_for(&self) -> Result<Option<Duration>> {
+        self.inner.keeps_deleted_for().await
+    }
+
     async fn create(&self, mut blob: NewBlob) -> Result<Box<dyn BlobUpload>> {
         if self.ignores_locks.load(Ordering::Relaxed) {
             blob.retention.lock = None;
@@ -192,6 +196,28 @@ impl BlobBackend for Refusing {
             items: items.collect(),
             next: page.next,
         })
+    }
+
+    async fn list_each(
+        &self,
+        prefix: &BlobPrefix,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BackendPage<ListedBlob>> {
+        let page = self.list(prefix, after, limit).await?;
+        Ok(BackendPage {
+            items: page.items.into_iter().map(ListedBlob::from).collect(),
+            next: page.next,
+        })
+    }
+
+    async fn check(&self) -> Result<()> {
+        let nobody = BlobPrefix::of(TenantId::generate());
+        BlobBackend::list(self, &nobody, None, 1).await.map(drop)
+    }
+
+    async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {
+        self.inner.forget_deleted(tenant).await
     }
 
     async fn due(

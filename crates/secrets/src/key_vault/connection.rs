@@ -42,7 +42,7 @@ impl KeyVaultConnection {
     /// Trusts another authority beside those of the system: that of a server for tests, or of a
     /// proxy that looks into TLS.
     #[must_use]
-    pub fn with_ca_certificate_pem(mut self, pem: impl Into<String>) -> Self {
+    pub fn with_ca_certificate(mut self, pem: impl Into<String>) -> Self {
         self.authorities.push(pem.into());
         self
     }

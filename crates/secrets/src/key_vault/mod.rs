@@ -137,7 +137,7 @@ impl KeyVault {
     /// # fn run(address: std::net::SocketAddr, certificate: &str, credential: KeyVaultCredential) -> tenantry_core::Result<()> {
     /// let connection = KeyVaultConnection::default()
     ///     .with_address(address)
-    ///     .with_ca_certificate_pem(certificate);
+    ///     .with_ca_certificate(certificate);
     /// let vault = KeyVault::new_with("orders", credential, &connection)?;
     /// # let _ = vault;
     /// # Ok(())

@@ -303,7 +303,7 @@ async fn a_vault_that_is_not_there_is_unavailable() -> Result {
     drop(other);
     let connection = KeyVaultConnection::default()
         .with_address(address)
-        .with_ca_certificate_pem(fixture.server.ca_certificate_pem());
+        .with_ca_certificate(fixture.server.ca_certificate_pem());
     let credential = KeyVaultCredential::custom(credential);
     let vault = KeyVault::new_with("orders", credential, &connection)?;
     while vault.read("db", None).await.is_ok() {}
@@ -332,7 +332,7 @@ async fn a_token_that_was_made_elsewhere_opens_until_it_ends() -> Result {
     assert_eq!(format!("{credential:?}"), "KeyVaultCredential(AccessToken)");
     let connection = KeyVaultConnection::default()
         .with_address(server.address())
-        .with_ca_certificate_pem(server.ca_certificate_pem());
+        .with_ca_certificate(server.ca_certificate_pem());
     let vault = KeyVault::new_with("orders", credential, &connection)?;
     assert_eq!(vault.read("db", None).await?.secret.expose(), "one");
     server.revoke_token(&token);
@@ -347,7 +347,7 @@ async fn a_certificate_that_nobody_vouches_for_is_an_error_of_tls() -> Result {
     let other = KeyVaultServer::start().await?;
     for connection in [
         KeyVaultConnection::default(),
-        KeyVaultConnection::default().with_ca_certificate_pem(other.ca_certificate_pem()),
+        KeyVaultConnection::default().with_ca_certificate(other.ca_certificate_pem()),
     ] {
         let connection = connection.with_address(subject.fixture.server.address());
         let credential = KeyVaultCredential::custom(Arc::clone(&subject.credential) as _);
@@ -364,7 +364,7 @@ async fn what_is_no_certificate_is_refused_when_it_is_set_up() -> Result {
     let subject = Subject::unchallenged().await?;
     let key = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for pem in ["", "no certificate", key] {
-        let connection = KeyVaultConnection::default().with_ca_certificate_pem(pem);
+        let connection = KeyVaultConnection::default().with_ca_certificate(pem);
         let credential = KeyVaultCredential::custom(Arc::clone(&subject.credential) as _);
         let error = KeyVault::new_with("orders", credential, &connection).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSettings, "{pem:?}");

@@ -204,7 +204,7 @@ pub(crate) fn backend(
     let credential = Arc::clone(credential) as Arc<dyn TokenCredential>;
     let connection = KeyVaultConnection::default()
         .with_address(server.address())
-        .with_ca_certificate_pem(server.ca_certificate_pem());
+        .with_ca_certificate(server.ca_certificate_pem());
     let credential = KeyVaultCredential::custom(credential);
     Ok(KeyVault::new_with(vault, credential, &connection)?)
 }

@@ -16,7 +16,7 @@ fn plan() -> Result<LifecyclePlan> {
     let attachments =
         RetentionClass::new("attachments", Retention::days(730).archived_after_days(90))?;
     Ok(
-        LifecyclePlan::new(LifecycleLayout::container_per_tenant("t-"))
+        LifecyclePlan::new(LifecycleLayout::container_per_tenant("t"))
             .with_class_rule(
                 ClassLifecycle::new(&exports)
                     .with_tier_after_days(Tier::Cool, 30)
@@ -72,7 +72,7 @@ async fn without_rules_there_is_no_policy() -> Result {
         .lifecycle_put(&plan()?.compile()?, &order())
         .await?;
     let live = fixture.management.lifecycle().await?;
-    let none = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t-")).diff(&live)?;
+    let none = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t")).diff(&live)?;
     fixture
         .management
         .lifecycle_put(none.merged()?, &order())
@@ -107,7 +107,7 @@ async fn a_policy_that_the_service_does_not_take_or_show_is_told() -> Result {
     fixture.management.lifecycle_put(&first, &order()).await?;
     let exports =
         RetentionClass::new("report-exports", Retention::days(365))?.with_ceiling_days(900);
-    let second = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t-"))
+    let second = LifecyclePlan::new(LifecycleLayout::container_per_tenant("t"))
         .with_class_rule(ClassLifecycle::new(&exports).deleted())
         .compile()?;
     fixture.server.inject(ArmFault::Ignored, 1);
@@ -131,7 +131,7 @@ async fn an_account_that_is_not_there_has_no_rules_to_tell_of() -> Result {
     )?;
     let connection = tenantry_blob::ManagementConnection::default()
         .with_address(fixture.server.address())
-        .with_ca_certificate_pem(fixture.server.ca_certificate_pem());
+        .with_ca_certificate(fixture.server.ca_certificate_pem());
     let token = tenantry_core::Secret::new(fixture.token().to_owned());
     let credential = tenantry_blob::ManagementCredential::access_token(token);
     let management = tenantry_blob::StorageManagement::new_with(account, credential, &connection)?;

@@ -169,7 +169,7 @@ fn management(
 ) -> Result<StorageManagement> {
     let connection = ManagementConnection::default()
         .with_address(server.address())
-        .with_ca_certificate_pem(server.ca_certificate_pem());
+        .with_ca_certificate(server.ca_certificate_pem());
     let credential = ManagementCredential::access_token(Secret::new(token.to_owned()));
     let management = StorageManagement::new_with(account.clone(), credential, &connection)?;
     Ok(management.with_deadline(Duration::from_secs(60)))

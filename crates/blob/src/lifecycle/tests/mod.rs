@@ -18,7 +18,7 @@ use crate::{
 };
 
 fn layout() -> LifecycleLayout {
-    LifecycleLayout::container_per_tenant("t-")
+    LifecycleLayout::container_per_tenant("t")
 }
 
 fn plan() -> LifecyclePlan {
