@@ -47,6 +47,23 @@ fn a_service_that_is_none_is_refused() {
     assert!(output.stdout.is_empty());
 }
 
+/// Who names another database than that of the settings would be told of that one.
+#[test]
+fn two_databases_are_refused() {
+    for command in ["map", "tenants"] {
+        for other in [
+            &["--url", "sqlite:other.db"][..],
+            &["--schema", "other"],
+            &["--pooler", "transaction"],
+        ] {
+            let output = tenantry(&[&[command, "--settings", "service.toml"], other].concat());
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(told.contains("say where the database is once"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn shells_complete_every_command() {
     for shell in ["bash", "zsh", "fish"] {

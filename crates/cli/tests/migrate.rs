@@ -9,7 +9,7 @@ use tenantry_testkit::{PostgresServer, Roles, TestDatabase};
 
 fn migrate(url: &str, folder: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tenantry"))
-        .args(["migrate", "--folder", folder.to_str().unwrap()])
+        .args(["migrate", "--migrations", folder.to_str().unwrap()])
         .args(more)
         .env("TENANTRY_DATABASE_URL", url)
         .output()

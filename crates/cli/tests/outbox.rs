@@ -161,7 +161,10 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
     let (code, groups) = place.json(&["dead", "--grouped"]).await;
     assert_eq!(code, 1);
     assert_eq!(
-        (&groups[0]["count"], &groups[0]["tenants"]),
+        (
+            &groups["groups"][0]["count"],
+            &groups["groups"][0]["tenants"]
+        ),
         (&2.into(), &2.into())
     );
 
@@ -188,6 +191,9 @@ async fn story(store: &TenantStore, platform: &PlatformStore, place: &Place) {
         .unwrap()
         .to_owned();
     let discard = [&["discard", "--tenant", &tenant, "--id", &id][..], &because].concat();
+    let (code, written) = place.run(&discard).await;
+    assert_eq!(code, 2, "it is not said that it is meant: {written}");
+    let discard = [&discard[..], &["--yes"]].concat();
     assert_eq!(place.run(&discard).await, (0, "1 discarded\n".to_owned()));
     assert_eq!(place.run(&["dead"]).await.0, 0);
     assert_eq!(place.json(&["status"]).await.1["waiting"], 1, "that of one");

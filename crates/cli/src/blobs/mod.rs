@@ -145,7 +145,7 @@ async fn list(
     while records.len() < limit {
         let mut options = ListOptions::new().with_limit(PAGE.min(limit - records.len()));
         if let Some(after) = after {
-            options = options.after(after);
+            options = options.with_after(after);
         }
         let page = blobs.list(options).await?;
         records.extend(page.records);

@@ -15,9 +15,9 @@ pub(crate) struct Database {
     /// `postgres://role@host:port/database` or `sqlite:path`
     #[arg(long)]
     url: Option<String>,
-    /// The schema of the services' tables; PostgreSQL only
-    #[arg(long, default_value = "public")]
-    schema: String,
+    /// The schema of the services' tables, without it `public`; PostgreSQL only
+    #[arg(long)]
+    schema: Option<String>,
     /// What stands between the services and the server, if they are told of it
     #[arg(long, value_enum)]
     pooler: Option<Mode>,
@@ -77,9 +77,23 @@ impl Database {
         }
     }
 
+    /// Refuses to be told of beside a file of settings, which says where the database is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSettings`.
+    pub(crate) fn check_unsaid(&self, operation: &'static str) -> Result<()> {
+        match self.url.is_some() || self.schema.is_some() || self.pooler.is_some() {
+            true => Err(Error::new(ErrorKind::InvalidSettings, operation).with_detail(
+                "say where the database is once: --settings, or --url with --schema and --pooler",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Returns the schema of the services' tables.
     pub(crate) fn schema(&self) -> &str {
-        &self.schema
+        self.schema.as_deref().unwrap_or("public")
     }
 
     /// Finds out where the database is, by the options or the environment.
@@ -103,7 +117,7 @@ impl Database {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(invalid("the URL must begin with postgres:// or sqlite:"));
         }
-        let mut settings = PostgresSettings::new(url).with_schema(&self.schema);
+        let mut settings = PostgresSettings::new(url).with_schema(self.schema());
         if let Some(password) = environment.password {
             settings = settings.with_password(password);
         }

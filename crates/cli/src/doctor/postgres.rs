@@ -180,7 +180,7 @@ async fn history(sheet: &mut Sheet, probe: &ServerProbe, plan: &Plan) {
         return sheet.failure(
             "migrations",
             "none was ever run",
-            "as owner: tenantry migrate --url postgres://<owner role>@<host>/<database> --folder migrations",
+            "as owner: tenantry migrate --url postgres://<owner role>@<host>/<database> --migrations migrations",
         );
     }
     let Some(migrations) = &plan.migrations else {

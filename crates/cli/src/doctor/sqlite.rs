@@ -33,7 +33,7 @@ pub(super) async fn look(sheet: &mut Sheet, settings: &SqliteSettings, is_app: b
             "connection",
             format!("there is no file {place}"),
             format!(
-                "tenantry migrate --url sqlite:{place} --folder migrations, or correct the url"
+                "tenantry migrate --url sqlite:{place} --migrations migrations, or correct the url"
             ),
         );
     }
@@ -102,7 +102,7 @@ async fn history(
         (false, _) => sheet.failure(
             "migrations",
             "none was ever run",
-            format!("tenantry migrate --url sqlite:{place} --folder migrations"),
+            format!("tenantry migrate --url sqlite:{place} --migrations migrations"),
         ),
         (true, None) => sheet.ok(
             "migrations",

@@ -19,7 +19,7 @@ pub(super) fn pending(sheet: &mut Sheet, migrations: &Migrations, pending: &[i64
     sheet.failure(
         "migrations",
         format!("not run yet: {}", numbers.join(", ")),
-        "as owner: tenantry migrate --folder <the same folder>",
+        "as owner: tenantry migrate --migrations <the same folder>",
     );
 }
 

@@ -104,6 +104,7 @@ async fn look(options: &Options) -> Result<Option<Looked>> {
     let limit = Duration::from_secs(options.timeout);
     let limits = Limits { statement: limit };
     let (platform, schema, service) = if options.settings.path.is_some() {
+        options.database.check_unsaid(MAP)?;
         let settings = options.settings.read()?;
         let parts = Parts::of(&settings, limit).await;
         let schema = match parts.platform().transpose()? {

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     database: Database,
     /// The folder with `0001_customers.sql`, `0002_invoices.sql` and so on
     #[arg(long, value_name = "FOLDER", default_value = "migrations")]
-    folder: PathBuf,
+    migrations: PathBuf,
     /// Writes one JSON object, with the numbers of those that were run
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Options {
 /// `Unavailable` if nobody takes what is written.
 pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdict> {
     let place = options.database.place(MIGRATE)?;
-    let migrations = Migrations::from_dir(&options.folder).await?;
+    let migrations = Migrations::from_dir(&options.migrations).await?;
     let run = match place {
         Place::Server(settings) => postgres::migrate(*settings, &migrations).await?,
         Place::File(path) => on_sqlite(&path, &migrations).await?,

@@ -49,14 +49,20 @@ enum Command {
         /// How many are listed at most, from 1
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Writes one JSON object: `dead`, as many as --limit says, and `is_complete`; of --grouped an array
+        /// Writes one JSON object: `dead`, as many as --limit says, and `is_complete`; with --grouped `groups`
         #[arg(long)]
         json: bool,
     },
     /// Has messages of a tenant handed over again, with all their attempts; exits with 1 if none is such
     Replay(Change),
     /// Removes messages of a tenant for good; what stands behind them leaves; exits with 1 if none is such
-    Discard(Change),
+    Discard {
+        #[command(flatten)]
+        change: Change,
+        /// What is discarded does not come back: say that it is meant
+        #[arg(long)]
+        yes: bool,
+    },
     /// Writes the tables as SQL, for a file of the service's migrations; looks at no database
     Schema {
         /// Those of SQLite, in place of PostgreSQL
@@ -93,9 +99,9 @@ struct Change {
     /// Why, for the trace of the database's operators
     #[arg(long)]
     reason: String,
-    /// Who does it, for the same
-    #[arg(long, default_value = "operator")]
-    actor: String,
+    /// Who does it, as user:ada, for the same
+    #[arg(long)]
+    actor: Actor,
     /// Writes one JSON object
     #[arg(long)]
     json: bool,
@@ -165,7 +171,12 @@ pub(crate) async fn run(options: &Options, out: &mut impl Write) -> Result<Verdi
             told(written::changed("replayed", changed, change.json, out))?;
             Ok(Verdict::of(changed == 0))
         }
-        Command::Discard(change) => {
+        Command::Discard { yes: false, .. } => Err(Error::new(
+            ErrorKind::InvalidSettings,
+            "discard dead letters",
+        )
+        .with_detail("what is discarded does not come back: say --yes if it is meant")),
+        Command::Discard { change, yes: true } => {
             let letters = change.letters("discard dead letters").await?;
             let changed = letters
                 .discard(change.tenant, &change.which.filter())
@@ -197,7 +208,7 @@ impl Change {
             return Err(Error::new(ErrorKind::InvalidInput, operation)
                 .with_detail("say which: --type, --id, or --all of the tenant"));
         }
-        let context = RequestContext::new(Actor::new(self.actor.clone())?);
+        let context = RequestContext::new(self.actor.clone());
         let platform = self.database.platform(operation).await?;
         DeadLetters::open(&platform, self.reason.clone(), context)
     }

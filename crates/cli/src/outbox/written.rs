@@ -13,6 +13,8 @@ pub(super) fn status(status: &OutboxStatus, json: bool, out: &mut impl Write) ->
     let oldest = status.oldest_unsent.map(shown);
     if json {
         let status = json!({
+            "database": status.database,
+            "cluster": status.cluster,
             "workers": status.workers,
             "backlog": status.backlog,
             "oldest_unsent": oldest,
@@ -114,7 +116,8 @@ pub(super) fn groups(
                 "oldest": shown(group.oldest),
             })
         });
-        return object(&Value::Array(groups.collect()), out);
+        let groups: Vec<_> = groups.collect();
+        return object(&json!({ "groups": groups }), out);
     }
     for group in groups {
         let then = if group.is_blocking {

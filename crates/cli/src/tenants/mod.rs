@@ -118,6 +118,7 @@ impl Place {
         let limits = Limits { statement: limit };
         let (platform, schema, folder, blobs) = match &self.settings.path {
             Some(_) => {
+                self.database.check_unsaid(LIST)?;
                 let settings = self.settings.read()?;
                 let parts = Parts::of(&settings, limit).await;
                 let schema = match parts.platform().transpose()? {
@@ -246,7 +247,7 @@ async fn blobs_of(backend: &Arc<dyn BlobBackend>, tenant: TenantId, most: u64) -
     loop {
         let mut options = ListOptions::new().with_limit(PAGE);
         if let Some(after) = after {
-            options = options.after(after);
+            options = options.with_after(after);
         }
         let page = blobs.list(options).await?;
         for record in &page.records {
