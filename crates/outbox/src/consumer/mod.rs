@@ -179,9 +179,8 @@ impl Consumer {
     /// A message stays in the outbox that it came from until it was handled here, so nothing is lost with the process, and
     /// who has published is told what became of it: one that fails is tried again by that outbox after its
     /// [`FailurePolicy`](crate::FailurePolicy), with those of its key behind it, and what is poison becomes a dead letter of
-    /// that outbox. [`ConsumerSettings::with_attempts`] says nothing here; keep
-    /// [`with_handle_timeout`](ConsumerSettings::with_handle_timeout) below the time that the worker gives a broker
-    /// ([`WorkerSettings::with_publish_timeout`](crate::WorkerSettings::with_publish_timeout)).
+    /// that outbox; [`ConsumerSettings::with_attempts`] says nothing here. A worker that waits no longer for one that takes
+    /// long goes on with other keys, and is told of the same attempt when it asks again.
     ///
     /// # Errors
     ///
