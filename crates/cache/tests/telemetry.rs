@@ -33,7 +33,7 @@ async fn what_becomes_of_calls_is_counted_without_keys_and_ids_and_tenants_by_na
     let rule = Rule::new("tenant", 2, Duration::from_secs(60)).unwrap();
     for _ in 0..3 {
         let tenant = limiter.tenant(tenant.tenant());
-        tenant.take(&[rule.limit("")], 1).await.unwrap();
+        let _ = tenant.take(&[rule.limit("")], 1).await.unwrap();
     }
 
     let watched = TenantId::generate();

@@ -112,7 +112,7 @@ async fn a_call_that_fails_or_is_dropped_is_told_by_its_kind() {
     let limits = Arc::new(RedisLimits::new(&settings).unwrap());
     let limiter = RateLimiter::new(limits).tenant(TenantId::generate());
     let rule = Rule::new("rule", 10, Duration::from_secs(60)).unwrap();
-    limiter.take(&[rule.limit(CANARY)], 1).await.unwrap();
+    let _ = limiter.take(&[rule.limit(CANARY)], 1).await.unwrap();
     let capture = Capture::start();
     server.pause().await.unwrap();
     let limits = [rule.limit(CANARY)];
@@ -144,8 +144,8 @@ async fn each_call_is_in_the_histogram_and_shows_no_key_no_id_and_no_user() {
     let limiter = RateLimiter::new(limits).tenant(watched);
     let rule = Rule::new("rule", 10, Duration::from_secs(60)).unwrap();
     let limits = [rule.limit(CANARY)];
-    limiter.take(&limits, 1).await.unwrap();
-    limiter.peek(&limits).await.unwrap();
+    let _ = limiter.take(&limits, 1).await.unwrap();
+    let _ = limiter.peek(&limits).await.unwrap();
     limiter.refund(&limits, 1).await.unwrap();
 
     let store = Arc::new(RedisSessions::new(&settings.with_tenant_label(label)).unwrap());

@@ -2,6 +2,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tenantry_core::{Error, ErrorKind, Result};
@@ -201,19 +202,32 @@ impl CachePolicy {
     }
 }
 
+/// Tells a cache from all others of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CacheId(u64);
+
+impl CacheId {
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Values of one type under one name, with what is to be kept of them.
 ///
-/// Made by [`Cache::kind`](super::Cache::kind); cheap to clone.
+/// Made by [`Cache::kind`](super::Cache::kind), and of that cache alone; cheap to clone.
 pub struct CacheKind<T> {
     pub(super) name: Arc<str>,
     pub(super) policy: Arc<CachePolicy>,
     pub(super) schema: u32,
     pub(super) counters: Arc<Counters>,
+    /// The cache that made it, in which its name stands for this type.
+    pub(super) cache: CacheId,
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: 'static> CacheKind<T> {
-    pub(super) fn new(name: &str, policy: CachePolicy) -> Result<Self> {
+    pub(super) fn new(name: &str, policy: CachePolicy, cache: CacheId) -> Result<Self> {
         let is_name = |name: &str| {
             let mut bytes = name.bytes();
             name.len() <= 63
@@ -232,6 +246,7 @@ impl<T: 'static> CacheKind<T> {
                 policy: Arc::new(policy),
                 schema: 0,
                 counters: Arc::default(),
+                cache,
                 values: PhantomData,
             }),
             Err(detail) => Err(Error::new(ErrorKind::InvalidSettings, "make cache kind")
@@ -281,6 +296,7 @@ impl<T> Clone for CacheKind<T> {
             policy: Arc::clone(&self.policy),
             schema: self.schema,
             counters: Arc::clone(&self.counters),
+            cache: self.cache,
             values: PhantomData,
         }
     }

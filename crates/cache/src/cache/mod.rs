@@ -35,6 +35,7 @@ use self::counts::{Counted, Counters};
 use self::far::{Far, Turn};
 use self::fence::{Tenant, Tenants};
 use self::key::KeyRef;
+use self::kind::CacheId;
 pub use self::kind::{CacheKind, CachePolicy};
 use self::near::{Flight, Found, Near, Ticket, Value};
 pub(crate) use self::peek::{Kept, Peek};
@@ -78,6 +79,7 @@ pub struct Cache {
 }
 
 struct Inner {
+    id: CacheId,
     clock: SharedClock,
     near: Near,
     far: Option<Arc<Far>>,
@@ -287,6 +289,7 @@ impl CacheBuilder {
         let far = self.level.map(|level| Arc::new(Far::new(level, clock)));
         let tenants = Arc::new(Tenants::new(quota));
         let inner = Arc::new(Inner {
+            id: CacheId::next(),
             clock: self.clock,
             near: Near::new(self.bytes, &tenants, far.is_none()),
             far,
@@ -333,7 +336,7 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let mut kind = CacheKind::new(name, policy)?;
+        let mut kind = CacheKind::new(name, policy, self.inner.id)?;
         let mut kinds = self.inner.kinds.lock();
         let value_type = CacheKind::<T>::value_type();
         let known = kinds.entry(Arc::clone(&kind.name));
@@ -405,7 +408,18 @@ impl TenantCache {
         self.tenant.id
     }
 
-    /// Returns what is known of a key: a value, that there is none (`Some(None)`), or nothing.
+    /// Refuses a kind of another cache, in which its name may stand for another type.
+    fn check_kind<T>(&self, kind: &CacheKind<T>) -> Result<()> {
+        match kind.cache == self.inner.id {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::InvalidInput, LOAD)
+                .with_subject(kind.name.to_string())
+                .with_detail("the kind was made by another cache")),
+        }
+    }
+
+    /// Returns what is known of a key: a value, that there is none (`Some(None)`), or nothing, as of a kind that another
+    /// cache has made.
     ///
     /// A shared level that does not answer knows nothing.
     ///
@@ -421,6 +435,9 @@ impl TenantCache {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let lookup = lookup.into();
+        if kind.cache != self.inner.id {
+            return None;
+        }
         if let Found::Fresh { value, .. } = self.look(kind, lookup) {
             kind.counters.count(Counted::Hit);
             return Some(downcast(value));
@@ -452,6 +469,7 @@ impl TenantCache {
     /// # Errors
     ///
     /// - those of the loader.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): another cache has made the kind.
     /// - [`Unavailable`](ErrorKind::Unavailable): it took longer than
     ///   [`with_load_timeout`](CachePolicy::with_load_timeout) allows; it goes on, and what it gives
     ///   is kept.
@@ -470,6 +488,7 @@ impl TenantCache {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Future<Output = Result<Option<T>>> + Send,
     {
+        self.check_kind(kind)?;
         let (lookup, load) = (lookup.into(), Alone(load));
         match self.look(kind, lookup) {
             Found::Fresh { value, due } => {
@@ -571,6 +590,7 @@ impl TenantCache {
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Future<Output = Result<Vec<Option<T>>>> + Send + 'static,
     {
+        self.check_kind(kind)?;
         let near = &self.inner.near;
         let now = self.inner.clock.monotonic();
         let (arrived, is_sure) = (near.next_id(), near.is_sure(now));

@@ -4,15 +4,15 @@ use tenantry_core::Error;
 
 /// What became of a request.
 #[derive(Debug)]
+#[must_use = "a request that is refused must not go on"]
 pub struct Decision {
     is_admitted: bool,
     standings: Vec<Standing>,
     failure: Option<Error>,
 }
 
-/// What is left of one limit.
+/// What is left of one limit. A backend makes it: it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Standing {
     /// How much is allowed within the window.
     pub most: u64,
@@ -26,7 +26,6 @@ pub struct Standing {
 
 impl Decision {
     /// Returns the decision of a backend; the standings are in the order of the limits.
-    #[must_use]
     pub const fn new(is_admitted: bool, standings: Vec<Standing>) -> Self {
         Self {
             is_admitted,

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use tenantry_core::TenantId;
 
 use super::{SessionHash, SessionId, StoredSession};
 
@@ -12,6 +13,7 @@ use super::{SessionHash, SessionId, StoredSession};
 pub struct Session<T> {
     /// What the service remembers of the visitor.
     pub data: T,
+    pub(super) tenant: TenantId,
     pub(super) id: SessionId,
     pub(super) user: Option<String>,
     pub(super) metadata: SessionMetadata,
@@ -32,7 +34,6 @@ pub struct SessionMetadata {
 
 /// A session in the list of a user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ListedSession {
     /// Which it is; it lets nobody in.
     pub hash: SessionHash,
@@ -65,9 +66,10 @@ impl<T> Session<T> {
         self.metadata
     }
 
-    pub(super) fn new(id: SessionId, stored: StoredSession, data: T) -> Self {
+    pub(super) fn new(tenant: TenantId, id: SessionId, stored: StoredSession, data: T) -> Self {
         Self {
             data,
+            tenant,
             id,
             user: stored.user,
             metadata: stored.metadata,

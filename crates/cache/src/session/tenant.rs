@@ -103,7 +103,7 @@ impl<T> TenantSessions<T> {
     }
 
     /// Ends all other sessions of the same user in one step, and says how many there were: none where
-    /// nobody has signed in.
+    /// nobody has signed in, and of another tenant's session.
     ///
     /// # Errors
     ///
@@ -112,6 +112,10 @@ impl<T> TenantSessions<T> {
     where
         T: Sync,
     {
+        // Another tenant's user may be called alike.
+        if session.tenant != self.tenant {
+            return Ok(0);
+        }
         let Some(user) = session.user() else {
             return Ok(0);
         };
@@ -152,7 +156,9 @@ impl<T: Serialize + DeserializeOwned> TenantSessions<T> {
     /// - [`Unavailable`](ErrorKind::Unavailable): the store does not answer.
     pub async fn load(&self, id: &SessionId) -> Result<Option<Session<T>>> {
         let stored = self.store.load(self.tenant, id.hash()).await?;
-        stored.map(|stored| read(LOAD, id, stored)).transpose()
+        stored
+            .map(|stored| read(LOAD, self.tenant, id, stored))
+            .transpose()
     }
 
     /// Returns a session, if there is one, as that of a visitor who was seen now: its idle time begins
@@ -166,7 +172,9 @@ impl<T: Serialize + DeserializeOwned> TenantSessions<T> {
     pub async fn touch(&self, id: &SessionId) -> Result<Option<Session<T>>> {
         let (store, idle) = (&self.store, self.policy.idle);
         let stored = store.touch(self.tenant, id.hash(), idle).await?;
-        stored.map(|stored| read(TOUCH, id, stored)).transpose()
+        stored
+            .map(|stored| read(TOUCH, self.tenant, id, stored))
+            .transpose()
     }
 
     /// Stores the data of a session, if nobody else has since it was loaded. It never begins one.
@@ -219,6 +227,7 @@ impl<T: Serialize + DeserializeOwned> TenantSessions<T> {
         let metadata = self.store.create(self.tenant, id.hash(), new).await?;
         Ok(Session {
             data,
+            tenant: self.tenant,
             id,
             user: user.map(str::to_owned),
             metadata,
@@ -271,6 +280,7 @@ impl<T: Serialize + DeserializeOwned> TenantSessions<T> {
 
 fn read<T: DeserializeOwned>(
     operation: &'static str,
+    tenant: TenantId,
     id: &SessionId,
     stored: StoredSession,
 ) -> Result<Session<T>> {
@@ -282,7 +292,7 @@ fn read<T: DeserializeOwned>(
              session",
         )
     })?;
-    Ok(Session::new(id.clone(), stored, data))
+    Ok(Session::new(tenant, id.clone(), stored, data))
 }
 
 fn check_user(operation: &'static str, user: &str) -> Result<()> {

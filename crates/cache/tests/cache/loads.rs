@@ -295,3 +295,28 @@ async fn several_that_are_due_are_loaded_anew_by_one_call_in_the_background() {
     assert_ne!(ask(&["7"]).await, ["load 1"]);
     assert_eq!(calls.lock().len(), 3, "it was there");
 }
+
+#[tokio::test]
+async fn a_kind_of_another_cache_knows_nothing_and_loads_nothing() {
+    let [cache, other] = [(); 2].map(|()| Cache::builder().build().unwrap());
+    let policy = CachePolicy::default;
+    let numbers = cache.kind::<u64>("it", policy()).unwrap();
+    let texts = other.kind::<String>("it", policy()).unwrap();
+    for tenant in [TenantId::generate(), TenantId::generate()] {
+        let tenant = cache.tenant(tenant);
+        let load = || async { Ok(Some(7)) };
+        tenant.get_or_load(&numbers, "a", load).await.unwrap();
+        assert!(tenant.get(&texts, "a").await.is_none());
+        let load = || async { Ok(Some("7".to_owned())) };
+        let refused = tenant.get_or_load(&texts, "a", load).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        let load = |_| async { Ok(vec![Some("7".to_owned())]) };
+        let lookups = [Lookup::from("a")];
+        let refused = tenant.get_or_load_many(&texts, &lookups, load).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            tenant.get(&numbers, "a").await.flatten().as_deref(),
+            Some(&7)
+        );
+    }
+}

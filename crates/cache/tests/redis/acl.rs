@@ -130,7 +130,7 @@ async fn all_that_there_is_works_with_the_rules() {
             let taken = limiter.take(&limit, most / 2).await.unwrap();
             assert!(taken.failure().is_none(), "{:?}", taken.failure());
         }
-        limiter.peek(&limit).await.unwrap();
+        let _ = limiter.peek(&limit).await.unwrap();
         limiter.refund(&limit, 1).await.unwrap();
         tokio::time::sleep(Duration::from_millis(60)).await;
         let taken = limiter.take(&limit, most).await.unwrap();

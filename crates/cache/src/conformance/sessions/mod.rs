@@ -233,6 +233,14 @@ async fn another_tenant_has_nothing(sessions: &Sessions<String>) {
     assert!(theirs.list("user").await.expect("a list").is_empty());
     assert_eq!(theirs.delete_by_user("user").await.expect("a deletion"), 0);
     assert_eq!(theirs.delete_others(&session).await.expect("a deletion"), 0);
+    // Nor by a user of ours who is called as one of theirs.
+    let mut namesake = created(&theirs, "theirs").await;
+    let signed_in = theirs.sign_in(&mut namesake, "ada").await;
+    signed_in.expect("a user");
+    let mut of_ours = created(&ours, "ours").await;
+    ours.sign_in(&mut of_ours, "ada").await.expect("a user");
+    assert_eq!(theirs.delete_others(&of_ours).await.expect("a deletion"), 0);
+    assert_eq!(theirs.list("ada").await.expect("a list").len(), 1);
     assert_eq!(data(&ours, &id).await.as_deref(), Some("one"));
     // In the words that are told of what never was.
     let mut gone = created(&ours, "").await;
