@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,6 +31,8 @@ pub struct Page {
     pub headers: HeaderMap,
     /// The text.
     pub body: String,
+    /// The same as it came.
+    pub bytes: Bytes,
 }
 
 impl Page {
@@ -153,6 +156,7 @@ impl Browser {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         })
     }
 }

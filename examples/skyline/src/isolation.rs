@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::notifications::{Notification, NotificationState};
 use crate::operations::{Flight, FlightId};
-use crate::reporting::{DelayFact, ReportDefinition, ReportRun, RunState};
+use crate::reporting::{DelayFact, ReportDefinition, ReportFormat, ReportRun, RunState};
 use crate::tenants::{TenantRecord, TenantStatus};
 
 /// The tables of a service, of either kind of database.
@@ -103,6 +103,7 @@ async fn reports_keep_to_their_tenant(storage: Storage) {
         id: Uuid::now_v7(),
         name: "late".to_owned(),
         least_minutes: 60,
+        format: ReportFormat::Csv,
         runs_by_itself: false,
         retention_days: 30,
         version: Version::NEW,
@@ -113,6 +114,7 @@ async fn reports_keep_to_their_tenant(storage: Storage) {
         definition: Uuid::now_v7(),
         name: "late".to_owned(),
         least_minutes: 60,
+        format: ReportFormat::Parquet,
         retention_days: 30,
         state: RunState::Queued,
         lease_until: None,

@@ -131,6 +131,46 @@ async fn two_tenants_at_work_and_a_third_that_reaches_for_both_see_nothing_but_t
     skyline.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_made_of_columns_where_its_definition_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let skyline = Skyline::embedded(folder.path(), 0).await.unwrap();
+    let mut browsers = Vec::new();
+    for airline in [HAWAIIAN, JETBLUE] {
+        skyline.desk().admit(airline).await.unwrap();
+        let mut browser = Browser::at(skyline.desk().edge(), airline.slug);
+        let code = skyline.desk().code(airline.slug).unwrap();
+        assert_eq!(browser.sign_in("ada", &code).await.unwrap().status, 303);
+        browsers.push(browser);
+    }
+    let [ada, eve] = &browsers[..] else {
+        panic!("there are two");
+    };
+    let page = ada.get("/").await.unwrap().body;
+    let row = page.split("<tr>").find(|row| row.contains("Parquet"));
+    let definition = row.unwrap().split("/reports/").nth(1).unwrap();
+    let definition = definition.split('/').next().unwrap();
+    let asked = ada.post(&format!("/reports/{definition}/runs"), "").await;
+    assert_eq!(asked.unwrap().status, 303);
+    let run = loop {
+        let page = ada.get("/").await.unwrap();
+        if let Some(run) = page.between("<a href=\"/runs/", "/download") {
+            break run.to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let path = format!("/runs/{run}/download");
+    let signed = ada.get(&path).await.unwrap();
+    let link = signed.header("location").unwrap();
+    let file = ada.open(link).await.unwrap();
+    let content_type = file.header("content-type");
+    assert_eq!(content_type, Some("application/vnd.apache.parquet"));
+    assert!(file.bytes.starts_with(b"PAR1") && file.bytes.ends_with(b"PAR1"));
+    let foreign = eve.get(&path).await.unwrap();
+    assert_eq!(foreign.status, 404);
+    skyline.stop().await.unwrap();
+}
+
 /// Returns the identifiers of the flights of a page.
 fn flights(page: &str) -> Vec<String> {
     let parts = page.split("action=\"/flights/").skip(1);

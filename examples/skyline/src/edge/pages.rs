@@ -8,7 +8,7 @@ use super::html::{Text, page, table};
 use crate::directory::Slug;
 use crate::notifications::{NotificationList, NotificationState, NotificationText};
 use crate::operations::{FlightPage, FlightView};
-use crate::reporting::{Reports, RunState};
+use crate::reporting::{ReportFormat, Reports, RunState};
 use crate::status::Status;
 use crate::tenants::{TenantStatus, TenantView};
 
@@ -181,6 +181,10 @@ impl Home<'_> {
                 Text(&it.name).to_string(),
                 format!("from {} minutes on", it.least_minutes),
                 by_itself.to_owned(),
+                match it.format {
+                    ReportFormat::Csv => "CSV".to_owned(),
+                    ReportFormat::Parquet => "Parquet".to_owned(),
+                },
                 format!("{} days", it.retention_days),
                 format!(
                     "<form method=\"post\" action=\"/reports/{}/runs\"><button>Run</button></form>",
@@ -209,7 +213,7 @@ impl Home<'_> {
         });
         format!(
             "<h2>Reports</h2>\n{}<h2>Runs</h2>\n{}",
-            table(&["report", "delays", "made", "kept", ""], definitions),
+            table(&["report", "delays", "made", "as", "kept", ""], definitions),
             table(&["report", "file", "by", "when (UTC)", "trace"], runs)
         )
     }

@@ -8,7 +8,7 @@ use tenantry::prelude::*;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{DelayFact, ReportDefinition, ReportRun};
+use super::{DelayFact, ReportDefinition, ReportFormat, ReportRun};
 use crate::events::{FlightDelayed, TenantRegistered};
 
 /// Gives new tenants their reports, and keeps what is told of delays.
@@ -39,6 +39,7 @@ async fn begin(work: &UnitOfWork) -> Result<()> {
         id: Uuid::now_v7(),
         name: name.to_owned(),
         least_minutes,
+        format: ReportFormat::Csv,
         runs_by_itself,
         retention_days,
         version: Version::NEW,
@@ -46,6 +47,10 @@ async fn begin(work: &UnitOfWork) -> Result<()> {
     let mut definitions = [
         definition("Delays of three hours", 180, false, 365),
         definition("Delay watch", 60, true, 30),
+        ReportDefinition {
+            format: ReportFormat::Parquet,
+            ..definition("Delays to reckon with", 60, false, 365)
+        },
     ];
     let repository = work.repository::<ReportDefinition>();
     repository.insert_many(&mut definitions).await

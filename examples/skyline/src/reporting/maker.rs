@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::TimeDelta;
-use futures_util::{Stream, TryStreamExt as _, stream};
+use futures_util::TryStreamExt as _;
 use tenantry::blob::{BlobKind, PutOptions, Retention, RetentionClass, TenantArtifacts};
 use tenantry::core::{Clock as _, Service, Store, SystemClock};
 use tenantry::prelude::*;
 use tokio::sync::{Notify, watch};
 
+use super::file::file;
 use super::{DelayFact, ReportRun, RunState};
 use crate::events::ReportReady;
 
@@ -22,9 +22,6 @@ const ATTEMPTS: i32 = 3;
 
 /// How often it looks for what others have left.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How many lines of a file are in memory at a time.
-const LINES: u32 = 1_000;
 
 pub(super) struct Maker {
     storage: Storage,
@@ -112,11 +109,11 @@ impl Maker {
         let lines = i64::try_from(facts.count(lines).await?).unwrap_or(i64::MAX);
         let days = u32::try_from(run.retention_days).unwrap_or(0);
         let retention = self.class.retention_of_days(days)?;
-        let options =
-            PutOptions::new(Service::Reporting, retention).with_content_type("text/csv")?;
+        let options = PutOptions::new(Service::Reporting, retention)
+            .with_content_type(run.format.content_type())?;
         let artifacts = self.storage.blobs(Store::ReportArtifacts)?;
         let artifacts = TenantArtifacts::new(artifacts, scope);
-        let body = csv(scope, run.least_minutes);
+        let body = file(scope, run.format, run.least_minutes);
         let mut artifact = artifacts.upload(&self.exports, options, body).await?;
 
         let work = scope.begin().await?;
@@ -137,53 +134,4 @@ impl Maker {
         // Who has lost the lease meanwhile is told `Conflict`, and the file is swept.
         work.commit_with_update(&mut done).await
     }
-}
-
-/// Returns the lines of a file, page by page, the longest delay first.
-fn csv(
-    scope: &TenantScope,
-    least_minutes: i32,
-) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
-    enum Next {
-        Header,
-        Page(Option<Cursor>),
-        End,
-    }
-    let facts = scope.repository::<DelayFact>();
-    stream::try_unfold((facts, Next::Header), move |(facts, next)| async move {
-        let cursor = match next {
-            Next::End => return Ok(None),
-            Next::Header => {
-                let header = Bytes::from_static(b"flight,origin,destination,planned,minutes\n");
-                return Ok(Some((header, (facts, Next::Page(None)))));
-            }
-            Next::Page(cursor) => cursor,
-        };
-        let mut query = Query::new()
-            .filter(DelayFact::MINUTES.ge(least_minutes))
-            .sort(DelayFact::MINUTES.desc())
-            .limit(LINES);
-        if let Some(cursor) = cursor {
-            query = query.cursor(cursor);
-        }
-        let page = facts.list(query).await?;
-        let text: String = page.items.iter().map(line).collect();
-        let next = match page.next {
-            Some(cursor) => Next::Page(Some(cursor)),
-            None => Next::End,
-        };
-        Ok(Some((Bytes::from(text), (facts, next))))
-    })
-}
-
-/// Airports are three letters, and the rest are numbers: there is nothing to quote.
-fn line(fact: &DelayFact) -> String {
-    format!(
-        "{},{},{},{},{}\n",
-        fact.number,
-        fact.origin,
-        fact.destination,
-        fact.scheduled_departure.format("%Y-%m-%dT%H:%MZ"),
-        fact.minutes
-    )
 }

@@ -3,6 +3,7 @@
 //! Its stores: definitions and runs, the files, its outbox and inbox, and, to read, secrets. The flights are out
 //! of its reach: what it reports on, it has heard from Operations.
 
+mod file;
 mod hearing;
 mod link;
 mod maker;
@@ -28,7 +29,7 @@ use crate::signature::SigningKey;
 use crate::subscriber::subscribe;
 
 pub(crate) use self::report::{
-    DefinitionView, DelayFact, ReportDefinition, ReportRun, RunState, RunView,
+    DefinitionView, DelayFact, ReportDefinition, ReportFormat, ReportRun, RunState, RunView,
 };
 pub(crate) use self::routes::{Download, Reports};
 

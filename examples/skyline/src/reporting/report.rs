@@ -13,6 +13,7 @@ pub(crate) struct ReportDefinition {
     pub(crate) id: Uuid,
     pub(crate) name: String,
     pub(crate) least_minutes: i32,
+    pub(crate) format: ReportFormat,
     /// Whether each delay that belongs into it has it made anew.
     pub(crate) runs_by_itself: bool,
     /// How long its files are kept; the class says between which bounds.
@@ -31,6 +32,7 @@ pub(crate) struct ReportRun {
     // As the definition was when the run was asked for.
     pub(crate) name: String,
     pub(crate) least_minutes: i32,
+    pub(crate) format: ReportFormat,
     pub(crate) retention_days: i32,
     pub(crate) state: RunState,
     /// Until when whoever makes it has it for itself.
@@ -45,6 +47,33 @@ pub(crate) struct ReportRun {
     pub(crate) requested_at: DateTime<Utc>,
     #[aggregate(version)]
     pub(crate) version: Version,
+}
+
+/// In what form a report is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ColumnValue, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReportFormat {
+    /// For people, and for what reads everything.
+    Csv,
+    /// For whoever reckons with much of it.
+    Parquet,
+}
+
+impl ReportFormat {
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+
+    /// Returns how a file is called that has this content type.
+    pub(super) fn file_name(content_type: &str) -> &'static str {
+        match content_type == Self::Parquet.content_type() {
+            true => "report.parquet",
+            false => "report.csv",
+        }
+    }
 }
 
 /// What becomes of a run.
@@ -91,6 +120,7 @@ impl ReportRun {
             definition: definition.id,
             name: definition.name.clone(),
             least_minutes: definition.least_minutes,
+            format: definition.format,
             retention_days: definition.retention_days,
             state: RunState::Queued,
             lease_until: None,
@@ -119,6 +149,7 @@ pub(crate) struct DefinitionView {
     pub(crate) id: Uuid,
     pub(crate) name: String,
     pub(crate) least_minutes: i32,
+    pub(crate) format: ReportFormat,
     pub(crate) runs_by_itself: bool,
     pub(crate) retention_days: i32,
 }
@@ -141,6 +172,7 @@ impl From<ReportDefinition> for DefinitionView {
             id: definition.id,
             name: definition.name,
             least_minutes: definition.least_minutes,
+            format: definition.format,
             runs_by_itself: definition.runs_by_itself,
             retention_days: definition.retention_days,
         }

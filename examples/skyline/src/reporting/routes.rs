@@ -13,7 +13,7 @@ use tenantry::prelude::*;
 use uuid::Uuid;
 
 use super::link::{self, Link};
-use super::{DefinitionView, ReportDefinition, ReportRun, Reporting, RunView};
+use super::{DefinitionView, ReportDefinition, ReportFormat, ReportRun, Reporting, RunView};
 use crate::caller::{Caller, Operator};
 use crate::failure::Answer;
 use crate::status::Status;
@@ -110,14 +110,13 @@ async fn download(
         .artifacts(&tenant)?
         .open(ArtifactId(link.artifact))
         .await?;
+    let content_type = reader.record().content_type.to_string();
+    let name = ReportFormat::file_name(&content_type);
     let headers = [
-        (
-            header::CONTENT_TYPE,
-            reader.record().content_type.to_string(),
-        ),
+        (header::CONTENT_TYPE, content_type),
         (
             header::CONTENT_DISPOSITION,
-            "attachment; filename=\"report.csv\"".to_owned(),
+            format!("attachment; filename=\"{name}\""),
         ),
     ];
     Ok((headers, Body::from_stream(reader)).into_response())
