@@ -90,7 +90,7 @@ impl Ours {
         if !is_admitted {
             for rule in &rules {
                 for _ in 0..rule.most() {
-                    tenant.take(&[rule.limit(ROUTE)], 1).await?;
+                    let _ = tenant.take(&[rule.limit(ROUTE)], 1).await?;
                 }
             }
         }
