@@ -1,6 +1,7 @@
 //! Makes reports, each under a lease, so that several processes may do so side by side.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,8 +11,8 @@ use tenantry::core::{Clock as _, Service, Store, SystemClock};
 use tenantry::prelude::*;
 use tokio::sync::{Notify, watch};
 
-use super::file::file;
-use super::{DelayFact, ReportRun, RunState};
+use super::file::ReportFile;
+use super::{ReportRun, RunState};
 use crate::events::ReportReady;
 
 /// For how long a maker has a run for itself.
@@ -104,17 +105,15 @@ impl Maker {
 
     /// Writes the file, then, in one transaction: that it counts, that the run is done, and what others hear.
     async fn make(&self, scope: &TenantScope, run: &ReportRun) -> Result<()> {
-        let facts = scope.repository::<DelayFact>();
-        let lines = DelayFact::MINUTES.ge(run.least_minutes);
-        let lines = i64::try_from(facts.count(lines).await?).unwrap_or(i64::MAX);
         let days = u32::try_from(run.retention_days).unwrap_or(0);
         let retention = self.class.retention_of_days(days)?;
         let options = PutOptions::new(Service::Reporting, retention)
             .with_content_type(run.format.content_type())?;
         let artifacts = self.storage.blobs(Store::ReportArtifacts)?;
         let artifacts = TenantArtifacts::new(artifacts, scope);
-        let body = file(scope, run.format, run.least_minutes);
-        let mut artifact = artifacts.upload(&self.exports, options, body).await?;
+        let file = ReportFile::new(scope, run.format, run.least_minutes)?;
+        let mut artifact = artifacts.upload(&self.exports, options, file.body).await?;
+        let lines = file.lines.load(Ordering::Relaxed);
 
         let work = scope.begin().await?;
         artifacts.commit(&work, &mut artifact).await?;

@@ -10,6 +10,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use tenantry::{Error, ErrorKind, Result};
 
+use super::Format;
 use crate::reporting::DelayFact;
 
 const SCHEMA: &str = "message delays {
@@ -20,31 +21,18 @@ const SCHEMA: &str = "message delays {
     required int32 minutes;
 }";
 
-/// A file that is written group by group of its rows; what is done is taken away, and not kept until the end.
-pub(super) struct Parquet(Writing);
-
-enum Writing {
-    Rows(SerializedFileWriter<Vec<u8>>),
-    /// What was not taken when it ended.
-    Over(Vec<u8>),
-}
+/// A file that is written group by group of its rows.
+pub(super) struct Parquet(SerializedFileWriter<Vec<u8>>);
 
 impl Parquet {
     pub(super) fn new() -> Result<Self> {
         let schema = parse_message_type(SCHEMA).map_err(unwritten)?;
         let properties = Arc::new(WriterProperties::builder().build());
         let writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), properties);
-        Ok(Self(Writing::Rows(writer.map_err(unwritten)?)))
+        Ok(Self(writer.map_err(unwritten)?))
     }
 
-    /// Writes a group of rows.
-    pub(super) fn write(&mut self, facts: &[DelayFact]) -> Result<()> {
-        let Writing::Rows(writer) = &mut self.0 else {
-            return Err(unwritten("the file has ended"));
-        };
-        if facts.is_empty() {
-            return Ok(());
-        }
+    fn write_group(&mut self, facts: &[DelayFact]) -> Result<()> {
         let text = |text: &String| ByteArray::from(text.as_str());
         let numbers: Vec<_> = facts.iter().map(|fact| fact.number).collect();
         let origins: Vec<_> = facts.iter().map(|fact| text(&fact.origin)).collect();
@@ -55,7 +43,7 @@ impl Parquet {
         let planned: Vec<_> = planned.collect();
         let minutes: Vec<_> = facts.iter().map(|fact| fact.minutes).collect();
 
-        let mut group = writer.next_row_group().map_err(unwritten)?;
+        let mut group = self.0.next_row_group().map_err(unwritten)?;
         column::<Int32Type>(&mut group, &numbers)?;
         column::<ByteArrayType>(&mut group, &origins)?;
         column::<ByteArrayType>(&mut group, &destinations)?;
@@ -64,25 +52,21 @@ impl Parquet {
         group.close().map_err(unwritten)?;
         Ok(())
     }
+}
 
-    /// Writes where all groups are.
-    pub(super) fn end(&mut self) -> Result<()> {
-        if let Writing::Rows(writer) = mem::replace(&mut self.0, Writing::Over(Vec::new())) {
-            self.0 = Writing::Over(writer.into_inner().map_err(unwritten)?);
+impl Format for Parquet {
+    fn page(&mut self, facts: &[DelayFact]) -> Result<Bytes> {
+        if !facts.is_empty() {
+            self.write_group(facts)?;
         }
-        Ok(())
+        self.0.flush().map_err(unwritten)?;
+        // What is taken away here the writer has counted.
+        Ok(mem::take(self.0.inner_mut()).into())
     }
 
-    pub(super) fn take(&mut self) -> Result<Bytes> {
-        let written = match &mut self.0 {
-            Writing::Rows(writer) => {
-                writer.flush().map_err(unwritten)?;
-                // It has counted them.
-                writer.inner_mut()
-            }
-            Writing::Over(written) => written,
-        };
-        Ok(mem::take(written).into())
+    /// Returns where all groups are.
+    fn end(self) -> Result<Bytes> {
+        Ok(self.0.into_inner().map_err(unwritten)?.into())
     }
 }
 
@@ -126,14 +110,9 @@ mod tests {
     /// Returns the whole of a file whose pages are taken away as they are done, and how much was taken at once at most.
     fn written(pages: &[Vec<DelayFact>]) -> (Bytes, usize) {
         let mut parquet = Parquet::new().unwrap();
-        let mut taken = vec![parquet.take().unwrap()];
-        for page in pages {
-            parquet.write(page).unwrap();
-            taken.push(parquet.take().unwrap());
-        }
-        parquet.end().unwrap();
-        taken.push(parquet.take().unwrap());
-        assert!(parquet.write(&pages[0]).is_err() && parquet.take().unwrap().is_empty());
+        let pages = pages.iter().map(|page| parquet.page(page).unwrap());
+        let mut taken: Vec<_> = pages.collect();
+        taken.push(parquet.end().unwrap());
         let most = taken.iter().map(Bytes::len).max().unwrap();
         (taken.concat().into(), most)
     }
