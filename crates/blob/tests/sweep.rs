@@ -94,16 +94,11 @@ impl BlobBackend for Stubborn {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<ListedBlob>> {
-        let page = self.list(prefix, after, limit).await?;
-        Ok(BackendPage {
-            items: page.items.into_iter().map(ListedBlob::from).collect(),
-            next: page.next,
-        })
+        self.inner.list_each(prefix, after, limit).await
     }
 
     async fn check(&self) -> Result<()> {
-        let nobody = BlobPrefix::of(TenantId::generate());
-        self.inner.list(&nobody, None, 1).await.map(drop)
+        self.inner.check().await
     }
 
     async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {

@@ -48,7 +48,7 @@ use self::turns::{Turn, Turns};
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
-    NewBlob, SignedUrl, shelf,
+    NewBlob, SignedUrl, list_of_nobody, shelf,
 };
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
@@ -364,8 +364,7 @@ impl BlobBackend for AzureBlobs {
     }
 
     async fn check(&self) -> Result<()> {
-        let nobody = BlobPrefix::of(TenantId::generate());
-        self.list(&nobody, None, 1).await.map(drop)
+        list_of_nobody(self).await
     }
 
     async fn forget_deleted(&self, _: TenantId) -> Result<()> {

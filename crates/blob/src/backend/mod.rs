@@ -127,7 +127,7 @@ pub trait BlobBackend: Send + Sync + Debug {
     /// Returns the same blobs as [`list`](Self::list), and tells of each whose record cannot be read by
     /// itself: what was altered of one blob does not hide the others.
     ///
-    /// A backend whose records nobody else alters has the same ones by [`ListedBlob::from`].
+    /// A backend whose records nobody else alters has its page of [`list`](Self::list), by `Into`.
     ///
     /// # Errors
     ///
@@ -376,6 +376,22 @@ impl From<BlobRecord> for ListedBlob {
             record: Ok(record),
         }
     }
+}
+
+impl From<BackendPage<BlobRecord>> for BackendPage<ListedBlob> {
+    /// Takes all records for ones that can be read.
+    fn from(page: BackendPage<BlobRecord>) -> Self {
+        Self {
+            items: page.items.into_iter().map(ListedBlob::from).collect(),
+            next: page.next,
+        }
+    }
+}
+
+/// Lists the blobs of a tenant that nobody is: the [`check`](BlobBackend::check) of a backend that is asked for lists.
+pub(crate) async fn list_of_nobody(backend: &dyn BlobBackend) -> Result<()> {
+    let nobody = BlobPrefix::of(TenantId::generate());
+    backend.list(&nobody, None, 1).await.map(drop)
 }
 
 /// What is to be done to a blob.

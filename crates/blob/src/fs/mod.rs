@@ -30,7 +30,7 @@ use self::known::{Known, compact};
 use self::upload::Upload;
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
-    NewBlob, SignedUrl,
+    NewBlob, SignedUrl, list_of_nobody,
 };
 use crate::name::{BlobName, BlobPrefix};
 use crate::record::{BlobEncryption, BlobRecord, ETag, RehydratePriority, Tier};
@@ -441,8 +441,7 @@ impl BlobBackend for FsBlobs {
     }
 
     async fn check(&self) -> Result<()> {
-        let nobody = BlobPrefix::of(TenantId::generate());
-        self.list(&nobody, None, 1).await.map(drop)
+        list_of_nobody(self).await
     }
 
     async fn forget_deleted(&self, tenant: TenantId) -> Result<()> {

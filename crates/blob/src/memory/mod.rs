@@ -14,7 +14,7 @@ use tenantry_core::{Error, ErrorKind, Result, SharedClock, SystemClock, TenantId
 
 use crate::backend::{
     BackendPage, BlobBackend, BlobRead, BlobUpload, Deletion, GuardedClock, ListedBlob, ListedDue,
-    NewBlob, Seal, Shelf, SignedUrl, shelf,
+    NewBlob, Seal, Shelf, SignedUrl, list_of_nobody, shelf,
 };
 use crate::integrity::Block;
 use crate::name::{BlobName, BlobPrefix};
@@ -218,16 +218,11 @@ impl BlobBackend for MemoryBlobs {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<ListedBlob>> {
-        let page = self.list(prefix, after, limit).await?;
-        Ok(BackendPage {
-            items: page.items.into_iter().map(ListedBlob::from).collect(),
-            next: page.next,
-        })
+        self.list(prefix, after, limit).await.map(Into::into)
     }
 
     async fn check(&self) -> Result<()> {
-        let nobody = BlobPrefix::of(TenantId::generate());
-        self.list(&nobody, None, 1).await.map(drop)
+        list_of_nobody(self).await
     }
 
     async fn forget_deleted(&self, _: TenantId) -> Result<()> {

@@ -204,11 +204,7 @@ impl BlobBackend for Refusing {
         after: Option<&str>,
         limit: usize,
     ) -> Result<BackendPage<ListedBlob>> {
-        let page = self.list(prefix, after, limit).await?;
-        Ok(BackendPage {
-            items: page.items.into_iter().map(ListedBlob::from).collect(),
-            next: page.next,
-        })
+        self.list(prefix, after, limit).await.map(Into::into)
     }
 
     async fn check(&self) -> Result<()> {
